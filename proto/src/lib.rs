@@ -1,0 +1,21 @@
+//! Wire schemas of Quintet and the types generated from them. No logic.
+//!
+//! [`v1`] is public and stable; [`internal`] is spoken only between the nodes of one cluster.
+
+/// The public interface: `quintet.v1`.
+pub mod v1 {
+    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+    tonic::include_proto!("quintet.v1");
+}
+
+/// Between nodes: `quintet.internal.v1`.
+pub mod internal {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+        tonic::include_proto!("quintet.internal.v1");
+    }
+}
+
+/// The encoded descriptor set of every schema, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,83 @@
+# Sourced by every script: what a build of Quintet needs, installed where it is missing.
+#
+# RocksDB takes 10 minutes and more to compile, and every cargo target directory would compile its
+# own. It is therefore built once into a cache apart from the target directories, and every build
+# links that library. Plain `cargo build` works without this file too; it only compiles RocksDB
+# itself.
+#
+#   QUINTET_CACHE   where the cache lives (default ~/.cache/quintet)
+
+QUINTET_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+QUINTET_CACHE="${QUINTET_CACHE:-$HOME/.cache/quintet}"
+ROCKSDB_CRATE_VERSION="0.25.0"
+ROCKSDB_FEATURES="lz4"
+
+# step TEXT: what is happening now, on standard error, so that output stays usable by programs.
+step() { printf '==> %s\n' "$*" >&2; }
+
+# die TEXT: one line that says what to do, then stop.
+die() { printf 'error: %s\n' "$*" >&2; exit 2; }
+
+# as_root COMMAND…: package installation needs root; use sudo where we are not root.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"
+  else die "'$*' needs root: run it yourself as root, then start this script again"; fi
+}
+
+# need_packages PACKAGE…: installs the Debian packages that are missing, all in one go.
+need_packages() {
+  local missing=() p
+  for p in "$@"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
+  done
+  [ ${#missing[@]} = 0 ] && return 0
+  command -v apt-get >/dev/null || die "install these first (or their equals): ${missing[*]}"
+  step "installing ${missing[*]} (about a minute)"
+  as_root apt-get update -qq >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# need_rust: a toolchain of the version in rust-toolchain.toml (rustup brings it by itself).
+need_rust() {
+  command -v cargo >/dev/null || die "Rust is missing: install it with rustup, then start this script again"
+  cargo --version >/dev/null || die "cargo does not run here: 'rustup show' tells why"
+}
+
+# use_rocksdb: builds the cached library where it is missing, and points this shell's builds at it.
+use_rocksdb() {
+  need_packages clang libclang-dev make
+  local compiler dir
+  compiler="clang$(clang -dumpversion | cut -d. -f1)"
+  dir="$QUINTET_CACHE/rocksdb-$ROCKSDB_CRATE_VERSION-$compiler-$ROCKSDB_FEATURES"
+  [ -f "$dir/lib/librocksdb.a" ] || build_rocksdb "$dir"
+  export ROCKSDB_LIB_DIR="$dir/lib" ROCKSDB_STATIC=1
+}
+
+# build_rocksdb DIR: one build at a time a machine; the finished library appears in one step.
+build_rocksdb() {
+  local dir="$1" work="$1.build" started=$SECONDS
+  mkdir -p "$QUINTET_CACHE"
+  (
+    flock 9
+    [ -f "$dir/lib/librocksdb.a" ] && exit 0
+    step "building RocksDB once into $dir (10 to 20 minutes on 2 cores; later builds link it)"
+    rm -rf "$work" && mkdir -p "$work/src"
+    cat > "$work/Cargo.toml" <<TOML
+[package]
+name = "rocksdb-cache"
+version = "0.0.0"
+edition = "2024"
+[dependencies]
+rocksdb = { version = "=$ROCKSDB_CRATE_VERSION", default-features = false, features = ["$ROCKSDB_FEATURES", "bindgen-runtime"] }
+[workspace]
+TOML
+    echo > "$work/src/lib.rs"
+    ( cd "$work" && env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC CC=clang CXX=clang++ CARGO_TARGET_DIR="$work/target" \
+        cargo build --release >"$work/log" 2>&1 ) || { tail -n 30 "$work/log" >&2; exit 1; }
+    mkdir -p "$work/lib"
+    find "$work/target/release/build" -name 'librocksdb.a' -path '*/out/*' -exec cp {} "$work/lib/" \;
+    [ -f "$work/lib/librocksdb.a" ] || { step "no librocksdb.a came out of the build"; exit 1; }
+    mkdir -p "$dir" && rm -rf "$dir/lib" && mv "$work/lib" "$dir/lib" && rm -rf "$work"
+    step "RocksDB built in $((SECONDS - started)) s"
+  ) 9>"$QUINTET_CACHE/lock" || die "RocksDB did not build; the log is $work/log"
+}

@@ -1,0 +1,68 @@
+//! Newtypes for the numbers that name things, so that one cannot be taken for another.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A node, named by its configuration. Never reused: a node that lost its disk is another node.
+    NodeId,
+    "n"
+);
+id!(
+    /// A range. 1 is the system range.
+    RangeId,
+    "r"
+);
+id!(
+    /// A replica of a range, from a counter in its range, never reused (design, section 3). It is
+    /// the Raft node id within the range's group.
+    ReplicaId,
+    "p"
+);
+id!(
+    /// A version of a range descriptor, raised by split, merge and replica change.
+    Generation,
+    "g"
+);
+
+/// A keyspace: every stored key begins with one (4 bytes, big endian).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct KeyspaceId(pub u32);
+
+impl KeyspaceId {
+    /// Node registry, descriptors' index, settings. Closed to clients.
+    pub const SYSTEM: KeyspaceId = KeyspaceId(0);
+    /// Where requests go that name no keyspace.
+    pub const DEFAULT: KeyspaceId = KeyspaceId(1);
+    /// The Redis protocol's keys.
+    pub const REDIS: KeyspaceId = KeyspaceId(2);
+}
+
+/// Where a keyspace's timestamps come from. There is one so far, 0; stored and wire formats carry
+/// it all the same.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct TimeDomain(pub u32);
+
+/// The system range.
+pub const SYSTEM_RANGE: RangeId = RangeId(1);

@@ -1,0 +1,4 @@
+//! A Quintet node.
+
+pub mod ids;
+pub mod storage;
