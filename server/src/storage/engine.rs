@@ -141,9 +141,10 @@ pub enum Error {
 }
 
 /// Which way a scan goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// Rising keys.
+    #[default]
     Forward,
     /// Falling keys.
     Reverse,

@@ -1,0 +1,103 @@
+//! What a request can fail with, by what its caller does about it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quintet_proto::v1::{Code, RetryClass};
+
+use crate::time::Timestamp;
+
+/// A request that got no result.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct OpError {
+    /// The stable code.
+    pub code: Code,
+    /// One line that says what to do.
+    pub message: String,
+    /// Whether the request may have taken effect, or may do so still.
+    pub maybe_committed: bool,
+    /// How long to wait before another try.
+    pub retry_after: Option<Duration>,
+    /// With [`Code::Conflict`]: version and value that stand.
+    pub current: Option<(Timestamp, Bytes)>,
+    /// Client address of a node that is likely to know better.
+    pub hint: Option<String>,
+}
+
+impl OpError {
+    /// An error after which nothing was done and nothing will be.
+    pub fn new(code: Code, message: impl Into<String>) -> OpError {
+        OpError {
+            code,
+            message: message.into(),
+            maybe_committed: false,
+            retry_after: None,
+            current: None,
+            hint: None,
+        }
+    }
+
+    /// The request itself is wrong.
+    pub fn invalid(message: impl Into<String>) -> OpError {
+        OpError::new(Code::InvalidArgument, message)
+    }
+
+    /// This replica does not lead the range; nothing was begun.
+    pub fn not_leader(hint: Option<String>) -> OpError {
+        let message = "the range has no leader here; try again, or another node";
+        OpError { hint, ..OpError::new(Code::NotLeader, message) }
+    }
+
+    /// No leader can be reached; nothing was begun.
+    pub fn unavailable(message: impl Into<String>) -> OpError {
+        OpError::new(Code::Unavailable, message)
+    }
+
+    /// The request was begun, and what became of it is not known.
+    pub fn ambiguous(message: impl Into<String>) -> OpError {
+        OpError { maybe_committed: true, ..OpError::new(Code::UnknownOutcome, message) }
+    }
+
+    /// Too much is queued; nothing was begun.
+    pub fn overloaded(message: impl Into<String>) -> OpError {
+        let retry_after = Some(Duration::from_millis(20));
+        OpError { retry_after, ..OpError::new(Code::Overloaded, message) }
+    }
+
+    /// The time ran out before the request was begun.
+    pub fn deadline() -> OpError {
+        let message = "the deadline passed before the request was begun; give it more time";
+        OpError::new(Code::DeadlineExceeded, message)
+    }
+
+    /// The condition did not hold.
+    pub fn conflict(current: Option<(Timestamp, Bytes)>) -> OpError {
+        let message = match &current {
+            Some((version, _)) => format!("the key has version {} now; read it again", version.0),
+            None => "the key does not exist now; read it again".to_owned(),
+        };
+        OpError { current, ..OpError::new(Code::Conflict, message) }
+    }
+
+    /// What may be tried again, and how.
+    pub fn retry_class(&self) -> RetryClass {
+        if self.maybe_committed {
+            return RetryClass::Ambiguous;
+        }
+        match self.code {
+            Code::Unavailable
+            | Code::Overloaded
+            | Code::NotLeader
+            | Code::StaleRoute
+            | Code::NotInitialized => RetryClass::Reroute,
+            Code::UnknownOutcome => RetryClass::Ambiguous,
+            _ => RetryClass::Never,
+        }
+    }
+
+    /// Whether another node, or the same one a little later, may well answer; nothing was begun.
+    pub fn is_reroute(&self) -> bool {
+        self.retry_class() == RetryClass::Reroute
+    }
+}

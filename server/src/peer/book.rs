@@ -1,0 +1,105 @@
+//! The address book: where each node was heard of last.
+//!
+//! Addresses are not in the Raft membership (five restarts with new ports could not commit the
+//! change): they come from handshakes and the configured seeds, and a copy is kept on disk. The
+//! newest start of a node wins.
+
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+use quintet_proto::internal::v1 as wire;
+
+use crate::{ids::NodeId, storage::codec::AddressRecord};
+
+/// Nodes that a book holds at most: peers can't make it grow without bound.
+const NODES_MAX: usize = 1_000;
+
+/// Addresses of nodes.
+#[derive(Debug)]
+pub struct AddressBook {
+    me: AddressRecord,
+    others: RwLock<BTreeMap<NodeId, AddressRecord>>,
+    seeds: Vec<String>,
+}
+
+impl AddressBook {
+    pub(super) fn new(
+        me: AddressRecord,
+        known: Vec<AddressRecord>,
+        seeds: Vec<String>,
+    ) -> AddressBook {
+        let others =
+            known.into_iter().filter(|other| other.node != me.node).map(|other| (other.node, other));
+        AddressBook { others: RwLock::new(others.collect()), me, seeds }
+    }
+
+    /// This node's addresses.
+    pub fn me(&self) -> AddressRecord {
+        self.me.clone()
+    }
+
+    /// The configured addresses to begin with.
+    pub fn seeds(&self) -> &[String] {
+        &self.seeds
+    }
+
+    /// The addresses of a node.
+    pub fn get(&self, node: NodeId) -> Option<AddressRecord> {
+        if node == self.me.node {
+            return Some(self.me());
+        }
+        self.others.read().get(&node).cloned()
+    }
+
+    /// The other nodes.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.others.read().keys().copied().collect()
+    }
+
+    /// Every known node, this one first.
+    pub fn all(&self) -> Vec<AddressRecord> {
+        let mut all = vec![self.me()];
+        all.extend(self.others.read().values().cloned());
+        all
+    }
+
+    /// Takes what is newer than what is known.
+    pub(super) fn learn(&self, address: AddressRecord) {
+        let mut others = self.others.write();
+        let full = others.len() >= NODES_MAX;
+        match others.get_mut(&address.node) {
+            Some(known) if known.epoch >= address.epoch => {}
+            Some(known) => *known = address,
+            None if full => tracing::warn!(node = %address.node, "the address book is full"),
+            None => {
+                others.insert(address.node, address);
+            }
+        }
+    }
+}
+
+pub(super) fn to_wire(address: &AddressRecord) -> wire::NodeAddress {
+    wire::NodeAddress {
+        node_id: address.node.0,
+        city: address.city.clone(),
+        room: address.room.clone(),
+        internal_address: address.internal.clone(),
+        client_address: address.client.clone(),
+        http_address: address.http.clone(),
+        epoch: address.epoch,
+        version: address.version.clone(),
+    }
+}
+
+pub(super) fn from_wire(address: &wire::NodeAddress) -> AddressRecord {
+    AddressRecord {
+        node: NodeId(address.node_id),
+        city: address.city.clone(),
+        room: address.room.clone(),
+        internal: address.internal_address.clone(),
+        client: address.client_address.clone(),
+        http: address.http_address.clone(),
+        epoch: address.epoch,
+        version: address.version.clone(),
+    }
+}

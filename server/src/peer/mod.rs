@@ -1,0 +1,217 @@
+//! Between nodes: one stream from each node to each other one, carrying all groups' messages.
+//!
+//! ```text
+//!   node 1 ----- link (requests, in frames) ----> node 2     opened by 1; 2 answers on it
+//!   node 1 <---- link (requests, in frames) ----- node 2     opened by 2; 1 answers on it
+//! ```
+//!
+//! Two lanes share a link: *urgent* (votes, heartbeats, forwarded requests) goes before *bulk* (log
+//! entries), and bulk under way is bounded by credits, so that it cannot delay the other lane by
+//! more than a frame. A link on which something is pending and nothing is heard for
+//! [`STALL`] is redialled and everything pending on it fails. Order and uniqueness hold within one
+//! life of a link, as in TCP; between lives they do not.
+//!
+//! Who is at the other end is checked before anything else: cluster id, incarnation, node id.
+
+mod book;
+mod link;
+mod server;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+use quintet_proto::internal::v1 as wire;
+
+pub use book::AddressBook;
+pub use link::{Lane, Link, LinkDown};
+pub use server::PeerService;
+pub use wire::peer_message::Kind;
+
+use crate::{ids::NodeId, ops::metrics::Metrics, storage::codec::AddressRecord, time::Hlc};
+
+/// Silence on a link with something pending after which it is redialled.
+pub const STALL: Duration = Duration::from_millis(800);
+
+/// The highest cluster version that this build knows.
+pub const CLUSTER_VERSION: u32 = 1;
+
+/// Answers what peers ask.
+pub trait Handler: Send + Sync {
+    /// Begins to answer a request of a peer. The first poll of the future happens in the order in
+    /// which requests arrived on the link. `None` sends no answer.
+    fn handle(&self, from: NodeId, message: wire::PeerMessage) -> BoxFuture<'static, Option<Kind>>;
+}
+
+/// The cluster that a node belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    /// Empty until the node belongs to one.
+    pub cluster: String,
+    /// 1 at birth.
+    pub incarnation: u64,
+}
+
+/// The other nodes: their addresses and the links to them.
+pub struct Peers {
+    me: NodeId,
+    identity: RwLock<ClusterIdentity>,
+    book: AddressBook,
+    links: RwLock<BTreeMap<NodeId, Arc<Link>>>,
+    hlc: Arc<Hlc>,
+    metrics: Arc<Metrics>,
+    handler: OnceLock<Arc<dyn Handler>>,
+    random: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Peers {
+    /// No links yet: [`Peers::start`] opens them.
+    pub fn new(
+        me: AddressRecord,
+        known: Vec<AddressRecord>,
+        seeds: Vec<String>,
+        identity: ClusterIdentity,
+        hlc: Arc<Hlc>,
+        metrics: Arc<Metrics>,
+        random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Arc<Peers> {
+        Arc::new(Peers {
+            me: me.node,
+            identity: RwLock::new(identity),
+            book: AddressBook::new(me, known, seeds),
+            links: RwLock::default(),
+            hlc,
+            metrics,
+            handler: OnceLock::new(),
+            random,
+        })
+    }
+
+    /// Sets who answers peers, and dials every known node and seed from now on.
+    pub fn start(self: &Arc<Self>, handler: Arc<dyn Handler>) {
+        self.handler.get_or_init(|| handler);
+        for node in self.book.nodes() {
+            self.link(node);
+        }
+        tokio::spawn(link::dial_seeds(Arc::downgrade(self)));
+    }
+
+    /// This node.
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// The address book.
+    pub fn book(&self) -> &AddressBook {
+        &self.book
+    }
+
+    /// The cluster that this node belongs to.
+    pub fn identity(&self) -> ClusterIdentity {
+        self.identity.read().clone()
+    }
+
+    /// Joins a cluster: from now on only its nodes are talked to.
+    pub fn join(&self, identity: ClusterIdentity) {
+        *self.identity.write() = identity;
+    }
+
+    /// Client address of a node.
+    pub fn client_address(&self, node: NodeId) -> Option<String> {
+        self.book.get(node).map(|address| address.client).filter(|address| !address.is_empty())
+    }
+
+    /// Whether the link to a node is up; true for this node.
+    pub fn is_live(&self, node: NodeId) -> bool {
+        node == self.me || self.links.read().get(&node).is_some_and(|link| link.is_up())
+    }
+
+    /// Asks a node something; the answer, or that the link went down.
+    pub fn ask(
+        self: &Arc<Self>,
+        node: NodeId,
+        lane: Lane,
+        message: wire::PeerMessage,
+    ) -> tokio::sync::oneshot::Receiver<Result<Kind, LinkDown>> {
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        self.send(node, lane, message, Box::new(move |answer| {
+            // Whoever asked may have given up.
+            tx.send(answer).ok();
+        }));
+        rx
+    }
+
+    /// Asks a node something; `answer` is called once, with the answer or that the link went down.
+    pub fn send(
+        self: &Arc<Self>,
+        node: NodeId,
+        lane: Lane,
+        message: wire::PeerMessage,
+        answer: link::OnAnswer,
+    ) {
+        self.link(node).send(lane, message, answer);
+    }
+
+    fn link(self: &Arc<Self>, node: NodeId) -> Arc<Link> {
+        if let Some(link) = self.links.read().get(&node) {
+            return link.clone();
+        }
+        let mut links = self.links.write();
+        let link = links.entry(node).or_insert_with(|| Link::start(node, Arc::downgrade(self)));
+        link.clone()
+    }
+
+    fn hello(&self) -> wire::Hello {
+        let ClusterIdentity { cluster, incarnation } = self.identity();
+        wire::Hello {
+            node_id: self.me.0,
+            cluster_id: cluster,
+            incarnation,
+            cluster_version: CLUSTER_VERSION,
+            me: Some(book::to_wire(&self.book.me())),
+            book: self.book.all().iter().map(book::to_wire).collect(),
+            refusal: String::new(),
+        }
+    }
+
+    /// Learns from a peer's first words. `Err` says why it is turned away.
+    fn meet(self: &Arc<Self>, hello: &wire::Hello) -> Result<NodeId, String> {
+        let mine = self.identity();
+        let strangers = !mine.cluster.is_empty()
+            && !hello.cluster_id.is_empty()
+            && (mine.cluster != hello.cluster_id || mine.incarnation != hello.incarnation);
+        if strangers {
+            return Err(format!(
+                "node {} belongs to cluster {} incarnation {}, this one to {} incarnation {}",
+                hello.node_id, hello.cluster_id, hello.incarnation, mine.cluster, mine.incarnation
+            ));
+        }
+        let me = hello.me.clone().ok_or("the first frame carries no address")?;
+        let node = NodeId(hello.node_id);
+        if node.0 == 0 || me.node_id != node.0 {
+            return Err("node ids begin at 1".to_owned());
+        }
+        if node == self.me {
+            let mine = self.book.me();
+            if mine.epoch != me.epoch || mine.internal != me.internal_address {
+                tracing::error!(%node, address = me.internal_address, "two nodes have one id");
+            }
+            return Err(format!("node id {node} is this node's own: ids must differ"));
+        }
+        self.book.learn(book::from_wire(&me));
+        for other in &hello.book {
+            let other = book::from_wire(other);
+            if other.node.0 != 0 && other.node != self.me {
+                self.book.learn(other);
+            }
+        }
+        for node in self.book.nodes() {
+            self.link(node);
+        }
+        Ok(node)
+    }
+}

@@ -1,0 +1,179 @@
+//! The answering side of a link.
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
+use prost::Message;
+use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Kind, Peers, link::decode};
+use crate::{ids::NodeId, time::Timestamp, trace};
+
+/// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
+/// not is cut off.
+const IN_FLIGHT_MAX: usize = 100_000;
+/// Frames that wait for the wire.
+const OUTBOUND_FRAMES_MAX: usize = 16;
+
+/// The gRPC service on the internal port.
+pub struct PeerService {
+    peers: Arc<Peers>,
+}
+
+impl PeerService {
+    /// Answers with what the node's handler says.
+    pub fn new(peers: Arc<Peers>) -> PeerService {
+        PeerService { peers }
+    }
+}
+
+type Frames = Pin<Box<dyn Stream<Item = Result<wire::PeerFrame, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type LinkStream = Frames;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<wire::PeerFrame>>,
+    ) -> Result<Response<Frames>, Status> {
+        let (out, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+        let peers = self.peers.clone();
+        let inbound = request.into_inner();
+        tokio::spawn(async move {
+            if let Err(why) = serve(&peers, inbound, &out).await {
+                tracing::debug!(why, "incoming link ended");
+            }
+        });
+        let frames = futures::stream::unfold(frames, |mut frames| async move {
+            frames.recv().await.map(|frame| (Ok(frame), frames))
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+type Outbound = mpsc::Sender<wire::PeerFrame>;
+
+async fn serve(
+    peers: &Arc<Peers>,
+    mut inbound: Streaming<wire::PeerFrame>,
+    out: &Outbound,
+) -> Result<(), String> {
+    let first = inbound.message().await.map_err(|status| status.to_string())?;
+    let first = decode(first.ok_or("closed before the first frame")?)?;
+    let hello = first.hello.ok_or("the first frame has no hello")?;
+    let (from, refusal) = match peers.meet(&hello) {
+        Ok(from) => (from, String::new()),
+        Err(why) => (NodeId(0), why),
+    };
+    let mine = wire::Hello { refusal: refusal.clone(), ..peers.hello() };
+    send(out, wire::PeerBatch { hello: Some(mine), ..wire::PeerBatch::default() }).await?;
+    if !refusal.is_empty() {
+        return Err(refusal);
+    }
+    let mut connection = Connection { peers, from, bulk_taken: 0, answers: Vec::new() };
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(answer) = under_way.next(), if !under_way.is_empty() => {
+                connection.answers.extend(answer);
+                // Whatever else is done by now goes into the same frame.
+                while let Some(Some(answer)) = under_way.next().now_or_never() {
+                    connection.answers.extend(answer);
+                }
+            }
+            frame = inbound.message() => {
+                let frame = frame.map_err(|status| status.to_string())?;
+                let Some(frame) = frame else { return Ok(()) };
+                for future in connection.begin(frame)? {
+                    under_way.push(future);
+                }
+                if under_way.len() > IN_FLIGHT_MAX {
+                    return Err(format!("{from} has too many requests under way"));
+                }
+            }
+        }
+        connection.flush(out).await?;
+    }
+}
+
+struct Connection<'a> {
+    peers: &'a Arc<Peers>,
+    from: NodeId,
+    bulk_taken: u64,
+    answers: Vec<wire::PeerMessage>,
+}
+
+type UnderWay = Pin<Box<dyn Future<Output = Option<wire::PeerMessage>> + Send>>;
+
+impl Connection<'_> {
+    /// Begins every request of a frame, in order; returns those that are not answered at once.
+    fn begin(&mut self, frame: wire::PeerFrame) -> Result<Vec<UnderWay>, String> {
+        let Connection { peers, from, .. } = *self;
+        peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
+        trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
+        let batch = decode(frame)?;
+        peers.hlc.observe(Timestamp(batch.clock));
+        let handler = peers.handler.get().ok_or("the node is starting")?;
+        let mut under_way = Vec::new();
+        for message in batch.messages {
+            if let Some(Kind::Append(append)) = &message.kind {
+                self.bulk_taken += append_bytes(append);
+            }
+            let answer = wire::PeerMessage {
+                seq: message.seq,
+                answer: true,
+                range_id: message.range_id,
+                from_replica: message.to_replica,
+                to_replica: message.from_replica,
+                kind: None,
+            };
+            let handled = handler.handle(from, message);
+            let mut future: UnderWay = Box::pin(handled.map(|kind| {
+                kind.map(|kind| wire::PeerMessage { kind: Some(kind), ..answer })
+            }));
+            // The first poll hands an append to its group: order holds.
+            match (&mut future).now_or_never() {
+                Some(answer) => self.answers.extend(answer),
+                None => under_way.push(future),
+            }
+        }
+        Ok(under_way)
+    }
+
+    async fn flush(&mut self, out: &Outbound) -> Result<(), String> {
+        if self.answers.is_empty() {
+            return Ok(());
+        }
+        let batch = wire::PeerBatch {
+            messages: std::mem::take(&mut self.answers),
+            bulk_bytes_taken: self.bulk_taken,
+            clock: self.peers.hlc.peek().0,
+            ..wire::PeerBatch::default()
+        };
+        let bytes = send(out, batch).await?;
+        self.peers.metrics.peer_bytes_sent.inc_by(bytes as u64);
+        trace::event("send", format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from));
+        Ok(())
+    }
+}
+
+/// What the sender counted for an append; both sides count alike.
+fn append_bytes(append: &wire::AppendRequest) -> u64 {
+    let bytes = append.entries.iter().map(|entry| match &entry.payload {
+        Some(wire::entry::Payload::Command(command)) => command.len() as u64 + 32,
+        _ => 32,
+    });
+    bytes.sum()
+}
+
+async fn send(out: &Outbound, batch: wire::PeerBatch) -> Result<usize, String> {
+    let body = Bytes::from(batch.encode_to_vec());
+    let bytes = body.len();
+    out.send(wire::PeerFrame { body }).await.map_err(|_| "the stream is closed")?;
+    Ok(bytes)
+}

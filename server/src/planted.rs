@@ -1,0 +1,58 @@
+//! Planted bugs: mistakes that the simulation must be able to find, so that its silence means
+//! something.
+//!
+//! Without the cargo feature `planted-bugs` every question here is answered `false` at compile
+//! time. The feature does not compile outside the simulation, so no release can carry it. Which bug
+//! is active is chosen at run time: one build serves all.
+
+#[cfg(all(feature = "planted-bugs", not(madsim)))]
+compile_error!("the feature `planted-bugs` is for the simulation only: build with --cfg madsim");
+
+/// A mistake that a careless hand would make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The log acknowledges entries before they are synced.
+    AckBeforeFsync,
+    /// Nobody looks whether a request was done before.
+    RetryAppliedTwice,
+    /// A result that was evaluated under an earlier leadership is applied under a later one.
+    StaleEvaluationApplied,
+    /// A restarted leader resumes its term before it has applied its log again.
+    TermResumedAfterRestart,
+}
+
+impl Bug {
+    /// Every planted bug and its name on the command line.
+    pub const ALL: [(&'static str, Bug); 4] = [
+        ("ack-before-fsync", Bug::AckBeforeFsync),
+        ("retry-applied-twice", Bug::RetryAppliedTwice),
+        ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
+        ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
+    ];
+
+    /// The bug of a name.
+    pub fn by_name(name: &str) -> Option<Bug> {
+        Bug::ALL.iter().find(|(known, _)| *known == name).map(|(_, bug)| *bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+static ACTIVE: std::sync::OnceLock<Bug> = std::sync::OnceLock::new();
+
+/// Switches a bug on for the rest of the process.
+#[cfg(feature = "planted-bugs")]
+pub fn activate(bug: Bug) {
+    ACTIVE.get_or_init(|| bug);
+}
+
+/// Whether a bug is active.
+#[inline]
+pub fn active(bug: Bug) -> bool {
+    #[cfg(feature = "planted-bugs")]
+    return ACTIVE.get() == Some(&bug);
+    #[cfg(not(feature = "planted-bugs"))]
+    {
+        let _ = bug;
+        false
+    }
+}

@@ -1,0 +1,142 @@
+//! What a committed command does to the state: the second half of the exactly-once rule (design,
+//! section 6).
+
+use std::collections::BTreeSet;
+
+use crate::{
+    planted::{self, Bug},
+    range::raft::types::Applied,
+    storage::{
+        Batch, Engine, Family,
+        codec::{
+            self, AppliedRecord, Command, DedupRecord, Descriptor, Effect, Group, Operation,
+            VersionRecord, WriteCommand,
+        },
+        engine::Error,
+        keys,
+    },
+    time::Timestamp,
+};
+
+/// What earlier commands of the same batch did and the engine does not show yet.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    /// Keys of [`Family::Dedup`].
+    dedup: BTreeSet<Vec<u8>>,
+}
+
+/// What a command is applied to.
+pub struct Target<'a> {
+    /// The state before this batch.
+    pub engine: &'a dyn Engine,
+    /// The span that the range has at the command's index.
+    pub descriptor: &'a Descriptor,
+    /// Positions and thresholds.
+    pub applied: &'a mut AppliedRecord,
+    /// Where the effects go.
+    pub batch: &'a mut Batch,
+    /// What this batch has so far.
+    pub overlay: &'a mut Overlay,
+}
+
+/// The key of a request in [`Family::Dedup`].
+pub fn dedup_key(anchor: &[u8], request: codec::RequestId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(anchor.len() + 26);
+    out.extend_from_slice(anchor);
+    out.extend_from_slice(&request.to_bytes());
+    out
+}
+
+/// Applies a command whose entry was proposed in `term`.
+pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<Applied, Error> {
+    match command {
+        Command::Write(write) => apply_write(target, term, &write),
+        Command::MoveDedupThreshold { evaluated_under, threshold } => {
+            if evaluated_under != term {
+                return Ok(Applied::ReEvaluate);
+            }
+            target.applied.dedup_threshold = target.applied.dedup_threshold.max(threshold);
+            Ok(Applied::Done)
+        }
+    }
+}
+
+fn apply_write(
+    target: &mut Target<'_>,
+    term: u64,
+    write: &WriteCommand,
+) -> Result<Applied, Error> {
+    if write.evaluated_under != term && !planted::active(Bug::StaleEvaluationApplied) {
+        return Ok(Applied::ReEvaluate);
+    }
+    let before = target.applied.newest;
+    let mut newest = before;
+    let mut results = Vec::with_capacity(write.groups.len());
+    for group in &write.groups {
+        let accepted = accepts(target, group)?;
+        if accepted {
+            let mut last = before;
+            for operation in &group.operations {
+                if !planted::active(Bug::StaleEvaluationApplied) {
+                    assert!(
+                        operation.at > last,
+                        "versions must rise: {} is not above {last}",
+                        operation.at
+                    );
+                }
+                last = operation.at;
+                newest = newest.max(operation.at);
+                apply_operation(target, group, operation);
+            }
+        }
+        results.push(accepted);
+    }
+    target.applied.newest = newest;
+    target.applied.time_domain = write.time_domain;
+    Ok(Applied::Groups(results))
+}
+
+/// Whether a group may act: its key is in the span, and no member was done before or is too old.
+fn accepts(target: &Target<'_>, group: &Group) -> Result<bool, Error> {
+    if !target.descriptor.contains(&group.key) {
+        return Ok(false);
+    }
+    for operation in &group.operations {
+        if operation.first_attempt < target.applied.dedup_threshold {
+            return Ok(false);
+        }
+        if planted::active(Bug::RetryAppliedTwice) {
+            continue;
+        }
+        let key = dedup_key(&group.key, operation.request);
+        if target.overlay.dedup.contains(&key) || target.engine.get(Family::Dedup, &key)?.is_some()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation) {
+    let version = match &operation.effect {
+        Effect::Nothing => None,
+        Effect::Delete => Some(VersionRecord { value: None, txn: None, expires_at: None }),
+        Effect::Put { value, expires_at } => {
+            Some(VersionRecord { value: Some(value), txn: None, expires_at: *expires_at })
+        }
+    };
+    if let Some(version) = version {
+        let key = keys::version(&group.key, operation.at);
+        target.batch.put(Family::Data, key, codec::encode(&version));
+    }
+    let remembered = DedupRecord {
+        first_attempt: operation.first_attempt,
+        hash: operation.hash,
+        at: operation.at,
+        outcome: operation.outcome,
+    };
+    let key = dedup_key(&group.key, operation.request);
+    target.batch.put(Family::Dedup, key.clone(), codec::encode(&remembered));
+    target.overlay.dedup.insert(key);
+}
+

@@ -1,0 +1,4 @@
+//! Replicated commands: pure rules, no clocks, no randomness, no hash order.
+
+pub mod apply;
+pub mod evaluate;

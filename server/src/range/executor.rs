@@ -1,0 +1,456 @@
+//! The leader's write path of one range: latch, look into dedup, evaluate, propose, answer.
+//!
+//! One task a replica. Requests that arrive while proposals are under way gather, and go into one
+//! log entry together (edge batching). Requests on one key that wait behind a latch run back to
+//! back under one latch when it is released: one entry, N results.
+//!
+//! # Invariants
+//!
+//! * A key is in at most one proposal in flight (its latch); requests on it are served in order.
+//! * A proposal is tied to the term it was evaluated in: appended with `with_leader`, checked again
+//!   when applied. Latches and waiting requests die with the term.
+//! * The range is evaluated only when everything that was in the leader's log when it was elected,
+//!   its own first entry included, is applied.
+//! * A refusal is answered only from a state that was confirmed afterwards (`reads`), or from an
+//!   applied entry. A refusal of a later attempt is stored, so that a delayed first attempt cannot
+//!   act afterwards.
+//! * A request whose proposal was handed to Raft is answered with a result or as ambiguous, never as
+//!   failed.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
+use openraft::{LinearizerOption, impls::OneshotResponder};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::{
+    command::{
+        apply::dedup_key,
+        evaluate::{Current, evaluate},
+    },
+    raft::types::{Applied, Proposal, Raft},
+    replica::Shared,
+    request::{Answer, OpResult, Read, ReadKind, Write},
+};
+use crate::{
+    error::OpError,
+    planted::{self, Bug},
+    storage::{
+        Family,
+        codec::{self, Command, DedupRecord, Effect, Group, Operation, Outcome, WriteCommand},
+        engine::Error,
+        mvcc,
+    },
+    time::Timestamp,
+};
+
+/// Proposals under way at once. While they are, requests gather into the next one.
+const PROPOSALS_IN_FLIGHT_MAX: usize = 2;
+/// Requests of one entry, below the 4,096 that share a block of timestamps.
+const ENTRY_OPERATIONS_MAX: usize = 1_024;
+/// Bytes after which an entry takes no more requests.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// Requests that wait in the executor, behind latches included.
+const WAITING_MAX: usize = 16_384;
+/// How long a new leader's first entry may take before requests are turned away.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One request of a proposal in flight.
+struct Pending {
+    write: Write,
+    effect: Effect,
+    outcome: Outcome,
+    at: Timestamp,
+    /// The state that a refusal rests on.
+    refused_by: Current,
+}
+
+impl Pending {
+    fn record(&self) -> Operation {
+        Operation {
+            request: self.write.request,
+            first_attempt: self.write.first_attempt,
+            hash: self.write.hash,
+            at: self.at,
+            effect: self.effect.clone(),
+            outcome: self.outcome,
+        }
+    }
+}
+
+struct PendingGroup {
+    key: Bytes,
+    members: Vec<Pending>,
+    /// The key's state after the members.
+    after: Current,
+}
+
+struct Finished {
+    epoch: u64,
+    groups: Vec<PendingGroup>,
+    applied: Option<Applied>,
+}
+
+type InFlight = Pin<Box<dyn Future<Output = Finished> + Send>>;
+
+pub(super) struct Executor {
+    shared: Arc<Shared>,
+    raft: Raft,
+    writes: mpsc::Receiver<Write>,
+    reads: mpsc::Sender<Read>,
+    ready: VecDeque<Write>,
+    /// Keys in proposals in flight, and who waits for each.
+    latches: HashMap<Bytes, VecDeque<Write>>,
+    waiting: usize,
+    in_flight: FuturesUnordered<InFlight>,
+    /// The term whose state is ready to be evaluated.
+    prepared: Option<u64>,
+    /// Raised when latches die, so that proposals of an earlier leadership release nothing.
+    epoch: u64,
+}
+
+impl Executor {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        raft: Raft,
+        writes: mpsc::Receiver<Write>,
+        reads: mpsc::Sender<Read>,
+    ) -> Executor {
+        Executor {
+            shared,
+            raft,
+            writes,
+            reads,
+            ready: VecDeque::new(),
+            latches: HashMap::new(),
+            waiting: 0,
+            in_flight: FuturesUnordered::new(),
+            prepared: None,
+            epoch: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut incoming = Vec::new();
+        loop {
+            let room = self.ready.len() + self.waiting < WAITING_MAX;
+            tokio::select! {
+                biased;
+                Some(finished) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.finish(finished);
+                }
+                received = self.writes.recv_many(&mut incoming, ENTRY_OPERATIONS_MAX), if room => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.ready.extend(incoming.drain(..));
+                }
+            }
+            while self.in_flight.len() < PROPOSALS_IN_FLIGHT_MAX && !self.ready.is_empty() {
+                self.start().await;
+            }
+        }
+    }
+
+    /// Evaluates what is ready and proposes it.
+    async fn start(&mut self) {
+        let Some(term) = self.lead().await else { return };
+        let mut groups: Vec<PendingGroup> = Vec::new();
+        let mut by_key: HashMap<Bytes, usize> = HashMap::new();
+        let mut repeated = Vec::new();
+        let (mut operations, mut bytes) = (0, 0);
+        let now = Instant::now();
+        while operations < ENTRY_OPERATIONS_MAX && bytes < ENTRY_BYTES_MAX {
+            let Some(write) = self.ready.pop_front() else { break };
+            if let Some(queue) = self.latches.get_mut(&write.key) {
+                queue.push_back(write);
+                self.waiting += 1;
+                continue;
+            }
+            let group = by_key.get(&write.key).and_then(|at| groups.get(*at));
+            if group.is_some_and(|group| group.holds(&write)) {
+                // The second occurrence of a request waits for the first's result.
+                repeated.push(write);
+                continue;
+            }
+            match self.evaluate(write, group, term, now) {
+                Ok(Some((pending, after))) => {
+                    operations += 1;
+                    bytes += pending.write.size();
+                    let key = pending.write.key.clone();
+                    let slot = *by_key.entry(key.clone()).or_insert(groups.len());
+                    match groups.get_mut(slot) {
+                        Some(group) => {
+                            group.after = after;
+                            group.members.push(pending);
+                        }
+                        None => groups.push(PendingGroup { key, members: vec![pending], after }),
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(range = %self.shared.range, %error, "state can't be read");
+                    self.shared.fail(error);
+                    return;
+                }
+            }
+        }
+        if groups.is_empty() {
+            self.ready.extend(repeated);
+            return;
+        }
+        for group in &groups {
+            self.latches.insert(group.key.clone(), VecDeque::new());
+        }
+        for write in repeated {
+            if let Some(queue) = self.latches.get_mut(&write.key) {
+                queue.push_back(write);
+                self.waiting += 1;
+            }
+        }
+        self.propose(term, groups).await;
+    }
+
+    /// One request on the state of its key. `None` if it is answered, or will be by someone else.
+    fn evaluate(
+        &self,
+        write: Write,
+        group: Option<&PendingGroup>,
+        term: u64,
+        now: Instant,
+    ) -> Result<Option<(Pending, Current)>, Error> {
+        if write.deadline <= now {
+            write.reply.send(Err(OpError::deadline()));
+            return Ok(None);
+        }
+        let state = &self.shared.state;
+        if !state.descriptor().contains(&write.key) {
+            write.reply.send(Err(OpError::new(
+                quintet_proto::v1::Code::StaleRoute,
+                "the key is not in this range",
+            )));
+            return Ok(None);
+        }
+        if write.first_attempt < state.dedup_threshold() {
+            write.reply.send(Err(OpError::new(
+                quintet_proto::v1::Code::Expired,
+                "the request is older than the cluster remembers; ask again under a new id",
+            )));
+            return Ok(None);
+        }
+        if !planted::active(Bug::RetryAppliedTwice) {
+            let key = dedup_key(&write.key, write.request);
+            if let Some(record) = state.engine().get(Family::Dedup, &key)? {
+                self.shared.metrics.dedup_hits.inc();
+                let record: DedupRecord = codec::decode(&record)?;
+                let result = self.remembered(&write, record)?;
+                write.reply.send(result);
+                return Ok(None);
+            }
+        }
+        let current = match group {
+            Some(group) => group.after.clone(),
+            None => read_current(&self.shared, &write.key)?,
+        };
+        let (effect, outcome) = evaluate(&current, &write.kind);
+        let changes_nothing = effect == Effect::Nothing;
+        if changes_nothing && group.is_none() && !write.later_attempt {
+            let result = answer(&write, outcome, Timestamp::ZERO, &current);
+            self.confirm(write, term, result);
+            return Ok(None);
+        }
+        let at = self.shared.hlc.now();
+        let after = current.after(&effect, at);
+        Ok(Some((Pending { write, effect, outcome, at, refused_by: current }, after)))
+    }
+
+    /// Answers once leadership in the term of the evaluation is confirmed.
+    fn confirm(&self, write: Write, term: u64, result: OpResult) {
+        let kind = ReadKind::Confirm { term, result: Box::new(result) };
+        let read = Read { kind, deadline: write.deadline, reply: write.reply };
+        if let Err(error) = self.reads.try_send(read) {
+            let read = match error {
+                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => read,
+            };
+            read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
+        }
+    }
+
+    /// The answer of a request that was done before.
+    fn remembered(&self, write: &Write, record: DedupRecord) -> Result<OpResult, Error> {
+        if record.hash != write.hash {
+            return Ok(Err(OpError::new(
+                quintet_proto::v1::Code::RequestIdReused,
+                "the request id was used with another request; ids must not be used twice",
+            )));
+        }
+        let current = match record.outcome {
+            Outcome::Conflict(version) if version > Timestamp::ZERO => {
+                let stood = mvcc::read_exact(&**self.shared.state.engine(), &write.key, version)?;
+                Current(stood.map(|found| (found.at, Bytes::from(found.value))))
+            }
+            _ => Current(None),
+        };
+        Ok(answer(write, record.outcome, record.at, &current))
+    }
+
+    async fn propose(&mut self, term: u64, groups: Vec<PendingGroup>) {
+        let command = Command::Write(WriteCommand {
+            evaluated_under: term,
+            time_domain: self.shared.time_domain,
+            groups: groups.iter().map(PendingGroup::record).collect(),
+        });
+        let proposal = Proposal(Bytes::from(codec::encode(&command)));
+        let (responder, answer) = OneshotResponder::new_pair();
+        let write = self.raft.write(proposal).responder(responder);
+        let write = if planted::active(Bug::StaleEvaluationApplied) {
+            write
+        } else {
+            write.with_leader(term)
+        };
+        let epoch = self.epoch;
+        let sent = write.await;
+        self.in_flight.push(Box::pin(async move {
+            // Any error may come after the entry was appended: all are ambiguous.
+            let applied = match sent {
+                Ok(()) => answer.await.ok().and_then(Result::ok).map(|response| response.data),
+                Err(_) => None,
+            };
+            Finished { epoch, groups, applied }
+        }));
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        let mut again = Vec::new();
+        let flags = match finished.applied {
+            Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect(),
+            Some(Applied::ReEvaluate | Applied::Done) => vec![Some(false); finished.groups.len()],
+            None => vec![None; finished.groups.len()],
+        };
+        for (group, flag) in finished.groups.into_iter().zip(flags) {
+            if finished.epoch == self.epoch
+                && let Some(queue) = self.latches.remove(&group.key)
+            {
+                self.waiting -= queue.len();
+                self.ready.extend(queue);
+            }
+            for pending in group.members {
+                match flag {
+                    Some(true) => {
+                        let Pending { write, outcome, at, refused_by, .. } = pending;
+                        let result = answer(&write, outcome, at, &refused_by);
+                        write.reply.send(result);
+                    }
+                    Some(false) => again.push(pending.write),
+                    None => pending.write.reply.send(Err(OpError::ambiguous(
+                        "leadership changed while the request was under way; ask again with the same id",
+                    ))),
+                }
+            }
+        }
+        for write in again.into_iter().rev() {
+            self.ready.push_front(write);
+        }
+    }
+
+    /// The term in which this replica leads and may evaluate. Where it does not, everything that
+    /// waits is turned away.
+    async fn lead(&mut self) -> Option<u64> {
+        let term = self.raft.as_leader().ok().map(|leader| leader.term());
+        if term.is_some() && term == self.prepared {
+            return term;
+        }
+        self.forget();
+        let Some(term) = term else {
+            self.turn_away();
+            return None;
+        };
+        let ready = async {
+            let option = LinearizerOption::new(Some(Duration::ZERO), true);
+            let linearizer = self.raft.get_read_linearizer(option).await.ok()?;
+            linearizer.await_ready(&self.raft).await.ok()
+        };
+        let is_ready = timeout(PREPARE_TIMEOUT, ready).await.ok().flatten().is_some();
+        // The wait may have outlived the term that it was for.
+        let same = self.raft.as_leader().is_ok_and(|leader| leader.term() == term);
+        if !is_ready || !same {
+            self.turn_away();
+            return None;
+        }
+        self.shared.hlc.observe(self.shared.state.newest());
+        self.prepared = Some(term);
+        Some(term)
+    }
+
+    /// Latches and what waits behind them die with the leadership.
+    fn forget(&mut self) {
+        self.prepared = None;
+        self.epoch += 1;
+        let waiting: Vec<_> = {
+            let mut latches: Vec<_> = self.latches.drain().collect();
+            latches.sort_by(|a, b| a.0.cmp(&b.0));
+            latches.into_iter().flat_map(|(_, queue)| queue).collect()
+        };
+        self.waiting = 0;
+        self.ready.extend(waiting);
+    }
+
+    fn turn_away(&mut self) {
+        let hint = self.shared.leader_hint(&self.raft);
+        for write in self.ready.drain(..) {
+            write.reply.send(Err(OpError::not_leader(hint.clone())));
+        }
+    }
+}
+
+impl Write {
+    fn size(&self) -> usize {
+        let value = match &self.kind {
+            super::command::evaluate::WriteKind::Put { value, .. } => value.len(),
+            _ => 0,
+        };
+        self.key.len() + value + 64
+    }
+}
+
+impl PendingGroup {
+    fn holds(&self, write: &Write) -> bool {
+        self.members.iter().any(|member| member.write.request == write.request)
+    }
+
+    fn record(&self) -> Group {
+        Group { key: self.key.clone(), operations: self.members.iter().map(Pending::record).collect() }
+    }
+}
+
+/// The newest state of a key.
+fn read_current(shared: &Shared, key: &[u8]) -> Result<Current, Error> {
+    let found = mvcc::read(&**shared.state.engine(), key, Timestamp::MAX)?;
+    Ok(Current(found.map(|version| (version.at, Bytes::from(version.value)))))
+}
+
+/// What a caller is told of an outcome.
+fn answer(write: &Write, outcome: Outcome, at: Timestamp, current: &Current) -> OpResult {
+    use super::command::evaluate::WriteKind;
+    match (outcome, &write.kind) {
+        (Outcome::Written, WriteKind::Delete { .. }) => Ok(Answer::Delete(Some(at))),
+        (Outcome::Written, _) => Ok(Answer::Put(at)),
+        (Outcome::NothingToDelete, _) => Ok(Answer::Delete(None)),
+        (Outcome::Number(sum), _) => Ok(Answer::Increment(sum, at)),
+        (Outcome::Conflict(_), _) => Err(OpError::conflict(current.0.clone())),
+        (Outcome::NotANumber, _) => Err(OpError::new(
+            quintet_proto::v1::Code::NotANumber,
+            "the value is not a decimal number, or the sum does not fit in 64 bits",
+        )),
+    }
+}

@@ -1,0 +1,13 @@
+//! One replicated range: its Raft group, the leader's write path, reads.
+//!
+//! ```text
+//!   request --> executor --(evaluate under latches)--> proposal --> raft --> apply --> answer
+//!           \-> reads    --(leadership confirmed)----> state  --------------------> answer
+//! ```
+
+pub mod command;
+mod executor;
+pub mod raft;
+mod reads;
+pub mod replica;
+pub mod request;

@@ -1,0 +1,401 @@
+//! A group's Raft log in the node's log engine, as openraft's log store.
+//!
+//! Records in [`Family::Log`]: `1 | range id | kind | index`, where kind is the vote, the purged
+//! position, or an entry. The newest entries are kept in memory as well: replication and apply read
+//! them there, and an entry is readable as soon as `append` returned, before it is written. The
+//! cache drops an entry only after it is written.
+//!
+//! # On a crash
+//!
+//! The engine comes back with a prefix of what was written that contains all that was acknowledged.
+//! A torn tail is cut by the engine. Entries must be contiguous; a hole is damage and an error.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    io,
+    ops::{Bound, ControlFlow, RangeBounds},
+    sync::Arc,
+};
+
+use openraft::{
+    LogState, OptionalSend, RaftLogReader,
+    entry::RaftEntry,
+    storage::{IOFlushed, RaftLogStorage},
+};
+use parking_lot::Mutex;
+
+use super::{
+    log_writer::{Done, Job, LogWriter},
+    types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote},
+};
+use crate::{
+    ids::RangeId,
+    storage::{
+        Direction, Engine, Family,
+        codec::{self, EntryRecord, PayloadRecord, Position},
+        engine::{Change, Error},
+    },
+};
+
+/// Bytes of entries that are kept in memory for each group.
+const CACHE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that one read for replication returns, but at least one entry.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Vote = 0,
+    Purged = 1,
+    Entry = 2,
+}
+
+fn key(range: RangeId, kind: Kind, index: u64) -> Vec<u8> {
+    let mut out = vec![1];
+    out.extend_from_slice(&range.0.to_be_bytes());
+    out.push(kind as u8);
+    if matches!(kind, Kind::Entry) {
+        out.extend_from_slice(&index.to_be_bytes());
+    }
+    out
+}
+
+struct Cached {
+    entry: Entry,
+    bytes: usize,
+    /// The append that wrote it.
+    sequence: u64,
+}
+
+#[derive(Default)]
+struct State {
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    /// The newest entries, contiguous, up to `last`.
+    cache: VecDeque<Cached>,
+    cache_bytes: usize,
+    /// Appends so far, and how many of them are written.
+    appended: u64,
+    written: u64,
+}
+
+impl State {
+    fn evict(&mut self) {
+        while self.cache_bytes > CACHE_BYTES_MAX
+            && self.cache.front().is_some_and(|cached| cached.sequence <= self.written)
+        {
+            let bytes = self.cache.pop_front().map_or(0, |cached| cached.bytes);
+            self.cache_bytes -= bytes;
+        }
+    }
+
+    fn first_cached(&self) -> u64 {
+        match self.cache.front() {
+            Some(cached) => cached.entry.log_id.index(),
+            None => self.last.map_or(0, |last| last.index() + 1),
+        }
+    }
+}
+
+/// A group's log: shared by openraft's store and its readers.
+pub struct GroupLog {
+    range: RangeId,
+    engine: Arc<dyn Engine>,
+    writer: LogWriter,
+    state: Mutex<State>,
+}
+
+/// openraft's handle to a group's log; every clone is the same log.
+#[derive(Clone)]
+pub struct LogStore(Arc<GroupLog>);
+
+impl LogStore {
+    /// Loads a group's vote and the ends of its log.
+    pub fn open(
+        range: RangeId,
+        engine: Arc<dyn Engine>,
+        writer: LogWriter,
+    ) -> Result<LogStore, Error> {
+        let read = |kind| engine.get(Family::Log, &key(range, kind, 0));
+        let vote = match read(Kind::Vote)? {
+            Some(bytes) => Some(types::vote(codec::decode(&bytes)?)),
+            None => None,
+        };
+        let purged = match read(Kind::Purged)? {
+            Some(bytes) => Some(types::log_id(codec::decode(&bytes)?)),
+            None => None,
+        };
+        let mut newest = None;
+        let (start, end) = (key(range, Kind::Entry, 0), key(range, Kind::Entry, u64::MAX));
+        engine.scan(Family::Log, &start, &end, Direction::Reverse, &mut |_, record| {
+            newest = Some(decode_entry(record));
+            ControlFlow::Break(())
+        })?;
+        let last = match newest.transpose()? {
+            Some(entry) => Some(entry.log_id),
+            None => purged,
+        };
+        let state = State { vote, purged, last, ..State::default() };
+        Ok(LogStore(Arc::new(GroupLog { range, engine, writer, state: Mutex::new(state) })))
+    }
+
+    /// The last entry's position.
+    pub fn last(&self) -> Option<LogId> {
+        self.0.state.lock().last
+    }
+
+    /// The position up to which the log is truncated.
+    pub fn purged(&self) -> Option<LogId> {
+        self.0.state.lock().purged
+    }
+}
+
+impl GroupLog {
+    /// An append is durable.
+    pub(super) fn written(&self, sequence: u64) {
+        let mut state = self.state.lock();
+        state.written = state.written.max(sequence);
+        state.evict();
+    }
+
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        loop {
+            let next = start + out.len() as u64;
+            if next >= end || (bytes >= bytes_max && !out.is_empty()) {
+                return Ok(out);
+            }
+            let (first_cached, stop) = {
+                let state = self.state.lock();
+                let first = state.first_cached();
+                if next >= first {
+                    let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
+                    for cached in state.cache.iter().skip(skip) {
+                        if cached.entry.log_id.index() >= end
+                            || (bytes >= bytes_max && !out.is_empty())
+                        {
+                            break;
+                        }
+                        bytes += cached.bytes;
+                        out.push(cached.entry.clone());
+                    }
+                    return Ok(out);
+                }
+                (first, end.min(first))
+            };
+            // What lies below the cache is written, so the engine has it.
+            let before = out.len();
+            self.read_engine(next, stop, bytes_max, &mut bytes, &mut out)?;
+            if out.len() == before {
+                // Purged meanwhile, or the cache moved on: look again, unless nothing moved.
+                let state = self.state.lock();
+                let purged = state.purged.is_some_and(|purged| purged.index() >= next);
+                if purged || state.first_cached() == first_cached {
+                    return Ok(out);
+                }
+            }
+        }
+    }
+
+    fn read_engine(
+        &self,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+        bytes: &mut usize,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), Error> {
+        let (from, to) =
+            (key(self.range, Kind::Entry, start), key(self.range, Kind::Entry, end));
+        let mut expected = start;
+        let mut failed = None;
+        self.engine.scan(Family::Log, &from, &to, Direction::Forward, &mut |_, record| {
+            if *bytes >= bytes_max && !out.is_empty() {
+                return ControlFlow::Break(());
+            }
+            match decode_entry(record) {
+                Ok(entry) if entry.log_id.index() == expected => {
+                    *bytes += record.len();
+                    expected += 1;
+                    out.push(entry);
+                    ControlFlow::Continue(())
+                }
+                Ok(entry) => {
+                    failed = Some(Error::Corrupt(format!(
+                        "log of {}: entry {} stands where {expected} belongs",
+                        self.range,
+                        entry.log_id.index()
+                    )));
+                    ControlFlow::Break(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
+        self.writer.write(changes).await
+    }
+}
+
+fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let payload = match &entry.payload {
+        Payload::Blank => PayloadRecord::Blank,
+        Payload::Normal(proposal) => PayloadRecord::Command(&proposal.0),
+        Payload::Membership(membership) => {
+            PayloadRecord::Membership(types::membership_record(membership))
+        }
+    };
+    codec::encode(&EntryRecord { position: types::position(&entry.log_id), payload })
+}
+
+fn decode_entry(bytes: &[u8]) -> Result<Entry, Error> {
+    let record: EntryRecord<'_> = codec::decode_borrowed(bytes)?;
+    let payload = match record.payload {
+        PayloadRecord::Blank => Payload::Blank,
+        PayloadRecord::Command(command) => {
+            Payload::Normal(Proposal(bytes::Bytes::copy_from_slice(command)))
+        }
+        PayloadRecord::Membership(membership) => {
+            Payload::Membership(types::membership(&membership))
+        }
+    };
+    Ok(Entry { log_id: types::log_id(record.position), payload })
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        self.0.read(start, end, usize::MAX).map_err(io::Error::other)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.0.read(start, end, READ_BYTES_MAX).map_err(io::Error::other)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.0.state.lock().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let state = self.0.state.lock();
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let record = codec::encode(&types::vote_record(vote));
+        let put =
+            Change::Put { family: Family::Log, key: key(self.0.range, Kind::Vote, 0), value: record };
+        self.0.write(vec![put]).await?;
+        self.0.state.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        let sequence = {
+            let mut state = self.0.state.lock();
+            state.appended += 1;
+            let sequence = state.appended;
+            for entry in entries {
+                let expected = state.last.map_or(entry.log_id.index(), |last| last.index() + 1);
+                assert_eq!(entry.log_id.index(), expected, "log of {}: a hole", self.0.range);
+                let value = encode_entry(&entry);
+                let size = value.len();
+                bytes += size;
+                let key = key(self.0.range, Kind::Entry, entry.log_id.index());
+                changes.push(Change::Put { family: Family::Log, key, value });
+                state.last = Some(entry.log_id());
+                state.cache_bytes += size;
+                state.cache.push_back(Cached { entry, bytes: size, sequence });
+            }
+            state.evict();
+            sequence
+        };
+        let entries = changes.len() as u64;
+        let done = Done::Append { flushed, log: self.0.clone(), sequence };
+        self.0.writer.submit(Job { changes, bytes, entries, done }).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let first_removed = last.map_or(0, |last| last.index() + 1);
+        {
+            let mut state = self.0.state.lock();
+            while state.cache.back().is_some_and(|c| c.entry.log_id.index() >= first_removed) {
+                let bytes = state.cache.pop_back().map_or(0, |cached| cached.bytes);
+                state.cache_bytes -= bytes;
+            }
+            state.last = last;
+        }
+        let remove = Change::DeleteRange {
+            family: Family::Log,
+            start: key(self.0.range, Kind::Entry, first_removed),
+            end: key(self.0.range, Kind::Entry, u64::MAX),
+        };
+        self.0.write(vec![remove]).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        let before = {
+            let mut state = self.0.state.lock();
+            while state.cache.front().is_some_and(|c| c.entry.log_id.index() <= upto.index()) {
+                let bytes = state.cache.pop_front().map_or(0, |cached| cached.bytes);
+                state.cache_bytes -= bytes;
+            }
+            let before = state.purged.map_or(0, |purged| purged.index());
+            state.purged = Some(upto);
+            if state.last.is_none_or(|last| last.index() < upto.index()) {
+                state.last = Some(upto);
+            }
+            before
+        };
+        let position = codec::encode(&types::position(&upto));
+        let purged = Change::Put {
+            family: Family::Log,
+            key: key(self.0.range, Kind::Purged, 0),
+            value: position,
+        };
+        let remove = Change::DeleteRange {
+            family: Family::Log,
+            start: key(self.0.range, Kind::Entry, before),
+            end: key(self.0.range, Kind::Entry, upto.index() + 1),
+        };
+        self.0.write(vec![purged, remove]).await
+    }
+}
+

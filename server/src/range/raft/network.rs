@@ -1,0 +1,230 @@
+//! Raft messages over the node's links, as openraft's network.
+//!
+//! Appends are pipelined: each goes out as soon as openraft has it, answers are taken in order. A
+//! heartbeat (an append without entries) and everything else goes on the urgent lane.
+
+use std::{future::Future, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use openraft::{
+    AnyError, OptionalSend, RaftNetworkFactory,
+    base::{BoxFuture, BoxStream},
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{
+        Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+    },
+    raft::{
+        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+        VoteRequest, VoteResponse, message::TransferLeaderResponse,
+    },
+};
+use quintet_proto::internal::v1 as net;
+use tokio::sync::oneshot;
+
+use super::{
+    types::{Holder, LogId, TypeConfig, Vote},
+    wire,
+};
+use crate::{
+    ids::{NodeId, RangeId, ReplicaId},
+    peer::{Kind, Lane, LinkDown, Peers},
+};
+
+/// Appends of one stream that are sent and not yet answered.
+const PIPELINE_APPENDS_MAX: usize = 64;
+
+/// Makes connections to a range's other replicas.
+#[derive(Clone)]
+pub struct Network {
+    range: RangeId,
+    me: ReplicaId,
+    peers: Arc<Peers>,
+}
+
+impl Network {
+    /// The network of a replica.
+    pub fn new(range: RangeId, me: ReplicaId, peers: Arc<Peers>) -> Network {
+        Network { range, me, peers }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &Holder) -> Connection {
+        Connection { network: self.clone(), target: ReplicaId(target), node: node.node }
+    }
+}
+
+/// To one other replica.
+#[derive(Clone)]
+pub struct Connection {
+    network: Network,
+    target: ReplicaId,
+    node: NodeId,
+}
+
+type Error = RPCError<TypeConfig>;
+type Answer = oneshot::Receiver<Result<Kind, LinkDown>>;
+
+impl Connection {
+    fn ask(&self, lane: Lane, kind: Kind) -> Answer {
+        let message = net::PeerMessage {
+            range_id: self.network.range.0,
+            from_replica: self.network.me.0,
+            to_replica: self.target.0,
+            kind: Some(kind),
+            ..net::PeerMessage::default()
+        };
+        self.network.peers.ask(self.node, lane, message)
+    }
+
+    async fn call(&self, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
+        let answer = self.ask(Lane::Urgent, kind);
+        match tokio::time::timeout(option.soft_ttl(), answer).await {
+            Ok(answer) => received(answer),
+            Err(_) => Err(unreachable("no answer in time")),
+        }
+    }
+
+    fn append(&self, request: AppendEntriesRequest<TypeConfig>) -> Sent {
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let (append, bytes) = wire::append_out(request);
+        let lane = if append.entries.is_empty() { Lane::Urgent } else { Lane::Bulk(bytes) };
+        Sent { answer: self.ask(lane, Kind::Append(append)), prev, last }
+    }
+}
+
+fn unreachable(why: impl Into<String>) -> Error {
+    RPCError::Unreachable(Unreachable::new(&AnyError::error(why.into())))
+}
+
+fn received(
+    answer: Result<Result<Kind, LinkDown>, oneshot::error::RecvError>,
+) -> Result<Kind, Error> {
+    match answer {
+        Ok(Ok(Kind::Failed(why))) => Err(unreachable(why)),
+        Ok(Ok(kind)) => Ok(kind),
+        Ok(Err(down)) => Err(unreachable(down.to_string())),
+        Err(_) => Err(unreachable("the node is stopping")),
+    }
+}
+
+fn unexpected() -> Error {
+    unreachable("an answer of another kind, or one that makes no sense")
+}
+
+/// An append on its way.
+struct Sent {
+    answer: Answer,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+}
+
+impl Sent {
+    async fn answered(self) -> Result<StreamAppendResult<TypeConfig>, Error> {
+        let Kind::AppendAnswer(answer) = received(self.answer.await)? else {
+            return Err(unexpected());
+        };
+        let answer = wire::append_answer_in(answer).ok_or_else(unexpected)?;
+        if answer.is_conflict() && self.prev.is_none() {
+            return Err(unexpected());
+        }
+        Ok(answer.into_stream_result(self.prev, self.last))
+    }
+}
+
+impl NetStreamAppend<TypeConfig> for Connection {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let connection = &*self;
+        Box::pin(async move {
+            let answers = input
+                .map(move |request| connection.append(request).answered())
+                .buffered(PIPELINE_APPENDS_MAX);
+            // The stream ends at the first refusal or error: what was sent behind it is void.
+            let until_refused = answers.scan(false, |ended, answer| {
+                let item = (!*ended).then(|| {
+                    *ended = !matches!(answer, Ok(Ok(_)));
+                    answer
+                });
+                std::future::ready(item)
+            });
+            let stream: BoxStream<'s, _> = Box::pin(until_refused);
+            Ok(stream)
+        })
+    }
+}
+
+impl NetVote<TypeConfig> for Connection {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        let kind = Kind::Vote(wire::vote_request_out(&request));
+        let Kind::VoteAnswer(answer) = self.call(kind, &option).await? else {
+            return Err(unexpected());
+        };
+        wire::vote_answer_in(answer).ok_or_else(unexpected)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        let kind = Kind::PreVote(wire::vote_request_out(&request));
+        let Kind::VoteAnswer(answer) = self.call(kind, &option).await? else {
+            return Err(unexpected());
+        };
+        wire::vote_answer_in(answer).ok_or_else(unexpected)
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for Connection {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
+        let kind = Kind::Transfer(wire::transfer_out(&request));
+        let Kind::TransferAnswer(answer) = self.call(kind, &option).await? else {
+            return Err(unexpected());
+        };
+        if answer.refusal.is_empty() { Ok(Ok(())) } else { Err(unreachable(answer.refusal)) }
+    }
+}
+
+impl NetSnapshot<TypeConfig> for Connection {
+    type SnapshotData = ();
+
+    async fn full_snapshot(
+        &mut self,
+        _vote: Vote,
+        _snapshot: openraft::alias::SnapshotOf<TypeConfig, ()>,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        // The log is kept until every replica holds it, so this is never needed.
+        let why = AnyError::error("raft snapshots between nodes are not supported by this version");
+        Err(StreamingError::Unreachable(Unreachable::new(&why)))
+    }
+}
+
+impl NetBackoff<TypeConfig> for Connection {
+    fn backoff(&self) -> Option<Backoff> {
+        None
+    }
+}
+

@@ -1,0 +1,279 @@
+//! Applies a group's log to the data engine, as openraft's state machine.
+//!
+//! # Invariants
+//!
+//! * The applied position and what the entries did are one batch: after a crash the engine is at
+//!   some applied position, exactly.
+//! * Apply is deterministic: no clock, no randomness, no hash order. The same entries on the same
+//!   state give the same state and the same answers on every replica.
+//! * Versions rise along the log: a write at or below the newest version of the range is a broken
+//!   invariant and stops the replica.
+//!
+//! # On a crash
+//!
+//! The data engine is not synced at each apply. It comes back at an earlier applied position, and
+//! the log, which is truncated only below what the data engine has made durable, is applied again.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures::{Stream, StreamExt};
+use openraft::{
+    OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use parking_lot::{Mutex, RwLock};
+
+use super::types::{self, Applied, Entry, LogId, Payload, StoredMembership, TypeConfig};
+use crate::{
+    ids::{Generation, RangeId},
+    range::command::apply::{self, Overlay},
+    storage::{
+        Batch, Engine, Family,
+        codec::{self, AppliedRecord, Command, Descriptor},
+        engine::Error,
+        keys::{self, MetaKind},
+    },
+    time::{Hlc, Timestamp},
+    trace,
+};
+
+/// Entries that one batch applies.
+const APPLY_ENTRIES_MAX: usize = 256;
+
+/// A replica's applied state, shared by the state machine and the leader's evaluation.
+pub struct RangeState {
+    range: RangeId,
+    engine: Arc<dyn Engine>,
+    hlc: Arc<Hlc>,
+    applied: Mutex<AppliedRecord>,
+    descriptor: RwLock<Arc<Descriptor>>,
+    /// Copy of `applied.newest`, to read without the lock.
+    newest: AtomicU64,
+}
+
+impl RangeState {
+    /// Loads a replica's applied state. `birth` describes the range where nothing is stored yet.
+    pub fn open(
+        birth: &Descriptor,
+        engine: Arc<dyn Engine>,
+        hlc: Arc<Hlc>,
+    ) -> Result<Arc<RangeState>, Error> {
+        let range = birth.range;
+        let read = |kind| engine.get(Family::Meta, &keys::range_meta(range, kind));
+        let applied: AppliedRecord = match read(MetaKind::Applied)? {
+            Some(bytes) => codec::decode(&bytes)?,
+            None => AppliedRecord::default(),
+        };
+        let descriptor: Descriptor = match read(MetaKind::Descriptor)? {
+            Some(bytes) => codec::decode(&bytes)?,
+            None => birth.clone(),
+        };
+        hlc.observe(applied.newest);
+        Ok(Arc::new(RangeState {
+            range,
+            engine,
+            hlc,
+            newest: AtomicU64::new(applied.newest.0),
+            applied: Mutex::new(applied),
+            descriptor: RwLock::new(Arc::new(descriptor)),
+        }))
+    }
+
+    /// The range's descriptor as of the last applied entry.
+    pub fn descriptor(&self) -> Arc<Descriptor> {
+        self.descriptor.read().clone()
+    }
+
+    /// The newest version that the range holds.
+    pub fn newest(&self) -> Timestamp {
+        Timestamp(self.newest.load(Ordering::Acquire))
+    }
+
+    /// Requests with an earlier first attempt are refused.
+    pub fn dedup_threshold(&self) -> Timestamp {
+        self.applied.lock().dedup_threshold
+    }
+
+    /// Where the replica keeps its data.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// What a crash at this moment would leave applied.
+    pub fn durable(&self) -> Result<AppliedRecord, Error> {
+        let key = keys::range_meta(self.range, MetaKind::Applied);
+        match self.engine.get_durable(Family::Meta, &key)? {
+            Some(bytes) => codec::decode(&bytes),
+            None => Ok(AppliedRecord::default()),
+        }
+    }
+
+    /// Applies entries in one batch; what became of each.
+    fn apply(&self, entries: &[Entry]) -> Result<Vec<Applied>, Error> {
+        let mut next = self.applied.lock().clone();
+        let mut descriptor = None;
+        let mut batch = Batch::new();
+        let mut overlay = Overlay::default();
+        let mut results = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let at = types::position(&entry.log_id);
+            let result = match &entry.payload {
+                Payload::Blank => Applied::Done,
+                Payload::Normal(proposal) => {
+                    let command: Command = codec::decode(&proposal.0)?;
+                    let span = descriptor.clone().unwrap_or_else(|| self.descriptor());
+                    let mut target = apply::Target {
+                        engine: &*self.engine,
+                        descriptor: &span,
+                        applied: &mut next,
+                        batch: &mut batch,
+                        overlay: &mut overlay,
+                    };
+                    apply::apply(&mut target, at.term, command)?
+                }
+                Payload::Membership(membership) => {
+                    next.membership = types::membership_record(membership);
+                    next.membership_at = Some(at);
+                    let current = descriptor.clone().unwrap_or_else(|| self.descriptor());
+                    descriptor = Some(Arc::new(with_membership(&current, &next.membership)));
+                    Applied::Done
+                }
+            };
+            next.applied = Some(at);
+            results.push(result);
+        }
+        if let Some(descriptor) = &descriptor {
+            let key = keys::range_meta(self.range, MetaKind::Descriptor);
+            batch.put(Family::Meta, key, codec::encode(&**descriptor));
+        }
+        let key = keys::range_meta(self.range, MetaKind::Applied);
+        batch.put(Family::Meta, key, codec::encode(&next));
+        self.engine.write(batch)?;
+        self.hlc.observe(next.newest);
+        self.newest.store(next.newest.0, Ordering::Release);
+        *self.applied.lock() = next;
+        if let Some(descriptor) = descriptor {
+            *self.descriptor.write() = descriptor;
+        }
+        Ok(results)
+    }
+}
+
+/// The descriptor that follows from a membership (design, section 3).
+fn with_membership(current: &Descriptor, membership: &codec::Membership) -> Descriptor {
+    let mut next = current.clone();
+    next.generation = Generation(current.generation.0 + 1);
+    next.replicas.clone_from(&membership.replicas);
+    for (replica, _) in &membership.replicas {
+        next.next_replica.0 = next.next_replica.0.max(replica.0 + 1);
+    }
+    next
+}
+
+/// openraft's handle to a replica's applied state.
+pub struct StateMachine {
+    state: Arc<RangeState>,
+    snapshot: Option<openraft::alias::SnapshotMetaOf<TypeConfig>>,
+    built: Arc<Mutex<Option<openraft::alias::SnapshotMetaOf<TypeConfig>>>>,
+}
+
+impl StateMachine {
+    /// A state machine over a replica's state.
+    pub fn new(state: Arc<RangeState>) -> StateMachine {
+        StateMachine { state, snapshot: None, built: Arc::default() }
+    }
+}
+
+fn stored_membership(record: &AppliedRecord) -> StoredMembership {
+    StoredMembership::new(
+        record.membership_at.map(types::log_id),
+        types::membership(&record.membership),
+    )
+}
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
+
+/// Makes the applied state durable. The "snapshot" has no content: raft snapshots between nodes are
+/// not built yet, and openraft truncates a log only below one.
+pub struct DurablePoint {
+    state: Arc<RangeState>,
+    built: Arc<Mutex<Option<openraft::alias::SnapshotMetaOf<TypeConfig>>>>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for DurablePoint {
+    type SnapshotData = ();
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        self.state.engine.sync().await.map_err(io::Error::other)?;
+        let durable = self.state.durable().map_err(io::Error::other)?;
+        let meta = openraft::alias::SnapshotMetaOf::<TypeConfig> {
+            last_log_id: durable.applied.map(types::log_id),
+            last_membership: stored_membership(&durable),
+        };
+        *self.built.lock() = Some(meta.clone());
+        Ok(Snapshot { meta, snapshot: () })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = ();
+    type SnapshotBuilder = DurablePoint;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.state.applied.lock();
+        Ok((applied.applied.map(types::log_id), stored_membership(&applied)))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_ENTRIES_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let mut applied = Vec::with_capacity(chunk.len());
+            let mut responders = Vec::with_capacity(chunk.len());
+            for item in chunk {
+                let (entry, responder) = item?;
+                applied.push(entry);
+                responders.push(responder);
+            }
+            let results = self.state.apply(&applied).map_err(io::Error::other)?;
+            if let Some(last) = applied.last() {
+                let (range, at) = (self.state.range, last.log_id);
+                trace::event("apply", format_args!("{range} up to {at}"));
+            }
+            for (responder, result) in responders.into_iter().zip(results) {
+                if let Some(responder) = responder {
+                    responder.send(result);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> DurablePoint {
+        DurablePoint { state: self.state.clone(), built: self.built.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &openraft::alias::SnapshotMetaOf<TypeConfig>,
+        (): (),
+    ) -> io::Result<()> {
+        // No peer of this version sends one: the log is kept until every replica holds it.
+        Err(io::Error::other("raft snapshots between nodes are not supported by this version"))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        if let Some(built) = self.built.lock().take() {
+            self.snapshot = Some(built);
+        }
+        Ok(self.snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
+    }
+}

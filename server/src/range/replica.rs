@@ -1,0 +1,246 @@
+//! A replica of a range on this node: its Raft group and the tasks that serve it.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::mpsc;
+
+use super::{
+    executor::Executor,
+    raft::{
+        log_store::LogStore,
+        log_writer::LogWriter,
+        network::Network,
+        state_machine::{RangeState, StateMachine},
+        types::{self, Raft},
+    },
+    reads,
+    request::{Read, Write},
+};
+use crate::{
+    error::OpError,
+    ids::{NodeId, RangeId, ReplicaId, TimeDomain},
+    ops::metrics::Metrics,
+    peer::Peers,
+    planted::{self, Bug},
+    storage::{self, Engine, codec::Descriptor},
+    time::Hlc,
+};
+
+/// Requests that may wait for the executor, and as many for the reads.
+const QUEUE_MAX: usize = 16_384;
+/// Truncated entries that a log keeps all the same, for followers that are a little behind.
+const LOG_KEPT_ENTRIES: u64 = 1_000;
+/// A log is truncated once so many entries can go.
+const TRUNCATE_ENTRIES_MIN: u64 = 5_000;
+
+/// Times of a Raft group.
+#[derive(Clone, Copy, Debug)]
+pub struct RaftTimes {
+    /// How often a leader is heard.
+    pub heartbeat: Duration,
+    /// The shortest silence after which a follower stands for election.
+    pub election_min: Duration,
+    /// The longest one.
+    pub election_max: Duration,
+}
+
+/// What the tasks of a replica share.
+pub struct Shared {
+    /// The range.
+    pub range: RangeId,
+    /// Its applied state.
+    pub state: Arc<RangeState>,
+    /// The node's clock.
+    pub hlc: Arc<Hlc>,
+    /// Where the range's timestamps come from.
+    pub time_domain: TimeDomain,
+    /// The node's metrics.
+    pub metrics: Arc<Metrics>,
+    /// The node's peers: addresses for hints.
+    pub peers: Arc<Peers>,
+    /// Told when storage fails.
+    pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
+}
+
+impl Shared {
+    /// Stops the node: its storage can't be trusted any more.
+    pub fn fail(&self, error: storage::Error) {
+        (self.failed)(error);
+    }
+
+    /// Client address of the range's leader, where another node is known to lead it.
+    pub fn leader_hint(&self, raft: &Raft) -> Option<String> {
+        let node = leader_node(raft)?;
+        (node != self.peers.me()).then(|| self.peers.client_address(node)).flatten()
+    }
+}
+
+/// What [`Replica::start`] needs of its node.
+#[derive(Clone)]
+pub struct Host {
+    /// The engine of all logs.
+    pub log: Arc<dyn Engine>,
+    /// Its writer.
+    pub writer: LogWriter,
+    /// The engine of applied state.
+    pub data: Arc<dyn Engine>,
+    /// The node's clock.
+    pub hlc: Arc<Hlc>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// The node's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Times of its Raft groups.
+    pub times: RaftTimes,
+    /// Told when storage fails.
+    pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
+}
+
+/// A replica and its queues; cheap to clone.
+#[derive(Clone)]
+pub struct Replica {
+    /// Its range.
+    pub range: RangeId,
+    /// Its id in the range.
+    pub id: ReplicaId,
+    /// Its Raft group.
+    pub raft: Raft,
+    /// Its log.
+    pub log: LogStore,
+    /// What its tasks share.
+    pub shared: Arc<Shared>,
+    writes: mpsc::Sender<Write>,
+    reads: mpsc::Sender<Read>,
+}
+
+impl Replica {
+    /// Loads a replica and starts its group.
+    pub async fn start(id: ReplicaId, birth: &Descriptor, host: &Host) -> anyhow::Result<Replica> {
+        let range = birth.range;
+        let log = LogStore::open(range, host.log.clone(), host.writer.clone())?;
+        let state = RangeState::open(birth, host.data.clone(), host.hlc.clone())?;
+        let shared = Arc::new(Shared {
+            range,
+            state: state.clone(),
+            hlc: host.hlc.clone(),
+            time_domain: TimeDomain::default(),
+            metrics: host.metrics.clone(),
+            peers: host.peers.clone(),
+            failed: host.failed.clone(),
+        });
+        let config = Arc::new(config(range, host.times).validate()?);
+        let network = Network::new(range, id, host.peers.clone());
+        let machine = StateMachine::new(state);
+        let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
+        let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
+        let (reads, read_queue) = mpsc::channel(QUEUE_MAX);
+        let executor =
+            Executor::new(shared.clone(), raft.clone(), write_queue, reads.clone());
+        tokio::spawn(executor.run());
+        tokio::spawn(reads::run(shared.clone(), raft.clone(), read_queue));
+        Ok(Replica { range, id, raft, log, shared, writes, reads })
+    }
+
+    /// Founds the group with the replicas of its first descriptor. Does nothing where it exists.
+    pub async fn found(&self, birth: &Descriptor) -> anyhow::Result<()> {
+        if self.raft.is_initialized().await? {
+            return Ok(());
+        }
+        let members: std::collections::BTreeMap<u64, types::Holder> = birth
+            .replicas
+            .iter()
+            .map(|(replica, node)| (replica.0, types::Holder { node: *node }))
+            .collect();
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            // Another member was faster, and its log is here already.
+            Err(_) if self.raft.is_initialized().await? => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Queues a write. It is answered at once where the queue is full.
+    pub fn write(&self, write: Write) {
+        match self.writes.try_send(write) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(write)) => {
+                write.reply.send(Err(OpError::overloaded("too many writes are waiting; slow down")));
+            }
+            Err(mpsc::error::TrySendError::Closed(write)) => {
+                write.reply.send(Err(OpError::unavailable("the node is stopping")));
+            }
+        }
+    }
+
+    /// Queues a read. It is answered at once where the queue is full.
+    pub fn read(&self, read: Read) {
+        match self.reads.try_send(read) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(read)) => {
+                read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
+            }
+            Err(mpsc::error::TrySendError::Closed(read)) => {
+                read.reply.send(Err(OpError::unavailable("the node is stopping")));
+            }
+        }
+    }
+
+    /// Whether this replica leads its range, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.raft.as_leader().is_ok()
+    }
+
+    /// The node that leads the range, as far as this replica knows.
+    pub fn leader_node(&self) -> Option<NodeId> {
+        leader_node(&self.raft)
+    }
+
+    /// Truncates the log below what every replica holds and this one's data engine has made durable
+    /// (design, section 4).
+    pub async fn truncate_log(&self, held_by_all: u64) -> anyhow::Result<()> {
+        let purged = self.log.purged().map_or(0, |purged| purged.index());
+        if held_by_all < purged + TRUNCATE_ENTRIES_MIN + LOG_KEPT_ENTRIES {
+            return Ok(());
+        }
+        let durable = |record: storage::codec::AppliedRecord| record.applied.map_or(0, |at| at.index);
+        let wanted = held_by_all - LOG_KEPT_ENTRIES;
+        if durable(self.shared.state.durable()?) < wanted {
+            self.shared.state.engine().sync().await?;
+        }
+        let upto = wanted.min(durable(self.shared.state.durable()?));
+        // openraft truncates only below a snapshot: this makes it note the durable point.
+        self.raft.trigger().snapshot().await?;
+        self.raft.trigger().purge_log(upto).await?;
+        Ok(())
+    }
+}
+
+fn leader_node(raft: &Raft) -> Option<NodeId> {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let leader = metrics.current_leader?;
+    metrics.membership_config.membership().get_node(&leader).map(|holder| holder.node)
+}
+
+fn config(range: RangeId, times: RaftTimes) -> Config {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: range.to_string(),
+        heartbeat_interval: ms(times.heartbeat),
+        election_timeout_min: ms(times.election_min),
+        election_timeout_max: ms(times.election_max),
+        // A restarted node never resumes a term (design, section 4). openraft's default does.
+        enable_leader_restore: Some(planted::active(Bug::TermResumedAfterRestart)),
+        enable_pre_vote: Some(true),
+        // The log is kept until every replica holds it, so nobody ever needs a raft snapshot.
+        snapshot_policy: SnapshotPolicy::Never,
+        replication_lag_threshold: u64::MAX,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // Followers get entries while the leader's own sync runs.
+        broadcast_submitted_on_append: Some(true),
+        max_payload_entries: 1_024,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,140 @@
+//! Requests on a range and the way their answers go back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::command::evaluate::WriteKind;
+use crate::{
+    error::OpError,
+    storage::{
+        Direction,
+        codec::RequestId,
+        mvcc::{PageLimit, Version},
+    },
+    time::Timestamp,
+};
+
+/// What a request got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The newest version, or absent.
+    Get(Option<Version>),
+    /// Version of the write.
+    Put(Timestamp),
+    /// Version of the removal, or nothing was there.
+    Delete(Option<Timestamp>),
+    /// The sum, and its version.
+    Increment(i64, Timestamp),
+    /// A page of a scan.
+    Scan(ScanPage),
+}
+
+/// A page of a scan, in user keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanPage {
+    /// User keys and versions, in the order of the scan.
+    pub records: Vec<(Vec<u8>, Version)>,
+    /// The version that all pages show.
+    pub at: Timestamp,
+    /// Where the next page starts (forward) or ends (reverse), as a user key.
+    pub next: Option<Vec<u8>>,
+}
+
+/// The result of a request.
+pub type OpResult = Result<Answer, OpError>;
+
+/// Takes answers: a session, a forwarding peer, a waiting call.
+pub trait ReplySink: Send + Sync {
+    /// The answer to request `id`. Must not block.
+    fn answer(&self, id: u64, result: OpResult);
+}
+
+/// Where one answer goes. Dropped unanswered it says that the outcome is unknown, so that no caller
+/// waits for ever.
+pub struct Reply {
+    sink: Option<Arc<dyn ReplySink>>,
+    id: u64,
+}
+
+impl Reply {
+    /// The answer to request `id` of `sink`.
+    pub fn new(sink: Arc<dyn ReplySink>, id: u64) -> Reply {
+        Reply { sink: Some(sink), id }
+    }
+
+    /// Gives the answer.
+    pub fn send(mut self, result: OpResult) {
+        if let Some(sink) = self.sink.take() {
+            sink.answer(self.id, result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            sink.answer(self.id, Err(OpError::ambiguous("the node gave the request up")));
+        }
+    }
+}
+
+/// A request to change a key.
+pub struct Write {
+    /// `enc(key)`, its anchor too.
+    pub key: Bytes,
+    /// What it asks.
+    pub kind: WriteKind,
+    /// Its name.
+    pub request: RequestId,
+    /// Cluster time of its first attempt.
+    pub first_attempt: Timestamp,
+    /// Whether another copy of unknown fate was ever sent.
+    pub later_attempt: bool,
+    /// Hash of what it asks.
+    pub hash: u64,
+    /// Not begun after this.
+    pub deadline: Instant,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// A request to read.
+pub struct Read {
+    /// What to read.
+    pub kind: ReadKind,
+    /// Not begun after this.
+    pub deadline: Instant,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// What a read asks.
+pub enum ReadKind {
+    /// The newest version of `enc(key)`.
+    Get(Bytes),
+    /// A page of stored keys in `[start, end)`, at a version or at the newest.
+    Scan {
+        /// Inclusive.
+        start: Vec<u8>,
+        /// Exclusive; empty is no end.
+        end: Vec<u8>,
+        /// Which way.
+        direction: Direction,
+        /// The version that the first page showed.
+        at: Option<Timestamp>,
+        /// Bounds of the page.
+        limit: PageLimit,
+        /// Leave the values out.
+        keys_only: bool,
+    },
+    /// Nothing is read; the answer, which rests on a read of a leader of `term`, is given once
+    /// leadership in that term is confirmed (design, section 6, T4).
+    Confirm {
+        /// In which the answer was found.
+        term: u64,
+        /// The answer.
+        result: Box<OpResult>,
+    },
+}

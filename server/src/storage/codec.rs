@@ -1,0 +1,360 @@
+//! The stored formats, all of them: one byte of format version, then bincode 2.
+//!
+//! Nothing else encodes what is stored, so that bincode can be replaced here. The golden tests at
+//! the end hold the bytes of every version that ever was; a change of a stored type that breaks
+//! them needs a new version byte and a decoder for the old one.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::engine::Error;
+use crate::{
+    ids::{Generation, KeyspaceId, NodeId, RangeId, ReplicaId, TimeDomain},
+    time::Timestamp,
+};
+
+/// The format version that this build writes.
+const FORMAT: u8 = 1;
+
+/// Names one request for ever (design, section 6).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct RequestId {
+    /// Number of the room that the client attached to first.
+    pub origin_room: u16,
+    /// 128 random bits, new for each client process.
+    pub client: u128,
+    /// Rises by one with each request of the client.
+    pub sequence: u64,
+}
+
+impl RequestId {
+    /// 26 bytes that keep the order of the fields.
+    pub fn to_bytes(self) -> [u8; 26] {
+        let mut out = [0; 26];
+        let (room, rest) = out.split_at_mut(2);
+        let (client, sequence) = rest.split_at_mut(16);
+        room.copy_from_slice(&self.origin_room.to_be_bytes());
+        client.copy_from_slice(&self.client.to_be_bytes());
+        sequence.copy_from_slice(&self.sequence.to_be_bytes());
+        out
+    }
+}
+
+/// A transaction: the request and which attempt of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TxnId {
+    /// The request that the transaction answers.
+    pub request: RequestId,
+    /// Which attempt.
+    pub attempt: u32,
+}
+
+/// A version of a key, in [`super::Family::Data`] under `enc(key) ++ !ts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord<'a> {
+    /// The value, or none where the version is a removal.
+    #[serde(borrow)]
+    pub value: Option<&'a [u8]>,
+    /// The transaction that wrote it.
+    pub txn: Option<TxnId>,
+    /// From then on the key is absent.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How a request ended; never a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The write happened, at the entry's timestamp.
+    Written,
+    /// A removal found nothing to remove.
+    NothingToDelete,
+    /// An increment happened; the sum.
+    Number(i64),
+    /// Refused: the condition did not hold; the version that stood, or `ZERO` for absent.
+    Conflict(Timestamp),
+    /// Refused: the value was not a decimal number, or the sum did not fit.
+    NotANumber,
+}
+
+impl Outcome {
+    /// Whether the request changed nothing because its condition did not hold.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Outcome::Conflict(_) | Outcome::NotANumber)
+    }
+}
+
+/// What is remembered of a request, in [`super::Family::Dedup`] under `enc(anchor) ++ request id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupRecord {
+    /// Cluster time of the first attempt.
+    pub first_attempt: Timestamp,
+    /// Of the request, to notice an id used twice.
+    pub hash: u64,
+    /// Timestamp of the write.
+    pub at: Timestamp,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// A Raft log position.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub struct Position {
+    /// Term of the leader that proposed the entry.
+    pub term: u64,
+    /// Index of the entry.
+    pub index: u64,
+}
+
+/// The voters and learners of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// One set of voters, or two while a joint change is under way.
+    pub configs: Vec<Vec<ReplicaId>>,
+    /// Every replica and the node that holds it.
+    pub replicas: Vec<(ReplicaId, NodeId)>,
+}
+
+/// A Raft log entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRecord<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// What it says.
+    #[serde(borrow)]
+    pub payload: PayloadRecord<'a>,
+}
+
+/// What a log entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PayloadRecord<'a> {
+    /// Nothing: a leader's first entry.
+    Blank,
+    /// A replicated command, encoded by itself.
+    Command(#[serde(borrow)] &'a [u8]),
+    /// A change of membership.
+    Membership(Membership),
+}
+
+/// A vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteRecord {
+    /// In which term.
+    pub term: u64,
+    /// For whom.
+    pub replica: ReplicaId,
+    /// Whether that replica is known to have won.
+    pub committed: bool,
+}
+
+/// What a range's replica has applied; written in the same batch as what it applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRecord {
+    /// The last applied entry.
+    pub applied: Option<Position>,
+    /// The last applied membership and where it stood.
+    pub membership: Membership,
+    /// Position of that membership's entry.
+    pub membership_at: Option<Position>,
+    /// The newest version that the range holds.
+    pub newest: Timestamp,
+    /// Requests with an earlier first attempt are refused.
+    pub dedup_threshold: Timestamp,
+    /// Where those timestamps come from.
+    pub time_domain: TimeDomain,
+}
+
+/// A range's descriptor: derived from the membership as it is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Which range.
+    pub range: RangeId,
+    /// First stored key, inclusive.
+    pub start: Vec<u8>,
+    /// End of its stored keys, exclusive; empty is the end of the key space.
+    pub end: Vec<u8>,
+    /// Raised by split, merge and replica change.
+    pub generation: Generation,
+    /// Every replica and the node that holds it.
+    pub replicas: Vec<(ReplicaId, NodeId)>,
+    /// The next replica id; ids below it are never given again.
+    pub next_replica: ReplicaId,
+}
+
+impl Descriptor {
+    /// Whether a stored key lies in the range.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && (self.end.is_empty() || key < &self.end[..])
+    }
+}
+
+/// A replicated command (design, section 6), as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Results of evaluated requests.
+    Write(WriteCommand),
+    /// Moves the dedup threshold: requests with an earlier first attempt are refused from here on.
+    MoveDedupThreshold {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// The new threshold; a lower one changes nothing.
+        threshold: Timestamp,
+    },
+}
+
+/// Results of requests, evaluated by the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteCommand {
+    /// Term of the leader that evaluated: an entry of another term does nothing.
+    pub evaluated_under: u64,
+    /// Where the timestamps come from.
+    pub time_domain: TimeDomain,
+    /// One group a key. A group is applied whole or refused whole.
+    pub groups: Vec<Group>,
+}
+
+/// Requests on one key, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// `enc(key)`: what the requests write, and their anchor.
+    pub key: Bytes,
+    /// In the order in which they take effect.
+    pub operations: Vec<Operation>,
+}
+
+/// One evaluated request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// The request.
+    pub request: RequestId,
+    /// Cluster time of its first attempt.
+    pub first_attempt: Timestamp,
+    /// Hash of the request.
+    pub hash: u64,
+    /// Timestamp of the write.
+    pub at: Timestamp,
+    /// What it does to the key.
+    pub effect: Effect,
+    /// What its caller is told.
+    pub outcome: Outcome,
+}
+
+/// What an operation does to its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Nothing: a refusal that must be remembered.
+    Nothing,
+    /// A new version.
+    Put {
+        /// The value.
+        value: Bytes,
+        /// From then on the key is absent.
+        expires_at: Option<Timestamp>,
+    },
+    /// A version that says: absent.
+    Delete,
+}
+
+/// The identity of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node that owns it.
+    pub node: NodeId,
+    /// How often the node has started on it.
+    pub boots: u64,
+}
+
+/// A stored address of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRecord {
+    /// Which node.
+    pub node: NodeId,
+    /// Its locality.
+    pub city: String,
+    /// Its locality.
+    pub room: String,
+    /// `host:port` of the internal port.
+    pub internal: String,
+    /// `host:port` of the client port.
+    pub client: String,
+    /// `host:port` of the HTTP port.
+    pub http: String,
+    /// Which start of the node said so.
+    pub epoch: u64,
+    /// The node's version.
+    pub version: String,
+}
+
+/// The plan of a new cluster, as every member keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Id of the cluster.
+    pub cluster: String,
+    /// 1 at birth, raised by a recovery.
+    pub incarnation: u64,
+    /// Its first nodes.
+    pub nodes: Vec<NodeId>,
+    /// Its first ranges.
+    pub ranges: Vec<Descriptor>,
+}
+
+/// Encodes a stored record.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut out = vec![FORMAT];
+    let written =
+        bincode::serde::encode_into_std_write(record, &mut out, bincode::config::standard());
+    // Writing to memory fails only if the type cannot be serialized at all: a programming error.
+    assert!(written.is_ok(), "unencodable record: {written:?}");
+    out
+}
+
+/// Decodes a stored record that owns its bytes.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let body = check(bytes)?;
+    let (record, read) = bincode::serde::decode_from_slice(body, bincode::config::standard())
+        .map_err(|error| Error::Corrupt(format!("undecodable record: {error}")))?;
+    complete::<T>(body, read)?;
+    Ok(record)
+}
+
+/// Decodes a stored record that borrows from the bytes.
+pub fn decode_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    let body = check(bytes)?;
+    let (record, read) =
+        bincode::serde::borrow_decode_from_slice(body, bincode::config::standard())
+            .map_err(|error| Error::Corrupt(format!("undecodable record: {error}")))?;
+    complete::<T>(body, read)?;
+    Ok(record)
+}
+
+fn check(bytes: &[u8]) -> Result<&[u8], Error> {
+    match bytes.split_first() {
+        Some((&FORMAT, body)) => Ok(body),
+        Some((version, _)) => Err(Error::Corrupt(format!(
+            "record of format {version}, this build knows {FORMAT}: start a newer build"
+        ))),
+        None => Err(Error::Corrupt("empty record".to_owned())),
+    }
+}
+
+fn complete<T>(body: &[u8], read: usize) -> Result<(), Error> {
+    if read == body.len() {
+        return Ok(());
+    }
+    let (name, left) = (std::any::type_name::<T>(), body.len() - read);
+    Err(Error::Corrupt(format!("{left} bytes behind a {name}")))
+}
+
+impl Command {
+    /// The keyspaces that a write touches, for metrics and traces.
+    pub fn keyspace(key: &[u8]) -> Option<KeyspaceId> {
+        key.first_chunk::<4>().map(|id| KeyspaceId(u32::from_be_bytes(*id)))
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_golden.rs"]
+mod golden;

@@ -1,0 +1,152 @@
+//! How keys are stored.
+//!
+//! `enc(key)` keeps order and can be followed by anything: the keyspace id as it is (4 bytes, big
+//! endian), the user's key with 0x00 written as 0x00 0xFF, then 0x00 0x01 (design, section 4). A
+//! version's timestamp follows inverted, big endian, so that the newest version of a key comes
+//! first.
+
+use bytes::Bytes;
+
+use crate::{
+    ids::{KeyspaceId, RangeId},
+    time::Timestamp,
+};
+
+const ESCAPE: u8 = 0x00;
+const ESCAPED_ZERO: u8 = 0xFF;
+const TERMINATOR: u8 = 0x01;
+
+/// `enc(key)`: the stored form of a user's key in a keyspace.
+pub fn encode(keyspace: KeyspaceId, key: &[u8]) -> Bytes {
+    let mut out = encode_open(keyspace, key);
+    out.extend_from_slice(&[ESCAPE, TERMINATOR]);
+    Bytes::from(out)
+}
+
+/// The stored form of a prefix: a lower bound of every key that begins with it.
+pub fn encode_open(keyspace: KeyspaceId, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 8);
+    out.extend_from_slice(&keyspace.0.to_be_bytes());
+    for &byte in key {
+        out.push(byte);
+        if byte == ESCAPE {
+            out.push(ESCAPED_ZERO);
+        }
+    }
+    out
+}
+
+/// Splits a stored key into keyspace, user's key and what follows `enc(key)`. `None` if the bytes
+/// are no such key.
+pub fn decode(stored: &[u8]) -> Option<(KeyspaceId, Vec<u8>, &[u8])> {
+    let (keyspace, mut rest) = stored.split_first_chunk::<4>()?;
+    let mut key = Vec::with_capacity(rest.len());
+    loop {
+        let zero = rest.iter().position(|&byte| byte == ESCAPE)?;
+        let (plain, tail) = rest.split_at(zero);
+        key.extend_from_slice(plain);
+        match tail {
+            [ESCAPE, ESCAPED_ZERO, after @ ..] => {
+                key.push(ESCAPE);
+                rest = after;
+            }
+            [ESCAPE, TERMINATOR, after @ ..] => {
+                return Some((KeyspaceId(u32::from_be_bytes(*keyspace)), key, after));
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// The first key of a keyspace, as stored; the end of one is the start of the next.
+pub fn keyspace_start(keyspace: KeyspaceId) -> Vec<u8> {
+    keyspace.0.to_be_bytes().to_vec()
+}
+
+/// The smallest byte string above every one that begins with `prefix`; empty if there is none.
+pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    end
+}
+
+/// `enc(key) ++ !ts`: where a version of a key is stored.
+pub fn version(encoded: &[u8], at: Timestamp) -> Vec<u8> {
+    let mut out = Vec::with_capacity(encoded.len() + 8);
+    out.extend_from_slice(encoded);
+    out.extend_from_slice(&(!at.0).to_be_bytes());
+    out
+}
+
+/// Splits what [`version`] made.
+pub fn split_version(stored: &[u8]) -> Option<(&[u8], Timestamp)> {
+    let (encoded, inverted) = stored.split_last_chunk::<8>()?;
+    Some((encoded, Timestamp(!u64::from_be_bytes(*inverted))))
+}
+
+/// Where a record of a range is stored in [`crate::storage::Family::Meta`].
+pub fn range_meta(range: RangeId, what: MetaKind) -> Vec<u8> {
+    let mut out = range.0.to_be_bytes().to_vec();
+    out.push(what as u8);
+    out
+}
+
+/// The records of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MetaKind {
+    /// Last applied log id, membership, newest version, thresholds: one record, one write.
+    Applied = 1,
+    /// The descriptor.
+    Descriptor = 2,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn encoding_keeps_order_and_comes_back(
+            a in proptest::collection::vec(0u8..4, 0..8),
+            b in proptest::collection::vec(0u8..4, 0..8),
+            tail in proptest::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let (ea, eb) = (encode(KeyspaceId(1), &a), encode(KeyspaceId(1), &b));
+            prop_assert_eq!(a.cmp(&b), ea.cmp(&eb));
+            let mut stored = ea.to_vec();
+            stored.extend_from_slice(&tail);
+            let (keyspace, key, rest) = decode(&stored).expect("decodes");
+            prop_assert_eq!(keyspace, KeyspaceId(1));
+            prop_assert_eq!(key, a.clone());
+            prop_assert_eq!(rest, &tail[..]);
+            // No key's encoding is a prefix of another's, so what follows never mixes.
+            if a != b {
+                prop_assert!(!eb.starts_with(&ea));
+            }
+            prop_assert!(ea.starts_with(&encode_open(KeyspaceId(1), &a)));
+        }
+    }
+
+    #[test]
+    fn newer_versions_come_first() {
+        let key = encode(KeyspaceId(1), b"k");
+        assert!(version(&key, Timestamp(5)) < version(&key, Timestamp(4)));
+        let stored = version(&key, Timestamp(77));
+        assert_eq!(split_version(&stored), Some((&key[..], Timestamp(77))));
+    }
+
+    #[test]
+    fn prefix_ends() {
+        assert_eq!(prefix_end(b"ab"), b"ac");
+        assert_eq!(prefix_end(&[1, 0xFF]), vec![2]);
+        assert!(prefix_end(&[0xFF, 0xFF]).is_empty());
+    }
+}

@@ -1,0 +1,168 @@
+//! Versions of keys: reading the newest one, and the keys of a span.
+
+use std::ops::ControlFlow;
+
+use super::{
+    codec::{self, VersionRecord},
+    engine::{Direction, Error, Family, Reader},
+    keys,
+};
+use crate::time::Timestamp;
+
+/// A version that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// The newest version of `enc(key)` that is not above `at`; none if the key is absent then.
+pub fn read(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>, Error> {
+    let start = keys::version(key, at);
+    let end = version_end(key);
+    let mut found = Ok(None);
+    reader.scan(Family::Data, &start, &end, Direction::Forward, &mut |stored, record| {
+        found = decode(stored, record);
+        ControlFlow::Break(())
+    })?;
+    Ok(found?.and_then(|(_, version)| version))
+}
+
+/// The version of `enc(key)` that was written at exactly `at`.
+pub fn read_exact(
+    reader: &dyn Reader,
+    key: &[u8],
+    at: Timestamp,
+) -> Result<Option<Version>, Error> {
+    match reader.get(Family::Data, &keys::version(key, at))? {
+        Some(record) => {
+            let record: VersionRecord<'_> = codec::decode_borrowed(&record)?;
+            Ok(record.value.map(|value| Version { at, value: value.to_vec() }))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Above every version of `enc(key)`.
+fn version_end(key: &[u8]) -> Vec<u8> {
+    let mut end = Vec::with_capacity(key.len() + 9);
+    end.extend_from_slice(key);
+    end.extend_from_slice(&[0xFF; 9]);
+    end
+}
+
+type Decoded<'a> = (&'a [u8], Option<Version>);
+
+fn decode<'a>(stored: &'a [u8], record: &[u8]) -> Result<Option<Decoded<'a>>, Error> {
+    let (key, at) = keys::split_version(stored)
+        .ok_or_else(|| Error::Corrupt(format!("data key of {} bytes", stored.len())))?;
+    let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
+    let version = record.value.map(|value| Version { at, value: value.to_vec() });
+    Ok(Some((key, version)))
+}
+
+/// Where a page of a scan ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// `enc(key)` and newest version, in the order of the scan.
+    pub records: Vec<(Vec<u8>, Version)>,
+    /// If the span may hold more: `enc(key)` where the next page starts (forward, inclusive) or
+    /// ends (reverse, exclusive).
+    pub next: Option<Vec<u8>>,
+}
+
+/// Bounds of one page.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PageLimit {
+    /// Records at most.
+    pub records: usize,
+    /// Bytes of keys and values at most, but at least one record.
+    pub bytes: usize,
+    /// Stored versions that may be stepped over before the page ends early, with what it has.
+    pub versions: usize,
+}
+
+/// The keys in `[start, end)` that exist at `at`, up to a page. Stored keys; empty `end` is no end.
+pub fn scan(
+    reader: &dyn Reader,
+    span: (&[u8], &[u8]),
+    at: Timestamp,
+    direction: Direction,
+    limit: PageLimit,
+) -> Result<Page, Error> {
+    let mut scan = Scan { at, direction, limit, ..Scan::default() };
+    let mut failed = None;
+    reader.scan(Family::Data, span.0, span.1, direction, &mut |stored, record| {
+        scan.step(stored, record).unwrap_or_else(|error| {
+            failed = Some(error);
+            ControlFlow::Break(())
+        })
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    scan.settle();
+    Ok(scan.page)
+}
+
+#[derive(Default)]
+struct Scan {
+    at: Timestamp,
+    direction: Direction,
+    limit: PageLimit,
+    page: Page,
+    /// The key being looked at, and its newest visible version so far.
+    candidate: Option<(Vec<u8>, Option<Version>)>,
+    bytes: usize,
+    versions: usize,
+}
+
+impl Scan {
+    /// Forward, the first version not above `at` decides a key; in reverse, the last one does.
+    fn step(&mut self, stored: &[u8], record: &[u8]) -> Result<ControlFlow<()>, Error> {
+        let (key, at) = keys::split_version(stored)
+            .ok_or_else(|| Error::Corrupt(format!("data key of {} bytes", stored.len())))?;
+        let forward = self.direction == Direction::Forward;
+        let same = self.candidate.as_ref().is_some_and(|(candidate, _)| candidate == key);
+        if !same {
+            let previous = self.settle();
+            if let Some(previous) = previous.filter(|_| self.is_full()) {
+                self.page.next = Some(if forward { key.to_vec() } else { previous });
+                return Ok(ControlFlow::Break(()));
+            }
+            self.candidate = Some((key.to_vec(), None));
+        }
+        self.versions += 1;
+        let decided = forward && self.candidate.as_ref().is_some_and(|(_, found)| found.is_some());
+        if at > self.at || decided {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
+        // A removal is kept as a version at zero, which no write has.
+        let value = record.value.map(<[u8]>::to_vec);
+        let version = match value {
+            Some(value) => Version { at, value },
+            None => Version { at: Timestamp::ZERO, value: Vec::new() },
+        };
+        self.candidate = Some((key.to_vec(), Some(version)));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn is_full(&self) -> bool {
+        self.page.records.len() >= self.limit.records
+            || self.bytes >= self.limit.bytes
+            || self.versions >= self.limit.versions
+    }
+
+    /// Ends the current key; returns it.
+    fn settle(&mut self) -> Option<Vec<u8>> {
+        let (key, found) = self.candidate.take()?;
+        if let Some(version) = found.filter(|version| version.at > Timestamp::ZERO) {
+            self.bytes += key.len() + version.value.len();
+            self.page.records.push((key.clone(), version));
+        }
+        Some(key)
+    }
+}

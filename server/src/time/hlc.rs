@@ -1,0 +1,81 @@
+//! The hybrid logical clock of a node (Kulkarni et al., "Logical Physical Clocks", 2014).
+//!
+//! Its reading never falls and never repeats within a process; every message between nodes carries
+//! one and raises the receiver's. It does not survive a restart: a new leader raises it above the
+//! newest version that its range has applied before it writes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::Timestamp;
+use crate::seams::Clock;
+
+/// A node's hybrid logical clock. Shared by all its ranges.
+#[derive(Debug)]
+pub struct Hlc {
+    clock: Arc<dyn Clock>,
+    last: AtomicU64,
+}
+
+impl Hlc {
+    /// A clock over the node's wall clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Hlc {
+        Hlc { clock, last: AtomicU64::new(0) }
+    }
+
+    /// A timestamp above every one that this clock gave or saw.
+    pub fn now(&self) -> Timestamp {
+        self.take(1)
+    }
+
+    /// The first of `count` consecutive timestamps, all above every one that this clock gave or
+    /// saw.
+    pub fn take(&self, count: u64) -> Timestamp {
+        let physical = Timestamp::from_us(self.clock.wall_us()).0;
+        let advance = |last: u64| Some(physical.max(last.saturating_add(1)) + count - 1);
+        match self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance) {
+            Ok(last) | Err(last) => Timestamp(physical.max(last.saturating_add(1))),
+        }
+    }
+
+    /// The newest reading, or the wall clock where that is ahead; does not advance the clock.
+    pub fn peek(&self) -> Timestamp {
+        let physical = Timestamp::from_us(self.clock.wall_us());
+        physical.max(Timestamp(self.last.load(Ordering::Acquire)))
+    }
+
+    /// Raises the clock to a reading seen elsewhere.
+    pub fn observe(&self, seen: Timestamp) {
+        self.last.fetch_max(seen.0, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed(AtomicU64);
+
+    impl Clock for Fixed {
+        fn wall_us(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn rises_when_the_wall_clock_falls() {
+        let clock = Arc::new(Fixed(AtomicU64::new(1_000)));
+        let hlc = Hlc::new(clock.clone());
+        let first = hlc.now();
+        clock.0.store(10, Ordering::Relaxed);
+        let second = hlc.take(5);
+        assert!(second > first);
+        let third = hlc.now();
+        assert!(third.0 >= second.0 + 5, "{third:?} overlaps a block of five from {second:?}");
+        hlc.observe(Timestamp::from_us(5_000));
+        assert!(hlc.now() > Timestamp::from_us(5_000));
+    }
+}
