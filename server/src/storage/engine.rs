@@ -12,9 +12,10 @@
 //! * Batches survive in order: if a batch survived, every batch written before it survived.
 //! * After `sync` returned `Ok`, every batch whose `write` returned before `sync` was called
 //!   survives every crash.
-//! * After `write` or `sync` returned an error nothing more is accepted: the engine is *failed*,
-//!   every later `write` and `sync` fails too (after a failed fsync nothing that was "written" may
-//!   be trusted). Reads go on.
+//! * After `write` or `sync` returned [`Error::Failed`] nothing more is accepted: the engine is
+//!   *failed*, every later `write` and `sync` fails too (after a failed fsync nothing that was
+//!   "written" may be trusted). Reads go on. [`Error::Full`] is harmless: nothing was written, and
+//!   the same write may succeed later.
 //! * A reader sees a batch whole or not at all, as soon as its `write` returned.
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
@@ -84,7 +85,7 @@ pub enum Change {
     Put { family: Family, key: Vec<u8>, value: Vec<u8> },
     /// Removes a key; removing what is not there is no error.
     Delete { family: Family, key: Vec<u8> },
-    /// Removes every key in `[start, end)`.
+    /// Removes every key in `[start, end)`; nothing where `end` is not above `start`.
     DeleteRange { family: Family, start: Vec<u8>, end: Vec<u8> },
 }
 
@@ -115,6 +116,12 @@ impl Batch {
     /// across it: not for many small ranges.
     pub fn delete_range(&mut self, family: Family, start: Vec<u8>, end: Vec<u8>) {
         self.changes.push(Change::DeleteRange { family, start, end });
+    }
+
+    /// Whether it adds something, so that it needs room on the disk. Deletes are always let
+    /// through: they are how a full disk gets room again.
+    pub fn has_puts(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Put { .. }))
     }
 
     /// Whether there is nothing to do.
@@ -180,7 +187,12 @@ pub trait Engine: Reader + 'static {
     /// simulation.
     fn sync(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// The value of a key as a crash at this moment would leave it.
+    /// Whether there is room for more: [`Error::Full`] while the disk is nearly full. Asked before
+    /// a write is taken on, at the door; `write` itself goes on a little longer, so that what was
+    /// taken on can be finished.
+    fn check_space(&self) -> Result<(), Error>;
+
+    /// The value of a key as a crash at this moment would leave it, at worst.
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
 
     /// The state of this moment, held until it is dropped.

@@ -1,0 +1,263 @@
+//! The simulation's engine. In a normal build it serves tests.
+//!
+//! It behaves as a disk does at its worst: what was not synced is lost at a crash, or a random
+//! beginning of it survives, or the batch behind that is torn; a sync takes time, can fail, and
+//! covers what was written when it was *called*; a disk can be full. Everything is deterministic:
+//! time is the runtime's, randomness the caller's, and nothing depends on an address or a hash.
+//!
+//! The state lives on a [`MemoryDisk`] that outlives the engine. Opening it again shuts out whoever
+//! had it open before, so that the remains of a killed node can't write into its successor's data.
+
+mod disk;
+mod record;
+mod tables;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::{BoxFuture, FutureExt};
+use parking_lot::{Mutex, MutexGuard};
+
+pub use self::disk::MemoryDisk;
+use self::{
+    disk::{Image, State},
+    tables::Tables,
+};
+use super::engine::{Batch, Direction, Durability, Engine, Error, Family, Reader, Visit};
+
+/// A source of random numbers; in the simulation it is seeded.
+pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Told what an engine does, for traces: `write` with the bytes, `sync-start` and `sync-end` with
+/// the number of batches since the opening that are covered, `sync-failed` likewise.
+pub type OnEvent = Arc<dyn Fn(&str, u64) + Send + Sync>;
+
+/// How a memory engine behaves.
+#[derive(Clone)]
+pub struct MemorySettings {
+    /// The shortest time that a sync takes.
+    pub sync_delay_min: Duration,
+    /// The longest.
+    pub sync_delay_max: Duration,
+    /// Chooses between them.
+    pub rng: Random,
+    /// Told of everything that happens.
+    pub on_event: Option<OnEvent>,
+}
+
+impl MemorySettings {
+    /// Syncs take no time. For tests.
+    pub fn instant() -> Self {
+        MemorySettings {
+            sync_delay_min: Duration::ZERO,
+            sync_delay_max: Duration::ZERO,
+            rng: Arc::new(|| 0),
+            on_event: None,
+        }
+    }
+}
+
+/// An engine in memory, on a [`MemoryDisk`]. See [`Engine`] for what it promises.
+pub struct MemoryEngine {
+    disk: MemoryDisk,
+    name: String,
+    generation: u64,
+    durability: Durability,
+    settings: MemorySettings,
+    live: Mutex<Live>,
+}
+
+/// What readers see.
+struct Live {
+    tables: Tables,
+    /// Batches written since the opening.
+    batches: u64,
+    /// Why nothing is accepted any more.
+    failed: Option<String>,
+}
+
+impl MemoryEngine {
+    /// Opens the engine `name` on a disk, empty at first. Fails with [`Error::Corrupt`] where the
+    /// log is damaged before its end.
+    pub fn open(
+        disk: &MemoryDisk,
+        name: &str,
+        durability: Durability,
+        settings: MemorySettings,
+    ) -> Result<Arc<MemoryEngine>, Error> {
+        let (generation, tables) = disk.lock().image(name).open(name, durability)?;
+        Ok(Arc::new(MemoryEngine {
+            disk: disk.clone(),
+            name: name.to_owned(),
+            generation,
+            durability,
+            settings,
+            live: Mutex::new(Live { tables, batches: 0, failed: None }),
+        }))
+    }
+
+    fn event(&self, what: &str, number: u64) {
+        if let Some(on_event) = &self.settings.on_event {
+            on_event(what, number);
+        }
+    }
+
+    /// How long the next sync takes.
+    fn sync_delay(&self) -> Duration {
+        let (min, max) = (self.settings.sync_delay_min, self.settings.sync_delay_max);
+        let spread_nanos = max.saturating_sub(min).as_nanos() as u64;
+        match spread_nanos.checked_add(1) {
+            Some(end) if end > 1 => {
+                min + Duration::from_nanos(disk::below(&mut || (self.settings.rng)(), end))
+            }
+            _ => min,
+        }
+    }
+
+    fn tables(&self) -> Tables {
+        self.live.lock().tables.clone()
+    }
+
+    /// The disk's lock, if this engine may still change what is there.
+    fn disk(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let mut state = self.disk.lock();
+        if state.image(&self.name).generation != self.generation {
+            return Err(Error::Failed(format!("{} was opened anew or crashed", self.name)));
+        }
+        Ok(state)
+    }
+
+    /// Does something to what is on the disk, unless the engine has failed.
+    fn change<T>(&self, live: &Live, change: impl FnOnce(&mut Image) -> T) -> Result<T, Error> {
+        match &live.failed {
+            Some(cause) => Err(Error::Failed(cause.clone())),
+            None => Ok(change(self.disk()?.image(&self.name))),
+        }
+    }
+
+    /// The first half of a sync: notes what it covers.
+    fn begin_sync(&self) -> Result<(u64, Tables), Error> {
+        let live = self.live.lock();
+        self.change(&live, |image| image.begin_sync(live.batches, &live.tables))?;
+        let covered = (live.batches, live.tables.clone());
+        drop(live);
+        self.event("sync-start", covered.0);
+        Ok(covered)
+    }
+
+    /// The second half: makes that durable, or fails the engine.
+    fn end_sync(&self, batches: u64, tables: Tables) -> Result<(), Error> {
+        let mut live = self.live.lock();
+        let is_done = self.change(&live, |image| image.end_sync(batches, tables))?;
+        let result = if is_done {
+            Ok(())
+        } else {
+            let cause = format!("{}: the sync failed", self.name);
+            live.failed = Some(cause.clone());
+            Err(Error::Failed(cause))
+        };
+        drop(live);
+        self.event(if is_done { "sync-end" } else { "sync-failed" }, batches);
+        result
+    }
+}
+
+impl Reader for MemoryEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.live.lock().tables.get(family, key))
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Error> {
+        self.tables().scan(family, start, end, direction, visit);
+        Ok(())
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
+        if batch.has_puts() {
+            self.check_space()?;
+        }
+        let record = record::encode(&batch);
+        let bytes = record.len() as u64;
+        let mut live = self.live.lock();
+        self.change(&live, |image| image.write(record))?;
+        live.tables.apply(batch);
+        live.batches += 1;
+        drop(live);
+        self.event("write", bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<(), Error>> {
+        // Here and not in the future: it covers what was written when it was called.
+        let begun = self.begin_sync();
+        async move {
+            let (batches, tables) = begun?;
+            let delay = self.sync_delay();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            self.end_sync(batches, tables)
+        }
+        .boxed()
+    }
+
+    fn check_space(&self) -> Result<(), Error> {
+        if self.disk.lock().is_full {
+            return Err(Error::Full(format!("{}: the simulated disk is full", self.name)));
+        }
+        Ok(())
+    }
+
+    fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.disk()?.image(&self.name).durable.get(family, key))
+    }
+
+    fn snapshot(self: Arc<Self>) -> Arc<dyn Reader> {
+        Arc::new(MemorySnapshot { tables: self.tables() })
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.live.lock().tables.bytes
+    }
+
+    fn metrics(&self) -> Vec<(&'static str, u64)> {
+        let live = self.live.lock();
+        vec![
+            ("table_bytes", live.tables.bytes),
+            ("batches_written", live.batches),
+            ("write_ahead_log", u64::from(self.durability == Durability::WriteAheadLog)),
+            ("failed", u64::from(live.failed.is_some())),
+        ]
+    }
+}
+
+/// The engine's state of one moment.
+struct MemorySnapshot {
+    tables: Tables,
+}
+
+impl Reader for MemorySnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.tables.get(family, key))
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Error> {
+        self.tables.scan(family, start, end, direction, visit);
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! What survives a crash of a simulated node, and what the crash does to it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{
+    super::engine::{Durability, Error},
+    record,
+    tables::Tables,
+};
+
+/// The disk of one simulated node: its engines by name. Outlives the node's process; a clone is the
+/// same disk. The simulation cuts the power ([`MemoryDisk::crash`]) and breaks things here.
+#[derive(Clone, Default)]
+pub struct MemoryDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    engines: BTreeMap<String, Image>,
+    pub(super) is_full: bool,
+}
+
+/// What the disk holds of one engine.
+#[derive(Default)]
+pub(super) struct Image {
+    /// Counts openings and crashes. A process that opened under an earlier number is dead and can
+    /// change nothing.
+    pub(super) generation: u64,
+    durability: Option<Durability>,
+    /// What no crash takes away.
+    pub(super) durable: Tables,
+    /// How many of the batches since the opening are in `durable`.
+    durable_batches: u64,
+    /// Behind `durable`: written, not synced; each as its bytes in the log. Empty without a log.
+    unsynced: Vec<Bytes>,
+    /// Without a log: the newest flush that was begun, with the number of its last batch.
+    flushing: Option<(u64, Tables)>,
+    fail_next_sync: bool,
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The power fails: of every engine all is lost that was not synced, except, as on a real disk,
+    /// a random beginning of it. With `tear` the batch behind that beginning is left in part, which
+    /// the next opening has to notice. Without a log a flush in flight is there or not. Whoever has
+    /// an engine open can change nothing from now on.
+    pub fn crash(&self, rng: &mut dyn FnMut() -> u64, tear: bool) {
+        for image in self.state.lock().engines.values_mut() {
+            image.crash(rng, tear);
+        }
+    }
+
+    /// The next sync of this engine fails, and with it the engine.
+    pub fn fail_next_sync(&self, name: &str) {
+        self.state.lock().image(name).fail_next_sync = true;
+    }
+
+    /// While the disk is full, batches that add anything are refused.
+    pub fn set_full(&self, is_full: bool) {
+        self.state.lock().is_full = is_full;
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+impl State {
+    pub(super) fn image(&mut self, name: &str) -> &mut Image {
+        self.engines.entry(name.to_owned()).or_default()
+    }
+}
+
+impl Image {
+    /// Replays the log and hands over what there is, with the generation of this opening.
+    pub(super) fn open(
+        &mut self,
+        name: &str,
+        durability: Durability,
+    ) -> Result<(u64, Tables), Error> {
+        if self.durability.is_some_and(|earlier| earlier != durability) {
+            return Err(Error::Open(format!("{name} was written with another durability")));
+        }
+        let mut tables = self.durable.clone();
+        for batch in record::replay(name, &self.unsynced.concat())? {
+            tables.apply(batch);
+        }
+        self.generation += 1;
+        self.durability = Some(durability);
+        self.durable = tables.clone();
+        self.durable_batches = 0;
+        self.unsynced.clear();
+        self.flushing = None;
+        Ok((self.generation, tables))
+    }
+
+    /// Takes a batch into the log, where there is one.
+    pub(super) fn write(&mut self, record: Bytes) {
+        if self.durability == Some(Durability::WriteAheadLog) {
+            self.unsynced.push(record);
+        }
+    }
+
+    /// A sync of the first `batches` batches since the opening, which produced `tables`, begins.
+    pub(super) fn begin_sync(&mut self, batches: u64, tables: &Tables) {
+        if self.durability == Some(Durability::Flush) {
+            self.flushing = Some((batches, tables.clone()));
+        }
+    }
+
+    /// It ends: what it covers is durable. False if it failed.
+    pub(super) fn end_sync(&mut self, batches: u64, tables: Tables) -> bool {
+        if std::mem::take(&mut self.fail_next_sync) {
+            return false;
+        }
+        // A later sync may have ended before.
+        if let Some(newly) = batches.checked_sub(self.durable_batches) {
+            self.unsynced.drain(..self.unsynced.len().min(newly as usize));
+            self.durable_batches = batches;
+            self.durable = tables;
+        }
+        self.flushing = self.flushing.take().filter(|(last, _)| *last > batches);
+        true
+    }
+
+    fn crash(&mut self, rng: &mut dyn FnMut() -> u64, tear: bool) {
+        self.generation += 1;
+        self.fail_next_sync = false;
+        if let Some((_, flushed)) = self.flushing.take()
+            && below(rng, 2) == 1
+        {
+            self.durable = flushed;
+        }
+        let survivors = below(rng, self.unsynced.len() as u64 + 1) as usize;
+        let torn = self.unsynced.get(survivors).map(|record| {
+            // Never all of it: that would be another survivor.
+            record.slice(..below(rng, record.len() as u64) as usize)
+        });
+        self.unsynced.truncate(survivors);
+        if tear {
+            self.unsynced.extend(torn);
+        }
+    }
+}
+
+/// A random number below `end`, which must not be 0.
+pub(super) fn below(rng: &mut dyn FnMut() -> u64, end: u64) -> u64 {
+    rng() % end
+}

@@ -1,0 +1,138 @@
+//! The memory engine's write-ahead log: batches as bytes with a checksum, so that a crash can tear
+//! one and opening really has to notice.
+//!
+//! `length of the rest (4) | xxh3 of the rest (8) | changes`, integers little endian.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::engine::{Batch, Change, Error, Family};
+
+const HEADER_BYTES: usize = 12;
+const PUT: u8 = 0;
+const DELETE: u8 = 1;
+const DELETE_RANGE: u8 = 2;
+
+/// A batch as it stands in the log.
+pub(super) fn encode(batch: &Batch) -> Bytes {
+    let mut record = vec![0; HEADER_BYTES];
+    for change in &batch.changes {
+        let (kind, family, first, second) = match change {
+            Change::Put { family, key, value } => (PUT, family, key, &value[..]),
+            Change::Delete { family, key } => (DELETE, family, key, &[][..]),
+            Change::DeleteRange { family, start, end } => (DELETE_RANGE, family, start, &end[..]),
+        };
+        record.extend([kind, family_number(*family)]);
+        for part in [first, second] {
+            record.extend((part.len() as u32).to_le_bytes());
+            record.extend(part);
+        }
+    }
+    let (header, body) = record.split_at_mut(HEADER_BYTES);
+    let (length, sum) = header.split_at_mut(4);
+    length.copy_from_slice(&(body.len() as u32).to_le_bytes());
+    sum.copy_from_slice(&xxh3_64(body).to_le_bytes());
+    record.into()
+}
+
+/// The batches of a log, in order. Missing bytes at the end are a torn tail: the last record is
+/// left out. Anything else that does not add up is damage.
+pub(super) fn replay(name: &str, log: &[u8]) -> Result<Vec<Batch>, Error> {
+    let mut batches = Vec::new();
+    let mut rest = log;
+    while !rest.is_empty() {
+        let Some((body, sum, after)) = split(rest) else { return Ok(batches) };
+        let batch = (xxh3_64(body) == sum).then(|| decode(body)).flatten();
+        batches.push(batch.ok_or_else(|| {
+            let at = log.len() - rest.len();
+            Error::Corrupt(format!("{name}: write-ahead log damaged at byte {at}"))
+        })?);
+        rest = after;
+    }
+    Ok(batches)
+}
+
+/// The first record's body, its checksum, and what follows it; `None` if it is not all there.
+fn split(log: &[u8]) -> Option<(&[u8], u64, &[u8])> {
+    let (&length, rest) = log.split_first_chunk::<4>()?;
+    let (&sum, rest) = rest.split_first_chunk::<8>()?;
+    let (body, after) = rest.split_at_checked(u32::from_le_bytes(length) as usize)?;
+    Some((body, u64::from_le_bytes(sum), after))
+}
+
+fn decode(mut body: &[u8]) -> Option<Batch> {
+    let mut batch = Batch::new();
+    while let Some((&[kind, family], rest)) = body.split_first_chunk::<2>() {
+        let family = *Family::ALL.get(usize::from(family))?;
+        let (first, rest) = part(rest)?;
+        let (second, rest) = part(rest)?;
+        match kind {
+            PUT => batch.put(family, first.to_vec(), second.to_vec()),
+            DELETE => batch.delete(family, first.to_vec()),
+            DELETE_RANGE => batch.delete_range(family, first.to_vec(), second.to_vec()),
+            _ => return None,
+        }
+        body = rest;
+    }
+    body.is_empty().then_some(batch)
+}
+
+/// A part of a change that has its length before it, and what follows.
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(length) as usize)
+}
+
+/// A family's place in [`Family::ALL`].
+pub(super) fn family_number(family: Family) -> u8 {
+    family as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (Vec<Batch>, Vec<Bytes>) {
+        let batches: Vec<_> = (0..5_u8)
+            .map(|n| {
+                let mut batch = Batch::new();
+                batch.put(Family::Data, vec![n], vec![n; 40]);
+                batch.delete(Family::Dedup, vec![n, n]);
+                batch.delete_range(Family::Meta, vec![n], vec![n + 1]);
+                batch
+            })
+            .collect();
+        let records = batches.iter().map(encode).collect();
+        (batches, records)
+    }
+
+    #[test]
+    fn a_log_cut_anywhere_yields_the_whole_records() {
+        let (batches, records) = log();
+        let bytes = records.concat();
+        for cut in 0..=bytes.len() {
+            let whole = cut / records[0].len();
+            let replayed = replay("log", &bytes[..cut]).unwrap();
+            assert_eq!(replayed.len(), whole);
+            for (batch, expected) in replayed.iter().zip(&batches) {
+                assert_eq!(batch.changes, expected.changes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_of_a_body_is_damage() {
+        let (_, records) = log();
+        let mut bytes = records.concat();
+        bytes[records[0].len() + HEADER_BYTES + 3] ^= 1;
+        let error = replay("log", &bytes).unwrap_err();
+        assert!(matches!(error, Error::Corrupt(message) if message.contains("log")));
+    }
+
+    #[test]
+    fn families_are_numbered_by_their_order() {
+        for (place, &family) in Family::ALL.iter().enumerate() {
+            assert_eq!(usize::from(family_number(family)), place);
+        }
+    }
+}
