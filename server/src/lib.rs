@@ -1,4 +1,7 @@
 //! A Quintet node.
 
+pub mod config;
 pub mod ids;
+pub mod ops;
+pub mod placement;
 pub mod storage;
