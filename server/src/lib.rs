@@ -1,4 +1,24 @@
 //! A Quintet node.
+//!
+//! In the order a request meets it:
+//!
+//! ```text
+//!   api/      decode, validate, map errors
+//!   router/   key -> range -> replica, here or on another node
+//!   range/    one replicated range: latches, proposals, reads, its Raft group
+//!   storage/  engine trait; RocksDB in production, memory engine in the simulation
+//!   beside:   time/  placement/  ops/  peer/ (links between nodes)
+//! ```
 
+pub mod config;
+pub mod error;
 pub mod ids;
+pub mod ops;
+pub mod peer;
+pub mod placement;
+pub mod planted;
+pub mod range;
+pub mod seams;
 pub mod storage;
+pub mod time;
+pub mod trace;

@@ -133,7 +133,7 @@ impl Connection<'_> {
                 kind: None,
             };
             let handled = handler.handle(from, message);
-            let mut future: UnderWay = Box::pin(handled.map(|kind| {
+            let mut future: UnderWay = Box::pin(handled.map(move |kind| {
                 kind.map(|kind| wire::PeerMessage { kind: Some(kind), ..answer })
             }));
             // The first poll hands an append to its group: order holds.

@@ -1,7 +1,10 @@
 //! What is on disk: the engine trait and its implementations, key encoding, stored formats.
 
+pub mod codec;
 pub mod engine;
+pub mod keys;
 pub mod memory;
+pub mod mvcc;
 #[cfg(not(madsim))]
 pub mod rocks;
 

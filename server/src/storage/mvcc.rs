@@ -27,7 +27,7 @@ pub fn read(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Ver
         found = decode(stored, record);
         ControlFlow::Break(())
     })?;
-    Ok(found?.and_then(|(_, version)| version))
+    found
 }
 
 /// The version of `enc(key)` that was written at exactly `at`.
@@ -53,14 +53,11 @@ fn version_end(key: &[u8]) -> Vec<u8> {
     end
 }
 
-type Decoded<'a> = (&'a [u8], Option<Version>);
-
-fn decode<'a>(stored: &'a [u8], record: &[u8]) -> Result<Option<Decoded<'a>>, Error> {
-    let (key, at) = keys::split_version(stored)
+fn decode(stored: &[u8], record: &[u8]) -> Result<Option<Version>, Error> {
+    let (_, at) = keys::split_version(stored)
         .ok_or_else(|| Error::Corrupt(format!("data key of {} bytes", stored.len())))?;
     let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
-    let version = record.value.map(|value| Version { at, value: value.to_vec() });
-    Ok(Some((key, version)))
+    Ok(record.value.map(|value| Version { at, value: value.to_vec() }))
 }
 
 /// Where a page of a scan ended.

@@ -15,7 +15,6 @@ use crate::{
         engine::Error,
         keys,
     },
-    time::Timestamp,
 };
 
 /// What earlier commands of the same batch did and the engine does not show yet.

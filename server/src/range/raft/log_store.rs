@@ -33,7 +33,7 @@ use crate::{
     ids::RangeId,
     storage::{
         Direction, Engine, Family,
-        codec::{self, EntryRecord, PayloadRecord, Position},
+        codec::{self, EntryRecord, PayloadRecord},
         engine::{Change, Error},
     },
 };
@@ -263,7 +263,7 @@ fn decode_entry(bytes: &[u8]) -> Result<Entry, Error> {
             Payload::Normal(Proposal(bytes::Bytes::copy_from_slice(command)))
         }
         PayloadRecord::Membership(membership) => {
-            Payload::Membership(types::membership(&membership))
+            Payload::Membership(types::membership(&membership)?)
         }
     };
     Ok(Entry { log_id: types::log_id(record.position), payload })

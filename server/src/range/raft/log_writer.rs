@@ -132,8 +132,8 @@ async fn write_and_sync(
     let started = tokio::time::Instant::now();
     engine.sync().await?;
     metrics.log_syncs.inc();
-    metrics.log_sync_entries.observe(entries as f64);
-    metrics.log_sync_latency.observe(started.elapsed().as_secs_f64());
+    metrics.log_sync_entries.observe(entries);
+    metrics.log_sync_latency.observe_duration(started.elapsed());
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use openraft::{
     },
     raft::{
         AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-        VoteRequest, VoteResponse, message::TransferLeaderResponse,
+        VoteRequest, VoteResponse, TransferLeaderResponse,
     },
 };
 use quintet_proto::internal::v1 as net;

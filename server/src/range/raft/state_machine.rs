@@ -190,11 +190,9 @@ impl StateMachine {
     }
 }
 
-fn stored_membership(record: &AppliedRecord) -> StoredMembership {
-    StoredMembership::new(
-        record.membership_at.map(types::log_id),
-        types::membership(&record.membership),
-    )
+fn stored_membership(record: &AppliedRecord) -> io::Result<StoredMembership> {
+    let membership = types::membership(&record.membership).map_err(io::Error::other)?;
+    Ok(StoredMembership::new(record.membership_at.map(types::log_id), membership))
 }
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
@@ -214,7 +212,7 @@ impl RaftSnapshotBuilder<TypeConfig> for DurablePoint {
         let durable = self.state.durable().map_err(io::Error::other)?;
         let meta = openraft::alias::SnapshotMetaOf::<TypeConfig> {
             last_log_id: durable.applied.map(types::log_id),
-            last_membership: stored_membership(&durable),
+            last_membership: stored_membership(&durable)?,
         };
         *self.built.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: () })
@@ -227,7 +225,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = self.state.applied.lock();
-        Ok((applied.applied.map(types::log_id), stored_membership(&applied)))
+        Ok((applied.applied.map(types::log_id), stored_membership(&applied)?))
     }
 
     async fn apply<S>(&mut self, entries: S) -> io::Result<()>

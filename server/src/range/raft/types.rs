@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::runtime::Runtime;
 use crate::{
     ids::{NodeId, ReplicaId},
-    storage::codec::{self, Position},
+    storage::{
+        Error,
+        codec::{self, Position},
+    },
 };
 
 /// A replicated command, encoded: the log and the network pass it on as it is.
@@ -124,12 +127,16 @@ pub fn membership_record(membership: &Membership) -> codec::Membership {
 }
 
 /// The membership of a stored form.
-pub fn membership(record: &codec::Membership) -> Membership {
+pub fn membership(record: &codec::Membership) -> Result<Membership, Error> {
+    if record.configs.is_empty() {
+        return Ok(Membership::default());
+    }
     let configs =
         record.configs.iter().map(|config| config.iter().map(|id| id.0).collect()).collect();
     let nodes: std::collections::BTreeMap<u64, Holder> =
         record.replicas.iter().map(|(id, node)| (id.0, Holder { node: *node })).collect();
-    Membership::new_with_defaults(configs, nodes)
+    Membership::new(configs, nodes)
+        .map_err(|error| Error::Corrupt(format!("a membership that cannot be: {error}")))
 }
 
 /// The stored form of a vote.

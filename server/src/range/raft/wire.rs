@@ -82,7 +82,7 @@ pub fn append_in(append: wire::AppendRequest) -> Option<AppendEntriesRequest<Typ
             None => Payload::Blank,
             Some(wire::entry::Payload::Command(command)) => Payload::Normal(Proposal(command)),
             Some(wire::entry::Payload::Membership(record)) => {
-                Payload::Membership(types::membership(&codec::decode(&record).ok()?))
+                Payload::Membership(types::membership(&codec::decode(&record).ok()?).ok()?)
             }
         };
         entries.push(Entry { log_id, payload });

@@ -1,0 +1,324 @@
+//! A node's configuration: what it holds, what its defaults are, and what makes it valid.
+//!
+//! A setting comes from the first of: a flag, an environment variable `QUINTET_…`, the TOML file,
+//! the default. `sources.rs` puts these together and refuses what it does not know. `sample.toml`
+//! is the same list with the documentation that users read; a test keeps the two equal.
+
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::sources::{Error, Loaded, Origin, keys};
+use crate::{ids::NodeId, placement::locality::Locality};
+
+/// Everything that can be set. Field names are the keys of the TOML file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Threads that run the node's tasks; 0 chooses by the machine: [`Config::worker_threads`].
+    pub worker_threads: u32,
+    /// Internal addresses, `host:port`, of some other nodes: where a node asks first for the rest.
+    pub seeds: Vec<String>,
+    /// Who the node is.
+    pub node: Node,
+    /// Where it listens.
+    pub listen: Listen,
+    /// What it tells others to connect to.
+    pub advertise: Advertise,
+    /// Elections and links.
+    pub raft: Raft,
+    /// What it accepts.
+    pub limits: Limits,
+    /// How it stores.
+    pub storage: Storage,
+}
+
+/// `[node]`: who the node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// From 1, unique in the cluster, never reused: a node that lost its disk takes a new one.
+    pub id: NodeId,
+    /// Everything that the node stores is below it.
+    pub data_dir: PathBuf,
+    /// Its city and room.
+    pub locality: Locality,
+}
+
+/// `[listen]`: addresses to bind. Port 0 takes a free one, which is then advertised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// gRPC for clients.
+    pub client: SocketAddr,
+    /// Other nodes of the cluster.
+    pub internal: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`; `off` leaves it out.
+    #[serde(with = "sources::address_or_off")]
+    pub http: Option<SocketAddr>,
+}
+
+/// `[advertise]`: `host:port` that others reach the node by. Not set: what it listens on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Advertise {
+    /// For clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// For the other nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal: Option<String>,
+    /// For monitoring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+}
+
+/// `[raft]`: elections and the links that they need. The same on all nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raft {
+    /// How often a leader shows that it is there.
+    pub heartbeat_ms: u64,
+    /// A follower that heard nothing for a time chosen at random between the two stands for
+    /// election.
+    pub election_min_ms: u64,
+    /// See `election_min_ms`.
+    pub election_max_ms: u64,
+    /// A link without an answer for so long, while one is due, is dialled again.
+    pub link_stall_ms: u64,
+}
+
+/// `[limits]`: what the node accepts; it tells clients, which enforce the same. The same on all
+/// nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Longest key.
+    pub key_bytes_max: u32,
+    /// Longest value.
+    pub value_bytes_max: u32,
+    /// Items of one batch.
+    pub batch_items_max: u32,
+    /// Records of one page of a scan.
+    pub scan_page_records_max: u32,
+    /// Bytes of one page of a scan; a page has one record at least.
+    pub scan_page_bytes_max: u32,
+    /// Requests in flight on one session; more are refused as overloaded.
+    pub session_in_flight_max: u32,
+    /// Sessions of one node; more are refused as overloaded.
+    pub sessions_max: u32,
+    /// For how long request ids are remembered: within it a repetition never acts twice.
+    pub dedup_window_s: u32,
+}
+
+/// `[storage]`: how the node stores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Memory for blocks read from disk, shared by both databases of the node.
+    pub block_cache_mb: u32,
+    /// Whether a write is on disk before it counts. `false` loses acknowledged writes when power
+    /// fails: for measurements only.
+    pub log_sync: bool,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node { id: NodeId(0), data_dir: PathBuf::new(), locality: Locality::default() }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Listen {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Listen { client: local(7401), internal: local(7402), http: Some(local(7403)) }
+    }
+}
+
+impl Default for Raft {
+    fn default() -> Raft {
+        Raft { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 1000, link_stall_ms: 800 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            key_bytes_max: 8 * 1024,
+            value_bytes_max: 1024 * 1024,
+            batch_items_max: 1000,
+            scan_page_records_max: 1000,
+            scan_page_bytes_max: 1024 * 1024,
+            session_in_flight_max: 4096,
+            sessions_max: 4096,
+            dedup_window_s: 600,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage { block_cache_mb: 128, log_sync: true }
+    }
+}
+
+/// A setting that is of the right type and yet can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key, as in `limits.key_bytes_max`.
+    pub key: &'static str,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl Config {
+    /// Puts a configuration together and validates it. `environment` may hold any variables, only
+    /// those named `QUINTET_…` matter; `flags` are pairs of a key, as in `node.id`, and its text.
+    pub fn load(
+        file: Option<&std::path::Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Loaded, Error> {
+        sources::load(file, environment, flags)
+    }
+
+    /// A file with every setting at its default, each explained and commented out.
+    pub fn default_toml() -> &'static str {
+        include_str!("config/sample.toml")
+    }
+
+    /// Every setting as TOML. Fails where the data directory's name is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// Threads for the node's tasks: as set, or as many as the machine has, four at most.
+    pub fn worker_threads(&self) -> usize {
+        match self.worker_threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()).min(4),
+            n => n as usize,
+        }
+    }
+
+    /// What to advertise where nothing is set: the address that was really bound.
+    pub fn advertised(set: &Option<String>, bound: SocketAddr) -> String {
+        set.clone().unwrap_or_else(|| bound.to_string())
+    }
+
+    /// Refuses values that contradict each other or the design's bounds.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_node()?;
+        self.validate_addresses()?;
+        self.validate_raft()?;
+        self.validate_limits()
+    }
+
+    fn validate_node(&self) -> Result<(), Invalid> {
+        require(self.node.id.0 > 0, "node.id", || {
+            "not set: give the node a number from 1 that no other node of the cluster ever had"
+                .to_owned()
+        })?;
+        require(!self.node.data_dir.as_os_str().is_empty(), "node.data_dir", || {
+            "not set: name a directory of the node's own for what it stores".to_owned()
+        })?;
+        require(self.node.locality.is_set(), "node.locality", || {
+            "not set: say where the node stands, as in city=c1,room=a".to_owned()
+        })?;
+        within("worker_threads", self.worker_threads.into(), 0, 256)
+    }
+
+    fn validate_addresses(&self) -> Result<(), Invalid> {
+        let sockets = [
+            ("listen.client", Some(self.listen.client), "advertise.client", &self.advertise.client),
+            (
+                "listen.internal",
+                Some(self.listen.internal),
+                "advertise.internal",
+                &self.advertise.internal,
+            ),
+            ("listen.http", self.listen.http, "advertise.http", &self.advertise.http),
+        ];
+        let mut taken = BTreeSet::new();
+        for (key, listen, advertise_key, advertise) in sockets {
+            let Some(listen) = listen else { continue };
+            require(listen.port() == 0 || taken.insert(listen), key, || {
+                format!("{listen} is used twice: each port needs an address of its own")
+            })?;
+            require(!listen.ip().is_unspecified() || advertise.is_some(), advertise_key, || {
+                format!(
+                    "not set, and nobody can connect to {listen}: set it to HOST:PORT by which others reach the node"
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn validate_raft(&self) -> Result<(), Invalid> {
+        let raft = &self.raft;
+        within("raft.heartbeat_ms", raft.heartbeat_ms, 10, 10_000)?;
+        within("raft.election_min_ms", raft.election_min_ms, 3 * raft.heartbeat_ms, 60_000)?;
+        within("raft.election_max_ms", raft.election_max_ms, raft.election_min_ms + 1, 120_000)?;
+        within("raft.link_stall_ms", raft.link_stall_ms, 2 * raft.heartbeat_ms, 60_000)
+    }
+
+    fn validate_limits(&self) -> Result<(), Invalid> {
+        let limits = &self.limits;
+        within("limits.key_bytes_max", limits.key_bytes_max.into(), 1, 8 * 1024)?;
+        within("limits.value_bytes_max", limits.value_bytes_max.into(), 1, 16 * 1024 * 1024)?;
+        within("limits.batch_items_max", limits.batch_items_max.into(), 1, 100_000)?;
+        within("limits.scan_page_records_max", limits.scan_page_records_max.into(), 1, 100_000)?;
+        let page = u64::from(limits.scan_page_bytes_max);
+        within("limits.scan_page_bytes_max", page, 1024, 16 * 1024 * 1024)?;
+        within("limits.session_in_flight_max", limits.session_in_flight_max.into(), 1, 65_536)?;
+        within("limits.sessions_max", limits.sessions_max.into(), 1, 1_000_000)?;
+        within("limits.dedup_window_s", limits.dedup_window_s.into(), 10, 86_400)?;
+        within("storage.block_cache_mb", self.storage.block_cache_mb.into(), 1, 1024 * 1024)
+    }
+}
+
+impl Raft {
+    /// See [`Raft::heartbeat_ms`].
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    /// See [`Raft::link_stall_ms`].
+    pub fn link_stall(&self) -> Duration {
+        Duration::from_millis(self.link_stall_ms)
+    }
+}
+
+impl Limits {
+    /// See [`Limits::dedup_window_s`].
+    pub fn dedup_window(&self) -> Duration {
+        Duration::from_secs(self.dedup_window_s.into())
+    }
+
+    /// What clients are told.
+    pub fn advertised(&self) -> quintet_proto::v1::Limits {
+        quintet_proto::v1::Limits {
+            key_bytes_max: self.key_bytes_max,
+            value_bytes_max: self.value_bytes_max,
+            batch_items_max: self.batch_items_max,
+            scan_page_records_max: self.scan_page_records_max,
+            scan_page_bytes_max: self.scan_page_bytes_max,
+            session_in_flight_max: self.session_in_flight_max,
+            dedup_window_ms: u64::from(self.dedup_window_s) * 1000,
+        }
+    }
+}
+
+fn require(holds: bool, key: &'static str, reason: impl FnOnce() -> String) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid { key, reason: reason() }) }
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Invalid> {
+    require((least..=most).contains(&value), key, || {
+        format!("{value} is out of bounds: set it to {least} at least and {most} at most")
+    })
+}

@@ -1,0 +1,573 @@
+//! The node's figures, for Prometheus.
+//!
+//! Everything is an atomic behind a handle that is resolved once: counting an operation is an
+//! array index and three additions, without a lock or a look-up by label. Figures that somebody
+//! else keeps (engine figures, queue lengths) are copied into gauges when a scrape asks.
+//!
+//! Names are `quintet_…`, with the unit last: `_seconds`, `_bytes`, `_total` for counters. Every
+//! figure has a help text; a test checks both.
+
+mod histogram;
+
+use std::{collections::BTreeMap, fmt, sync::atomic::AtomicU64, time::Duration};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge},
+    registry::{Metric, Registry},
+};
+use quintet_proto::v1::Code;
+
+pub use self::histogram::Histogram;
+use crate::ids::RangeId;
+
+/// A figure that goes up and down.
+pub type Gauge = gauge::Gauge<u64, AtomicU64>;
+
+/// What clients ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// One key's value.
+    Get,
+    /// A write, conditional or not.
+    Put,
+    /// A removal, conditional or not.
+    Delete,
+    /// An increment.
+    Increment,
+    /// Several keys' values; counted once, beside its items.
+    BatchGet,
+    /// Several writes; counted once, beside its items.
+    BatchPut,
+    /// One page of a scan.
+    Scan,
+}
+
+impl Operation {
+    const ALL: [(Operation, &str); 7] = [
+        (Operation::Get, "get"),
+        (Operation::Put, "put"),
+        (Operation::Delete, "delete"),
+        (Operation::Increment, "increment"),
+        (Operation::BatchGet, "batch_get"),
+        (Operation::BatchPut, "batch_put"),
+        (Operation::Scan, "scan"),
+    ];
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a result.
+    Ok,
+    /// The condition did not hold, or the value is not a number.
+    Refused,
+    /// The request was wrong, or not for this cluster.
+    Invalid,
+    /// No leader could be reached in time; nothing was done.
+    Unavailable,
+    /// Too much was queued; nothing was done.
+    Overloaded,
+    /// It may have been done.
+    Unknown,
+    /// The node's storage failed or is full.
+    Storage,
+}
+
+impl Outcome {
+    const ALL: [(Outcome, &str); 7] = [
+        (Outcome::Ok, "ok"),
+        (Outcome::Refused, "refused"),
+        (Outcome::Invalid, "invalid"),
+        (Outcome::Unavailable, "unavailable"),
+        (Outcome::Overloaded, "overloaded"),
+        (Outcome::Unknown, "unknown"),
+        (Outcome::Storage, "storage"),
+    ];
+
+    /// The outcome that an error on the wire stands for.
+    pub fn of(error: &quintet_proto::v1::Error) -> Outcome {
+        if error.maybe_committed {
+            return Outcome::Unknown;
+        }
+        match error.code() {
+            Code::Conflict | Code::NotANumber => Outcome::Refused,
+            Code::InvalidArgument
+            | Code::Expired
+            | Code::RequestIdReused
+            | Code::WrongCluster
+            | Code::AlreadyInitialized => Outcome::Invalid,
+            Code::Unspecified
+            | Code::DeadlineExceeded
+            | Code::Unavailable
+            | Code::NotInitialized
+            | Code::StaleRoute
+            | Code::NotLeader => Outcome::Unavailable,
+            Code::Overloaded => Outcome::Overloaded,
+            Code::UnknownOutcome => Outcome::Unknown,
+            Code::Storage => Outcome::Storage,
+        }
+    }
+}
+
+/// The handle of one kind of operation.
+#[derive(Clone, Debug)]
+pub struct OperationMetrics {
+    outcomes: [Counter; Outcome::ALL.len()],
+    latency: Histogram,
+}
+
+impl OperationMetrics {
+    /// Counts an operation that has ended.
+    pub fn done(&self, outcome: Outcome, took: Duration) {
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            counter.inc();
+        }
+        self.latency.observe_duration(took);
+    }
+
+    /// How many ended so.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome as usize).map_or(0, Counter::get)
+    }
+}
+
+/// A bounded queue of the node, by its place on the way of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Answers waiting to be sent on sessions.
+    Session,
+    /// Requests waiting for the answer of another node.
+    Forward,
+    /// Proposals waiting to enter a Raft log.
+    Propose,
+    /// Reads waiting for the confirmation of leadership.
+    Read,
+    /// Appends waiting for the log's next sync.
+    Log,
+    /// Messages waiting for links to other nodes, all but bulk.
+    Peer,
+    /// Bulk waiting for links to other nodes.
+    PeerBulk,
+}
+
+impl Queue {
+    const ALL: [(Queue, &str); 7] = [
+        (Queue::Session, "session"),
+        (Queue::Forward, "forward"),
+        (Queue::Propose, "propose"),
+        (Queue::Read, "read"),
+        (Queue::Log, "log"),
+        (Queue::Peer, "peer"),
+        (Queue::PeerBulk, "peer_bulk"),
+    ];
+}
+
+/// The handle of one range's replica on this node. Clones share their figures.
+#[derive(Clone, Debug, Default)]
+pub struct RangeMetrics {
+    /// Raft's term.
+    pub term: Gauge,
+    /// Id of the node that leads; 0 if none is known.
+    pub leader_node: Gauge,
+    /// 1 where this node leads.
+    pub is_leader: Gauge,
+    /// Last index of the log.
+    pub last_index: Gauge,
+    /// Last index that is applied.
+    pub applied_index: Gauge,
+    /// Entries that the furthest replica is behind; kept by the leader.
+    pub lag_entries: Gauge,
+    /// Elections that this replica won.
+    pub elections_won: Counter,
+}
+
+/// All figures of a node. Cheap to share: put it into an `Arc`.
+pub struct Metrics {
+    registry: Registry,
+    operations: [OperationMetrics; Operation::ALL.len()],
+    queues: [Gauge; Queue::ALL.len()],
+    ranges: Ranges,
+    engine: Family<EngineLabels, Gauge>,
+
+    /// Sessions that clients hold open.
+    pub sessions_open: Gauge,
+    /// Requests that clients have in flight.
+    pub requests_in_flight: Gauge,
+    /// Operations sent on to the node that leads their range.
+    pub forwarded: Counter,
+    /// Repeated requests answered with the stored result of the first.
+    pub dedup_hits: Counter,
+    /// Proposals refused at apply and evaluated again.
+    pub reevaluations: Counter,
+    /// Proposals handed to Raft and not yet applied.
+    pub proposals_in_flight: Gauge,
+    /// Syncs of the log.
+    pub log_syncs: Counter,
+    /// Entries that one sync made durable.
+    pub log_sync_entries: Histogram,
+    /// What a sync took.
+    pub log_sync_latency: Histogram,
+    /// Leadership confirmations; many reads share one.
+    pub read_confirmations: Counter,
+    /// Links to other nodes that are up.
+    pub peer_links_up: Gauge,
+    /// Links dialled again after a fault.
+    pub peer_redials: Counter,
+    /// Bytes from other nodes.
+    pub peer_bytes_received: Counter,
+    /// Bytes to other nodes.
+    pub peer_bytes_sent: Counter,
+    /// Known nodes that are live, this one included.
+    pub nodes_live: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QueueLabels {
+    queue: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RangeLabels {
+    range: u64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EngineLabels {
+    engine: &'static str,
+    name: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All figures at zero.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("quintet");
+        let r = &mut registry;
+
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        r.register("build", "Always 1; the label is the version of the program", build);
+
+        Metrics {
+            operations: operations(r),
+            queues: queues(r),
+            ranges: Ranges::new(r),
+            engine: add(r, "engine", "Figures of the storage engines by engine and name"),
+            sessions_open: add(r, "sessions_open", "Sessions that clients hold open"),
+            requests_in_flight: add(
+                r,
+                "requests_in_flight",
+                "Requests of clients that are not answered yet",
+            ),
+            forwarded: add(
+                r,
+                "forwarded_operations",
+                "Operations sent on to the node that leads their range",
+            ),
+            dedup_hits: add(
+                r,
+                "dedup_hits",
+                "Repeated requests answered with the stored result of the first",
+            ),
+            reevaluations: add(
+                r,
+                "reevaluations",
+                "Proposals that apply refused and that were evaluated again",
+            ),
+            proposals_in_flight: add(
+                r,
+                "proposals_in_flight",
+                "Proposals handed to Raft and not yet applied",
+            ),
+            log_syncs: add(r, "log_syncs", "Syncs of the log of all ranges"),
+            log_sync_entries: with(
+                r,
+                "log_sync_entries",
+                "Entries that one sync of the log made durable",
+                Histogram::of_counts(),
+            ),
+            log_sync_latency: with(
+                r,
+                "log_sync_seconds",
+                "Time that one sync of the log took",
+                Histogram::of_durations(),
+            ),
+            read_confirmations: add(
+                r,
+                "read_confirmations",
+                "Confirmations of leadership for reads; many reads share one",
+            ),
+            peer_links_up: add(r, "peer_links_up", "Links to other nodes that are up"),
+            peer_redials: add(r, "peer_redials", "Links to other nodes dialled again"),
+            peer_bytes_received: add(
+                r,
+                "peer_received_bytes",
+                "Bytes of messages from other nodes",
+            ),
+            peer_bytes_sent: add(r, "peer_sent_bytes", "Bytes of messages to other nodes"),
+            nodes_live: add(r, "nodes_live", "Known nodes that are live, this one included"),
+            registry,
+        }
+    }
+
+    /// The handle of a kind of operation.
+    pub fn operation(&self, operation: Operation) -> &OperationMetrics {
+        let [get, put, delete, increment, batch_get, batch_put, scan] = &self.operations;
+        match operation {
+            Operation::Get => get,
+            Operation::Put => put,
+            Operation::Delete => delete,
+            Operation::Increment => increment,
+            Operation::BatchGet => batch_get,
+            Operation::BatchPut => batch_put,
+            Operation::Scan => scan,
+        }
+    }
+
+    /// The depth of a queue, to be raised and lowered, or set at a scrape.
+    pub fn queue(&self, queue: Queue) -> &Gauge {
+        let [session, forward, propose, read, log, peer, peer_bulk] = &self.queues;
+        match queue {
+            Queue::Session => session,
+            Queue::Forward => forward,
+            Queue::Propose => propose,
+            Queue::Read => read,
+            Queue::Log => log,
+            Queue::Peer => peer,
+            Queue::PeerBulk => peer_bulk,
+        }
+    }
+
+    /// The handle of a range; makes its figures appear. To be called once a replica, not once an
+    /// operation.
+    pub fn range(&self, range: RangeId) -> RangeMetrics {
+        self.ranges.get(range)
+    }
+
+    /// Takes a range's figures away, when its replica has left the node.
+    pub fn forget_range(&self, range: RangeId) {
+        self.ranges.forget(range);
+    }
+
+    /// Copies an engine's figures, as [`crate::storage::Engine`] gives them.
+    pub fn set_engine(&self, engine: &'static str, figures: &[(&'static str, u64)]) {
+        for (name, value) in figures {
+            self.engine.get_or_create(&EngineLabels { engine, name }).set(*value);
+        }
+    }
+
+    /// Everything in the text format of OpenMetrics: [`CONTENT_TYPE`].
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// What [`Metrics::render`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Registers a figure and returns the handle.
+fn with<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    with(registry, name, help, M::default())
+}
+
+fn operations(registry: &mut Registry) -> [OperationMetrics; Operation::ALL.len()] {
+    let ended: Family<OutcomeLabels, Counter> =
+        add(registry, "operations", "Operations of clients by kind and outcome");
+    let latency = with(
+        registry,
+        "operation_seconds",
+        "Time from the arrival of an operation at this node to its answer",
+        Family::<OperationLabels, Histogram>::new_with_constructor(Histogram::of_durations),
+    );
+    Operation::ALL.map(|(_, operation)| OperationMetrics {
+        outcomes: Outcome::ALL
+            .map(|(_, outcome)| ended.get_or_create_owned(&OutcomeLabels { operation, outcome })),
+        latency: latency.get_or_create_owned(&OperationLabels { operation }),
+    })
+}
+
+fn queues(registry: &mut Registry) -> [Gauge; Queue::ALL.len()] {
+    let depth: Family<QueueLabels, Gauge> =
+        add(registry, "queue_depth", "Items waiting in a queue of the node");
+    Queue::ALL.map(|(_, queue)| depth.get_or_create_owned(&QueueLabels { queue }))
+}
+
+/// The figures of all ranges with a replica on the node.
+struct Ranges {
+    handles: Mutex<BTreeMap<RangeId, RangeMetrics>>,
+    term: Family<RangeLabels, Gauge>,
+    leader_node: Family<RangeLabels, Gauge>,
+    is_leader: Family<RangeLabels, Gauge>,
+    last_index: Family<RangeLabels, Gauge>,
+    applied_index: Family<RangeLabels, Gauge>,
+    lag_entries: Family<RangeLabels, Gauge>,
+    elections_won: Family<RangeLabels, Counter>,
+}
+
+impl Ranges {
+    fn new(r: &mut Registry) -> Ranges {
+        Ranges {
+            handles: Mutex::default(),
+            term: add(r, "range_term", "Raft term of the range's replica here"),
+            leader_node: add(r, "range_leader_node", "Node that leads the range; 0 if unknown"),
+            is_leader: add(r, "range_is_leader", "1 where this node leads the range"),
+            last_index: add(r, "range_last_index", "Last index of the range's log here"),
+            applied_index: add(r, "range_applied_index", "Last index of the range applied here"),
+            lag_entries: add(
+                r,
+                "range_lag_entries",
+                "Entries that the furthest replica of the range is behind; kept by the leader",
+            ),
+            elections_won: add(r, "range_elections_won", "Elections that the replica here won"),
+        }
+    }
+
+    fn get(&self, range: RangeId) -> RangeMetrics {
+        let labels = RangeLabels { range: range.0 };
+        let make = || RangeMetrics {
+            term: self.term.get_or_create_owned(&labels),
+            leader_node: self.leader_node.get_or_create_owned(&labels),
+            is_leader: self.is_leader.get_or_create_owned(&labels),
+            last_index: self.last_index.get_or_create_owned(&labels),
+            applied_index: self.applied_index.get_or_create_owned(&labels),
+            lag_entries: self.lag_entries.get_or_create_owned(&labels),
+            elections_won: self.elections_won.get_or_create_owned(&labels),
+        };
+        self.handles.lock().entry(range).or_insert_with(make).clone()
+    }
+
+    fn forget(&self, range: RangeId) {
+        let labels = RangeLabels { range: range.0 };
+        self.handles.lock().remove(&range);
+        self.term.remove(&labels);
+        self.leader_node.remove(&labels);
+        self.is_leader.remove(&labels);
+        self.last_index.remove(&labels);
+        self.applied_index.remove(&labels);
+        self.lag_entries.remove(&labels);
+        self.elections_won.remove(&labels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn enums_count_from_zero_in_the_order_of_their_lists() {
+        for (i, (operation, _)) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, i);
+        }
+        for (i, (outcome, _)) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, i);
+        }
+        for (i, (queue, _)) in Queue::ALL.into_iter().enumerate() {
+            assert_eq!(queue as usize, i);
+        }
+    }
+
+    #[test]
+    fn shows_what_was_counted() {
+        let metrics = Metrics::new();
+        let put = metrics.operation(Operation::Put);
+        put.done(Outcome::Ok, Duration::from_millis(2));
+        put.done(Outcome::Ok, Duration::from_millis(3));
+        put.done(Outcome::Unknown, Duration::from_secs(5));
+        assert_eq!(put.count(Outcome::Ok), 2);
+        metrics.queue(Queue::Log).set(7);
+        metrics.range(RangeId(2)).term.set(4);
+        metrics.set_engine("log", &[("memtable_bytes", 99)]);
+        metrics.log_sync_entries.observe(3);
+        let text = metrics.render().expect("text");
+        for line in [
+            "quintet_operations_total{operation=\"put\",outcome=\"ok\"} 2",
+            "quintet_operations_total{operation=\"put\",outcome=\"unknown\"} 1",
+            "quintet_operation_seconds_count{operation=\"put\"} 3",
+            "quintet_queue_depth{queue=\"log\"} 7",
+            "quintet_range_term{range=\"2\"} 4",
+            "quintet_engine{engine=\"log\",name=\"memtable_bytes\"} 99",
+            "quintet_log_sync_entries_bucket{le=\"4.0\"} 1",
+            "quintet_log_sync_entries_bucket{le=\"+Inf\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_forgotten_range_is_gone_and_can_come_back_at_zero() {
+        let metrics = Metrics::new();
+        metrics.range(RangeId(7)).term.set(4);
+        // The same figures for everybody who asks.
+        assert_eq!(metrics.range(RangeId(7)).term.get(), 4);
+        metrics.forget_range(RangeId(7));
+        assert!(!metrics.render().expect("text").contains("range=\"7\""));
+        assert_eq!(metrics.range(RangeId(7)).term.get(), 0);
+    }
+
+    #[test]
+    fn every_figure_has_help_and_a_name_of_ours() {
+        let metrics = Metrics::new();
+        // Families without members are left out of the text.
+        metrics.range(RangeId(1));
+        metrics.set_engine("log", &[("x", 1)]);
+        let text = metrics.render().expect("text");
+        let named = |kind: &str| -> Vec<&str> {
+            text.lines().filter_map(|l| l.strip_prefix(kind)?.split(' ').next()).collect()
+        };
+        let (help, types) = (named("# HELP "), named("# TYPE "));
+        assert_eq!(help, types);
+        assert!(help.len() >= 27, "{help:?}");
+        assert!(help.iter().all(|name| name.starts_with("quintet_")), "{help:?}");
+    }
+
+    #[test]
+    fn what_may_have_happened_is_unknown_whatever_its_code() {
+        let error = |code: Code, maybe_committed| v1::Error {
+            code: code.into(),
+            maybe_committed,
+            ..v1::Error::default()
+        };
+        assert_eq!(Outcome::of(&error(Code::Conflict, false)), Outcome::Refused);
+        assert_eq!(Outcome::of(&error(Code::DeadlineExceeded, false)), Outcome::Unavailable);
+        assert_eq!(Outcome::of(&error(Code::DeadlineExceeded, true)), Outcome::Unknown);
+    }
+}

@@ -1,0 +1,5 @@
+//! What an operator sees of a node: metrics, and the HTTP port that serves them.
+
+#[cfg(not(madsim))]
+pub mod http;
+pub mod metrics;

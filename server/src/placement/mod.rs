@@ -1,0 +1,3 @@
+//! Where replicas and leaders belong: localities now, placement policies and the allocator on top.
+
+pub mod locality;
