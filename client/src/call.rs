@@ -85,15 +85,14 @@ impl<'a> Call<'a> {
         match tokio::time::timeout(timeout, self.attempts()).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let detail = match &self.progress.last_error {
-                    Some(error) => format!("no outcome within {timeout:?}; last: {error}"),
-                    None => {
-                        let nodes = self.shared.pool.last_errors();
-                        let nodes =
-                            if nodes.is_empty() { String::new() } else { format!("; {nodes}") };
-                        format!("no answer within {timeout:?}{nodes}")
+                let mut detail = format!("no answer within {timeout:?}");
+                let last = self.progress.last_error.as_ref().map(ToString::to_string);
+                for cause in last.into_iter().chain([self.shared.pool.last_errors()]) {
+                    if !cause.is_empty() {
+                        detail.push_str("; ");
+                        detail.push_str(&cause);
                     }
-                };
+                }
                 let error = Error::DeadlineExceeded(detail);
                 Err(if self.progress.in_flight && self.write {
                     unknown_outcome(&error)

@@ -63,6 +63,7 @@ struct State {
     info: Option<ClusterInfo>,
     /// Id and incarnation of the cluster, from the first welcome that had them.
     identity: Option<(String, u64)>,
+    last_dial: Option<Instant>,
     /// Room of the first welcome.
     origin_room: Option<u32>,
 }
@@ -105,6 +106,7 @@ impl Pool {
                 current: None,
                 info: None,
                 identity: None,
+                last_dial: None,
                 origin_room: None,
             }),
             changed: Notify::new(),
@@ -153,14 +155,15 @@ impl Pool {
         }
     }
 
-    /// What the nodes answered last, for people.
+    /// What the nodes that are not up answered last, for people; empty if none is to blame.
     pub(crate) fn last_errors(&self) -> String {
         let state = self.state.lock();
-        let describe = |node: &Node| match &node.last_error {
-            Some(error) => error.to_string(),
-            None => format!("{}: no answer yet", node.address),
+        let describe = |node: &Node| match (&node.phase, &node.last_error) {
+            (Phase::Ready { .. } | Phase::Idle, _) => None,
+            (_, Some(error)) => Some(error.to_string()),
+            (_, None) => Some(format!("{}: no answer yet", node.address)),
         };
-        state.nodes.iter().map(describe).collect::<Vec<_>>().join("; ")
+        state.nodes.iter().filter_map(describe).collect::<Vec<_>>().join("; ")
     }
 
     /// The node of this session can do nothing for now: prefer the next one.
@@ -225,9 +228,15 @@ impl Pool {
         Some(session)
     }
 
-    /// Dials the first node that may be, and says how long to wait before another look.
+    /// Dials the first node that may be, unless one that is being dialled still has its head start;
+    /// says how long to wait before another look.
     fn dial_next(&self, state: &mut State) -> Duration {
         let now = Instant::now();
+        let dialing = state.nodes.iter().any(|node| matches!(node.phase, Phase::Dialing { .. }));
+        let head_start = state.last_dial.map(|at| (at + HEAD_START).saturating_duration_since(now));
+        if dialing && let Some(left) = head_start.filter(|left| !left.is_zero()) {
+            return left;
+        }
         if let Some(index) = state.order().find(|index| state.is_dialable(*index, now)) {
             self.dial(state, index);
             return HEAD_START;
@@ -255,6 +264,7 @@ impl Pool {
             clock: Arc::clone(&self.clock),
             settings: self.settings,
         };
+        state.last_dial = Some(Instant::now());
         drop(tokio::spawn(task.run(hello, stopped)));
     }
 
