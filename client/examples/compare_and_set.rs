@@ -10,12 +10,15 @@ use quintet_client::{Client, Condition, Error, Version};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let node = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7001".to_owned());
-    let client = Client::connect([node]).await?;
+    run(&Client::connect([node]).await?).await
+}
+
+pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
     client.delete("example/lock").await?;
 
-    let held = take(&client, "anna").await?.ok_or("nobody holds the lock, so anna gets it")?;
+    let held = take(client, "anna").await?.ok_or("nobody holds the lock, so anna gets it")?;
     println!("anna holds the lock at version {held}");
-    assert!(take(&client, "ben").await?.is_none(), "two holders");
+    assert!(take(client, "ben").await?.is_none(), "two holders");
 
     let renewed = client.put_if("example/lock", "anna", Condition::Version(held)).await?;
     println!("anna renewed it: version {renewed}");
@@ -24,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     client.delete_if("example/lock", renewed).await?;
     println!("anna gave it back");
-    assert!(take(&client, "ben").await?.is_some(), "the lock is free");
+    assert!(take(client, "ben").await?.is_some(), "the lock is free");
     println!("ben holds it");
     Ok(())
 }

@@ -1,9 +1,6 @@
 //! The client against nodes that do what the test says: many operations on one stream, retries
 //! under one request id, what is unknown stays unknown.
 
-// The fake node needs a real listener.
-#![cfg(not(madsim))]
-
 mod support;
 
 use std::{sync::Arc, time::Duration};

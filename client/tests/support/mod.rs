@@ -20,7 +20,7 @@ use quintet_client::v1::{
     session_response::Result as Answer,
 };
 use tokio::sync::{Semaphore, broadcast, mpsc};
-use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
+use tonic::{Request, Response, Status, Streaming, transport::server::Router};
 
 /// What the node does to a request.
 #[derive(Clone, Debug)]
@@ -240,8 +240,6 @@ struct Inner {
 
 impl FakeNode {
     pub(crate) async fn start(store: &Arc<Mutex<Store>>, room: u32) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
         let (alive, _) = broadcast::channel(1);
         let inner = Arc::new(Inner {
             store: Arc::clone(store),
@@ -251,11 +249,10 @@ impl FakeNode {
             room,
             alive: alive.clone(),
         });
-        let serving = tonic::transport::Server::builder()
+        let router = tonic::transport::Server::builder()
             .add_service(KvServer::from_arc(Arc::new(Service(Arc::clone(&inner)))))
-            .add_service(AdminServer::new(Service(Arc::clone(&inner))))
-            .serve_with_incoming(TcpIncoming::from(listener));
-        let server = tokio::spawn(async move { serving.await.unwrap() });
+            .add_service(AdminServer::new(Service(Arc::clone(&inner))));
+        let (address, server) = serve(router, room).await;
         Self { address, inner, server, alive: Some(alive) }
     }
 
@@ -286,6 +283,24 @@ impl Drop for FakeNode {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Serves on a free port.
+#[cfg(not(madsim))]
+async fn serve(router: Router, _: u32) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let serving = router.serve_with_incoming(incoming);
+    (address, tokio::spawn(async move { serving.await.unwrap() }))
+}
+
+/// Serves on a port of the simulated network, which is the test's own.
+#[cfg(madsim)]
+async fn serve(router: Router, room: u32) -> (String, tokio::task::JoinHandle<()>) {
+    let address = format!("127.0.0.1:{}", 7_000 + room);
+    let serving = router.serve(address.parse().unwrap());
+    (address, tokio::spawn(async move { serving.await.unwrap() }))
 }
 
 /// Waits until a condition holds.
