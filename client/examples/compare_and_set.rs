@@ -8,12 +8,12 @@
 use quintet_client::{Client, Condition, Error, Version};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let node = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7001".to_owned());
     run(&Client::connect([node]).await?).await
 }
 
-pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     client.delete("example/lock").await?;
 
     let held = take(client, "anna").await?.ok_or("nobody holds the lock, so anna gets it")?;

@@ -10,12 +10,12 @@ use quintet_client::{Client, ScanOptions};
 const RECORDS: usize = 1_000;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let node = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7001".to_owned());
     run(&Client::connect([node]).await?).await
 }
 
-pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let items: Vec<(String, String)> = (0..RECORDS)
         .map(|index| (format!("example/scan/{index:05}"), format!("record {index}")))
         .collect();

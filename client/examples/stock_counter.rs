@@ -16,12 +16,12 @@ const PIECES: i64 = 10;
 const BUYERS: usize = 30;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let node = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7001".to_owned());
     run(&Client::connect([node]).await?).await
 }
 
-pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     client.put("example/stock", PIECES.to_string()).await?;
     let sold = try_join_all((0..BUYERS).map(|_| buy_by_condition(client))).await?;
     report(client, "by condition", &sold).await?;
