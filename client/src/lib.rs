@@ -1,1 +1,66 @@
-//! Placeholder.
+//! The Rust client of Quintet, a distributed, strictly serializable key-value database.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), quintet_client::Error> {
+//! use quintet_client::{Client, Condition};
+//!
+//! let client = Client::connect(["127.0.0.1:7001", "127.0.0.1:7002"]).await?;
+//! let version = client.put("greeting", "hello").await?;
+//! client.put_if("greeting", "hello again", Condition::Version(version)).await?;
+//! let found = client.get("greeting").await?;
+//! assert!(found.is_some_and(|found| found.value == "hello again"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What the library does for its caller:
+//!
+//! - **One stream a node.** All operations of a client travel on one long-lived `Session` stream,
+//!   many in flight, answered out of order. Operations that are queued at the same moment share a
+//!   frame. A [`Client`] is cheap to clone and every method takes `&self`: share one client, run
+//!   many operations at the same time.
+//! - **A deadline on every call** ([`Builder::timeout`], [`Client::with_timeout`]). It bounds the
+//!   whole call, retries and reconnecting included.
+//! - **Exactly once.** A write has a request id that stays the same through all retries, so that
+//!   the cluster does it once, whichever copy arrives. If the deadline runs out while the outcome
+//!   is unknown, the error says so: [`Error::maybe_committed`].
+//! - **Back-pressure.** The operations in flight are bounded by the number that the server
+//!   announces; over it a call waits.
+//!
+//! ```text
+//! client.rs      the calls                      scan.rs    pages as a stream
+//! call.rs        one call: send, judge, retry   retry.rs   what an error answer means, pauses
+//! pool.rs        nodes, which one is used       time.rs    cluster time
+//! connection.rs  dial, read, stall              pending.rs what awaits an answer
+//! session.rs     the live stream: send, deliver
+//! ```
+//!
+//! The same code runs in the deterministic simulation (`--cfg madsim`): no threads, no clock but
+//! tokio's, and randomness that can be seeded.
+
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod builder;
+mod call;
+mod client;
+mod connection;
+mod error;
+mod pending;
+mod pool;
+mod retry;
+mod scan;
+mod session;
+mod time;
+mod types;
+
+pub use builder::Builder;
+pub use client::Client;
+pub use error::Error;
+pub use scan::{Scan, ScanOptions};
+pub use types::{
+    ClusterInfo, Condition, Incremented, IntoBytes, Limits, Record, Version, Versioned,
+};
+
+/// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.
+pub use quintet_proto::v1;

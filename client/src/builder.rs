@@ -1,0 +1,139 @@
+//! Settings of a client, and the first connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::{
+    RngExt, SeedableRng,
+    rngs::{StdRng, SysRng},
+};
+
+use crate::{
+    client::{Client, Shared},
+    error::Error,
+    pool::{NODES_MAX, Pool, Settings},
+    retry::Pacer,
+};
+
+/// Longest timeout of a call; longer ones are cut to it.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Settings of a [`Client`], from [`Client::builder`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quintet_client::Error> {
+/// use std::time::Duration;
+///
+/// let client = quintet_client::Client::builder()
+///     .nodes(["10.0.0.1:7001", "10.0.1.1:7001"])
+///     .timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    nodes: Vec<String>,
+    timeout: Duration,
+    connect_timeout: Duration,
+    stall_timeout: Duration,
+    keyspace: String,
+    seed: Option<u64>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(2),
+            keyspace: String::new(),
+            seed: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds nodes, each as `host:port` of its client port. One is enough, since every node accepts
+    /// every request; with several the client goes on when one is down. The first is preferred.
+    pub fn nodes(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.nodes.extend(nodes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Deadline of each call, retries included: 10 s unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(TIMEOUT_MAX);
+        self
+    }
+
+    /// How long one dial of one node may take, its welcome included: 1 s unless set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout.min(TIMEOUT_MAX);
+        self
+    }
+
+    /// After how long without a sign of life, while answers are due, a connection is given up and
+    /// what was sent on it is tried elsewhere: 2 s unless set.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = timeout.clamp(Duration::from_millis(4), TIMEOUT_MAX);
+        self
+    }
+
+    /// Keyspace of all calls: `default` unless set.
+    pub fn keyspace(mut self, keyspace: impl Into<String>) -> Self {
+        self.keyspace = keyspace_on_the_wire(keyspace.into());
+        self
+    }
+
+    /// Makes the client's id and its pauses come from a seed, for simulations and tests.
+    ///
+    /// Never give two clients of one cluster the same seed: their requests would have the same ids.
+    pub fn seed(mut self, seed: Option<u64>) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Connects to the first node that answers; tries until the timeout.
+    ///
+    /// Succeeds also where the nodes say that no cluster has been formed yet, so that
+    /// [`Client::init_cluster`] can be called.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if no node answered in time, [`Error::InvalidArgument`] if no node was
+    /// given or too many.
+    pub async fn connect(self) -> Result<Client, Error> {
+        if self.nodes.is_empty() {
+            return Err(Error::InvalidArgument("no node was given".to_owned()));
+        }
+        if self.nodes.len() > NODES_MAX {
+            let text = format!("{} nodes were given, the limit is {NODES_MAX}", self.nodes.len());
+            return Err(Error::InvalidArgument(text));
+        }
+        let mut rng = match self.seed {
+            Some(seed) => StdRng::seed_from_u64(seed),
+            None => StdRng::try_from_rng(&mut SysRng).map_err(|error| {
+                Error::Unavailable(format!("the system gave no random bytes: {error}"))
+            })?,
+        };
+        let id: [u8; 16] = rng.random();
+        let settings =
+            Settings { connect_timeout: self.connect_timeout, stall_timeout: self.stall_timeout };
+        let pool = Pool::new(self.nodes, settings, Pacer::new(rng));
+        let client = Client::new(
+            Shared::new(pool, Bytes::copy_from_slice(&id)),
+            self.keyspace.into(),
+            self.timeout,
+        );
+        client.attach().await?;
+        Ok(client)
+    }
+}
+
+/// `default` travels as the empty name.
+pub(crate) fn keyspace_on_the_wire(keyspace: String) -> String {
+    if keyspace == "default" { String::new() } else { keyspace }
+}

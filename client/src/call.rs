@@ -1,0 +1,288 @@
+//! One call from its first try to its outcome.
+//!
+//! A write keeps its request id through all tries. Its attempt number rises by one whenever a copy
+//! was sent whose fate is unknown: the stream broke before the answer, or the answer itself was
+//! ambiguous. After a definite "nothing happened" it stays. Once a later attempt was sent, answers
+//! to earlier copies reach nobody: each copy has a reply slot of its own, and the call holds only
+//! the newest.
+//!
+//! The outcome of a write is a failure only if no copy can have acted or can act still: no copy of
+//! unknown fate was ever sent, or the answer settles all copies, because the cluster remembers it
+//! for the request id (a result, a refused condition). Everything else is
+//! [`Error::UnknownOutcome`]. Checked by `tests/session.rs`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use quintet_proto::v1::{self, session_request::Op};
+use tokio::time::Instant;
+
+use crate::{
+    client::Shared,
+    error::Error,
+    pending::Answer,
+    retry::{Verdict, judge, unknown_outcome},
+    session::Session,
+    types::Limits,
+};
+
+/// How often a request that expired on its first attempt is asked again under a new id.
+const RENEWALS_MAX: u32 = 2;
+/// First-attempt time of a later attempt where the time of the first is not known: the oldest that
+/// there is, so that the cluster refuses it rather than does it twice.
+const TIME_UNKNOWN: u64 = 1;
+
+/// A call under way.
+pub(crate) struct Call<'a> {
+    shared: &'a Shared,
+    request: v1::SessionRequest,
+    timeout: Duration,
+    deadline: Instant,
+    write: bool,
+    /// Bytes of its key and value.
+    bytes: usize,
+    progress: Progress,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// A copy was sent and its answer is awaited.
+    in_flight: bool,
+    /// A copy was sent whose fate is unknown.
+    unknown: bool,
+    /// The request has its id and its time.
+    named: bool,
+    attempt: u32,
+    renewals: u32,
+    failures: u32,
+    last_error: Option<Error>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(shared: &'a Shared, keyspace: &str, timeout: Duration, op: Op) -> Self {
+        let (write, bytes) = match &op {
+            Op::Get(get) => (false, get.key.len()),
+            Op::Put(put) => (true, put.key.len() + put.value.len()),
+            Op::Delete(delete) => (true, delete.key.len()),
+            Op::Increment(increment) => (true, increment.key.len()),
+            Op::Scan(scan) => (false, scan.start.len() + scan.end.len()),
+        };
+        let mut request = v1::SessionRequest { id: 0, op: Some(op) };
+        if let Some(slot) = context_slot(&mut request) {
+            *slot = Some(v1::RequestContext {
+                keyspace: keyspace.to_owned(),
+                ..v1::RequestContext::default()
+            });
+        }
+        let deadline = Instant::now() + timeout;
+        let progress = Progress::default();
+        Self { shared, request, timeout, deadline, write, bytes, progress }
+    }
+
+    /// Runs the call to its outcome, at the latest at its deadline.
+    pub(crate) async fn run(mut self) -> Result<Answer, Error> {
+        let timeout = self.timeout;
+        match tokio::time::timeout(timeout, self.attempts()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let mut detail = format!("no answer within {timeout:?}");
+                let last = self.progress.last_error.as_ref().map(ToString::to_string);
+                for cause in last.into_iter().chain([self.shared.pool.last_errors()]) {
+                    if !cause.is_empty() {
+                        detail.push_str("; ");
+                        detail.push_str(&cause);
+                    }
+                }
+                let error = Error::DeadlineExceeded(detail);
+                Err(if self.progress.in_flight && self.write {
+                    unknown_outcome(&error)
+                } else {
+                    self.failure(error)
+                })
+            }
+        }
+    }
+
+    async fn attempts(&mut self) -> Result<Answer, Error> {
+        loop {
+            let session = match self.shared.pool.session().await {
+                Ok(session) => session,
+                Err(refusal) => return Err(self.failure(refusal)),
+            };
+            if let Err(error) = self.check(&session.limits) {
+                return Err(self.failure(error));
+            }
+            let Some(reserved) = session.reserve(self.bytes).await else {
+                self.pause(Duration::ZERO).await;
+                continue;
+            };
+            self.prepare(&session);
+            let Some(answer) = session.send(reserved, &mut self.request) else {
+                self.pause(Duration::ZERO).await;
+                continue;
+            };
+            self.progress.in_flight = true;
+            let answer = answer.await;
+            self.progress.in_flight = false;
+            match answer {
+                Ok(Answer::Error(error)) => {
+                    if let Some(outcome) = self.refused(&session, error).await {
+                        return Err(outcome);
+                    }
+                }
+                Ok(answer) if self.is_answered_by(&answer) => return Ok(answer),
+                Ok(_) => {
+                    self.copy_lost();
+                    let error = Error::Protocol("an answer of another kind".to_owned());
+                    return Err(self.failure(error));
+                }
+                Err(_) => {
+                    self.copy_lost();
+                    self.progress.last_error = Some(Error::Unavailable(
+                        "the session broke before the answer came".to_owned(),
+                    ));
+                    self.pause(Duration::ZERO).await;
+                }
+            }
+        }
+    }
+
+    /// Takes in an error answer. Brings the outcome of the call, or nothing: then try again.
+    async fn refused(&mut self, session: &Arc<Session>, wire: v1::Error) -> Option<Error> {
+        let mut verdict = judge(&wire);
+        if !self.write && matches!(verdict, Verdict::Ambiguous) {
+            verdict = Verdict::Again;
+        }
+        let code = wire.code();
+        let hint = wire.hint_address.clone();
+        let advised = Duration::from_millis(wire.retry_after_ms.into());
+        let error = Error::from_wire(wire);
+        match verdict {
+            Verdict::Settled => return Some(error),
+            Verdict::Final => return Some(self.failure(error)),
+            Verdict::Unknown => {
+                self.copy_lost();
+                return Some(self.failure(error));
+            }
+            Verdict::Expired if self.progress.unknown => return Some(self.failure(error)),
+            Verdict::Expired if self.progress.renewals == RENEWALS_MAX => return Some(error),
+            Verdict::Expired => {
+                self.progress.renewals += 1;
+                self.progress.named = false;
+            }
+            Verdict::Ambiguous => self.copy_lost(),
+            Verdict::Again => {}
+        }
+        if advised > Duration::ZERO && Instant::now() + advised >= self.deadline {
+            return Some(self.failure(error));
+        }
+        self.progress.last_error = Some(error);
+        if !hint.is_empty() {
+            self.shared.pool.follow_hint(&hint);
+        } else if matches!(code, v1::Code::Unavailable | v1::Code::NotLeader) {
+            self.shared.pool.avoid(session);
+        }
+        self.pause(advised).await;
+        None
+    }
+
+    /// A copy that was sent has an unknown fate.
+    fn copy_lost(&mut self) {
+        self.progress.unknown = true;
+        self.progress.attempt = self.progress.attempt.saturating_add(1);
+    }
+
+    /// The outcome that an error which settles nothing means.
+    fn failure(&self, error: Error) -> Error {
+        if self.write && self.progress.unknown { unknown_outcome(&error) } else { error }
+    }
+
+    async fn pause(&mut self, advised: Duration) {
+        self.progress.failures = self.progress.failures.saturating_add(1);
+        let pause = self.shared.pool.pacer.pause(self.progress.failures);
+        tokio::time::sleep(pause.max(advised)).await;
+    }
+
+    /// Fills in what the next copy carries.
+    fn prepare(&mut self, session: &Session) {
+        let attempt = self.progress.attempt;
+        let name = (self.write && !self.progress.named).then(|| {
+            let request_id = v1::RequestId {
+                origin_room: session.origin_room,
+                client: self.shared.id.clone(),
+                sequence: self.shared.next_sequence(),
+            };
+            (request_id, self.shared.pool.clock.now().unwrap_or(0))
+        });
+        self.progress.named |= name.is_some();
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let Some(context) = context_slot(&mut self.request).and_then(Option::as_mut) else {
+            return;
+        };
+        if let Some((request_id, first_attempt_time)) = name {
+            context.request_id = Some(request_id);
+            context.first_attempt_time = first_attempt_time;
+        }
+        context.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
+        context.incarnation = session.incarnation;
+        if self.write {
+            context.attempt = attempt;
+            if attempt > 0 && context.first_attempt_time == 0 {
+                context.first_attempt_time = TIME_UNKNOWN;
+            }
+        }
+    }
+
+    /// The server's limits, with the same numbers.
+    fn check(&self, limits: &Limits) -> Result<(), Error> {
+        let no_value = Bytes::new();
+        let (key, value) = match &self.request.op {
+            Some(Op::Get(get)) => (&get.key, &no_value),
+            Some(Op::Put(put)) => (&put.key, &put.value),
+            Some(Op::Delete(delete)) => (&delete.key, &no_value),
+            Some(Op::Increment(increment)) => (&increment.key, &no_value),
+            // bounds of a scan are not keys: they may be empty, and one byte longer
+            Some(Op::Scan(_)) | None => return Ok(()),
+        };
+        let invalid = |text| Err(Error::InvalidArgument(text));
+        if key.is_empty() {
+            return invalid("the key is empty; a key has at least 1 byte".to_owned());
+        }
+        if key.len() > limits.key_bytes_max {
+            return invalid(format!(
+                "the key has {} bytes, the limit is {}",
+                key.len(),
+                limits.key_bytes_max
+            ));
+        }
+        if value.len() > limits.value_bytes_max {
+            return invalid(format!(
+                "the value has {} bytes, the limit is {}",
+                value.len(),
+                limits.value_bytes_max
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_answered_by(&self, answer: &Answer) -> bool {
+        matches!(
+            (&self.request.op, answer),
+            (Some(Op::Get(_)), Answer::Get(_))
+                | (Some(Op::Put(_)), Answer::Put(_))
+                | (Some(Op::Delete(_)), Answer::Delete(_))
+                | (Some(Op::Increment(_)), Answer::Increment(_))
+                | (Some(Op::Scan(_)), Answer::Scan(_))
+        )
+    }
+}
+
+fn context_slot(request: &mut v1::SessionRequest) -> Option<&mut Option<v1::RequestContext>> {
+    Some(match request.op.as_mut()? {
+        Op::Get(get) => &mut get.context,
+        Op::Put(put) => &mut put.context,
+        Op::Delete(delete) => &mut delete.context,
+        Op::Increment(increment) => &mut increment.context,
+        Op::Scan(scan) => &mut scan.context,
+    })
+}

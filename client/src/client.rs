@@ -1,0 +1,465 @@
+//! The calls.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use quintet_proto::v1::{self, admin_client::AdminClient, session_request::Op};
+use tonic::transport::Channel;
+
+use crate::{
+    builder::{Builder, TIMEOUT_MAX, keyspace_on_the_wire},
+    call::Call,
+    connection::open_channel,
+    error::Error,
+    pending::Answer,
+    pool::Pool,
+    retry::unknown_outcome,
+    scan::{Scan, ScanOptions},
+    types::{ClusterInfo, Condition, Incremented, IntoBytes, Limits, Version, Versioned},
+};
+
+/// Items of one batch that are under way at the same time.
+const BATCH_IN_FLIGHT_MAX: usize = 256;
+
+/// A client of one cluster. Cheap to clone: clones share their connections.
+///
+/// All operations are linearizable. Each has a deadline, retries included, and may be dropped at any
+/// moment; a write that is dropped may still happen.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    /// Empty is `default`.
+    keyspace: Arc<str>,
+    timeout: Duration,
+}
+
+/// What clones share.
+pub(crate) struct Shared {
+    pub(crate) pool: Arc<Pool>,
+    /// 16 random bytes, new for each client.
+    pub(crate) id: Bytes,
+    sequence: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(pool: Arc<Pool>, id: Bytes) -> Self {
+        Self { pool, id, sequence: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("cluster", &self.cluster())
+            .field("keyspace", &self.keyspace)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to a cluster through one or several of its nodes, each as `host:port`.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), quintet_client::Error> {
+    /// let client = quintet_client::Client::connect(["127.0.0.1:7001"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn connect(
+        nodes: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, Error> {
+        Self::builder().nodes(nodes).connect().await
+    }
+
+    /// Settings for a client: nodes, timeout, keyspace.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(shared: Shared, keyspace: Arc<str>, timeout: Duration) -> Self {
+        Self { shared: Arc::new(shared), keyspace, timeout }
+    }
+
+    /// Waits for the first session.
+    pub(crate) async fn attach(&self) -> Result<(), Error> {
+        match tokio::time::timeout(self.timeout, self.shared.pool.session()).await {
+            Ok(Ok(_) | Err(Error::NotInitialized(_))) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Unavailable(format!(
+                "no node answered within {:?}: {}",
+                self.timeout,
+                self.shared.pool.last_errors()
+            ))),
+        }
+    }
+
+    /// The same connections with another deadline for each call.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use std::time::Duration;
+    /// let hasty = client.with_timeout(Duration::from_millis(100));
+    /// hasty.get("key").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout: timeout.min(TIMEOUT_MAX), ..self.clone() }
+    }
+
+    /// The same connections with another keyspace.
+    #[must_use]
+    pub fn with_keyspace(&self, keyspace: impl Into<String>) -> Self {
+        Self { keyspace: keyspace_on_the_wire(keyspace.into()).into(), ..self.clone() }
+    }
+
+    /// The cluster, and the node that introduced itself last.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterInfo {
+        self.shared.pool.info().unwrap_or_else(|| ClusterInfo {
+            cluster_id: String::new(),
+            incarnation: 0,
+            node_id: 0,
+            room: 0,
+            address: String::new(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// The client's estimate of the cluster's time, in the form of a [`Version`]: the greatest that
+    /// a reply told, carried on by the monotonic clock. `None` if no reply has told one yet.
+    #[must_use]
+    pub fn cluster_time(&self) -> Option<Version> {
+        self.shared.pool.clock.now().map(Version)
+    }
+
+    /// The newest value of a key, or `None` if there is none.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// if let Some(found) = client.get("key").await? {
+    ///     println!("{:?} since version {}", found.value, found.version);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DeadlineExceeded`] if no answer came in time, and any error that is not about
+    /// writes. [`Error::maybe_committed`] is never true.
+    pub async fn get(&self, key: impl IntoBytes) -> Result<Option<Versioned>, Error> {
+        self.get_bytes(key.into_bytes()).await
+    }
+
+    async fn get_bytes(&self, key: Bytes) -> Result<Option<Versioned>, Error> {
+        match self.call(Op::Get(v1::GetRequest { context: None, key })).await? {
+            Answer::Get(found) => Ok(Versioned::from_wire(found.state)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Writes a key; the result is the version of the write.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// let version = client.put("key", "value").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where [`Error::maybe_committed`] is true the write may have happened; else it did not.
+    pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Version, Error> {
+        self.put_bytes(key.into_bytes(), value.into_bytes(), None).await
+    }
+
+    /// Writes a key if it is absent, or if it has an expected version.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use quintet_client::{Condition, Error};
+    /// match client.put_if("leader", "me", Condition::Absent).await {
+    ///     Ok(version) => println!("elected at {version}"),
+    ///     Err(Error::Conflict { current, .. }) => println!("taken: {current:?}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with the current value and version if the condition does not hold; else
+    /// as [`put`](Self::put).
+    pub async fn put_if(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+        condition: Condition,
+    ) -> Result<Version, Error> {
+        self.put_bytes(key.into_bytes(), value.into_bytes(), Some(condition)).await
+    }
+
+    async fn put_bytes(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        condition: Option<Condition>,
+    ) -> Result<Version, Error> {
+        let condition = condition.map(Into::into);
+        match self.call(Op::Put(v1::PutRequest { context: None, key, value, condition })).await? {
+            Answer::Put(put) => Ok(Version(put.version)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Removes a key. The result is the version of the removal, or `None` if there was nothing to
+    /// remove.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// if client.delete("key").await?.is_none() {
+    ///     println!("there was no such key");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn delete(&self, key: impl IntoBytes) -> Result<Option<Version>, Error> {
+        let version = self.delete_bytes(key.into_bytes(), None).await?;
+        Ok((version.0 != 0).then_some(version))
+    }
+
+    /// Removes a key if it has this version; the result is the version of the removal.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with the current value and version if the key has another version or is
+    /// absent; else as [`put`](Self::put).
+    pub async fn delete_if(&self, key: impl IntoBytes, version: Version) -> Result<Version, Error> {
+        self.delete_bytes(key.into_bytes(), Some(Condition::Version(version))).await
+    }
+
+    async fn delete_bytes(
+        &self,
+        key: Bytes,
+        condition: Option<Condition>,
+    ) -> Result<Version, Error> {
+        let condition = condition.map(Into::into);
+        match self.call(Op::Delete(v1::DeleteRequest { context: None, key, condition })).await? {
+            Answer::Delete(deleted) => Ok(Version(deleted.version)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Adds to the decimal number in a key; an absent key counts as 0. Done exactly once, whatever
+    /// was retried.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// let left = client.increment("stock", -1).await?.value;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotANumber`] if the key holds something else or the sum does not fit in 64 bits;
+    /// else as [`put`](Self::put).
+    pub async fn increment(&self, key: impl IntoBytes, delta: i64) -> Result<Incremented, Error> {
+        let key = key.into_bytes();
+        match self.call(Op::Increment(v1::IncrementRequest { context: None, key, delta })).await? {
+            Answer::Increment(incremented) => {
+                Ok(Incremented { value: incremented.value, version: Version(incremented.version) })
+            }
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Reads several keys, each independently; results are in the order of the keys.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// for found in client.batch_get(["a", "b"]).await {
+    ///     println!("{:?}", found?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_get<K: IntoBytes>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<Versioned>, Error>> {
+        let keys: Vec<Bytes> = keys.into_iter().map(IntoBytes::into_bytes).collect();
+        if let Some(error) = self.batch_error(keys.len()) {
+            return keys.iter().map(|_| Err(error.clone())).collect();
+        }
+        let gets = keys.into_iter().map(|key| self.get_bytes(key));
+        stream::iter(gets).buffered(BATCH_IN_FLIGHT_MAX).collect().await
+    }
+
+    /// Writes several keys. Each item is a write of its own, with a request id and a result of its
+    /// own; results are in the order of the items. Items with the same key happen in any order.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// for result in client.batch_put([("a", "1"), ("b", "2")]).await {
+    ///     result?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_put<K: IntoBytes, V: IntoBytes>(
+        &self,
+        items: impl IntoIterator<Item = (K, V)>,
+    ) -> Vec<Result<Version, Error>> {
+        let into_bytes = |(key, value): (K, V)| (key.into_bytes(), value.into_bytes());
+        let items: Vec<(Bytes, Bytes)> = items.into_iter().map(into_bytes).collect();
+        if let Some(error) = self.batch_error(items.len()) {
+            return items.iter().map(|_| Err(error.clone())).collect();
+        }
+        let puts = items.into_iter().map(|(key, value)| self.put_bytes(key, value, None));
+        stream::iter(puts).buffered(BATCH_IN_FLIGHT_MAX).collect().await
+    }
+
+    fn batch_error(&self, items: usize) -> Option<Error> {
+        let items_max = self.cluster().limits.batch_items_max;
+        (items > items_max).then(|| {
+            Error::InvalidArgument(format!("the batch has {items} items, the limit is {items_max}"))
+        })
+    }
+
+    /// Keys in order, as a stream that fetches pages as it is read. All pages show the state at one
+    /// moment, that of the first. The deadline applies to each page.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use futures::TryStreamExt;
+    /// use quintet_client::ScanOptions;
+    ///
+    /// let mut newest = client.scan(ScanOptions::prefix("log/")).reverse().limit(10);
+    /// while let Some(record) = newest.try_next().await? {
+    ///     println!("{:?}", record.key);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scan(&self, options: ScanOptions) -> Scan {
+        Scan::new(self.clone(), options)
+    }
+
+    pub(crate) async fn scan_page(
+        &self,
+        request: v1::ScanRequest,
+    ) -> Result<v1::ScanResponse, Error> {
+        match self.call(Op::Scan(request)).await? {
+            Answer::Scan(page) => Ok(page),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Nodes, ranges and leaders, as one node sees them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered.
+    pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
+        self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
+    }
+
+    /// Forms the cluster out of the nodes that know each other, once so many do (0: five).
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInitialized`] if that was done before. After an error for which
+    /// [`Error::maybe_committed`] is true the cluster may have been formed.
+    pub async fn init_cluster(&self, nodes: u32) -> Result<v1::InitClusterResponse, Error> {
+        let pool = &self.shared.pool;
+        let init = async {
+            let channel = self.any_channel().await?;
+            let mut admin = AdminClient::new(channel);
+            // not repeated at another node: two requests could both believe to be the first
+            admin.init_cluster(v1::InitClusterRequest { nodes }).await.map_err(|status| {
+                let error = Error::from_status(&status);
+                // the connection broke: nobody said whether it was done
+                let broken = status.details().is_empty()
+                    && matches!(error, Error::Unavailable(_) | Error::DeadlineExceeded(_));
+                let definite = status.code() == tonic::Code::FailedPrecondition;
+                if broken && !definite { unknown_outcome(&error) } else { error }
+            })
+        };
+        match tokio::time::timeout(self.timeout, init).await {
+            Ok(result) => {
+                pool.forget_failures();
+                Ok(result?.into_inner())
+            }
+            Err(_) => {
+                let text = format!("`cluster init` was not answered within {:?}", self.timeout);
+                Err(Error::UnknownOutcome(text))
+            }
+        }
+    }
+
+    /// Asks the nodes in turn, on a connection of its own each, until one answers.
+    async fn ask_any<T>(
+        &self,
+        ask: impl AsyncFn(AdminClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, Error> {
+        let pool = &self.shared.pool;
+        let rounds = async {
+            let mut last = Error::Unavailable("no node is known".to_owned());
+            for address in pool.addresses() {
+                let answer = async {
+                    let channel = open_channel(&address, pool.connect_timeout()).await?;
+                    let admin = AdminClient::new(channel);
+                    ask(admin).await.map_err(|status| Error::from_status(&status))
+                };
+                match answer.await {
+                    Ok(answer) => return Ok(answer.into_inner()),
+                    Err(error @ Error::Unavailable(_)) => last = error,
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(last)
+        };
+        tokio::time::timeout(self.timeout, rounds).await.unwrap_or_else(|_| {
+            Err(Error::DeadlineExceeded(format!("no node answered within {:?}", self.timeout)))
+        })
+    }
+
+    /// A channel to the first node that can be connected to.
+    async fn any_channel(&self) -> Result<Channel, Error> {
+        let pool = &self.shared.pool;
+        let mut last = Error::Unavailable("no node is known".to_owned());
+        for address in pool.addresses() {
+            match open_channel(&address, pool.connect_timeout()).await {
+                Ok(channel) => return Ok(channel),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn call(&self, op: Op) -> Result<Answer, Error> {
+        Call::new(&self.shared, &self.keyspace, self.timeout, op).run().await
+    }
+}
+
+/// `Call` checks the kind of an answer, so that this is out of reach.
+fn mismatch() -> Error {
+    Error::Protocol("an answer of another kind".to_owned())
+}

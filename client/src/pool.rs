@@ -1,0 +1,423 @@
+//! The nodes that a client knows, and the session that it uses.
+//!
+//! One node is preferred, and kept while it answers. When its stream breaks, or it says that it can
+//! do nothing, the next one becomes preferred; an answer that names a better node makes that one
+//! preferred. Sessions are opened when a call needs one, by a task a session (never a task a call),
+//! and a node that failed is left alone for a growing pause. While no session is up, another node is
+//! tried every [`HEAD_START`], so that a node that swallows packets costs no more than that.
+//!
+//! Bounds: [`NODES_MAX`] nodes, configured and learnt together; one session and one task a node.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use quintet_proto::v1;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+use tonic::codec::Streaming;
+
+use crate::{
+    connection::{self, Dialed},
+    error::Error,
+    retry::Pacer,
+    session::{Lane, Session},
+    time::ClusterClock,
+    types::{ClusterInfo, Limits},
+};
+
+/// Nodes that a client keeps in mind.
+pub(crate) const NODES_MAX: usize = 64;
+/// How long a dial has before the next node is dialled beside it.
+const HEAD_START: Duration = Duration::from_millis(200);
+
+/// Durations of the connection layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) stall_timeout: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    settings: Settings,
+    pub(crate) clock: Arc<ClusterClock>,
+    pub(crate) pacer: Pacer,
+    state: Mutex<State>,
+    /// A dial succeeded or failed.
+    changed: Notify,
+    this: Weak<Pool>,
+}
+
+#[derive(Debug)]
+struct State {
+    nodes: Vec<Node>,
+    preferred: usize,
+    /// The session that calls use; `None` while it must be looked for.
+    current: Option<Arc<Session>>,
+    /// What the newest welcome said.
+    info: Option<ClusterInfo>,
+    /// Id and incarnation of the cluster, from the first welcome that had them.
+    identity: Option<(String, u64)>,
+    last_dial: Option<Instant>,
+    /// Room of the first welcome.
+    origin_room: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Node {
+    address: String,
+    phase: Phase,
+    /// In a row.
+    failures: u32,
+    last_error: Option<Error>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    /// Dropping the sender ends the task.
+    Dialing {
+        _stop: oneshot::Sender<()>,
+    },
+    Ready {
+        session: Arc<Session>,
+        _stop: oneshot::Sender<()>,
+    },
+    Down {
+        until: Instant,
+    },
+}
+
+impl Pool {
+    pub(crate) fn new(addresses: Vec<String>, settings: Settings, pacer: Pacer) -> Arc<Self> {
+        let node = |address| Node { address, phase: Phase::Idle, failures: 0, last_error: None };
+        Arc::new_cyclic(|this| Self {
+            settings,
+            clock: Arc::default(),
+            pacer,
+            state: Mutex::new(State {
+                nodes: addresses.into_iter().map(node).collect(),
+                preferred: 0,
+                current: None,
+                info: None,
+                identity: None,
+                last_dial: None,
+                origin_room: None,
+            }),
+            changed: Notify::new(),
+            this: this.clone(),
+        })
+    }
+
+    pub(crate) fn info(&self) -> Option<ClusterInfo> {
+        self.state.lock().info.clone()
+    }
+
+    /// Addresses, the preferred one first.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let state = self.state.lock();
+        state.order().filter_map(|index| Some(state.nodes.get(index)?.address.clone())).collect()
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.settings.connect_timeout
+    }
+
+    /// A live session, of the preferred node if possible; waits until there is one.
+    ///
+    /// Fails only where every node refuses this client for good.
+    pub(crate) async fn session(&self) -> Result<Arc<Session>, Error> {
+        if let Some(session) = self.state.lock().live() {
+            return Ok(session);
+        }
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // registers at once: what changes after the look below must not be missed
+            changed.as_mut().enable();
+            let wait = {
+                let mut state = self.state.lock();
+                if let Some(session) = self.find(&mut state) {
+                    return Ok(session);
+                }
+                if let Some(refusal) = state.refusal() {
+                    return Err(refusal);
+                }
+                self.dial_next(&mut state)
+            };
+            // either outcome is a reason to look again
+            drop(tokio::time::timeout(wait, changed).await);
+        }
+    }
+
+    /// What the nodes that are not up answered last, for people; empty if none is to blame.
+    pub(crate) fn last_errors(&self) -> String {
+        let state = self.state.lock();
+        let describe = |node: &Node| match (&node.phase, &node.last_error) {
+            (Phase::Ready { .. } | Phase::Idle, _) => None,
+            (_, Some(error)) => Some(error.to_string()),
+            (_, None) => Some(format!("{}: no answer yet", node.address)),
+        };
+        state.nodes.iter().filter_map(describe).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The node of this session can do nothing for now: prefer the next one.
+    pub(crate) fn avoid(&self, session: &Session) {
+        let mut state = self.state.lock();
+        if state.preferred == session.node {
+            state.prefer_next();
+        }
+    }
+
+    /// An answer named a node that knows better.
+    pub(crate) fn follow_hint(&self, address: &str) {
+        let mut state = self.state.lock();
+        let known = state.nodes.iter().position(|node| node.address == address);
+        let index = match known {
+            Some(index) => index,
+            None if state.nodes.len() < NODES_MAX => {
+                state.nodes.push(Node {
+                    address: address.to_owned(),
+                    phase: Phase::Idle,
+                    failures: 0,
+                    last_error: None,
+                });
+                state.nodes.len() - 1
+            }
+            None => return,
+        };
+        if state.preferred != index {
+            state.preferred = index;
+            state.current = None;
+        }
+    }
+
+    /// Something happened that makes old refusals worthless: every node may be dialled at once.
+    pub(crate) fn forget_failures(&self) {
+        for node in &mut self.state.lock().nodes {
+            if matches!(node.phase, Phase::Down { .. }) {
+                node.phase = Phase::Idle;
+                node.failures = 0;
+                node.last_error = None;
+            }
+        }
+    }
+
+    /// The session of the preferred node, or else of any, while the preferred one is dialled.
+    fn find(&self, state: &mut State) -> Option<Arc<Session>> {
+        if let Some(session) = state.live() {
+            return Some(session);
+        }
+        let preferred = state.preferred;
+        if state.is_dialable(preferred, Instant::now()) {
+            self.dial(state, preferred);
+        }
+        let ready = |index: usize| match state.nodes.get(index).map(|node| &node.phase) {
+            Some(Phase::Ready { session, .. }) if !session.is_closed() => Some(Arc::clone(session)),
+            _ => None,
+        };
+        let session = state.order().find_map(ready)?;
+        if session.node == state.preferred {
+            state.current = Some(Arc::clone(&session));
+        }
+        Some(session)
+    }
+
+    /// Dials the first node that may be, unless one that is being dialled still has its head start;
+    /// says how long to wait before another look.
+    fn dial_next(&self, state: &mut State) -> Duration {
+        let now = Instant::now();
+        let dialing = state.nodes.iter().any(|node| matches!(node.phase, Phase::Dialing { .. }));
+        let head_start = state.last_dial.map(|at| (at + HEAD_START).saturating_duration_since(now));
+        if dialing && let Some(left) = head_start.filter(|left| !left.is_zero()) {
+            return left;
+        }
+        if let Some(index) = state.order().find(|index| state.is_dialable(*index, now)) {
+            self.dial(state, index);
+            return HEAD_START;
+        }
+        let pause = |node: &Node| match node.phase {
+            Phase::Down { until } => Some(until.saturating_duration_since(now)),
+            _ => None,
+        };
+        let shortest = state.nodes.iter().filter_map(pause).min();
+        // a dial under way reports by itself
+        shortest.unwrap_or(self.settings.connect_timeout).max(Duration::from_millis(1))
+    }
+
+    /// Starts the task that dials a node and then reads its stream.
+    fn dial(&self, state: &mut State, index: usize) {
+        let (cluster_id, incarnation) = state.identity.clone().unwrap_or_default();
+        let Some(node) = state.nodes.get_mut(index) else { return };
+        let (stop, stopped) = oneshot::channel();
+        node.phase = Phase::Dialing { _stop: stop };
+        let hello = v1::SessionHello { cluster_id, incarnation };
+        let task = Dial {
+            pool: self.this.clone(),
+            index,
+            address: node.address.clone(),
+            clock: Arc::clone(&self.clock),
+            settings: self.settings,
+        };
+        state.last_dial = Some(Instant::now());
+        drop(tokio::spawn(task.run(hello, stopped)));
+    }
+
+    /// Takes a fresh stream into use, if it leads to the right cluster.
+    fn established(
+        &self,
+        index: usize,
+        lane: Arc<Lane>,
+        welcome: v1::SessionWelcome,
+        stop: oneshot::Sender<()>,
+    ) -> Result<Arc<Session>, Error> {
+        let limits = Limits::from_wire(welcome.limits);
+        let mut state = self.state.lock();
+        let address = state.nodes.get(index).map(|node| node.address.clone()).unwrap_or_default();
+        match &state.identity {
+            Some((id, incarnation))
+                if !welcome.cluster_id.is_empty()
+                    && (*id != welcome.cluster_id || *incarnation != welcome.incarnation) =>
+            {
+                return Err(Error::WrongCluster(format!(
+                    "{address} belongs to cluster {} incarnation {}, this client to {id} \
+                     incarnation {incarnation}",
+                    welcome.cluster_id, welcome.incarnation
+                )));
+            }
+            None if !welcome.cluster_id.is_empty() => {
+                state.identity = Some((welcome.cluster_id.clone(), welcome.incarnation));
+            }
+            _ => {}
+        }
+        let origin_room = *state.origin_room.get_or_insert(welcome.room);
+        let session = Arc::new(Session::new(index, lane, limits, origin_room, welcome.incarnation));
+        state.info = Some(ClusterInfo {
+            cluster_id: welcome.cluster_id,
+            incarnation: welcome.incarnation,
+            node_id: welcome.node_id,
+            room: welcome.room,
+            address,
+            limits,
+        });
+        if let Some(node) = state.nodes.get_mut(index) {
+            node.phase = Phase::Ready { session: Arc::clone(&session), _stop: stop };
+            node.failures = 0;
+            node.last_error = None;
+        }
+        if state.preferred == index || state.live().is_none() {
+            state.preferred = index;
+            state.current = Some(Arc::clone(&session));
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(session)
+    }
+
+    /// A dial failed or a stream ended.
+    fn failed(&self, index: usize, error: Error) {
+        let mut state = self.state.lock();
+        if let Some(node) = state.nodes.get_mut(index) {
+            tracing::debug!(address = node.address, %error, "session lost");
+            node.failures = node.failures.saturating_add(1);
+            node.phase = Phase::Down { until: Instant::now() + self.pacer.pause(node.failures) };
+            node.last_error = Some(error);
+        }
+        if state.preferred == index {
+            state.prefer_next();
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl State {
+    /// The session in use, if it is alive.
+    fn live(&self) -> Option<Arc<Session>> {
+        self.current.as_ref().filter(|session| !session.is_closed()).map(Arc::clone)
+    }
+
+    /// Indices of the nodes, the preferred one first.
+    fn order(&self) -> impl Iterator<Item = usize> + use<> {
+        let (count, first) = (self.nodes.len(), self.preferred);
+        (0..count).map(move |offset| (first + offset) % count)
+    }
+
+    fn prefer_next(&mut self) {
+        self.preferred = (self.preferred + 1) % self.nodes.len().max(1);
+        self.current = None;
+    }
+
+    fn is_dialable(&self, index: usize, now: Instant) -> bool {
+        match self.nodes.get(index).map(|node| &node.phase) {
+            Some(Phase::Idle) => true,
+            Some(Phase::Down { until }) => *until <= now,
+            _ => false,
+        }
+    }
+
+    /// The reason, where every node refuses this client.
+    fn refusal(&self) -> Option<Error> {
+        let refusal = |node: &Node| match (&node.phase, &node.last_error) {
+            (Phase::Down { .. }, Some(error)) if error.is_refusal() => Some(error.clone()),
+            _ => None,
+        };
+        let refusals: Option<Vec<Error>> = self.nodes.iter().map(refusal).collect();
+        refusals?.into_iter().next()
+    }
+}
+
+/// The task that opens one session and reads it. It holds no strong reference to the pool, so that
+/// dropping the last client ends it.
+struct Dial {
+    pool: Weak<Pool>,
+    index: usize,
+    address: String,
+    clock: Arc<ClusterClock>,
+    settings: Settings,
+}
+
+impl Dial {
+    async fn run(self, hello: v1::SessionHello, mut stopped: oneshot::Receiver<()>) {
+        let dialed = tokio::select! {
+            biased;
+            _ = &mut stopped => return,
+            dialed = connection::dial(
+                &self.address, hello, &self.clock, self.settings.connect_timeout,
+            ) => dialed,
+        };
+        let error = match dialed.and_then(|dialed| self.hand_over(dialed)) {
+            Ok((session, incoming, stopped)) => {
+                let stall = self.settings.stall_timeout;
+                match connection::read(&session, incoming, &self.clock, stall, stopped).await {
+                    Error::Unavailable(text) => {
+                        Error::Unavailable(format!("{}: {text}", self.address))
+                    }
+                    error => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if let Some(pool) = self.pool.upgrade() {
+            pool.failed(self.index, error);
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "used once, by the line that takes it apart")]
+    fn hand_over(
+        &self,
+        dialed: Dialed,
+    ) -> Result<(Arc<Session>, Streaming<v1::SessionFrame>, oneshot::Receiver<()>), Error> {
+        let Dialed { lane, welcome, incoming } = dialed;
+        let (stop, stopped) = oneshot::channel();
+        let gone = || Error::Unavailable("the client was dropped".to_owned());
+        let pool = self.pool.upgrade().ok_or_else(gone)?;
+        let session = pool.established(self.index, lane, welcome, stop)?;
+        Ok((session, incoming, stopped))
+    }
+}

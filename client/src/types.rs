@@ -1,0 +1,188 @@
+//! What goes into calls and comes out of them.
+
+use std::fmt;
+
+use bytes::Bytes;
+use quintet_proto::v1;
+
+/// Version of a key: the timestamp of the write that made its value. Versions of a key rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(
+    /// The number as the wire has it: 52 bits of microseconds since 2020-01-01 UTC, then 12 bits
+    /// of logical counter.
+    pub u64,
+);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A value and its version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Versioned {
+    /// The value.
+    pub value: Bytes,
+    /// The version of the write that made it.
+    pub version: Version,
+}
+
+impl Versioned {
+    /// `None` where the state says that the key is absent.
+    pub(crate) fn from_wire(state: Option<v1::KeyState>) -> Option<Self> {
+        let state = state.filter(|state| state.version != 0)?;
+        Some(Self { value: detach(state.value), version: Version(state.version) })
+    }
+}
+
+/// A key with its value and version, from a scan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty in a scan of keys only.
+    pub value: Bytes,
+    /// The version of the write that made the value.
+    pub version: Version,
+}
+
+/// The result of an increment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Incremented {
+    /// The number after it.
+    pub value: i64,
+    /// The version of the write.
+    pub version: Version,
+}
+
+/// When a write may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// The key must not exist.
+    Absent,
+    /// The key must exist with exactly this version.
+    Version(Version),
+}
+
+impl From<Condition> for v1::Condition {
+    fn from(condition: Condition) -> Self {
+        let kind = match condition {
+            Condition::Absent => v1::condition::Kind::Absent(true),
+            Condition::Version(version) => v1::condition::Kind::Version(version.0),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+/// What a server accepts; the client enforces the same numbers before it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Longest key, in bytes.
+    pub key_bytes_max: usize,
+    /// Longest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Most items of a batch.
+    pub batch_items_max: usize,
+    /// Most operations in flight on one session; over it calls wait.
+    pub session_in_flight_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key_bytes_max: 8 << 10,
+            value_bytes_max: 1 << 20,
+            batch_items_max: 1_000,
+            session_in_flight_max: 1_024,
+        }
+    }
+}
+
+impl Limits {
+    /// A number that the server leaves at 0 keeps its default.
+    pub(crate) fn from_wire(limits: Option<v1::Limits>) -> Self {
+        let limits = limits.unwrap_or_default();
+        let default = Self::default();
+        let or = |number: u32, default: usize| match number {
+            0 => default,
+            number => number as usize,
+        };
+        Self {
+            key_bytes_max: or(limits.key_bytes_max, default.key_bytes_max),
+            value_bytes_max: or(limits.value_bytes_max, default.value_bytes_max),
+            batch_items_max: or(limits.batch_items_max, default.batch_items_max),
+            session_in_flight_max: or(limits.session_in_flight_max, default.session_in_flight_max),
+        }
+    }
+}
+
+/// The cluster that a client is attached to, as the node in use introduced itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterInfo {
+    /// Id of the cluster; empty before `cluster init`.
+    pub cluster_id: String,
+    /// Incarnation of the cluster: 1 at birth, raised by a recovery; 0 before `cluster init`.
+    pub incarnation: u64,
+    /// Id of the node in use.
+    pub node_id: u64,
+    /// Number of that node's room.
+    pub room: u32,
+    /// Client address of that node, as the client dialled it.
+    pub address: String,
+    /// What that node accepts.
+    pub limits: Limits,
+}
+
+/// What can be a key or a value: text and bytes, owned or borrowed.
+///
+/// Owned values are taken over without a copy.
+pub trait IntoBytes {
+    /// The bytes.
+    fn into_bytes(self) -> Bytes;
+}
+
+macro_rules! into_bytes {
+    ($($owned:ty),*; $($borrowed:ty),*) => {
+        $(impl IntoBytes for $owned {
+            fn into_bytes(self) -> Bytes {
+                Bytes::from(self)
+            }
+        })*
+        $(impl IntoBytes for $borrowed {
+            fn into_bytes(self) -> Bytes {
+                let bytes: &[u8] = self.as_ref();
+                Bytes::copy_from_slice(bytes)
+            }
+        })*
+    };
+}
+
+into_bytes!(Bytes, String, Vec<u8>; &str, &String, &[u8], &Vec<u8>);
+
+impl IntoBytes for &Bytes {
+    fn into_bytes(self) -> Bytes {
+        self.clone()
+    }
+}
+
+impl<const N: usize> IntoBytes for [u8; N] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(&self)
+    }
+}
+
+impl<const N: usize> IntoBytes for &[u8; N] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+/// Gives short bytes an allocation of their own, because what was decoded shares that of the whole
+/// frame: a caller who keeps ten bytes must not keep 256 KiB alive.
+pub(crate) fn detach(bytes: Bytes) -> Bytes {
+    const COPIED_BYTES_MAX: usize = 4 << 10;
+    if bytes.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&bytes) } else { bytes }
+}

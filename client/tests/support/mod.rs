@@ -1,0 +1,522 @@
+//! A node that is none: it serves `quintet.v1` over a map, and does to each request what the test
+//! says. Nodes that share a [`Store`] are one cluster.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+use prost::Message;
+use quintet_client::v1::{
+    self,
+    admin_server::{Admin, AdminServer},
+    kv_server::{Kv, KvServer},
+    session_request::Op,
+    session_response::Result as Answer,
+};
+use tokio::sync::{Semaphore, broadcast, mpsc};
+use tonic::{Request, Response, Status, Streaming, transport::server::Router};
+
+/// What the node does to a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Reaction {
+    /// Does it and answers.
+    Do,
+    /// Does it and answers once [`FakeNode::release`] allows one more.
+    Hold,
+    /// Does it and says nothing.
+    Swallow,
+    /// Does it, then breaks the stream without an answer.
+    DoAndBreak,
+    /// Breaks the stream at once.
+    Break,
+    /// Does nothing and answers with an error.
+    Refuse(v1::Error),
+    /// Does it and answers with an error all the same.
+    DoAndRefuse(v1::Error),
+}
+
+/// The state of a cluster.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) cluster_id: String,
+    pub(crate) limits: v1::Limits,
+    pub(crate) records: BTreeMap<Bytes, (u64, Bytes)>,
+    done: BTreeMap<Vec<u8>, Answer>,
+    clock: u64,
+    /// Records of a page of a scan.
+    pub(crate) page: usize,
+}
+
+impl Store {
+    pub(crate) fn shared(cluster_id: &str) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            cluster_id: cluster_id.to_owned(),
+            limits: v1::Limits {
+                key_bytes_max: 64,
+                value_bytes_max: 1_000,
+                batch_items_max: 300,
+                session_in_flight_max: 512,
+                ..v1::Limits::default()
+            },
+            records: BTreeMap::new(),
+            done: BTreeMap::new(),
+            clock: 1_000_000 << 12,
+            page: 3,
+        }))
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1 << 12;
+        self.clock
+    }
+
+    /// Does a request once; a repetition gets the first one's result.
+    fn run(&mut self, op: &Op) -> Answer {
+        let context = match op {
+            Op::Put(put) => &put.context,
+            Op::Delete(delete) => &delete.context,
+            Op::Increment(increment) => &increment.context,
+            Op::Get(_) | Op::Scan(_) => &None,
+        };
+        let id = context.as_ref().and_then(|context| context.request_id.clone());
+        let id = id.map(|id| id.encode_to_vec());
+        if let Some(done) = id.as_ref().and_then(|id| self.done.get(id)) {
+            return done.clone();
+        }
+        let answer = self.run_new(op);
+        if let Some(id) = id {
+            self.done.insert(id, answer.clone());
+        }
+        answer
+    }
+
+    fn run_new(&mut self, op: &Op) -> Answer {
+        match op {
+            Op::Get(get) => {
+                Answer::Get(v1::GetResponse { state: self.state(&get.key), ..Default::default() })
+            }
+            Op::Put(put) => match self.refusal(&put.key, put.condition) {
+                Some(error) => Answer::Error(error),
+                None => {
+                    let version = self.tick();
+                    self.records.insert(put.key.clone(), (version, put.value.clone()));
+                    Answer::Put(v1::PutResponse { version, ..Default::default() })
+                }
+            },
+            Op::Delete(delete) => match self.refusal(&delete.key, delete.condition) {
+                Some(error) => Answer::Error(error),
+                None => {
+                    let found = self.records.remove(&delete.key).is_some();
+                    let version = if found { self.tick() } else { 0 };
+                    Answer::Delete(v1::DeleteResponse { version, ..Default::default() })
+                }
+            },
+            Op::Increment(increment) => {
+                let value = self.records.get(&increment.key).map_or(Some(0), |(_, value)| {
+                    std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok())
+                });
+                let Some(value) = value else {
+                    return Answer::Error(error(v1::Code::NotANumber, v1::RetryClass::Never));
+                };
+                let value = value + increment.delta;
+                let version = self.tick();
+                self.records.insert(increment.key.clone(), (version, value.to_string().into()));
+                Answer::Increment(v1::IncrementResponse { value, version, ..Default::default() })
+            }
+            Op::Scan(scan) => self.scan(scan),
+        }
+    }
+
+    fn state(&self, key: &[u8]) -> Option<v1::KeyState> {
+        let (version, value) = self.records.get(key).cloned().unwrap_or_default();
+        Some(v1::KeyState { version, value })
+    }
+
+    fn refusal(&self, key: &[u8], condition: Option<v1::Condition>) -> Option<v1::Error> {
+        let version = self.records.get(key).map_or(0, |(version, _)| *version);
+        let holds = match condition.and_then(|condition| condition.kind) {
+            None => true,
+            Some(v1::condition::Kind::Absent(_)) => version == 0,
+            Some(v1::condition::Kind::Version(expected)) => version == expected,
+        };
+        (!holds).then(|| v1::Error {
+            current: self.state(key),
+            ..error(v1::Code::Conflict, v1::RetryClass::Never)
+        })
+    }
+
+    fn scan(&mut self, scan: &v1::ScanRequest) -> Answer {
+        assert!(scan.prefix.is_empty(), "the client turns a prefix into a range");
+        let at = if scan.at == 0 { self.clock } else { scan.at };
+        let inside = |key: &Bytes| *key >= scan.start && (scan.end.is_empty() || *key < scan.end);
+        let visible = |(key, (version, _)): &(&Bytes, &(u64, Bytes))| inside(key) && *version <= at;
+        let mut found: Vec<v1::Record> = self
+            .records
+            .iter()
+            .filter(visible)
+            .map(|(key, (version, value))| {
+                let value = if scan.keys_only { Bytes::new() } else { value.clone() };
+                v1::Record {
+                    key: key.clone(),
+                    state: Some(v1::KeyState { version: *version, value }),
+                }
+            })
+            .collect();
+        if scan.reverse {
+            found.reverse();
+        }
+        if scan.limit > 0 {
+            found.truncate(scan.limit as usize);
+        }
+        let mut next = Bytes::new();
+        if found.len() > self.page {
+            // an exclusive end in reverse, so the last key that was returned
+            let bound = if scan.reverse { self.page - 1 } else { self.page };
+            next = found[bound].key.clone();
+            found.truncate(self.page);
+        }
+        Answer::Scan(v1::ScanResponse { records: found, at, next, ..Default::default() })
+    }
+}
+
+/// An error answer.
+pub(crate) fn error(code: v1::Code, retry: v1::RetryClass) -> v1::Error {
+    v1::Error {
+        code: code.into(),
+        retry: retry.into(),
+        message: format!("the test wants {code:?}"),
+        ..v1::Error::default()
+    }
+}
+
+/// What a node has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) hellos: Vec<v1::SessionHello>,
+    pub(crate) requests: Vec<Op>,
+    pub(crate) frames: usize,
+    pub(crate) sessions_open: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) in_flight_max: usize,
+}
+
+impl Seen {
+    /// Contexts of the writes.
+    pub(crate) fn contexts(&self) -> Vec<v1::RequestContext> {
+        let context = |op: &Op| match op {
+            Op::Put(put) => put.context.clone(),
+            Op::Delete(delete) => delete.context.clone(),
+            Op::Increment(increment) => increment.context.clone(),
+            Op::Get(_) | Op::Scan(_) => None,
+        };
+        self.requests.iter().filter_map(context).collect()
+    }
+}
+
+/// A node; dropping it stops it.
+pub(crate) struct FakeNode {
+    pub(crate) address: String,
+    inner: Arc<Inner>,
+    server: tokio::task::JoinHandle<()>,
+    /// Sessions end when it is dropped.
+    alive: Option<broadcast::Sender<()>>,
+}
+
+struct Inner {
+    store: Arc<Mutex<Store>>,
+    seen: Mutex<Seen>,
+    /// For the next requests, in order; then `Do`.
+    reactions: Mutex<VecDeque<Reaction>>,
+    released: Semaphore,
+    room: u32,
+    alive: broadcast::Sender<()>,
+}
+
+impl FakeNode {
+    pub(crate) async fn start(store: &Arc<Mutex<Store>>, room: u32) -> Self {
+        let (alive, _) = broadcast::channel(1);
+        let inner = Arc::new(Inner {
+            store: Arc::clone(store),
+            seen: Mutex::default(),
+            reactions: Mutex::default(),
+            released: Semaphore::new(0),
+            room,
+            alive: alive.clone(),
+        });
+        let router = tonic::transport::Server::builder()
+            .add_service(KvServer::from_arc(Arc::new(Service(Arc::clone(&inner)))))
+            .add_service(AdminServer::new(Service(Arc::clone(&inner))));
+        let (address, server) = serve(router, room).await;
+        Self { address, inner, server, alive: Some(alive) }
+    }
+
+    /// What to do to the next requests.
+    pub(crate) fn react(&self, reactions: impl IntoIterator<Item = Reaction>) {
+        self.inner.reactions.lock().extend(reactions);
+    }
+
+    /// Lets so many held answers go.
+    pub(crate) fn release(&self, answers: usize) {
+        self.inner.released.add_permits(answers);
+    }
+
+    pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.inner.seen.lock())
+    }
+
+    /// Ends all sessions and refuses new connections.
+    pub(crate) fn stop(&mut self) {
+        self.server.abort();
+        if self.alive.take().is_some() {
+            drop(self.inner.alive.send(()));
+        }
+    }
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Serves on a free port.
+#[cfg(not(madsim))]
+async fn serve(router: Router, _: u32) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let serving = router.serve_with_incoming(incoming);
+    (address, tokio::spawn(async move { serving.await.unwrap() }))
+}
+
+/// Serves on a port of the simulated network, which is the test's own.
+#[cfg(madsim)]
+async fn serve(router: Router, room: u32) -> (String, tokio::task::JoinHandle<()>) {
+    let address = format!("127.0.0.1:{}", 7_000 + room);
+    let serving = router.serve(address.parse().unwrap());
+    (address, tokio::spawn(async move { serving.await.unwrap() }))
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+struct Service(Arc<Inner>);
+
+type Frames = Pin<Box<dyn Stream<Item = Result<v1::SessionFrame, Status>> + Send>>;
+type Outgoing = mpsc::Sender<Result<v1::SessionFrame, Status>>;
+
+#[tonic::async_trait]
+impl Kv for Service {
+    type ScanStream = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + Send>>;
+    type SessionStream = Frames;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionFrame>>,
+    ) -> Result<Response<Frames>, Status> {
+        let (outgoing, answers) = mpsc::channel(1_024);
+        let inner = Arc::clone(&self.0);
+        inner.seen.lock().sessions_open += 1;
+        tokio::spawn(async move {
+            let broken = inner.serve(request.into_inner(), &outgoing).await;
+            inner.seen.lock().sessions_open -= 1;
+            if broken {
+                drop(outgoing.send(Err(Status::unavailable("broken by the test"))).await);
+            }
+        });
+        let frames = futures::stream::unfold(answers, async |mut answers| {
+            Some((answers.recv().await?, answers))
+        });
+        Ok(Response::new(frames.boxed()))
+    }
+
+    async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn put(&self, _: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn delete(
+        &self,
+        _: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn increment(
+        &self,
+        _: Request<v1::IncrementRequest>,
+    ) -> Result<Response<v1::IncrementResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn batch_get(
+        &self,
+        _: Request<v1::BatchGetRequest>,
+    ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn batch_put(
+        &self,
+        _: Request<v1::BatchPutRequest>,
+    ) -> Result<Response<v1::BatchPutResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn scan(
+        &self,
+        _: Request<v1::ScanRequest>,
+    ) -> Result<Response<Self::ScanStream>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn init_cluster(
+        &self,
+        _: Request<v1::InitClusterRequest>,
+    ) -> Result<Response<v1::InitClusterResponse>, Status> {
+        let mut store = self.0.store.lock();
+        if !store.cluster_id.is_empty() {
+            let error = error(v1::Code::AlreadyInitialized, v1::RetryClass::Never);
+            let details = error.encode_to_vec().into();
+            return Err(Status::with_details(tonic::Code::AlreadyExists, "again", details));
+        }
+        store.cluster_id = "made".to_owned();
+        Ok(Response::new(v1::InitClusterResponse {
+            cluster_id: store.cluster_id.clone(),
+            incarnation: 1,
+            nodes: Vec::new(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let cluster_id = self.0.store.lock().cluster_id.clone();
+        let initialized = !cluster_id.is_empty();
+        Ok(Response::new(v1::StatusResponse { cluster_id, initialized, ..Default::default() }))
+    }
+}
+
+impl Inner {
+    /// Serves a session to its end; true where the test wants it broken.
+    async fn serve(
+        self: &Arc<Self>,
+        mut incoming: Streaming<v1::SessionFrame>,
+        outgoing: &Outgoing,
+    ) -> bool {
+        let mut stopped = self.alive.subscribe();
+        loop {
+            let frame = tokio::select! {
+                _ = stopped.recv() => return true,
+                frame = incoming.message() => frame,
+            };
+            let Ok(Some(frame)) = frame else { return false };
+            let requests = v1::SessionRequests::decode(frame.body).unwrap();
+            if let Some(hello) = requests.hello {
+                self.seen.lock().hellos.push(hello);
+                if !self.welcome(outgoing).await {
+                    return false;
+                }
+            } else {
+                self.seen.lock().frames += 1;
+            }
+            for request in requests.requests {
+                if self.react(request, outgoing).await {
+                    return true;
+                }
+            }
+        }
+    }
+
+    async fn welcome(&self, outgoing: &Outgoing) -> bool {
+        let (cluster_id, limits) = {
+            let store = self.store.lock();
+            (store.cluster_id.clone(), store.limits)
+        };
+        if cluster_id.is_empty() {
+            let error = error(v1::Code::NotInitialized, v1::RetryClass::Never);
+            let details = error.encode_to_vec().into();
+            let status = Status::with_details(tonic::Code::FailedPrecondition, "not yet", details);
+            drop(outgoing.send(Err(status)).await);
+            return false;
+        }
+        let welcome = v1::SessionWelcome {
+            cluster_id,
+            incarnation: 1,
+            limits: Some(limits),
+            room: self.room,
+            node_id: u64::from(self.room) + 100,
+        };
+        self.send(outgoing, Some(welcome), Vec::new()).await;
+        true
+    }
+
+    async fn send(
+        &self,
+        outgoing: &Outgoing,
+        welcome: Option<v1::SessionWelcome>,
+        responses: Vec<v1::SessionResponse>,
+    ) {
+        let cluster_time = self.store.lock().clock;
+        let body = v1::SessionResponses { welcome, responses, cluster_time }.encode_to_vec();
+        drop(outgoing.send(Ok(v1::SessionFrame { body: body.into() })).await);
+    }
+
+    /// True: break the stream.
+    async fn react(self: &Arc<Self>, request: v1::SessionRequest, outgoing: &Outgoing) -> bool {
+        let op = request.op.unwrap();
+        {
+            let mut seen = self.seen.lock();
+            seen.requests.push(op.clone());
+            seen.in_flight += 1;
+            seen.in_flight_max = seen.in_flight_max.max(seen.in_flight);
+        }
+        let reaction = self.reactions.lock().pop_front().unwrap_or(Reaction::Do);
+        let answer = match &reaction {
+            Reaction::Break | Reaction::Refuse(_) => None,
+            _ => Some(self.store.lock().run(&op)),
+        };
+        let held = matches!(reaction, Reaction::Hold);
+        let answer = match reaction {
+            Reaction::Break | Reaction::DoAndBreak => return true,
+            Reaction::Swallow => return false,
+            Reaction::Refuse(error) | Reaction::DoAndRefuse(error) => Answer::Error(error),
+            Reaction::Do | Reaction::Hold => answer.unwrap(),
+        };
+        let response = v1::SessionResponse { id: request.id, result: Some(answer) };
+        if held {
+            let (inner, outgoing) = (Arc::clone(self), outgoing.clone());
+            tokio::spawn(async move {
+                inner.released.acquire().await.unwrap().forget();
+                inner.answer(response, &outgoing).await;
+            });
+            return false;
+        }
+        self.answer(response, outgoing).await;
+        false
+    }
+
+    async fn answer(&self, response: v1::SessionResponse, outgoing: &Outgoing) {
+        self.seen.lock().in_flight -= 1;
+        self.send(outgoing, None, vec![response]).await;
+    }
+}
