@@ -10,14 +10,17 @@
 //!   beside:   time/  placement/  ops/  peer/ (links between nodes)
 //! ```
 
+pub mod api;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod node;
 pub mod ops;
 pub mod peer;
 pub mod placement;
 pub mod planted;
 pub mod range;
+pub mod router;
 pub mod seams;
 pub mod storage;
 pub mod time;

@@ -1,3 +1,4 @@
-//! Where replicas and leaders belong: localities now, placement policies and the allocator on top.
+//! Where replicas and leaders belong: localities and the default placement policy.
 
 pub mod locality;
+pub mod policy;

@@ -1,0 +1,366 @@
+//! From requests on the wire to requests on a range: limits, keyspaces, identity, request ids.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quintet_proto::v1::{self, Code, session_request::Op};
+use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3Default as Xxh3;
+
+use crate::{
+    error::OpError,
+    ids::KeyspaceId,
+    peer::ClusterIdentity,
+    range::{
+        command::evaluate::{Condition, WriteKind},
+        request::{Read, ReadKind, Reply, Write},
+    },
+    storage::{
+        Direction,
+        codec::RequestId,
+        keys,
+        mvcc::PageLimit,
+    },
+    time::{Hlc, Timestamp},
+};
+
+pub use crate::config::Limits;
+
+/// How long a request may take where its caller does not say.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How long it may take at all.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// How far a first attempt may be ahead of the cluster's time.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+/// Versions that one page of a scan steps over.
+const PAGE_VERSIONS_MAX: usize = 50_000;
+
+/// Who asks. There are no users yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Anybody.
+    Anonymous,
+}
+
+/// A request that is ready for its range, but for the way back.
+pub enum Decoded {
+    /// A change.
+    Write(DecodedWrite),
+    /// A read.
+    Read(DecodedRead),
+}
+
+/// A [`Write`] without its reply.
+pub struct DecodedWrite {
+    key: Bytes,
+    kind: WriteKind,
+    request: RequestId,
+    first_attempt: Timestamp,
+    later_attempt: bool,
+    hash: u64,
+    deadline: Instant,
+}
+
+/// A [`Read`] without its reply.
+pub struct DecodedRead {
+    routing_key: Bytes,
+    kind: ReadKind,
+    deadline: Instant,
+}
+
+impl Decoded {
+    /// The stored key that decides the range.
+    pub fn routing_key(&self) -> &[u8] {
+        match self {
+            Decoded::Write(write) => &write.key,
+            Decoded::Read(read) => &read.routing_key,
+        }
+    }
+}
+
+impl DecodedWrite {
+    /// Whether it makes the data grow.
+    pub fn needs_space(&self) -> bool {
+        !matches!(self.kind, WriteKind::Delete { .. })
+    }
+
+    /// The request with its way back.
+    pub fn with_reply(self, reply: Reply) -> Write {
+        let DecodedWrite { key, kind, request, first_attempt, later_attempt, hash, deadline } = self;
+        Write { key, kind, request, first_attempt, later_attempt, hash, deadline, reply }
+    }
+}
+
+impl DecodedRead {
+    /// The request with its way back.
+    pub fn with_reply(self, reply: Reply) -> Read {
+        Read { kind: self.kind, deadline: self.deadline, reply }
+    }
+}
+
+struct Context {
+    keyspace: KeyspaceId,
+    deadline: Instant,
+    request: RequestId,
+    first_attempt: Timestamp,
+    later_attempt: bool,
+}
+
+/// Decodes and checks a request. What the caller left out, request id and time of the first
+/// attempt, is filled in, in the request too: it may be forwarded.
+pub fn decode(
+    request: &mut v1::SessionRequest,
+    limits: &Limits,
+    hlc: &Hlc,
+    identity: &ClusterIdentity,
+) -> Result<Decoded, OpError> {
+    let op = request.op.as_mut().ok_or_else(|| OpError::invalid("the request asks nothing"))?;
+    let needs_id = !matches!(op, Op::Get(_) | Op::Scan(_));
+    let context = context_of(op, hlc, identity, needs_id)?;
+    authorize(Caller::Anonymous, context.keyspace)?;
+    match op {
+        Op::Get(get) => {
+            let key = check_key(&get.key, context.keyspace, limits)?;
+            let kind = ReadKind::Get(key.clone());
+            Ok(Decoded::Read(DecodedRead { routing_key: key, kind, deadline: context.deadline }))
+        }
+        Op::Scan(scan) => decode_scan(scan, &context, limits),
+        Op::Put(put) => {
+            let most = limits.value_bytes_max as usize;
+            if put.value.len() > most {
+                let length = put.value.len();
+                return Err(OpError::invalid(format!(
+                    "the value has {length} bytes, {most} are allowed; split it"
+                )));
+            }
+            let condition = check_condition(put.condition.as_ref())?;
+            let kind = WriteKind::Put { value: put.value.clone(), condition };
+            write(context, &put.key, kind, limits)
+        }
+        Op::Delete(delete) => {
+            let condition = check_condition(delete.condition.as_ref())?;
+            write(context, &delete.key, WriteKind::Delete { condition }, limits)
+        }
+        Op::Increment(increment) => {
+            write(context, &increment.key, WriteKind::Increment { delta: increment.delta }, limits)
+        }
+    }
+}
+
+fn context_of(
+    op: &mut Op,
+    hlc: &Hlc,
+    identity: &ClusterIdentity,
+    needs_id: bool,
+) -> Result<Context, OpError> {
+    let slot = match op {
+        Op::Get(get) => &mut get.context,
+        Op::Put(put) => &mut put.context,
+        Op::Delete(delete) => &mut delete.context,
+        Op::Increment(increment) => &mut increment.context,
+        Op::Scan(scan) => &mut scan.context,
+    };
+    let context = slot.get_or_insert_default();
+    let another = (!context.cluster_id.is_empty() && context.cluster_id != identity.cluster)
+        || (context.incarnation != 0 && context.incarnation != identity.incarnation);
+    if another {
+        return Err(OpError::new(
+            Code::WrongCluster,
+            format!(
+                "this is cluster {} incarnation {}, the request is for {} incarnation {}",
+                identity.cluster, identity.incarnation, context.cluster_id, context.incarnation
+            ),
+        ));
+    }
+    let timeout = match context.timeout_ms {
+        0 => TIMEOUT_DEFAULT,
+        ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
+    };
+    let keyspace = keyspace(&context.keyspace)?;
+    let (mut request, mut first_attempt) = (RequestId::default(), Timestamp::ZERO);
+    if needs_id {
+        let now = hlc.peek();
+        if context.first_attempt_time == 0 {
+            if context.attempt > 0 {
+                return Err(OpError::invalid("a later attempt must name the time of the first"));
+            }
+            context.first_attempt_time = now.0;
+        }
+        first_attempt = Timestamp(context.first_attempt_time);
+        if first_attempt > now.saturating_add(AHEAD_MAX) {
+            return Err(OpError::invalid(
+                "the time of the first attempt is more than a minute ahead of the cluster's; \
+                 learn the cluster's time from its answers",
+            ));
+        }
+        request = request_id(context, hlc)?;
+    }
+    Ok(Context {
+        keyspace,
+        deadline: Instant::now() + timeout,
+        request,
+        first_attempt,
+        later_attempt: context.attempt > 0,
+    })
+}
+
+fn request_id(context: &mut v1::RequestContext, hlc: &Hlc) -> Result<RequestId, OpError> {
+    let id = context.request_id.get_or_insert_with(|| {
+        let client: u128 = rand::random();
+        let client = Bytes::copy_from_slice(&client.to_be_bytes());
+        v1::RequestId { origin_room: 0, client, sequence: hlc.now().0 }
+    });
+    let client: [u8; 16] = id
+        .client
+        .as_ref()
+        .try_into()
+        .map_err(|_| OpError::invalid("the client part of a request id has 16 bytes"))?;
+    let origin_room = u16::try_from(id.origin_room)
+        .map_err(|_| OpError::invalid("the room of a request id has 16 bits"))?;
+    Ok(RequestId { origin_room, client: u128::from_be_bytes(client), sequence: id.sequence })
+}
+
+/// Whether a caller may touch a keyspace. The one place for it.
+fn authorize(caller: Caller, keyspace: KeyspaceId) -> Result<(), OpError> {
+    match caller {
+        Caller::Anonymous if keyspace == KeyspaceId::SYSTEM => {
+            Err(OpError::invalid("the keyspace 'system' is not for clients"))
+        }
+        Caller::Anonymous => Ok(()),
+    }
+}
+
+fn keyspace(name: &str) -> Result<KeyspaceId, OpError> {
+    match name {
+        "" | "default" => Ok(KeyspaceId::DEFAULT),
+        "redis" => Ok(KeyspaceId::REDIS),
+        "system" => Ok(KeyspaceId::SYSTEM),
+        other => Err(OpError::invalid(format!(
+            "there is no keyspace '{}'; use 'default'",
+            other.chars().take(64).collect::<String>()
+        ))),
+    }
+}
+
+fn check_key(key: &[u8], keyspace: KeyspaceId, limits: &Limits) -> Result<Bytes, OpError> {
+    let most = limits.key_bytes_max as usize;
+    if key.is_empty() {
+        return Err(OpError::invalid("the key is empty; a key has 1 byte at least"));
+    }
+    if key.len() > most {
+        let length = key.len();
+        return Err(OpError::invalid(format!("the key has {length} bytes, {most} are allowed")));
+    }
+    Ok(keys::encode(keyspace, key))
+}
+
+fn check_condition(condition: Option<&v1::Condition>) -> Result<Condition, OpError> {
+    use v1::condition::Kind;
+    match condition.map(|condition| &condition.kind) {
+        None => Ok(Condition::Always),
+        Some(Some(Kind::Absent(true))) => Ok(Condition::Absent),
+        Some(Some(Kind::Version(version))) => Ok(Condition::Version(Timestamp(*version))),
+        Some(Some(Kind::Absent(false)) | None) => {
+            Err(OpError::invalid("the condition is of no kind: set 'absent' or 'version'"))
+        }
+    }
+}
+
+fn write(
+    context: Context,
+    key: &[u8],
+    kind: WriteKind,
+    limits: &Limits,
+) -> Result<Decoded, OpError> {
+    let key = check_key(key, context.keyspace, limits)?;
+    let hash = hash(&key, &kind);
+    let Context { deadline, request, first_attempt, later_attempt, .. } = context;
+    Ok(Decoded::Write(DecodedWrite {
+        key,
+        kind,
+        request,
+        first_attempt,
+        later_attempt,
+        hash,
+        deadline,
+    }))
+}
+
+/// Of what a request asks, the same on every build: it is stored.
+fn hash(key: &[u8], kind: &WriteKind) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&(key.len() as u64).to_be_bytes());
+    hash.update(key);
+    let condition = |hash: &mut Xxh3, condition: &Condition| match condition {
+        Condition::Always => hash.update(&[0]),
+        Condition::Absent => hash.update(&[1]),
+        Condition::Version(version) => {
+            hash.update(&[2]);
+            hash.update(&version.0.to_be_bytes());
+        }
+    };
+    match kind {
+        WriteKind::Put { value, condition: holds } => {
+            hash.update(&[1]);
+            condition(&mut hash, holds);
+            hash.update(value);
+        }
+        WriteKind::Delete { condition: holds } => {
+            hash.update(&[2]);
+            condition(&mut hash, holds);
+        }
+        WriteKind::Increment { delta } => {
+            hash.update(&[3]);
+            hash.update(&delta.to_be_bytes());
+        }
+    }
+    hash.digest()
+}
+
+fn decode_scan(
+    scan: &v1::ScanRequest,
+    context: &Context,
+    limits: &Limits,
+) -> Result<Decoded, OpError> {
+    let most = limits.key_bytes_max as usize;
+    if scan.start.len() > most || scan.end.len() > most + 1 || scan.prefix.len() > most {
+        return Err(OpError::invalid(format!("a bound of the scan has more than {most} bytes")));
+    }
+    let keyspace = context.keyspace;
+    let space_end = keys::keyspace_start(KeyspaceId(keyspace.0 + 1));
+    let (start, end) = if scan.prefix.is_empty() {
+        let bound = |key: &[u8], open: Vec<u8>| {
+            if key.is_empty() { open } else { keys::encode(keyspace, key).to_vec() }
+        };
+        (bound(&scan.start, keys::keyspace_start(keyspace)), bound(&scan.end, space_end))
+    } else {
+        // The pages of a prefix scan narrow one bound.
+        let prefix = keys::encode_open(keyspace, &scan.prefix);
+        let lower = keys::encode(keyspace, &scan.start).to_vec();
+        let upper = keys::encode(keyspace, &scan.end).to_vec();
+        let end = keys::prefix_end(&prefix);
+        let start = if scan.start.is_empty() { prefix } else { lower.max(prefix) };
+        (start, if scan.end.is_empty() { end } else { upper.min(end) })
+    };
+    if start > end {
+        return Err(OpError::invalid("the scan starts behind its end; swap them"));
+    }
+    let records = match usize::try_from(scan.limit).unwrap_or(usize::MAX) {
+        0 => limits.scan_page_records_max as usize,
+        limit => limit.min(limits.scan_page_records_max as usize),
+    };
+    let kind = ReadKind::Scan {
+        start: start.clone(),
+        end,
+        direction: if scan.reverse { Direction::Reverse } else { Direction::Forward },
+        at: (scan.at > 0).then_some(Timestamp(scan.at)),
+        limit: PageLimit {
+            records,
+            bytes: limits.scan_page_bytes_max as usize,
+            versions: PAGE_VERSIONS_MAX,
+        },
+        keys_only: scan.keys_only,
+    };
+    let deadline = context.deadline;
+    Ok(Decoded::Read(DecodedRead { routing_key: Bytes::from(start), kind, deadline }))
+}

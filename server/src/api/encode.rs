@@ -1,0 +1,80 @@
+//! From results to answers on the wire.
+
+use bytes::Bytes;
+use quintet_proto::v1::{self, session_response::Result as Body};
+
+use crate::{
+    error::OpError,
+    range::request::{Answer, OpResult},
+    storage::mvcc::Version,
+};
+
+fn state(version: Option<Version>) -> v1::KeyState {
+    match version {
+        Some(version) => v1::KeyState { version: version.at.0, value: Bytes::from(version.value) },
+        None => v1::KeyState::default(),
+    }
+}
+
+/// An error on the wire.
+pub(crate) fn error(error: OpError) -> v1::Error {
+    let current = (error.code == v1::Code::Conflict).then(|| match &error.current {
+        Some((version, value)) => v1::KeyState { version: version.0, value: value.clone() },
+        None => v1::KeyState::default(),
+    });
+    let retry_after = error.retry_after.map_or(0, |wait| wait.as_millis());
+    v1::Error {
+        code: error.code.into(),
+        retry: error.retry_class().into(),
+        maybe_committed: error.maybe_committed,
+        retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
+        current,
+        hint_address: error.hint.unwrap_or_default(),
+        message: error.message,
+    }
+}
+
+/// The answer to a request.
+pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
+    let body = match result {
+        Err(failed) => Body::Error(error(failed)),
+        Ok(Answer::Get(version)) => {
+            Body::Get(v1::GetResponse { context: None, state: Some(state(version)) })
+        }
+        Ok(Answer::Put(at)) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
+        Ok(Answer::Delete(at)) => Body::Delete(v1::DeleteResponse {
+            context: None,
+            version: at.map_or(0, |at| at.0),
+        }),
+        Ok(Answer::Increment(value, at)) => {
+            Body::Increment(v1::IncrementResponse { context: None, value, version: at.0 })
+        }
+        Ok(Answer::Scan(page)) => Body::Scan(v1::ScanResponse {
+            context: None,
+            records: page
+                .records
+                .into_iter()
+                .map(|(key, version)| v1::Record {
+                    key: Bytes::from(key),
+                    state: Some(state(Some(version))),
+                })
+                .collect(),
+            at: page.at.0,
+            next: page.next.map(Bytes::from).unwrap_or_default(),
+        }),
+    };
+    v1::SessionResponse { id, result: Some(body) }
+}
+
+/// Bytes of values in an answer, roughly: what a session's budget counts.
+pub(crate) fn size(response: &v1::SessionResponse) -> usize {
+    let state = |state: &Option<v1::KeyState>| state.as_ref().map_or(0, |state| state.value.len());
+    64 + match &response.result {
+        Some(Body::Get(get)) => state(&get.state),
+        Some(Body::Scan(scan)) => {
+            scan.records.iter().map(|record| record.key.len() + state(&record.state) + 16).sum()
+        }
+        Some(Body::Error(error)) => error.message.len() + state(&error.current),
+        _ => 0,
+    }
+}

@@ -1,0 +1,316 @@
+//! `quintet.v1.KV`: unary calls, scans and sessions.
+//!
+//! A unary call is a request on the router like a session's, and it is tried again here, with the
+//! same request id, until its deadline: other languages need no retry loop of their own.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::Stream;
+use parking_lot::Mutex;
+use prost::Message;
+use quintet_proto::v1::{
+    self, Code, RetryClass, session_request::Op, session_response::Result as Body,
+};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{encode, session};
+use crate::{
+    error::OpError,
+    ids::NodeId,
+    range::request::{OpResult, ReplySink},
+    router::{ForwardSink, Router},
+};
+
+/// Between two tries of a unary call.
+const RETRY_PAUSE: Duration = Duration::from_millis(25);
+
+/// The service.
+pub struct KvService {
+    router: Arc<Router>,
+}
+
+impl KvService {
+    /// Serves what the router reaches.
+    pub fn new(router: Arc<Router>) -> KvService {
+        KvService { router }
+    }
+}
+
+struct Once(Mutex<Option<oneshot::Sender<v1::SessionResponse>>>);
+
+impl Once {
+    fn push(&self, response: v1::SessionResponse) {
+        if let Some(waiting) = self.0.lock().take() {
+            // The caller may have gone.
+            waiting.send(response).ok();
+        }
+    }
+}
+
+impl ReplySink for Once {
+    fn answer(&self, id: u64, result: OpResult) {
+        self.push(encode::response(id, result));
+    }
+}
+
+impl ForwardSink for Once {
+    fn forwarded(&self, _id: u64, response: v1::SessionResponse, _leader: NodeId) {
+        self.push(response);
+    }
+}
+
+/// Runs one request, trying again while that is safe and there is time.
+pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::Error> {
+    let context = context(&mut op);
+    let ms = if context.timeout_ms == 0 { 10_000 } else { context.timeout_ms.min(60_000) };
+    let deadline = Instant::now() + Duration::from_millis(ms.into());
+    context.timeout_ms = ms;
+    if context.request_id.is_none() {
+        let client: u128 = rand::random();
+        let client = Bytes::copy_from_slice(&client.to_be_bytes());
+        context.request_id = Some(v1::RequestId { origin_room: 0, client, sequence: 1 });
+    }
+    if context.first_attempt_time == 0 && context.attempt == 0 {
+        context.first_attempt_time = router.hlc().peek().0;
+    }
+    let mut ambiguous = context.attempt > 0;
+    loop {
+        let (tx, rx) = oneshot::channel();
+        let sink = Arc::new(Once(Mutex::new(Some(tx))));
+        let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
+        router.dispatch(request, &sink);
+        let body = match timeout_at(deadline, rx).await {
+            Ok(Ok(response)) => response.result,
+            Ok(Err(_)) => None,
+            Err(_) => return Err(out_of_time(&op, true)),
+        };
+        let error = match body {
+            Some(Body::Error(error)) => error,
+            Some(body) => return Ok(body),
+            None => encode::error(OpError::ambiguous("the node gave the request up")),
+        };
+        let again = match error.retry() {
+            RetryClass::Reroute => true,
+            RetryClass::Ambiguous => {
+                ambiguous = true;
+                context_mut(&mut op).attempt += 1;
+                true
+            }
+            _ => false,
+        };
+        if !again {
+            // After an ambiguous attempt `expired` says nothing about that attempt.
+            let unsure = ambiguous && error.code() == Code::Expired;
+            return Err(if unsure { out_of_time(&op, true) } else { error });
+        }
+        if Instant::now() + RETRY_PAUSE >= deadline {
+            return Err(if ambiguous { out_of_time(&op, true) } else { error });
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
+fn out_of_time(op: &Op, was_sent: bool) -> v1::Error {
+    let reads = matches!(op, Op::Get(_) | Op::Scan(_));
+    encode::error(if reads || !was_sent {
+        OpError::new(Code::DeadlineExceeded, "no answer within the deadline; give it more time")
+    } else {
+        OpError::ambiguous("no answer within the deadline; ask again with the same request id")
+    })
+}
+
+fn context(op: &mut Op) -> &mut v1::RequestContext {
+    context_mut(op)
+}
+
+fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
+    let slot = match op {
+        Op::Get(get) => &mut get.context,
+        Op::Put(put) => &mut put.context,
+        Op::Delete(delete) => &mut delete.context,
+        Op::Increment(increment) => &mut increment.context,
+        Op::Scan(scan) => &mut scan.context,
+    };
+    slot.get_or_insert_default()
+}
+
+/// The gRPC status of an error; its details are the encoded `quintet.v1.Error`.
+pub(super) fn status(error: v1::Error) -> Status {
+    let code = match error.code() {
+        Code::InvalidArgument | Code::NotANumber => tonic::Code::InvalidArgument,
+        Code::Conflict | Code::RequestIdReused | Code::Expired => tonic::Code::FailedPrecondition,
+        Code::AlreadyInitialized => tonic::Code::AlreadyExists,
+        Code::WrongCluster | Code::NotInitialized => tonic::Code::FailedPrecondition,
+        Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+        Code::Overloaded | Code::Storage => tonic::Code::ResourceExhausted,
+        Code::Unavailable | Code::NotLeader | Code::StaleRoute => tonic::Code::Unavailable,
+        Code::UnknownOutcome | Code::Unspecified => tonic::Code::Unknown,
+    };
+    let details = Bytes::from(error.encode_to_vec());
+    Status::with_details(code, error.message, details)
+}
+
+fn unexpected() -> Status {
+    Status::internal("an answer of another kind")
+}
+
+fn stamp(router: &Router) -> Option<v1::ResponseContext> {
+    Some(v1::ResponseContext { cluster_time: router.hlc().peek().0 })
+}
+
+impl KvService {
+    async fn run(&self, op: Op) -> Result<Body, Status> {
+        call(&self.router, op).await.map_err(status)
+    }
+
+    fn check_items(&self, items: usize) -> Result<(), Status> {
+        let most = self.router.limits().batch_items_max as usize;
+        if items <= most {
+            return Ok(());
+        }
+        let message = format!("the batch has {items} items, {most} are allowed; split it");
+        Err(status(encode::error(OpError::invalid(message))))
+    }
+}
+
+type ScanPages = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl v1::kv_server::Kv for KvService {
+    type ScanStream = ScanPages;
+    type SessionStream = session::Frames;
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        match self.run(Op::Get(request.into_inner())).await? {
+            Body::Get(get) => Ok(Response::new(v1::GetResponse { context: stamp(&self.router), ..get })),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        match self.run(Op::Put(request.into_inner())).await? {
+            Body::Put(put) => Ok(Response::new(v1::PutResponse { context: stamp(&self.router), ..put })),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        match self.run(Op::Delete(request.into_inner())).await? {
+            Body::Delete(delete) => {
+                Ok(Response::new(v1::DeleteResponse { context: stamp(&self.router), ..delete }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn increment(
+        &self,
+        request: Request<v1::IncrementRequest>,
+    ) -> Result<Response<v1::IncrementResponse>, Status> {
+        match self.run(Op::Increment(request.into_inner())).await? {
+            Body::Increment(increment) => {
+                let context = stamp(&self.router);
+                Ok(Response::new(v1::IncrementResponse { context, ..increment }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn batch_get(
+        &self,
+        request: Request<v1::BatchGetRequest>,
+    ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        use v1::get_result::Result as Item;
+        let request = request.into_inner();
+        self.check_items(request.keys.len())?;
+        let calls = request.keys.into_iter().map(|key| {
+            let get = v1::GetRequest { context: request.context.clone(), key };
+            call(&self.router, Op::Get(get))
+        });
+        let items = futures::future::join_all(calls).await.into_iter().map(|result| {
+            let item = match result {
+                Ok(Body::Get(get)) => Item::State(get.state.unwrap_or_default()),
+                Ok(_) => Item::Error(encode::error(OpError::unavailable("an answer of another kind"))),
+                Err(error) => Item::Error(error),
+            };
+            v1::GetResult { result: Some(item) }
+        });
+        let items = items.collect();
+        Ok(Response::new(v1::BatchGetResponse { context: stamp(&self.router), items }))
+    }
+
+    async fn batch_put(
+        &self,
+        request: Request<v1::BatchPutRequest>,
+    ) -> Result<Response<v1::BatchPutResponse>, Status> {
+        use v1::put_result::Result as Item;
+        let request = request.into_inner();
+        self.check_items(request.items.len())?;
+        let shared = request.context.unwrap_or_default();
+        let calls = request.items.into_iter().map(|mut put| {
+            if put.context.is_none() {
+                // Items are independent requests: each gets an id of its own.
+                put.context = Some(v1::RequestContext {
+                    request_id: None,
+                    attempt: 0,
+                    first_attempt_time: 0,
+                    ..shared.clone()
+                });
+            }
+            call(&self.router, Op::Put(put))
+        });
+        let items = futures::future::join_all(calls).await.into_iter().map(|result| {
+            let item = match result {
+                Ok(Body::Put(put)) => Item::Ok(put),
+                Ok(_) => Item::Error(encode::error(OpError::ambiguous("an answer of another kind"))),
+                Err(error) => Item::Error(error),
+            };
+            v1::PutResult { result: Some(item) }
+        });
+        let items = items.collect();
+        Ok(Response::new(v1::BatchPutResponse { context: stamp(&self.router), items }))
+    }
+
+    async fn scan(
+        &self,
+        request: Request<v1::ScanRequest>,
+    ) -> Result<Response<ScanPages>, Status> {
+        let state = Some((self.router.clone(), request.into_inner()));
+        let pages = futures::stream::unfold(state, |state| async move {
+            let (router, mut scan) = state?;
+            let page = match call(&router, Op::Scan(scan.clone())).await {
+                Ok(Body::Scan(page)) => page,
+                Ok(_) => return Some((Err(unexpected()), None)),
+                Err(error) => return Some((Err(status(error)), None)),
+            };
+            let got = page.records.len() as u64;
+            let more = !page.next.is_empty() && (scan.limit == 0 || got < scan.limit);
+            scan.at = page.at;
+            scan.limit = scan.limit.saturating_sub(got);
+            let next = page.next.clone();
+            if scan.reverse {
+                scan.end = next;
+            } else {
+                scan.start = next;
+            }
+            let page = v1::ScanResponse { context: stamp(&router), ..page };
+            Some((Ok(page), more.then_some((router, scan))))
+        });
+        Ok(Response::new(Box::pin(pages)))
+    }
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionFrame>>,
+    ) -> Result<Response<session::Frames>, Status> {
+        Ok(Response::new(session::open(self.router.clone(), request.into_inner())))
+    }
+}

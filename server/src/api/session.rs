@@ -1,0 +1,267 @@
+//! `KV.Session`: many operations in flight on one stream, answered out of order.
+//!
+//! Bounds: operations that are accepted and not yet taken by the client's side of the stream, and
+//! bytes of answers that wait. At a bound the session is not read any further, so a client that
+//! does not take its answers is slowed down by its own flow control, and cut off if it takes
+//! nothing for [`STALL_MAX`].
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::Stream;
+use parking_lot::Mutex;
+use prost::Message;
+use quintet_proto::v1;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+use tonic::{Status, Streaming};
+
+use super::{encode, kv};
+use crate::{
+    error::OpError,
+    ids::NodeId,
+    range::request::{OpResult, ReplySink},
+    router::{ForwardSink, Router},
+    trace,
+};
+
+/// Answers of one frame.
+const FRAME_ANSWERS_MAX: usize = 1_024;
+/// Bytes of answers that may wait in one session before it is not read any further.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// How long a client may take nothing while answers wait.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take to say its first words.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<v1::SessionFrame, Status>> + Send>>;
+
+/// Where a session's answers gather.
+struct Sink {
+    answers: mpsc::UnboundedSender<v1::SessionResponse>,
+    /// Requests read from the stream whose answer is not yet in a frame.
+    open: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    /// Told when answers were taken.
+    taken: Notify,
+    /// Client address of the node that led forwarded requests.
+    leader: Mutex<Option<NodeId>>,
+}
+
+impl Sink {
+    fn push(&self, response: v1::SessionResponse) {
+        self.waiting_bytes.fetch_add(encode::size(&response), Ordering::AcqRel);
+        // The session may be over; nobody waits then.
+        self.answers.send(response).ok();
+    }
+
+    fn took(&self, responses: &[v1::SessionResponse]) {
+        let bytes = responses.iter().map(encode::size).sum();
+        self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.open.fetch_sub(responses.len(), Ordering::AcqRel);
+        self.taken.notify_one();
+    }
+}
+
+impl ReplySink for Sink {
+    fn answer(&self, id: u64, result: OpResult) {
+        self.push(encode::response(id, result));
+    }
+}
+
+impl ForwardSink for Sink {
+    fn forwarded(&self, id: u64, mut response: v1::SessionResponse, leader: NodeId) {
+        response.id = id;
+        *self.leader.lock() = Some(leader);
+        self.push(response);
+    }
+}
+
+/// Opens a session: its answers are the returned stream.
+pub(super) fn open(router: Arc<Router>, inbound: Streaming<v1::SessionFrame>) -> Frames {
+    let (answers, queue) = mpsc::unbounded_channel();
+    let sink = Arc::new(Sink {
+        answers,
+        open: AtomicUsize::new(0),
+        waiting_bytes: AtomicUsize::new(0),
+        taken: Notify::new(),
+        leader: Mutex::new(None),
+    });
+    let welcome = welcome(&router);
+    let (reader_sink, reader_router) = (sink.clone(), router.clone());
+    let (gone_tx, gone) = tokio::sync::oneshot::channel::<()>();
+    let (ended_tx, ended) = tokio::sync::oneshot::channel::<Status>();
+    tokio::spawn(async move {
+        reader_router.metrics().sessions_open.inc();
+        let reading = read(&reader_router, inbound, &reader_sink);
+        let ended = tokio::select! {
+            biased;
+            ended = reading => ended,
+            // The client's side of the answers is closed.
+            _ = gone => Ok(()),
+        };
+        reader_router.metrics().sessions_open.dec();
+        if let Err(status) = ended {
+            tracing::debug!(%status, "session ended");
+            ended_tx.send(status).ok();
+        }
+    });
+    let state = Outbound { welcome: Some(welcome), queue, sink, router, ended: Some(ended), _gone: gone_tx };
+    Box::pin(futures::stream::unfold(Some(state), |state| async move {
+        let mut state = state?;
+        match state.next().await {
+            Ok(Some(frame)) => Some((Ok(frame), Some(state))),
+            Ok(None) => None,
+            Err(status) => Some((Err(status), None)),
+        }
+    }))
+}
+
+struct Outbound {
+    welcome: Option<v1::SessionWelcome>,
+    queue: mpsc::UnboundedReceiver<v1::SessionResponse>,
+    sink: Arc<Sink>,
+    router: Arc<Router>,
+    ended: Option<tokio::sync::oneshot::Receiver<Status>>,
+    /// Dropped with the stream: the reader learns that nobody takes answers any more.
+    _gone: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Outbound {
+    async fn next(&mut self) -> Result<Option<v1::SessionFrame>, Status> {
+        let mut responses = Vec::new();
+        if self.welcome.is_none() {
+            let ended = self.ended.as_mut();
+            let ended = async {
+                match ended {
+                    Some(ended) => ended.await.ok(),
+                    None => None,
+                }
+            };
+            tokio::select! {
+                biased;
+                received = self.queue.recv_many(&mut responses, FRAME_ANSWERS_MAX) => {
+                    if received == 0 {
+                        return Ok(None);
+                    }
+                }
+                status = ended => {
+                    self.ended = None;
+                    return match status {
+                        Some(status) => Err(status),
+                        // The client said all it had to say: what is open is still answered.
+                        None => self.drain().await,
+                    };
+                }
+            }
+        }
+        Ok(Some(self.frame(responses)))
+    }
+
+    async fn drain(&mut self) -> Result<Option<v1::SessionFrame>, Status> {
+        if self.sink.open.load(Ordering::Acquire) == 0 {
+            return Ok(None);
+        }
+        let mut responses = Vec::new();
+        self.queue.recv_many(&mut responses, FRAME_ANSWERS_MAX).await;
+        Ok(Some(self.frame(responses)))
+    }
+
+    fn frame(&mut self, responses: Vec<v1::SessionResponse>) -> v1::SessionFrame {
+        self.sink.took(&responses);
+        let leader = self.sink.leader.lock().take();
+        let leader = leader.and_then(|node| self.router.peers().client_address(node));
+        let body = v1::SessionResponses {
+            welcome: self.welcome.take(),
+            responses,
+            cluster_time: self.router.hlc().peek().0,
+            leader_address: leader.unwrap_or_default(),
+        };
+        let body = Bytes::from(body.encode_to_vec());
+        let me = self.router.peers().me();
+        trace::event("send", format_args!("{me} answers a session: {body:x}"));
+        v1::SessionFrame { body }
+    }
+}
+
+fn welcome(router: &Router) -> v1::SessionWelcome {
+    let identity = router.peers().identity();
+    v1::SessionWelcome {
+        cluster_id: identity.cluster,
+        incarnation: identity.incarnation,
+        limits: Some(router.limits().advertised()),
+        // Rooms have no numbers yet; 0 says so.
+        room: 0,
+        node_id: router.peers().me().0,
+    }
+}
+
+async fn read(
+    router: &Arc<Router>,
+    mut inbound: Streaming<v1::SessionFrame>,
+    sink: &Arc<Sink>,
+) -> Result<(), Status> {
+    let most = router.limits().session_in_flight_max as usize;
+    let first = timeout(HELLO_TIMEOUT, inbound.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("the session said nothing for 10 s"))?;
+    let Some(first) = first? else { return Ok(()) };
+    let first = decode(first)?;
+    let hello = first
+        .hello
+        .ok_or_else(|| Status::invalid_argument("the first frame of a session carries a hello"))?;
+    let identity = router.peers().identity();
+    let another = (!hello.cluster_id.is_empty() && hello.cluster_id != identity.cluster)
+        || (hello.incarnation != 0 && hello.incarnation != identity.incarnation);
+    if another {
+        let message =
+            format!("this is cluster {} incarnation {}", identity.cluster, identity.incarnation);
+        return Err(kv::status(encode::error(OpError::new(v1::Code::WrongCluster, message))));
+    }
+    let mut requests = first.requests;
+    loop {
+        for request in requests {
+            let open = sink.open.fetch_add(1, Ordering::AcqRel);
+            if open >= most {
+                let error = OpError::overloaded(format!(
+                    "{most} requests are in flight on the session; wait for answers"
+                ));
+                sink.answer(request.id, Err(error));
+            } else {
+                router.dispatch(request, sink);
+            }
+        }
+        wait_for_room(sink, most).await?;
+        let Some(frame) = inbound.message().await? else { return Ok(()) };
+        requests = decode(frame)?.requests;
+    }
+}
+
+/// Returns once the session is within its bounds.
+async fn wait_for_room(sink: &Sink, most: usize) -> Result<(), Status> {
+    loop {
+        let open = sink.open.load(Ordering::Acquire);
+        let bytes = sink.waiting_bytes.load(Ordering::Acquire);
+        if open <= most && bytes <= WAITING_BYTES_MAX {
+            return Ok(());
+        }
+        if timeout(STALL_MAX, sink.taken.notified()).await.is_err() {
+            return Err(Status::resource_exhausted("the session takes no answers; open a new one"));
+        }
+    }
+}
+
+fn decode(frame: v1::SessionFrame) -> Result<v1::SessionRequests, Status> {
+    trace::event("receive", format_args!("a session frame: {:x}", frame.body));
+    v1::SessionRequests::decode(frame.body)
+        .map_err(|error| Status::invalid_argument(format!("undecodable frame: {error}")))
+}

@@ -1,0 +1,363 @@
+//! Forming the cluster, once.
+//!
+//! `cluster init` may be sent to any node; it ends at the node with the lowest id that is known, so
+//! that two of them at once meet. That node makes the plan (cluster id, first ranges and their
+//! replicas), writes it to its disk, and hands it to every other member until each has it on disk.
+//! The plan on the first disk is the commit point: after a crash anywhere the hand-out goes on.
+//! Only the node that made the plan founds the groups.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use quintet_proto::{internal::v1 as wire, v1};
+use tokio::time::{Instant, sleep};
+
+use super::{records, status};
+use crate::{
+    api::encode_error,
+    error::OpError,
+    ids::{Generation, KeyspaceId, NodeId, RangeId, ReplicaId, SYSTEM_RANGE},
+    peer::{Kind, Lane, Peers},
+    placement::policy,
+    range::replica::{Host, Replica},
+    router::Router,
+    storage::{
+        codec::{ClusterRecord, Descriptor},
+        keys,
+    },
+};
+
+/// Nodes of the default placement.
+const NODES_DEFAULT: u32 = 5;
+/// How long `cluster init` waits for nodes to know each other, and for members to take the plan.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(50);
+
+/// A node's membership in a cluster, and what hangs on it.
+pub struct Bootstrap {
+    host: Host,
+    router: Arc<Router>,
+    random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    cluster: Mutex<Option<ClusterRecord>>,
+    /// One plan at a time.
+    planning: tokio::sync::Mutex<()>,
+    /// What leaders said last about their ranges.
+    pub(super) news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
+    /// Nodes that take no leaders at the moment.
+    pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
+}
+
+impl Bootstrap {
+    pub(super) fn new(
+        host: Host,
+        router: Arc<Router>,
+        random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Arc<Bootstrap> {
+        Arc::new(Bootstrap {
+            host,
+            router,
+            random,
+            cluster: Mutex::new(None),
+            planning: tokio::sync::Mutex::new(()),
+            news: Mutex::default(),
+            draining: Mutex::default(),
+        })
+    }
+
+    /// The node's links.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.host.peers
+    }
+
+    /// The node's router.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// The node's replicas.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.router.replicas()
+    }
+
+    /// What the node's replicas run on.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The cluster that the node belongs to.
+    pub fn cluster(&self) -> Option<ClusterRecord> {
+        self.cluster.lock().clone()
+    }
+
+    /// Starts this node's replicas of a cluster's ranges.
+    pub(super) async fn start_replicas(
+        self: &Arc<Self>,
+        cluster: &ClusterRecord,
+    ) -> anyhow::Result<()> {
+        self.peers().join(records::identity(cluster));
+        let me = self.peers().me();
+        let founds = cluster.nodes.iter().min() == Some(&me);
+        for birth in &cluster.ranges {
+            let mine = birth.replicas.iter().find(|(_, node)| *node == me);
+            let replica = match mine {
+                Some((id, _)) => Some(Replica::start(*id, birth, &self.host).await?),
+                None => None,
+            };
+            let descriptor = match &replica {
+                Some(replica) => replica.shared.state.descriptor(),
+                None => Arc::new(birth.clone()),
+            };
+            if let Some(replica) = replica.clone().filter(|_| founds) {
+                replica.found(birth).await?;
+            }
+            self.router.add(descriptor, replica);
+        }
+        *self.cluster.lock() = Some(cluster.clone());
+        if founds {
+            tokio::spawn(hand_out(self.clone(), cluster.clone()));
+        }
+        Ok(())
+    }
+
+    /// Forms the cluster. `may_forward` is false where another node sent the request on.
+    pub async fn init(
+        self: &Arc<Self>,
+        request: v1::InitClusterRequest,
+        may_forward: bool,
+    ) -> Result<v1::InitClusterResponse, v1::Error> {
+        let wanted = if request.nodes == 0 { NODES_DEFAULT } else { request.nodes };
+        if !matches!(wanted, 1 | 3 | 5) {
+            let message = format!("a cluster begins with 1, 3 or 5 nodes, not {wanted}");
+            return Err(encode_error(OpError::invalid(message)));
+        }
+        self.refuse_second()?;
+        let members = self.wait_for_nodes(wanted as usize).await?;
+        let first = members.first().copied().unwrap_or(self.peers().me());
+        if first != self.peers().me() {
+            if !may_forward {
+                let message = "the nodes do not agree yet who knows whom; try again";
+                return Err(encode_error(OpError::unavailable(message)));
+            }
+            return self.forward_init(first, request).await;
+        }
+        let _one_at_a_time = self.planning.lock().await;
+        self.refuse_second()?;
+        let cluster = self.plan(&members);
+        self.take(cluster.clone()).await.map_err(|why| {
+            encode_error(OpError::new(v1::Code::Storage, why))
+        })?;
+        self.wait_for_members(&cluster).await?;
+        Ok(v1::InitClusterResponse {
+            cluster_id: cluster.cluster,
+            incarnation: cluster.incarnation,
+            nodes: status::nodes(self),
+        })
+    }
+
+    fn refuse_second(&self) -> Result<(), v1::Error> {
+        match self.cluster() {
+            None => Ok(()),
+            Some(cluster) => Err(encode_error(OpError::new(
+                v1::Code::AlreadyInitialized,
+                format!("the cluster was formed before: {}; there is nothing to do", cluster.cluster),
+            ))),
+        }
+    }
+
+    /// The live nodes that the default policy places replicas on, lowest id first.
+    async fn wait_for_nodes(&self, wanted: usize) -> Result<Vec<NodeId>, v1::Error> {
+        let until = Instant::now() + INIT_TIMEOUT;
+        loop {
+            let live: Vec<_> = self
+                .peers()
+                .book()
+                .all()
+                .into_iter()
+                .filter(|address| self.peers().is_live(address.node))
+                .collect();
+            let known = live.len();
+            if known >= wanted {
+                return policy::choose_voters(&live, wanted).map_err(|why| {
+                    encode_error(OpError::invalid(why))
+                });
+            }
+            if Instant::now() >= until {
+                let message = format!(
+                    "{known} of {wanted} nodes know each other; start the others, with this node \
+                     among their seeds"
+                );
+                return Err(encode_error(OpError::unavailable(message)));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn forward_init(
+        &self,
+        to: NodeId,
+        request: v1::InitClusterRequest,
+    ) -> Result<v1::InitClusterResponse, v1::Error> {
+        let message = wire::PeerMessage {
+            kind: Some(Kind::Init(request)),
+            ..wire::PeerMessage::default()
+        };
+        match self.peers().ask(to, Lane::Urgent, message).await {
+            Ok(Ok(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))) => match result {
+                wire::init_answer::Result::Ok(formed) => Ok(formed),
+                wire::init_answer::Result::Error(error) => Err(error),
+            },
+            _ => {
+                let message = format!("node {} went away; ask again", to.0);
+                Err(encode_error(OpError::ambiguous(message)))
+            }
+        }
+    }
+
+    fn plan(&self, members: &[NodeId]) -> ClusterRecord {
+        let replicas: Vec<_> = (1..).map(ReplicaId).zip(members.iter().copied()).collect();
+        let next_replica = ReplicaId(replicas.len() as u64 + 1);
+        let range = |range, start, end| Descriptor {
+            range,
+            start,
+            end,
+            generation: Generation(1),
+            replicas: replicas.clone(),
+            next_replica,
+        };
+        let boundary = keys::keyspace_start(KeyspaceId::DEFAULT);
+        ClusterRecord {
+            cluster: format!("{:016x}{:016x}", (self.random)(), (self.random)()),
+            incarnation: 1,
+            nodes: members.to_vec(),
+            ranges: vec![
+                range(SYSTEM_RANGE, Vec::new(), boundary.clone()),
+                range(RangeId(2), boundary, Vec::new()),
+            ],
+        }
+    }
+
+    /// Takes a plan: on disk first, then in life. `Err` says why not.
+    pub(super) async fn take(self: &Arc<Self>, cluster: ClusterRecord) -> Result<(), String> {
+        if let Some(mine) = self.cluster() {
+            return if mine.cluster == cluster.cluster && mine.incarnation == cluster.incarnation {
+                Ok(())
+            } else {
+                Err(format!("the node belongs to cluster {} already", mine.cluster))
+            };
+        }
+        records::join(&self.host.writer, &cluster).await.map_err(|error| error.to_string())?;
+        self.start_replicas(&cluster).await.map_err(|error| format!("{error:#}"))
+    }
+
+    /// Another node's plan.
+    pub(super) async fn take_from(self: &Arc<Self>, plan: wire::Bootstrap) -> Result<(), String> {
+        let _one_at_a_time = self.planning.lock().await;
+        let cluster = from_wire(plan).ok_or("a plan that makes no sense")?;
+        self.take(cluster).await
+    }
+
+    /// Waits until every member runs the plan.
+    async fn wait_for_members(&self, cluster: &ClusterRecord) -> Result<(), v1::Error> {
+        let until = Instant::now() + INIT_TIMEOUT;
+        loop {
+            let led = self.replicas().iter().all(|replica| replica.leader_node().is_some());
+            if led {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let message = format!(
+                    "cluster {} is formed, but not all its nodes are there yet; look at 'quintet \
+                     status'",
+                    cluster.cluster
+                );
+                return Err(encode_error(OpError::ambiguous(message)));
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// Gives every member the plan until all have it.
+async fn hand_out(bootstrap: Arc<Bootstrap>, cluster: ClusterRecord) {
+    let me = bootstrap.peers().me();
+    let mut left: Vec<NodeId> = cluster.nodes.iter().copied().filter(|node| *node != me).collect();
+    while !left.is_empty() {
+        let mut missed = Vec::new();
+        for node in left {
+            let message = wire::PeerMessage {
+                kind: Some(Kind::Bootstrap(to_wire(&cluster))),
+                ..wire::PeerMessage::default()
+            };
+            match bootstrap.peers().ask(node, Lane::Urgent, message).await {
+                Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.refusal.is_empty() => {}
+                Ok(Ok(Kind::BootstrapAnswer(answer))) => {
+                    tracing::error!(%node, why = answer.refusal, "a member refuses the cluster");
+                    missed.push(node);
+                }
+                _ => missed.push(node),
+            }
+        }
+        left = missed;
+        if !left.is_empty() {
+            sleep(POLL * 4).await;
+        }
+    }
+}
+
+fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
+    wire::Bootstrap {
+        cluster_id: cluster.cluster.clone(),
+        incarnation: cluster.incarnation,
+        nodes: cluster
+            .nodes
+            .iter()
+            .map(|node| wire::NodeAddress { node_id: node.0, ..wire::NodeAddress::default() })
+            .collect(),
+        ranges: cluster
+            .ranges
+            .iter()
+            .map(|range| wire::RangePlan {
+                range_id: range.range.0,
+                start: range.start.clone().into(),
+                end: range.end.clone().into(),
+                replicas: range
+                    .replicas
+                    .iter()
+                    .map(|(replica, node)| wire::ReplicaPlan {
+                        replica_id: replica.0,
+                        node_id: node.0,
+                    })
+                    .collect(),
+            })
+            .collect(),
+    }
+}
+
+fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
+    let ranges = plan.ranges.into_iter().map(|range| {
+        let replicas: Vec<_> = range
+            .replicas
+            .iter()
+            .map(|replica| (ReplicaId(replica.replica_id), NodeId(replica.node_id)))
+            .collect();
+        let next_replica = ReplicaId(replicas.iter().map(|(id, _)| id.0).max()? + 1);
+        Some(Descriptor {
+            range: RangeId(range.range_id),
+            start: range.start.to_vec(),
+            end: range.end.to_vec(),
+            generation: Generation(1),
+            replicas,
+            next_replica,
+        })
+    });
+    let ranges = ranges.collect::<Option<Vec<_>>>()?;
+    if plan.cluster_id.is_empty() || plan.incarnation == 0 || ranges.is_empty() {
+        return None;
+    }
+    Some(ClusterRecord {
+        cluster: plan.cluster_id,
+        incarnation: plan.incarnation,
+        nodes: plan.nodes.iter().map(|node| NodeId(node.node_id)).collect(),
+        ranges,
+    })
+}

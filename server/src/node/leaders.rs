@@ -1,0 +1,103 @@
+//! Leaders at home: each range's leader moves to where its placement policy wants it, and away from
+//! a node that is about to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::time::{Instant, sleep};
+
+use super::bootstrap::Bootstrap;
+use crate::{
+    ids::{NodeId, RangeId},
+    placement::policy::{self, Candidate},
+    range::replica::Replica,
+    trace,
+};
+
+/// How often the place of each leader is looked at.
+const INTERVAL: Duration = Duration::from_millis(1_000);
+/// A follower this far behind takes no leader.
+const LAG_MAX: u64 = 200;
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// The voters of a range as its leader sees them.
+pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candidate> {
+    let metrics = replica.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let last = metrics.last_log_index.unwrap_or(0);
+    let membership = metrics.membership_config.membership();
+    let draining = bootstrap.draining.lock();
+    membership
+        .voter_ids()
+        .filter_map(|id| {
+            let node = membership.get_node(&id)?.node;
+            let address = bootstrap.peers().book().get(node)?;
+            let matched = metrics.replication.as_ref()?.get(&id).copied().flatten();
+            let caught_up = matched.is_some_and(|at| at.index() + LAG_MAX >= last);
+            Some(Candidate {
+                node,
+                replica: id,
+                city: address.city,
+                room: address.room,
+                fit: node == bootstrap.peers().me()
+                    || (caught_up && bootstrap.peers().is_live(node)),
+                draining: draining.get(&node).copied().unwrap_or(false),
+            })
+        })
+        .collect()
+}
+
+/// Looks after the leaders of this node's ranges for as long as the node runs.
+pub(super) async fn run(bootstrap: Arc<Bootstrap>) {
+    loop {
+        trace::event("timer", format_args!("{} looks after its leaders", bootstrap.peers().me()));
+        sleep(INTERVAL).await;
+        for replica in bootstrap.replicas() {
+            move_home(&bootstrap, &replica).await;
+        }
+    }
+}
+
+async fn move_home(bootstrap: &Bootstrap, replica: &Replica) {
+    if !replica.is_leader() {
+        return;
+    }
+    let me = bootstrap.peers().me();
+    let candidates = candidates(bootstrap, replica);
+    let Some(home) = policy::leader_home(replica.range, &candidates) else { return };
+    if home.node == me {
+        return;
+    }
+    tracing::info!(range = %replica.range, from = %me, to = %home.node, "leader moves home");
+    // A refused transfer is tried again at the next look.
+    replica.raft.trigger().transfer_leader(home.replica).await.ok();
+}
+
+/// Why a range's leader is on a node, in words.
+pub(super) fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> String {
+    policy::reason(candidates, range, leader)
+}
+
+/// Moves all leaders away from this node; gives up at `until`.
+pub(super) async fn drain(bootstrap: &Bootstrap, until: Instant) {
+    let me = bootstrap.peers().me();
+    bootstrap.draining.lock().insert(me, true);
+    super::upkeep::ping_once(bootstrap).await;
+    loop {
+        let mut left = false;
+        for replica in bootstrap.replicas().into_iter().filter(Replica::is_leader) {
+            let candidates = candidates(bootstrap, &replica);
+            // Alone, or nobody else is fit: there is nowhere to go.
+            let elsewhere =
+                policy::leader_home(replica.range, &candidates).filter(|home| home.node != me);
+            if let Some(home) = elsewhere {
+                left = true;
+                replica.raft.trigger().transfer_leader(home.replica).await.ok();
+            }
+        }
+        if !left || Instant::now() >= until {
+            return;
+        }
+        sleep(DRAIN_POLL).await;
+    }
+}

@@ -1,0 +1,238 @@
+//! A node's ports: bound first, so that their real addresses are known, served last.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use quintet_proto::{
+    internal::v1::peer_server::PeerServer,
+    v1::{admin_server::AdminServer, kv_server::KvServer},
+};
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+
+use super::{Addresses, StartError, bootstrap::Bootstrap};
+use crate::{
+    api::{admin::AdminService, kv::KvService},
+    config::Config,
+    peer::PeerService,
+};
+
+/// The largest message between nodes: a frame of log entries, one of which may be large.
+const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+fn kv(bootstrap: &Arc<Bootstrap>, config: &Config) -> KvServer<KvService> {
+    // A batch of unary puts is the largest message of a client.
+    let most = (config.limits.value_bytes_max as usize + (64 << 10)).max(16 << 20);
+    KvServer::new(KvService::new(bootstrap.router().clone())).max_decoding_message_size(most)
+}
+
+fn admin(bootstrap: &Arc<Bootstrap>) -> AdminServer<AdminService> {
+    AdminServer::new(AdminService::new(bootstrap.clone()))
+}
+
+fn peer(bootstrap: &Arc<Bootstrap>) -> PeerServer<PeerService> {
+    PeerServer::new(PeerService::new(bootstrap.peers().clone()))
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+}
+
+/// A server that ended: the port is gone, and with it the node's use.
+fn report(what: &'static str, ended: Result<(), tonic::transport::Error>) {
+    if let Err(error) = ended {
+        tracing::error!(what, %error, "a port is no longer served");
+    }
+}
+
+#[cfg(not(madsim))]
+pub(super) use real::{Bound, bind};
+#[cfg(madsim)]
+pub(super) use simulated::{Bound, bind};
+
+#[cfg(not(madsim))]
+mod real {
+    use std::{sync::OnceLock, time::Duration};
+
+    use tokio::net::TcpListener;
+    use tonic::transport::server::TcpIncoming;
+
+    use super::*;
+    use crate::{
+        node::status,
+        ops::{
+            http::{Http, Shown},
+            metrics::Metrics,
+        },
+    };
+
+    /// How often an idle connection is asked whether it lives, and how long it may take to answer.
+    const KEEPALIVE: Duration = Duration::from_secs(20);
+    const STREAMS_MAX: u32 = 1_024;
+
+    /// Ports that are bound.
+    pub(in crate::node) struct Bound {
+        client: TcpListener,
+        internal: TcpListener,
+        http: Option<Http>,
+        addresses: Addresses,
+        /// Set once there is something to show.
+        shown: Arc<OnceLock<Arc<Bootstrap>>>,
+    }
+
+    async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+        let failed = |error: std::io::Error| StartError::Listen { what, address, error: error.to_string() };
+        TcpListener::bind(address).await.map_err(failed)
+    }
+
+    pub(in crate::node) async fn bind(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Bound, StartError> {
+        let client = listen("client", config.listen.client).await?;
+        let internal = listen("internal", config.listen.internal).await?;
+        let shown: Arc<OnceLock<Arc<Bootstrap>>> = Arc::default();
+        let http = match config.listen.http {
+            Some(address) => Some(serve_http(address, metrics, &shown).await?),
+            None => None,
+        };
+        let of = |what, listener: &TcpListener, address| {
+            listener.local_addr().map_err(|error| StartError::Listen {
+                what,
+                address,
+                error: error.to_string(),
+            })
+        };
+        let addresses = Addresses {
+            client: of("client", &client, config.listen.client)?,
+            internal: of("internal", &internal, config.listen.internal)?,
+            http: http.as_ref().map(Http::address),
+        };
+        Ok(Bound { client, internal, http, addresses, shown })
+    }
+
+    async fn serve_http(
+        address: SocketAddr,
+        metrics: &Arc<Metrics>,
+        shown: &Arc<OnceLock<Arc<Bootstrap>>>,
+    ) -> Result<Http, StartError> {
+        let (ready, refresh) = (shown.clone(), shown.clone());
+        let pages = Shown {
+            metrics: metrics.clone(),
+            ready: Arc::new(move || match ready.get() {
+                Some(bootstrap) => status::ready(bootstrap),
+                None => Err("the node is starting".to_owned()),
+            }),
+            refresh: Arc::new(move |_| {
+                if let Some(bootstrap) = refresh.get() {
+                    status::refresh(bootstrap);
+                }
+            }),
+        };
+        Http::start(address, pages).await.map_err(|error| StartError::Listen {
+            what: "http",
+            address,
+            error: error.to_string(),
+        })
+    }
+
+    impl Bound {
+        pub(in crate::node) fn addresses(&self) -> Addresses {
+            self.addresses
+        }
+
+        pub(in crate::node) fn serve(
+            self,
+            bootstrap: &Arc<Bootstrap>,
+            config: &Config,
+        ) -> (Vec<JoinHandle<()>>, Option<Http>) {
+            // Set once: the port has just been bound.
+            self.shown.get_or_init(|| bootstrap.clone());
+            let (health_reporter, health) = tonic_health::server::health_reporter();
+            let reflection = || {
+                tonic_reflection::server::Builder::configure()
+                    .register_encoded_file_descriptor_set(quintet_proto::DESCRIPTORS)
+            };
+            let client = Server::builder()
+                .tcp_nodelay(true)
+                .http2_keepalive_interval(Some(KEEPALIVE))
+                .http2_keepalive_timeout(Some(KEEPALIVE))
+                .max_concurrent_streams(STREAMS_MAX)
+                .add_service(kv(bootstrap, config))
+                .add_service(admin(bootstrap))
+                .add_service(health)
+                .add_optional_service(reflection().build_v1().ok())
+                .add_optional_service(reflection().build_v1alpha().ok())
+                .serve_with_incoming(TcpIncoming::from(self.client).with_nodelay(Some(true)));
+            let internal = Server::builder()
+                .tcp_nodelay(true)
+                .http2_keepalive_interval(Some(KEEPALIVE))
+                .http2_keepalive_timeout(Some(KEEPALIVE))
+                .max_concurrent_streams(STREAMS_MAX)
+                .add_service(peer(bootstrap))
+                .serve_with_incoming(TcpIncoming::from(self.internal).with_nodelay(Some(true)));
+            let tasks = vec![
+                tokio::spawn(async move { report("client", client.await) }),
+                tokio::spawn(async move { report("internal", internal.await) }),
+                tokio::spawn(report_health(bootstrap.clone(), health_reporter)),
+            ];
+            (tasks, self.http)
+        }
+    }
+
+    /// Tells the gRPC health service what `/readyz` says.
+    async fn report_health(
+        bootstrap: Arc<Bootstrap>,
+        reporter: tonic_health::server::HealthReporter,
+    ) {
+        loop {
+            let status = match status::ready(&bootstrap) {
+                Ok(()) => tonic_health::ServingStatus::Serving,
+                Err(_) => tonic_health::ServingStatus::NotServing,
+            };
+            reporter.set_service_status("", status).await;
+            reporter.set_service_status("quintet.v1.KV", status).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+#[cfg(madsim)]
+mod simulated {
+    use super::*;
+    use crate::ops::metrics::Metrics;
+
+    /// Ports that will be bound: simulated addresses are free.
+    pub(in crate::node) struct Bound(Addresses);
+
+    pub(in crate::node) async fn bind(
+        config: &Config,
+        _metrics: &Arc<Metrics>,
+    ) -> Result<Bound, StartError> {
+        Ok(Bound(Addresses {
+            client: config.listen.client,
+            internal: config.listen.internal,
+            http: None,
+        }))
+    }
+
+    impl Bound {
+        pub(in crate::node) fn addresses(&self) -> Addresses {
+            self.0
+        }
+
+        pub(in crate::node) fn serve(
+            self,
+            bootstrap: &Arc<Bootstrap>,
+            config: &Config,
+        ) -> Vec<JoinHandle<()>> {
+            let client = Server::builder()
+                .add_service(kv(bootstrap, config))
+                .add_service(admin(bootstrap))
+                .serve(self.0.client);
+            let internal =
+                Server::builder().add_service(peer(bootstrap)).serve(self.0.internal);
+            vec![
+                tokio::spawn(async move { report("client", client.await) }),
+                tokio::spawn(async move { report("internal", internal.await) }),
+            ]
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A node: what is started, in which order, and how it stops.
+//!
+//! ```text
+//!   engines -> identity -> clock, log writer -> ports bound -> links -> replicas -> ports served
+//! ```
+//!
+//! The simulation starts nodes through the very same [`Node::start`]; only the [`Seams`] differ.
+//!
+//! # On a crash
+//!
+//! Nothing is cleaned up, ever: a start after `kill -9` is an ordinary start. Identity and cluster
+//! membership are in the log engine, written and synced before anyone is told.
+
+pub mod bootstrap;
+mod handler;
+mod leaders;
+mod listen;
+pub mod records;
+pub mod status;
+mod upkeep;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::{sync::oneshot, time::Instant};
+
+use self::bootstrap::Bootstrap;
+use crate::{
+    config::Config,
+    ids::NodeId,
+    ops::metrics::Metrics,
+    peer::Peers,
+    range::{
+        raft::log_writer::LogWriter,
+        replica::{Host, RaftTimes},
+    },
+    router::Router,
+    seams::Seams,
+    storage::{self, codec::AddressRecord},
+    time::Hlc,
+};
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can't be used: in use, damaged, of another node, of a newer format.
+    #[error("{0}")]
+    Storage(#[from] storage::Error),
+    /// A port can't be used.
+    #[error("can't listen on {address} ({what}): {error}")]
+    Listen {
+        /// Which port.
+        what: &'static str,
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        error: String,
+    },
+    /// A range's replica can't be loaded.
+    #[error("{0}")]
+    Replica(String),
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// gRPC for clients.
+    pub client: SocketAddr,
+    /// Other nodes.
+    pub internal: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub http: Option<SocketAddr>,
+}
+
+/// A running node.
+pub struct Node {
+    addresses: Addresses,
+    bootstrap: Arc<Bootstrap>,
+    stopped: Mutex<Option<oneshot::Receiver<String>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    #[cfg(not(madsim))]
+    http: Option<crate::ops::http::Http>,
+}
+
+impl Node {
+    /// Starts a node. It serves when this returns; whether it belongs to a cluster is another
+    /// question.
+    pub async fn start(config: Config, seams: Seams) -> Result<Node, StartError> {
+        let log = seams.engines.open_log()?;
+        let data = seams.engines.open_data()?;
+        let metrics = Arc::new(Metrics::new());
+        let hlc = Arc::new(Hlc::new(seams.clock.clone()));
+        let (failure_tx, stopped) = oneshot::channel();
+        let failure = Arc::new(Mutex::new(Some(failure_tx)));
+        let failed: Arc<dyn Fn(storage::Error) + Send + Sync> = Arc::new(move |error| {
+            if let Some(tell) = failure.lock().take() {
+                // Nobody listens any more if the node is stopping already.
+                tell.send(error.to_string()).ok();
+            }
+        });
+        let tell = failed.clone();
+        let on_failure = Box::new(move |error| tell(error));
+        let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), on_failure);
+        let identity = records::claim(&*log, &writer, config.node.id).await?;
+        let cluster = records::cluster(&*log)?;
+        let bound = listen::bind(&config, &metrics).await?;
+        let me = address(&config, &bound, identity.boots);
+        let peers = Peers::new(
+            me,
+            records::addresses(&*log)?,
+            config.seeds.clone(),
+            cluster.as_ref().map(records::identity).unwrap_or_default(),
+            hlc.clone(),
+            metrics.clone(),
+            seams.random.clone(),
+        );
+        let router = Arc::new(Router::new(
+            peers.clone(),
+            hlc.clone(),
+            metrics.clone(),
+            config.limits.clone(),
+            log.clone(),
+        ));
+        let times = RaftTimes {
+            heartbeat: Duration::from_millis(config.raft.heartbeat_ms),
+            election_min: Duration::from_millis(config.raft.election_min_ms),
+            election_max: Duration::from_millis(config.raft.election_max_ms),
+        };
+        let host = Host {
+            log: log.clone(),
+            writer: writer.clone(),
+            data,
+            hlc,
+            peers: peers.clone(),
+            metrics: metrics.clone(),
+            times,
+            failed,
+        };
+        let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());
+        if let Some(cluster) = cluster {
+            let started = bootstrap.start_replicas(&cluster).await;
+            started.map_err(|error| StartError::Replica(format!("{error:#}")))?;
+        }
+        peers.start(Arc::new(handler::NodeHandler::new(bootstrap.clone())));
+        let addresses = bound.addresses();
+        #[cfg(not(madsim))]
+        let (mut tasks, http) = bound.serve(&bootstrap, &config);
+        #[cfg(madsim)]
+        let mut tasks = bound.serve(&bootstrap, &config);
+        tasks.push(tokio::spawn(leaders::run(bootstrap.clone())));
+        tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));
+        tasks.push(tokio::spawn(upkeep::truncate_logs(bootstrap.clone())));
+        tasks.push(tokio::spawn(upkeep::move_dedup_threshold(
+            bootstrap.clone(),
+            config.limits.dedup_window(),
+        )));
+        tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
+        tracing::info!(
+            node = %config.node.id,
+            locality = %config.node.locality,
+            client = %addresses.client,
+            internal = %addresses.internal,
+            boots = identity.boots,
+            "node started"
+        );
+        Ok(Node {
+            addresses,
+            bootstrap,
+            stopped: Mutex::new(Some(stopped)),
+            tasks,
+            #[cfg(not(madsim))]
+            http,
+        })
+    }
+
+    /// Where it listens: the ports that were really bound.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.bootstrap.peers().me()
+    }
+
+    /// What it knows; for the simulation's judges.
+    pub fn bootstrap(&self) -> &Arc<Bootstrap> {
+        &self.bootstrap
+    }
+
+    /// Resolves when the node can't go on, with the reason: its storage failed. Only the first call
+    /// ever resolves.
+    pub fn stopped(&self) -> impl Future<Output = String> + Send + use<> {
+        let stopped = self.stopped.lock().take();
+        async move {
+            match stopped {
+                Some(stopped) => match stopped.await {
+                    Ok(reason) => reason,
+                    Err(_) => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Moves leaders away, then stops. Takes `deadline` at most.
+    pub async fn shutdown(self, deadline: Duration) {
+        let until = Instant::now() + deadline.mul_f64(0.7);
+        leaders::drain(&self.bootstrap, until).await;
+        let stopping = self.bootstrap.replicas().into_iter().map(|replica| async move {
+            // A group that has failed already is stopped enough.
+            replica.raft.shutdown().await.ok();
+        });
+        let all = futures::future::join_all(stopping).map(|_| ());
+        tokio::time::timeout(deadline.mul_f64(0.2), all).await.ok();
+        for task in &self.tasks {
+            task.abort();
+        }
+        #[cfg(not(madsim))]
+        if let Some(http) = self.http {
+            http.shutdown().await;
+        }
+        tracing::info!(node = %self.bootstrap.peers().me(), "node stopped");
+    }
+}
+
+fn address(config: &Config, bound: &listen::Bound, boots: u64) -> AddressRecord {
+    let at = bound.addresses();
+    let http = at.http.map(|http| Config::advertised(&config.advertise.http, http));
+    AddressRecord {
+        node: config.node.id,
+        city: config.node.locality.city.clone(),
+        room: config.node.locality.room.clone(),
+        internal: Config::advertised(&config.advertise.internal, at.internal),
+        client: Config::advertised(&config.advertise.client, at.client),
+        http: http.unwrap_or_default(),
+        epoch: boots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}

@@ -1,0 +1,82 @@
+//! What a node keeps about itself, in the log engine under `0 | kind`: whose directory it is, the
+//! cluster that it belongs to, addresses of the others.
+
+use crate::{
+    ids::NodeId,
+    peer::ClusterIdentity,
+    range::raft::log_writer::LogWriter,
+    storage::{
+        Direction, Engine, Family,
+        codec::{self, AddressRecord, ClusterRecord, Identity},
+        engine::{Change, Error},
+    },
+};
+
+const IDENTITY: &[u8] = &[0, 1];
+const CLUSTER: &[u8] = &[0, 2];
+const ADDRESSES: &[u8] = &[0, 3];
+
+fn put(key: Vec<u8>, value: Vec<u8>) -> Change {
+    Change::Put { family: Family::Log, key, value }
+}
+
+async fn write(writer: &LogWriter, changes: Vec<Change>) -> Result<(), Error> {
+    writer.write(changes).await.map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// Claims the directory for a node, or finds it claimed by it, and counts the start.
+pub async fn claim(
+    log: &dyn Engine,
+    writer: &LogWriter,
+    node: NodeId,
+) -> Result<Identity, Error> {
+    let mut identity = match log.get(Family::Log, IDENTITY)? {
+        Some(bytes) => codec::decode(&bytes)?,
+        None => Identity { node, boots: 0 },
+    };
+    if identity.node != node {
+        return Err(Error::Open(format!(
+            "the data directory belongs to node {}, this is node {}: set node.id or node.data_dir",
+            identity.node.0, node.0
+        )));
+    }
+    identity.boots += 1;
+    write(writer, vec![put(IDENTITY.to_vec(), codec::encode(&identity))]).await?;
+    Ok(identity)
+}
+
+/// The cluster that the node belongs to.
+pub fn cluster(log: &dyn Engine) -> Result<Option<ClusterRecord>, Error> {
+    log.get(Family::Log, CLUSTER)?.map(|bytes| codec::decode(&bytes)).transpose()
+}
+
+/// Joins a cluster, durably.
+pub async fn join(writer: &LogWriter, cluster: &ClusterRecord) -> Result<(), Error> {
+    write(writer, vec![put(CLUSTER.to_vec(), codec::encode(cluster))]).await
+}
+
+/// Id and incarnation of a cluster.
+pub fn identity(cluster: &ClusterRecord) -> ClusterIdentity {
+    ClusterIdentity { cluster: cluster.cluster.clone(), incarnation: cluster.incarnation }
+}
+
+/// Where the other nodes were heard of last.
+pub fn addresses(log: &dyn Engine) -> Result<Vec<AddressRecord>, Error> {
+    let mut found = Vec::new();
+    let end = crate::storage::keys::prefix_end(ADDRESSES);
+    log.scan(Family::Log, ADDRESSES, &end, Direction::Forward, &mut |_, record| {
+        found.push(codec::decode::<AddressRecord>(record));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    found.into_iter().collect()
+}
+
+/// Notes where nodes are.
+pub async fn keep(writer: &LogWriter, addresses: &[AddressRecord]) -> Result<(), Error> {
+    let changes = addresses.iter().map(|address| {
+        let mut key = ADDRESSES.to_vec();
+        key.extend_from_slice(&address.node.0.to_be_bytes());
+        put(key, codec::encode(address))
+    });
+    write(writer, changes.collect()).await
+}

@@ -1,0 +1,131 @@
+//! The cluster as a node sees it, for `quintet status` and the metrics.
+
+use openraft::async_runtime::watch::WatchReceiver;
+use quintet_proto::v1;
+
+use super::{bootstrap::Bootstrap, leaders};
+use crate::ids::NodeId;
+
+/// The answer to `Admin.Status`.
+pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
+    let cluster = bootstrap.cluster();
+    v1::StatusResponse {
+        initialized: cluster.is_some(),
+        incarnation: cluster.as_ref().map_or(0, |cluster| cluster.incarnation),
+        cluster_id: cluster.map(|cluster| cluster.cluster).unwrap_or_default(),
+        node_id: bootstrap.peers().me().0,
+        nodes: nodes(bootstrap),
+        ranges: ranges(bootstrap),
+    }
+}
+
+/// The known nodes.
+pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
+    let leaders: Vec<NodeId> =
+        bootstrap.replicas().iter().filter_map(|replica| replica.leader_node()).collect();
+    let mut nodes: Vec<_> = bootstrap
+        .peers()
+        .book()
+        .all()
+        .into_iter()
+        .map(|address| v1::NodeStatus {
+            id: address.node.0,
+            live: bootstrap.peers().is_live(address.node),
+            leaders: leaders.iter().filter(|node| **node == address.node).count() as u32,
+            city: address.city,
+            room: address.room,
+            client_address: address.client,
+            internal_address: address.internal,
+            http_address: address.http,
+            version: address.version,
+        })
+        .collect();
+    nodes.sort_by_key(|node| node.id);
+    nodes
+}
+
+fn ranges(bootstrap: &Bootstrap) -> Vec<v1::RangeStatus> {
+    let mut out = Vec::new();
+    for replica in bootstrap.replicas() {
+        let descriptor = replica.shared.state.descriptor();
+        let metrics = replica.raft.metrics();
+        let (term, last, applied) = {
+            let metrics = metrics.borrow_watched();
+            let applied = metrics.last_applied.map_or(0, |at| at.index());
+            (metrics.current_term, metrics.last_log_index.unwrap_or(0), applied)
+        };
+        let leader = replica.leader_node();
+        let news = if replica.is_leader() {
+            Some(super::upkeep::news(bootstrap, &replica))
+        } else {
+            bootstrap.news.lock().get(&replica.range).cloned()
+        };
+        let news = news.filter(|news| leader == Some(NodeId(news.leader_node)));
+        let unknown = || {
+            let replicas = descriptor.replicas.iter();
+            let status = replicas.map(|(replica, node)| v1::ReplicaStatus {
+                replica_id: replica.0,
+                node_id: node.0,
+                role: "voter".to_owned(),
+                lag_entries: 0,
+                lag_known: false,
+            });
+            status.collect()
+        };
+        let reason = match leader {
+            Some(leader) if replica.is_leader() => {
+                let voters = leaders::candidates(bootstrap, &replica);
+                leaders::reason(&voters, replica.range, leader)
+            }
+            Some(_) => "ask the leader's node why".to_owned(),
+            None => "no leader: an election is under way, or too few voters are up".to_owned(),
+        };
+        out.push(v1::RangeStatus {
+            id: replica.range.0,
+            generation: descriptor.generation.0,
+            start: descriptor.start.clone().into(),
+            end: descriptor.end.clone().into(),
+            leader_node: leader.map_or(0, |node| node.0),
+            term,
+            leader_reason: reason,
+            replicas: news.map_or_else(unknown, |news| news.replicas),
+            last_index: last,
+            applied_index: applied,
+        });
+    }
+    out
+}
+
+/// Copies what Raft knows into the metrics.
+pub(super) fn refresh(bootstrap: &Bootstrap) {
+    let metrics = bootstrap.router().metrics();
+    for replica in bootstrap.replicas() {
+        let range = metrics.range(replica.range);
+        let raft = replica.raft.metrics();
+        let raft = raft.borrow_watched();
+        range.term.set(raft.current_term);
+        range.leader_node.set(replica.leader_node().map_or(0, |node| node.0));
+        range.is_leader.set(u64::from(replica.is_leader()));
+        range.last_index.set(raft.last_log_index.unwrap_or(0));
+        range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
+    }
+    let nodes = bootstrap.peers().book().all();
+    let live = nodes.iter().filter(|node| bootstrap.peers().is_live(node.node)).count();
+    metrics.nodes_live.set(live as u64);
+    metrics.peer_links_up.set(live.saturating_sub(1) as u64);
+    metrics.set_engine("log", &bootstrap.host().log.metrics());
+    metrics.set_engine("data", &bootstrap.host().data.metrics());
+}
+
+/// Whether the node can serve clients; `Err` says why not.
+pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
+    if bootstrap.cluster().is_none() {
+        return Err("no cluster has been formed yet: run 'quintet cluster init'".to_owned());
+    }
+    for replica in bootstrap.replicas() {
+        if replica.leader_node().is_none() {
+            return Err(format!("range {} has no leader", replica.range));
+        }
+    }
+    Ok(())
+}
