@@ -115,7 +115,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     if let Err(failure) = up {
         // What was started by this command ends with it; what ran before goes on.
-        process::stop(&cluster, |id| started.iter().any(|node| node.id == id)).await?;
+        process::stop(&cluster, |id| running.iter().all(|before| before.id != id)).await?;
         return Err(failure);
     }
     registry::add(&cluster);
@@ -133,8 +133,7 @@ struct Started {
     child: Child,
 }
 
-/// Starts the nodes that do not run, waits until every node answers, forms the cluster if there is
-/// none, waits until it can serve.
+/// Starts the nodes that do not run and waits until the cluster can serve, or one of them ends.
 async fn bring_up(
     cluster: &Cluster,
     running: &[process::Running],
@@ -145,14 +144,22 @@ async fn bring_up(
             started.push(Started { id: node.id, child: process::spawn(cluster, node.id).await? });
         }
     }
+    tokio::select! {
+        formed = form(cluster) => formed,
+        failure = first_death(cluster, started) => Err(failure),
+    }
+}
+
+/// Waits until every node answers, forms the cluster if there is none, waits until it can serve.
+async fn form(cluster: &Cluster) -> Result<(), Failure> {
     let deadline = Instant::now() + START_TIMEOUT;
-    let formed = ask_all(cluster, started, deadline, "answers", |_| true).await?;
+    let formed = ask_all(cluster, deadline, "answers", |_| true).await?;
     if !formed {
         let client = connect::connect(cluster.client_addresses(), START_TIMEOUT).await?;
         let nodes = u32::try_from(cluster.nodes().len()).unwrap_or(u32::MAX);
         client.init_cluster(nodes).await?;
     }
-    ask_all(cluster, started, deadline, "knows the leaders of all ranges", |status| {
+    ask_all(cluster, deadline, "knows the leaders of all ranges", |status| {
         status.initialized
             && !status.ranges.is_empty()
             && status.ranges.iter().all(|range| range.leader_node != 0)
@@ -161,10 +168,19 @@ async fn bring_up(
     Ok(())
 }
 
+/// Ends when one of these nodes ends.
+async fn first_death(cluster: &Cluster, started: &mut [Started]) -> Failure {
+    loop {
+        if let Some(failure) = started.iter_mut().find_map(|node| died(cluster, node)) {
+            return failure;
+        }
+        tokio::time::sleep(ASK_PAUSE).await;
+    }
+}
+
 /// Asks every node until `good` holds of its status. Returns whether any belongs to a cluster.
 async fn ask_all(
     cluster: &Cluster,
-    started: &mut [Started],
     deadline: Instant,
     wanted: &str,
     good: impl Fn(&StatusResponse) -> bool,
@@ -180,11 +196,6 @@ async fn ask_all(
                 Ok(_) => "it answers, but is not that far".to_owned(),
                 Err(failure) => failure.to_string(),
             };
-            for node in started.iter_mut() {
-                if let Some(failure) = died(cluster, node) {
-                    return Err(failure);
-                }
-            }
             if Instant::now() >= deadline {
                 return Err(Failure::unavailable(format!(
                     "after {} s there is no sign that node {} {wanted} ({reason}); its log is {}",
