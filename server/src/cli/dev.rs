@@ -290,6 +290,10 @@ async fn watch(
     note("stopping all nodes (10 s at most)");
     let _lock = lock(cluster)?;
     process::stop(cluster, |_| true).await?;
+    for node in &mut started {
+        // They have ended; collects what the system keeps of them.
+        drop(node.child.wait());
+    }
     registry::remove(cluster);
     Ok(())
 }
