@@ -1,0 +1,56 @@
+//! CPU time of processes of this machine, from `/proc/PID/stat`.
+
+use std::{fs, time::Duration};
+
+/// What these processes have used so far, all threads, in user and kernel mode. `None` where one
+/// of them is gone, or none is named: then a difference would mean nothing.
+pub(super) fn used(pids: &[u32]) -> Option<Duration> {
+    if pids.is_empty() {
+        return None;
+    }
+    let tick = tick()?;
+    let stats = pids.iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    let ticks: Option<u64> = stats.map(|stat| ticks(&stat?)).sum();
+    Some(Duration::from_secs_f64(ticks? as f64 * tick.as_secs_f64()))
+}
+
+/// Fields 14 and 15 (proc(5)). Field 2, the name, may hold blanks and brackets: count behind it.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let mut fields = behind_name.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let kernel: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(kernel)
+}
+
+fn tick() -> Option<Duration> {
+    // SAFETY: `sysconf` takes and returns an integer.
+    let ticks_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let ticks_a_second = u32::try_from(ticks_a_second).ok().filter(|ticks| *ticks > 0)?;
+    Some(Duration::from_secs(1) / ticks_a_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_behind_a_name_with_brackets() {
+        let stat = "42 (a) b) (c) S 1 42 42 0 -1 4194304 100 0 0 0 700 77 0 0 20 0 1 0 5 6 7";
+        assert_eq!(ticks(stat), Some(777));
+        assert_eq!(ticks("42 (a) S 1"), None);
+    }
+
+    #[test]
+    fn own_time_grows_and_a_missing_process_is_no_zero() {
+        let me = [std::process::id()];
+        let before = used(&me).expect("this process");
+        let mut sum = 0_u64;
+        while used(&me).expect("this process") == before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        // Above the largest process id that Linux gives.
+        assert_eq!(used(&[std::process::id(), 1 << 30]), None);
+        assert_eq!(used(&[]), None);
+    }
+}

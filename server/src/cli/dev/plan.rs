@@ -1,0 +1,330 @@
+//! What a local cluster consists of: localities, ports, files. Chosen once, kept in `cluster.toml`.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use quintet_server::placement::locality::Locality;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::exit::Failure;
+
+/// Ports that a node listens on.
+const PORTS_A_NODE: u16 = 3;
+/// Where free ports are looked for, up to where the system takes ports of outgoing connections
+/// from. In there a port that is free now may be taken while its node is down; worse, a connection
+/// to a port that nobody listens on may be given that very port and reach itself.
+const PORTS_FROM: u16 = 10_000;
+/// Linux's usual start of the ports for outgoing connections.
+const EPHEMERAL_FROM: u16 = 32_768;
+/// Tries to find a free port.
+const PORT_TRIES_MAX: usize = 10_000;
+
+/// One node of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Node {
+    pub(crate) id: u64,
+    pub(crate) locality: Locality,
+    pub(crate) client: SocketAddr,
+    pub(crate) internal: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    nodes: Vec<Node>,
+}
+
+/// A local cluster: a directory and the plan in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    dir: PathBuf,
+    plan: Plan,
+}
+
+impl Cluster {
+    /// The cluster of a directory that holds one.
+    pub(crate) fn open(dir: &Path) -> Result<Cluster, Failure> {
+        let file = dir.join("cluster.toml");
+        let text = fs::read_to_string(&file).map_err(|error| {
+            Failure::usage(format!(
+                "there is no dev cluster in {} (cannot read {}: {error})",
+                dir.display(),
+                file.display()
+            ))
+        })?;
+        let plan = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            Failure::usage(format!("{} is damaged: {}", file.display(), error.message()))
+        })?;
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("cannot find the real path of {}", dir.display()))?;
+        Ok(Cluster { dir, plan })
+    }
+
+    /// The cluster of a directory, made where there is none. Every node has its configuration
+    /// afterwards. `base_port` only matters for a new cluster, `nodes` must fit an old one.
+    pub(crate) fn open_or_create(
+        dir: &Path,
+        base_port: u16,
+        nodes: Option<u64>,
+    ) -> Result<Cluster, Failure> {
+        let cluster = match dir.join("cluster.toml").exists() {
+            true => Cluster::open(dir)?,
+            false => Cluster::create(dir, base_port, nodes.unwrap_or(5))?,
+        };
+        let there = cluster.plan.nodes.len() as u64;
+        if nodes.is_some_and(|nodes| nodes != there) {
+            return Err(Failure::usage(format!(
+                "the cluster in {} has {there} nodes; leave --nodes out or name another directory",
+                dir.display()
+            )));
+        }
+        cluster.write_configs()?;
+        Ok(cluster)
+    }
+
+    fn create(dir: &Path, base_port: u16, nodes: u64) -> Result<Cluster, Failure> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let mut entries =
+            fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        if entries.next().is_some() {
+            return Err(Failure::usage(format!(
+                "{} is not empty and holds no dev cluster; name another directory with --dir",
+                dir.display()
+            )));
+        }
+        let count = u16::try_from(nodes).unwrap_or(u16::MAX).saturating_mul(PORTS_A_NODE);
+        let ports = match base_port {
+            0 => free_ports(count)?,
+            first => consecutive_ports(first, count)?,
+        };
+        let text = toml::to_string(&plan(nodes, &ports)?).context("cannot write the plan")?;
+        let text = format!("# Made by `quintet dev`: nodes and ports, chosen once.\n\n{text}");
+        write_atomically(&dir.join("cluster.toml"), &text)?;
+        Cluster::open(dir)
+    }
+
+    /// Directory of everything, absolute.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// In the order of their ids.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.plan.nodes
+    }
+
+    /// Where clients connect.
+    pub(crate) fn client_addresses(&self) -> Vec<String> {
+        self.plan.nodes.iter().map(|node| node.client.to_string()).collect()
+    }
+
+    pub(crate) fn config_path(&self, id: u64) -> PathBuf {
+        self.node_dir(id).join("node.toml")
+    }
+
+    pub(crate) fn log_path(&self, id: u64) -> PathBuf {
+        self.node_dir(id).join("log")
+    }
+
+    pub(crate) fn pid_path(&self, id: u64) -> PathBuf {
+        self.node_dir(id).join("pid")
+    }
+
+    fn node_dir(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("node-{id}"))
+    }
+
+    /// Writes the configuration of every node that has none.
+    fn write_configs(&self) -> Result<(), Failure> {
+        for node in &self.plan.nodes {
+            let path = self.config_path(node.id);
+            if !path.exists() {
+                fs::create_dir_all(self.node_dir(node.id))
+                    .with_context(|| format!("cannot create {}", path.display()))?;
+                write_atomically(&path, &self.config_of(node)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn config_of(&self, node: &Node) -> Result<String, Failure> {
+        let data = self.node_dir(node.id).join("data");
+        let Some(data) = data.to_str() else {
+            return Err(Failure::usage(format!(
+                "{} is not UTF-8; name another directory with --dir",
+                self.dir.display()
+            )));
+        };
+        let others = self.plan.nodes.iter().filter(|other| other.id != node.id);
+        let seeds: Vec<_> = others.map(|other| other.internal.to_string()).collect();
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let config = serde_json::json!({
+            // All nodes share one machine.
+            "worker_threads": if cores < 8 { 1 } else { 2 },
+            "seeds": seeds,
+            "node": { "id": node.id, "data_dir": data, "locality": node.locality },
+            "listen": { "client": node.client, "internal": node.internal, "http": node.http },
+            "storage": { "block_cache_mb": 32 },
+        });
+        let text = toml::to_string(&config).context("cannot write the configuration")?;
+        Ok(format!(
+            "# Made by `quintet dev`, kept if it exists. `quintet config print` lists all settings.\n\
+             \n{text}"
+        ))
+    }
+}
+
+/// Two cities, three rooms: 2-2-1 for five nodes, one each for three.
+fn plan(nodes: u64, ports: &[u16]) -> Result<Plan, Failure> {
+    let rooms: &[(&str, &str)] = match nodes {
+        1 => &[("c1", "a")],
+        3 => &[("c1", "a"), ("c1", "b"), ("c2", "c")],
+        _ => &[("c1", "a"), ("c1", "a"), ("c1", "b"), ("c1", "b"), ("c2", "c")],
+    };
+    let ports = ports.chunks_exact(usize::from(PORTS_A_NODE));
+    let mut planned = Vec::new();
+    for (id, ((city, room), ports)) in (1..).zip(rooms.iter().zip(ports)) {
+        let &[client, internal, http] = ports else { continue };
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        planned.push(Node {
+            id,
+            locality: Locality::new(city, room).context("a locality of ours")?,
+            client: at(client),
+            internal: at(internal),
+            http: at(http),
+        });
+    }
+    Ok(Plan { nodes: planned })
+}
+
+fn consecutive_ports(first: u16, count: u16) -> Result<Vec<u16>, Failure> {
+    if first.checked_add(count).is_none() {
+        return Err(Failure::usage(format!(
+            "--base-port {first} leaves no room for {count} ports; take {} at most",
+            u16::MAX - count
+        )));
+    }
+    let ports = first..first + count;
+    match ports.clone().find(|port| bind(*port).is_none()) {
+        None => Ok(ports.collect()),
+        Some(taken) => Err(Failure::usage(format!(
+            "port {taken} is in use; take another --base-port, or leave it out for free ports"
+        ))),
+    }
+}
+
+/// Free ports that no outgoing connection will be given; see [`PORTS_FROM`].
+fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let lowest = range.split_whitespace().next().and_then(|port| port.parse().ok());
+    let end = lowest.unwrap_or(EPHEMERAL_FROM);
+    let mut held = Vec::new();
+    for _ in 0..PORT_TRIES_MAX {
+        // Where the system leaves hardly any ports for listening, it shall choose.
+        let candidate = if end > PORTS_FROM + 1000 { random(PORTS_FROM, end) } else { 0 };
+        // Held until all are found, so that none is found twice.
+        held.extend(bind(candidate));
+        if held.len() == usize::from(count) {
+            let ports: Result<Vec<_>, _> =
+                held.iter().map(|held| held.local_addr().map(|address| address.port())).collect();
+            return Ok(ports.context("cannot tell a port")?);
+        }
+    }
+    Err(Failure::internal("there are no free ports; name some with --base-port"))
+}
+
+fn random(from: u16, end: u16) -> u16 {
+    rand::random_range(from..end)
+}
+
+fn bind(port: u16) -> Option<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+}
+
+/// Writes a file so that nobody ever reads half of it.
+pub(super) fn write_atomically(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use quintet_server::config::Config;
+
+    use super::*;
+
+    #[test]
+    fn a_new_cluster_has_valid_configurations_and_keeps_them() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let dir = temp.path().join("new");
+        let cluster = Cluster::open_or_create(&dir, 0, None).expect("created");
+        let mut ports = BTreeSet::new();
+        let mut rooms = Vec::new();
+        for node in cluster.nodes() {
+            let path = cluster.config_path(node.id);
+            let config = Config::load(Some(&path), [], &[]).expect("valid").config;
+            assert_eq!(config.node.id.0, node.id);
+            assert_eq!(config.listen.client, node.client);
+            assert_eq!(config.seeds.len(), 4);
+            assert!(!config.seeds.contains(&node.internal.to_string()));
+            assert!(config.node.data_dir.starts_with(cluster.dir()));
+            ports.extend([node.client.port(), node.internal.port(), node.http.port()]);
+            rooms.push(config.node.locality.to_string());
+        }
+        assert_eq!(ports.len(), 15);
+        assert_eq!(
+            rooms,
+            [
+                "city=c1,room=a",
+                "city=c1,room=a",
+                "city=c1,room=b",
+                "city=c1,room=b",
+                "city=c2,room=c"
+            ]
+        );
+
+        // A second time: the same plan, and what the user changed stays.
+        fs::write(cluster.config_path(2), "# mine").expect("written");
+        let again = Cluster::open_or_create(&dir, 0, Some(5)).expect("opened");
+        assert_eq!(again.plan, cluster.plan);
+        assert_eq!(fs::read_to_string(again.config_path(2)).expect("read"), "# mine");
+        let failure = Cluster::open_or_create(&dir, 0, Some(3)).expect_err("has five");
+        assert!(failure.to_string().contains("has 5 nodes"), "{failure}");
+    }
+
+    #[test]
+    fn strange_directories_are_refused() {
+        let temp = tempfile::tempdir().expect("a directory");
+        fs::write(temp.path().join("precious"), "x").expect("written");
+        let failure = Cluster::open_or_create(temp.path(), 0, None).expect_err("not empty");
+        assert!(failure.to_string().contains("is not empty"), "{failure}");
+        let failure = Cluster::open(temp.path()).expect_err("none there");
+        assert!(failure.to_string().contains("there is no dev cluster in"), "{failure}");
+        fs::write(temp.path().join("cluster.toml"), "nodes = 1").expect("written");
+        let failure = Cluster::open(temp.path()).expect_err("damaged");
+        assert!(failure.to_string().contains("is damaged"), "{failure}");
+    }
+
+    #[test]
+    fn ports_in_use_and_ports_beyond_the_last_are_refused() {
+        let holder = bind(0).expect("a port");
+        let taken = holder.local_addr().expect("bound").port();
+        let failure = consecutive_ports(taken, 1).expect_err("taken");
+        assert!(failure.to_string().contains(&format!("port {taken} is in use")), "{failure}");
+        let failure = consecutive_ports(65_530, 15).expect_err("beyond");
+        assert!(failure.to_string().contains("take 65520 at most"), "{failure}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Processes of a local cluster: starting, recognising and stopping them.
+//!
+//! A process id in a file may by now be somebody else's process. It counts only where that
+//! process's command line names the node's own configuration file.
+
+use std::{
+    fs::{self, File},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::time::Instant;
+
+use super::plan::{Cluster, write_atomically};
+use crate::cli::exit::Failure;
+
+/// From SIGTERM to SIGKILL.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the system to show a new process, or to end one after SIGKILL.
+const SYSTEM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks whether a process is still there.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A node whose process runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Running {
+    pub(crate) id: u64,
+    pub(crate) pid: u32,
+}
+
+/// The nodes of a cluster that run.
+pub(crate) fn running(cluster: &Cluster) -> Vec<Running> {
+    let nodes = cluster.nodes().iter();
+    nodes.filter_map(|node| Some(Running { id: node.id, pid: pid_of(cluster, node.id)? })).collect()
+}
+
+fn pid_of(cluster: &Cluster, id: u64) -> Option<u32> {
+    let pid = fs::read_to_string(cluster.pid_path(id)).ok()?.trim().parse().ok()?;
+    // The command line of a process that has ended, but was not collected yet, is empty.
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let config = cluster.config_path(id);
+    command.split(|byte| *byte == 0).any(|arg| arg == config.as_os_str().as_bytes()).then_some(pid)
+}
+
+/// Starts a node and notes its process id. Returns once the process can be told to be the node's:
+/// for an instant a new one has no command line yet, and could not be stopped.
+pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Child, Failure> {
+    let program = std::env::current_exe().context("cannot tell this program's own path")?;
+    let path = cluster.log_path(id);
+    let open = || -> std::io::Result<(File, File)> {
+        let log = File::options().create(true).append(true).open(&path)?;
+        Ok((log.try_clone()?, log))
+    };
+    let (out, err) = open().with_context(|| format!("cannot write {}", path.display()))?;
+    let mut command = Command::new(&program);
+    command.arg("start").arg("--config").arg(cluster.config_path(id));
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
+    // Ctrl-C is for `dev`, which then stops the nodes.
+    command.process_group(0);
+    // Settings of this shell are not meant for all nodes.
+    for (variable, _) in std::env::vars_os() {
+        if variable.as_bytes().starts_with(b"QUINTET_") && variable != "QUINTET_LOG" {
+            command.env_remove(&variable);
+        }
+    }
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+    write_atomically(&cluster.pid_path(id), &format!("{}\n", child.id()))?;
+    let known =
+        || pid_of(cluster, id).is_some() || child.try_wait().is_ok_and(|ended| ended.is_some());
+    wait_until(SYSTEM_TIMEOUT, known).await;
+    Ok(child)
+}
+
+/// Stops the nodes that `chosen` names and that run: SIGTERM to all, SIGKILL to those that are
+/// still there 10 s later. Returns how many there were.
+pub(crate) async fn stop(
+    cluster: &Cluster,
+    chosen: impl Fn(u64) -> bool,
+) -> Result<usize, Failure> {
+    let left = || running(cluster).into_iter().filter(|node| chosen(node.id));
+    let mut asked = Vec::new();
+    for node in left() {
+        signal(node.pid, libc::SIGTERM);
+        asked.push(node);
+    }
+    if wait_until(STOP_TIMEOUT, || left().next().is_none()).await {
+        return Ok(asked.len());
+    }
+    for node in left() {
+        super::note(format!("node {} did not stop in time and is killed", node.id));
+        signal(node.pid, libc::SIGKILL);
+    }
+    if wait_until(SYSTEM_TIMEOUT, || left().next().is_none()).await {
+        return Ok(asked.len());
+    }
+    let names: Vec<_> = left().map(|node| format!("{} (pid {})", node.id, node.pid)).collect();
+    Err(Failure::internal(format!(
+        "these nodes can't be stopped: {}; are they another user's, or is a disk stuck?",
+        names.join(", ")
+    )))
+}
+
+/// Looks again and again whether something holds.
+async fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
+    while !holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    true
+}
+
+/// Sends a signal; a process that has just gone, or is another user's, shows when it is waited for.
+fn signal(pid: u32, signal: libc::c_int) {
+    // 0 and negative numbers would mean groups of processes.
+    if let Ok(pid @ 1..) = libc::pid_t::try_from(pid) {
+        // SAFETY: `kill` takes two integers and touches no memory of ours.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(temp: &tempfile::TempDir) -> Cluster {
+        Cluster::open_or_create(&temp.path().join("c"), 0, Some(3)).expect("created")
+    }
+
+    /// A process whose command line looks like a node's; killed at the end of the test.
+    struct Disguised(Child);
+
+    impl Disguised {
+        async fn new(cluster: &Cluster, id: u64) -> Disguised {
+            let mut command = Command::new("sh");
+            command.args(["-c", "while :; do sleep 0.05; done", "start", "--config"]);
+            command.arg(cluster.config_path(id)).stdout(Stdio::null()).stderr(Stdio::null());
+            let child = command.spawn().expect("started");
+            fs::write(cluster.pid_path(id), format!("{}\n", child.id())).expect("written");
+            assert!(wait_until(SYSTEM_TIMEOUT, || pid_of(cluster, id).is_some()).await);
+            Disguised(child)
+        }
+    }
+
+    impl Drop for Disguised {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    #[test]
+    fn another_process_under_the_noted_id_is_not_a_node() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let cluster = cluster(&temp);
+        assert_eq!(running(&cluster), []);
+        // This test's own process is certainly not node 1.
+        fs::write(cluster.pid_path(1), std::process::id().to_string()).expect("written");
+        fs::write(cluster.pid_path(2), "no number").expect("written");
+        assert_eq!(running(&cluster), []);
+    }
+
+    #[tokio::test]
+    async fn stops_only_what_it_is_asked_to() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let cluster = cluster(&temp);
+        let mut one = Disguised::new(&cluster, 1).await;
+        let mut two = Disguised::new(&cluster, 2).await;
+        let ids: Vec<_> = running(&cluster).into_iter().map(|node| node.id).collect();
+        assert_eq!(ids, [1, 2]);
+
+        assert_eq!(stop(&cluster, |id| id == 2).await.expect("stopped"), 1);
+        two.0.wait().expect("ended");
+        assert_eq!(running(&cluster), [Running { id: 1, pid: one.0.id() }]);
+        assert_eq!(stop(&cluster, |_| true).await.expect("stopped"), 1);
+        one.0.wait().expect("ended");
+        assert_eq!(stop(&cluster, |_| true).await.expect("nothing to do"), 0);
+    }
+}

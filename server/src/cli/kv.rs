@@ -1,0 +1,303 @@
+//! `quintet kv`: reads and writes keys.
+//!
+//! Keys and values are arguments; `-` reads one from standard input, as it is. Text output is the
+//! bare value; JSON has `key` and `value` (`key_base64`, `value_base64` where the bytes are not
+//! UTF-8) and `version`, a string: versions do not fit into the numbers of most JSON readers.
+
+use std::{io::Read, ops::Bound};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use quintet_client::{Client, Condition, Record, ScanOptions, Version};
+use serde_json::{Map, Value};
+
+use super::{
+    connect,
+    exit::Failure,
+    output::{Format, Output, escape, insert_bytes},
+};
+
+/// Bytes read from standard input; no server accepts as much.
+const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Subcommands of `kv`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Print the value of a key; exit code 3 if there is none
+    Get {
+        /// The key, or - for standard input
+        key: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Set a key
+    Put {
+        /// The key, or - for standard input
+        key: String,
+        /// The value, or - for standard input
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Remove a key; removing what is not there is no error
+    Del {
+        /// The key, or - for standard input
+        key: String,
+        /// Only if the key has this version
+        #[arg(long, value_name = "N")]
+        expect_version: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Print keys and values in the order of the keys, a tab between them
+    Scan(Scan),
+    /// Set a key only if it is as expected; exit code 1 if it is not
+    #[command(group = clap::ArgGroup::new("expected").required(true))]
+    Cas {
+        /// The key, or - for standard input
+        key: String,
+        /// The value, or - for standard input
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// The key must have this version
+        #[arg(long, value_name = "N", group = "expected")]
+        expect_version: Option<u64>,
+        /// The key must not exist
+        #[arg(long, group = "expected")]
+        absent: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Add to the decimal number that a key holds, and print the sum
+    Incr {
+        /// The key, or - for standard input
+        key: String,
+        /// What to add; may be negative
+        #[arg(default_value_t = 1, allow_negative_numbers = true)]
+        delta: i64,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Flags of every `kv` command.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Common {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connect: connect::Args,
+}
+
+/// Flags of `kv scan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scan {
+    /// Only keys that begin so
+    #[arg(long, conflicts_with_all = ["start", "end"])]
+    prefix: Option<String>,
+    /// First key, inclusive
+    #[arg(long, value_name = "KEY")]
+    start: Option<String>,
+    /// Where to end, exclusive
+    #[arg(long, value_name = "KEY")]
+    end: Option<String>,
+    /// At most so many keys
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// From the last key to the first
+    #[arg(long)]
+    reverse: bool,
+    /// Without values
+    #[arg(long)]
+    keys_only: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command.
+pub(crate) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Get { key, common } => get(&input(key)?, &common).await,
+        Command::Put { key, value, common } => {
+            let ([key, value], client) = (inputs(key, value)?, common.client().await?);
+            let version = client.put(&key, &value).await?;
+            written(&common, &key, version)
+        }
+        Command::Del { key, expect_version, common } => {
+            let (key, client) = (input(key)?, common.client().await?);
+            let removed = match expect_version {
+                Some(version) => Some(client.delete_if(&key, Version(version)).await?),
+                None => client.delete(&key).await?,
+            };
+            deleted(&common, &key, removed)
+        }
+        Command::Scan(args) => scan(args).await,
+        Command::Cas { key, value, expect_version, absent: _, common } => {
+            let ([key, value], client) = (inputs(key, value)?, common.client().await?);
+            // One of the two is there: clap's group requires it.
+            let condition =
+                expect_version.map_or(Condition::Absent, |n| Condition::Version(Version(n)));
+            let version = client.put_if(&key, &value, condition).await?;
+            written(&common, &key, version)
+        }
+        Command::Incr { key, delta, common } => incr(&input(key)?, delta, &common).await,
+    }
+}
+
+impl Common {
+    async fn client(&self) -> Result<Client, Failure> {
+        self.connect.client().await
+    }
+}
+
+async fn get(key: &Bytes, common: &Common) -> Result<(), Failure> {
+    let found = common.client().await?.get(key).await?;
+    let mut out = Output::new();
+    let Some(found) = found else {
+        return Err(Failure::absent(format!("there is no key {:?}", escape(key))));
+    };
+    match common.output {
+        Format::Text => out.value(&found.value)?,
+        Format::Json => out.json(&object(key, Some(&found.value), found.version).into())?,
+    }
+    out.flush()
+}
+
+async fn incr(key: &Bytes, delta: i64, common: &Common) -> Result<(), Failure> {
+    let sum = common.client().await?.increment(key, delta).await?;
+    let mut out = Output::new();
+    match common.output {
+        Format::Text => out.line(sum.value.to_string())?,
+        Format::Json => {
+            let value = sum.value.to_string();
+            out.json(&object(key, Some(value.as_bytes()), sum.version).into())?;
+        }
+    }
+    out.flush()
+}
+
+async fn scan(args: Scan) -> Result<(), Failure> {
+    let (format, keys_only) = (args.common.output, args.keys_only);
+    let mut options = match args.prefix {
+        Some(prefix) => ScanOptions::prefix(prefix),
+        None => ScanOptions::range((
+            args.start.map_or(Bound::Unbounded, Bound::Included),
+            args.end.map_or(Bound::Unbounded, Bound::Excluded),
+        )),
+    };
+    if let Some(limit) = args.limit {
+        options = options.limit(limit);
+    }
+    if args.reverse {
+        options = options.reverse();
+    }
+    if keys_only {
+        options = options.keys_only();
+    }
+    let client = args.common.client().await?;
+    let mut records = client.scan(options);
+    let mut out = Output::new();
+    while let Some(record) = records.try_next().await? {
+        print_record(&mut out, format, keys_only, &record)?;
+    }
+    out.flush()
+}
+
+fn print_record(
+    out: &mut Output,
+    format: Format,
+    keys_only: bool,
+    record: &Record,
+) -> Result<(), Failure> {
+    let value = (!keys_only).then_some(&record.value[..]);
+    match (format, value) {
+        (Format::Json, value) => out.json(&object(&record.key, value, record.version).into()),
+        (Format::Text, None) => out.line(escape(&record.key)),
+        (Format::Text, Some(value)) => {
+            out.line(format!("{}\t{}", escape(&record.key), escape(value)))
+        }
+    }
+}
+
+fn written(common: &Common, key: &Bytes, version: Version) -> Result<(), Failure> {
+    let mut out = Output::new();
+    match common.output {
+        Format::Text => out.line(format!("version {version}"))?,
+        Format::Json => out.json(&object(key, None, version).into())?,
+    }
+    out.flush()
+}
+
+/// `removed` is the version of the removal.
+fn deleted(common: &Common, key: &Bytes, removed: Option<Version>) -> Result<(), Failure> {
+    let mut out = Output::new();
+    match common.output {
+        Format::Text => out.line(match removed {
+            Some(version) => format!("removed, version {version}"),
+            None => "there was nothing to remove".to_owned(),
+        })?,
+        Format::Json => {
+            let mut object = object(key, None, removed.unwrap_or_default());
+            object.insert("removed".to_owned(), removed.is_some().into());
+            out.json(&object.into())?;
+        }
+    }
+    out.flush()
+}
+
+fn object(key: &[u8], value: Option<&[u8]>, version: Version) -> Map<String, Value> {
+    let mut object = Map::new();
+    insert_bytes(&mut object, "key", key);
+    if let Some(value) = value {
+        insert_bytes(&mut object, "value", value);
+    }
+    object.insert("version".to_owned(), version.to_string().into());
+    object
+}
+
+/// An argument, or standard input where it is `-`.
+fn input(argument: String) -> Result<Bytes, Failure> {
+    if argument != "-" {
+        return Ok(argument.into());
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(INPUT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::internal(format!("cannot read standard input: {error}")))?;
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "standard input is longer than {INPUT_BYTES_MAX} bytes: no value can be"
+        )));
+    }
+    Ok(bytes.into())
+}
+
+fn inputs(key: String, value: String) -> Result<[Bytes; 2], Failure> {
+    if key == "-" && value == "-" {
+        return Err(Failure::usage("only one of key and value can be - for standard input"));
+    }
+    Ok([input(key)?, input(value)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_strings_in_json() {
+        let json = Value::from(object(b"k", Some(b"v"), Version(u64::MAX)));
+        assert_eq!(json.to_string(), r#"{"key":"k","value":"v","version":"18446744073709551615"}"#);
+    }
+
+    #[test]
+    fn standard_input_goes_to_one_place() {
+        let failure = inputs("-".to_owned(), "-".to_owned()).expect_err("both");
+        assert_eq!(failure.exit, crate::cli::exit::Exit::Usage);
+        assert_eq!(inputs("k".to_owned(), "v".to_owned()).expect("arguments"), ["k", "v"]);
+    }
+}

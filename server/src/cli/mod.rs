@@ -1,0 +1,162 @@
+//! The command line: one file a command. The only part of this crate that uses `quintet_client`,
+//! and the only one that prints.
+//!
+//! Every command returns `Result<(), Failure>`; `exit.rs` has the exit codes. Results go to
+//! standard output, everything else to standard error.
+
+mod bench;
+mod cluster;
+mod config;
+mod connect;
+mod dev;
+mod exit;
+mod kv;
+mod output;
+mod start;
+mod status;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::exit::{Exit, Failure};
+
+/// Quintet: a strictly serializable key-value database that survives the loss of a server room.
+#[derive(Debug, Parser)]
+#[command(name = "quintet", version, after_help = exit::TABLE, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node.
+    Start(Box<start::Args>),
+    /// Show the configuration of a node.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Form a cluster.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Read and write keys.
+    #[command(subcommand)]
+    Kv(kv::Command),
+    /// Show nodes, ranges and leaders.
+    Status(status::Args),
+    /// Run a local cluster of five nodes.
+    Dev(dev::Args),
+    /// Measure a running cluster.
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and may be piped into something that has gone.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            if let Some(line) = failure.line() {
+                drop(writeln!(std::io::stderr(), "{line}"));
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Start(args) => start::run(*args),
+        Command::Config(command) => config::run(command),
+        Command::Cluster(command) => on_one_thread(cluster::run(command)),
+        Command::Kv(command) => on_one_thread(kv::run(command)),
+        Command::Status(args) => on_one_thread(status::run(args)),
+        Command::Dev(args) => on_one_thread(dev::run(args)),
+        Command::Bench(command) => bench::run(command),
+    }
+}
+
+fn on_one_thread(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::internal(format!("cannot start a runtime: {error}")))?;
+    let result = runtime.block_on(command);
+    // A thread that waits for standard input can't be ended; it must not hold up the program.
+    runtime.shutdown_background();
+    result
+}
+
+/// Says something to people, beside the results.
+fn note(line: impl AsRef<str>) {
+    // With standard error closed there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "{}", line.as_ref()));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn takes_what_is_documented() {
+        for line in [
+            "quintet start --config node.toml --node-id 3 --seed a:1 --seed b:2 --set raft.x=1",
+            "quintet config print",
+            "quintet config print --effective --config node.toml",
+            "quintet cluster init --node 127.0.0.1:7401",
+            "quintet kv get k --node a:1 --node b:2 --output json",
+            "quintet kv put k -",
+            "quintet kv del k",
+            "quintet kv scan --prefix p --limit 10 --reverse --keys-only",
+            "quintet kv scan --start a --end b",
+            "quintet kv cas k v --expect-version 7",
+            "quintet kv cas k v --absent",
+            "quintet kv incr k",
+            "quintet kv incr k -5",
+            "quintet status --output json",
+            "quintet dev --dir d --detach --base-port 7000",
+            "quintet dev stop --dir d",
+            "quintet bench kv --clients 64 --seconds 5 --op mixed --value-size 256 --keys 100",
+            "quintet bench kv --clients 1 --seconds 5 --op put --server-pids 1,2,3",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        for line in [
+            "quintet",
+            "quintet kv cas k v",
+            "quintet kv cas k v --absent --expect-version 7",
+            "quintet kv scan --prefix p --start a",
+            "quintet kv get",
+            "quintet bench kv --clients 0 --op put",
+            "quintet bench kv --op sideways",
+            "quintet dev --nodes 4",
+        ] {
+            let error = parse(line).err().unwrap_or_else(|| panic!("{line} is accepted"));
+            assert!(error.use_stderr(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! `quintet status`: nodes, rooms, ranges, leaders and lag, as one node sees them.
+
+use comfy_table::{CellAlignment, Table, presets};
+use quintet_client::v1::{NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
+use serde_json::{Value, json};
+
+use super::{
+    connect,
+    exit::{Exit, Failure},
+    output::{Format, Output, escape, insert_bytes},
+};
+
+/// Flags of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connect: connect::Args,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let status = args.connect.client().await?.status().await?;
+    let mut out = Output::new();
+    match args.output {
+        Format::Text => out.raw(text(&status).as_bytes())?,
+        Format::Json => out.json(&json(&status))?,
+    }
+    out.flush()?;
+    if !status.initialized {
+        return Err(Failure::new(
+            Exit::NotInitialized,
+            "not_initialized",
+            "no cluster has been formed yet; once all nodes run: `quintet cluster init --node \
+             HOST:PORT`",
+        ));
+    }
+    Ok(())
+}
+
+fn text(status: &StatusResponse) -> String {
+    let mut text = match status.initialized {
+        true => format!(
+            "cluster {}  incarnation {}  seen by node {}\n\n",
+            status.cluster_id, status.incarnation, status.node_id
+        ),
+        false => format!("no cluster yet  seen by node {}\n\n", status.node_id),
+    };
+    text.push_str(&nodes(status).trim_fmt());
+    if !status.ranges.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&ranges(status).trim_fmt());
+    }
+    text.push('\n');
+    let down: Vec<_> = status.nodes.iter().filter(|node| !node.live).collect();
+    if !down.is_empty() {
+        let names: Vec<_> = down.iter().map(|node| format!("node {}", node.id)).collect();
+        text.push_str(&format!("\nnot heard from: {}\n", names.join(", ")));
+    }
+    let without: Vec<_> = status.ranges.iter().filter(|range| range.leader_node == 0).collect();
+    if !without.is_empty() {
+        let names: Vec<_> = without.iter().map(|range| range.id.to_string()).collect();
+        text.push_str(&format!("\nno leader known of range {}\n", names.join(", ")));
+    }
+    text
+}
+
+fn nodes(status: &StatusResponse) -> Table {
+    let mut table = table(&["NODE", "CITY", "ROOM", "LIVE", "LEADS", "CLIENT", "INTERNAL", "HTTP"]);
+    for node in &status.nodes {
+        table.add_row([
+            node.id.to_string(),
+            node.city.clone(),
+            node.room.clone(),
+            if node.live { "yes" } else { "NO" }.to_owned(),
+            node.leaders.to_string(),
+            node.client_address.clone(),
+            node.internal_address.clone(),
+            or_dash(&node.http_address),
+        ]);
+    }
+    align_right(&mut table, &[0, 4]);
+    table
+}
+
+fn ranges(status: &StatusResponse) -> Table {
+    let mut table = table(&[
+        "RANGE",
+        "FROM",
+        "TO",
+        "LEADER",
+        "TERM",
+        "LAST",
+        "APPLIED",
+        "REPLICAS (LAG)",
+        "REASON",
+    ]);
+    for range in &status.ranges {
+        let replicas: Vec<_> = range.replicas.iter().map(replica).collect();
+        table.add_row([
+            range.id.to_string(),
+            bound(&range.start, "start"),
+            bound(&range.end, "end"),
+            leader(range, &status.nodes),
+            range.term.to_string(),
+            range.last_index.to_string(),
+            range.applied_index.to_string(),
+            replicas.join(" "),
+            or_dash(&range.leader_reason),
+        ]);
+    }
+    align_right(&mut table, &[0, 4, 5, 6]);
+    table
+}
+
+/// Node and room, as in `1 (c1/a)`.
+fn leader(range: &RangeStatus, nodes: &[NodeStatus]) -> String {
+    match nodes.iter().find(|node| node.id == range.leader_node) {
+        _ if range.leader_node == 0 => "none".to_owned(),
+        Some(node) => format!("{} ({}/{})", node.id, node.city, node.room),
+        None => range.leader_node.to_string(),
+    }
+}
+
+/// Node and entries behind, as in `3(0)`; `?` where nobody knows; a learner is marked.
+fn replica(replica: &ReplicaStatus) -> String {
+    let lag = if replica.lag_known { replica.lag_entries.to_string() } else { "?".to_owned() };
+    let role = if replica.role == "voter" { String::new() } else { format!(" {}", replica.role) };
+    format!("{}({lag}{role})", replica.node_id)
+}
+
+/// A bound of a range: the keyspace's name and the key in it.
+fn bound(bytes: &[u8], open: &str) -> String {
+    let Some((keyspace, key)) = bytes.split_first_chunk() else {
+        return if bytes.is_empty() { open.to_owned() } else { escape(bytes) };
+    };
+    let name = match u32::from_be_bytes(*keyspace) {
+        0 => "system".to_owned(),
+        1 => "default".to_owned(),
+        2 => "redis".to_owned(),
+        id => format!("keyspace {id}"),
+    };
+    format!("{name}/{}", escape(key))
+}
+
+fn json(status: &StatusResponse) -> Value {
+    let nodes: Vec<_> = status.nodes.iter().map(node_json).collect();
+    let ranges: Vec<_> = status.ranges.iter().map(range_json).collect();
+    json!({
+        "cluster_id": status.cluster_id,
+        "incarnation": status.incarnation,
+        "initialized": status.initialized,
+        "node_id": status.node_id,
+        "nodes": nodes,
+        "ranges": ranges,
+    })
+}
+
+fn node_json(node: &NodeStatus) -> Value {
+    json!({
+        "id": node.id,
+        "city": node.city,
+        "room": node.room,
+        "client_address": node.client_address,
+        "internal_address": node.internal_address,
+        "http_address": node.http_address,
+        "live": node.live,
+        "leaders": node.leaders,
+        "version": node.version,
+    })
+}
+
+fn range_json(range: &RangeStatus) -> Value {
+    let replicas: Vec<_> = range
+        .replicas
+        .iter()
+        .map(|replica| {
+            json!({
+                "replica_id": replica.replica_id,
+                "node_id": replica.node_id,
+                "role": replica.role,
+                "lag_entries": replica.lag_known.then_some(replica.lag_entries),
+            })
+        })
+        .collect();
+    let mut object = serde_json::Map::new();
+    object.insert("id".to_owned(), range.id.into());
+    object.insert("generation".to_owned(), range.generation.into());
+    insert_bytes(&mut object, "start", &range.start);
+    insert_bytes(&mut object, "end", &range.end);
+    let leader = (range.leader_node != 0).then_some(range.leader_node);
+    object.insert("leader_node".to_owned(), leader.into());
+    object.insert("leader_reason".to_owned(), range.leader_reason.clone().into());
+    object.insert("term".to_owned(), range.term.into());
+    object.insert("last_index".to_owned(), range.last_index.into());
+    object.insert("applied_index".to_owned(), range.applied_index.into());
+    object.insert("replicas".to_owned(), replicas.into());
+    object.into()
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.to_vec());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for index in columns {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> StatusResponse {
+        let node = |id: u64, room: &str, live| NodeStatus {
+            id,
+            city: "c1".to_owned(),
+            room: room.to_owned(),
+            client_address: format!("127.0.0.1:{}", 7400 + id),
+            internal_address: "i:1".to_owned(),
+            live,
+            leaders: u32::from(id == 1),
+            ..NodeStatus::default()
+        };
+        let replica = |node_id, lag_known, role: &str| ReplicaStatus {
+            replica_id: node_id,
+            node_id,
+            role: role.to_owned(),
+            lag_entries: 3,
+            lag_known,
+        };
+        let range = RangeStatus {
+            id: 2,
+            start: vec![0, 0, 0, 1].into(),
+            leader_node: 1,
+            term: 4,
+            leader_reason: "room a is preferred".to_owned(),
+            replicas: vec![replica(1, true, "voter"), replica(2, false, "learner")],
+            ..RangeStatus::default()
+        };
+        StatusResponse {
+            cluster_id: "abc".to_owned(),
+            initialized: true,
+            node_id: 1,
+            nodes: vec![node(1, "a", true), node(2, "b", false)],
+            ranges: vec![range],
+            ..StatusResponse::default()
+        }
+    }
+
+    #[test]
+    fn people_see_tables() {
+        let text = text(&status());
+        let row = |begin: &str| {
+            let found = text.lines().find(|line| line.trim_start().starts_with(begin));
+            let words: Vec<_> = found.expect(begin).split_whitespace().collect();
+            words.join(" ")
+        };
+        assert_eq!(row("1 "), "1 c1 a yes 1 127.0.0.1:7401 i:1 -");
+        assert_eq!(row("not heard"), "not heard from: node 2");
+        let range = text.lines().find(|line| line.contains("default/")).expect("the range");
+        let range = range.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(range, "2 default/ end 1 (c1/a) 4 0 0 1(3) 2(? learner) room a is preferred");
+    }
+
+    #[test]
+    fn programs_see_null_where_nothing_is_known() {
+        let mut status = status();
+        status.ranges[0].leader_node = 0;
+        let json = json(&status);
+        assert_eq!(json["ranges"][0]["leader_node"], Value::Null);
+        assert_eq!(json["ranges"][0]["replicas"][0]["lag_entries"], 3);
+        assert_eq!(json["ranges"][0]["replicas"][1]["lag_entries"], Value::Null);
+        assert_eq!(json["nodes"][1]["live"], false);
+        assert!(text(&status).contains("no leader known of range 2\n"));
+    }
+}
