@@ -48,16 +48,20 @@ pub use production::SystemClock;
 
 #[cfg(not(madsim))]
 mod production {
-    use std::{
-        path::{Path, PathBuf},
-        sync::Arc,
-    };
+    use std::{path::PathBuf, sync::Arc};
 
     use super::{Clock, Engines, Seams};
     use crate::{
-        storage::{self, Durability, Engine, rocks},
+        config::Config,
+        storage::{
+            self, Durability, Engine,
+            rocks::{RocksEngine, RocksOptions},
+        },
         time::Timestamp,
     };
+
+    /// The format of data directories that this build writes and reads.
+    const FORMAT: &str = "quintet 1\n";
 
     /// The machine's wall clock.
     #[derive(Debug)]
@@ -76,27 +80,59 @@ mod production {
 
     struct RocksEngines {
         directory: PathBuf,
-        options: rocks::RocksOptions,
+        block_cache_bytes: usize,
+    }
+
+    impl RocksEngines {
+        /// Refuses a directory that another version wrote, before anything in it is touched.
+        fn check_format(&self) -> Result<(), storage::Error> {
+            let directory = self.directory.display();
+            let unusable = |error| storage::Error::Open(format!("can't use {directory}: {error}"));
+            std::fs::create_dir_all(&self.directory).map_err(unusable)?;
+            let path = self.directory.join("FORMAT");
+            match std::fs::read_to_string(&path) {
+                Ok(format) if format == FORMAT => Ok(()),
+                Ok(format) => Err(storage::Error::Open(format!(
+                    "{directory} has the format {:?}, this build knows {:?}: start a newer build, \
+                     or set another node.data_dir",
+                    format.trim(),
+                    FORMAT.trim()
+                ))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let file = std::fs::File::create(&path).map_err(unusable)?;
+                    std::io::Write::write_all(&mut &file, FORMAT.as_bytes()).map_err(unusable)?;
+                    file.sync_all().map_err(unusable)
+                }
+                Err(error) => Err(unusable(error)),
+            }
+        }
     }
 
     impl Engines for RocksEngines {
         fn open_log(&self) -> Result<Arc<dyn Engine>, storage::Error> {
+            self.check_format()?;
             let path = self.directory.join("log");
-            Ok(rocks::RocksEngine::open(&path, Durability::WriteAheadLog, self.options.clone())?)
+            Ok(RocksEngine::open(&path, Durability::WriteAheadLog, RocksOptions::log())?)
         }
 
         fn open_data(&self) -> Result<Arc<dyn Engine>, storage::Error> {
             let path = self.directory.join("data");
-            Ok(rocks::RocksEngine::open(&path, Durability::Flush, self.options.clone())?)
+            let block_cache_bytes = self.block_cache_bytes;
+            let options = RocksOptions { block_cache_bytes, ..RocksOptions::data() };
+            Ok(RocksEngine::open(&path, Durability::Flush, options)?)
         }
     }
 
     impl Seams {
-        /// RocksDB under a directory, the machine's clock and randomness.
-        pub fn production(directory: &Path, options: rocks::RocksOptions) -> Seams {
+        /// RocksDB under the node's directory, the machine's clock and randomness.
+        pub fn production(config: &Config) -> Seams {
+            let engines = RocksEngines {
+                directory: config.node.data_dir.clone(),
+                block_cache_bytes: (config.storage.block_cache_mb as usize) << 20,
+            };
             Seams {
                 clock: Arc::new(SystemClock),
-                engines: Arc::new(RocksEngines { directory: directory.to_owned(), options }),
+                engines: Arc::new(engines),
                 random: Arc::new(rand::random::<u64>),
                 spawn_disk_writer: Arc::new(|writer| {
                     let run = move || futures::executor::block_on(writer);

@@ -116,7 +116,7 @@ async fn run_node(config: Config) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
 
     let refused = |error: String| Failure::new(Exit::Refused, "start", error);
-    let seams = Seams::production(&config).map_err(|error| refused(error.to_string()))?;
+    let seams = Seams::production(&config);
     let node = Node::start(config, seams).await.map_err(|error| refused(error.to_string()))?;
     let addresses = node.addresses();
     info!(
@@ -128,8 +128,8 @@ async fn run_node(config: Config) -> Result<(), Failure> {
     let signal = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        stopped = node.stopped() => {
-            return stopped.map_err(|reason| Failure::new(Exit::Refused, "node_failed", reason));
+        reason = node.stopped() => {
+            return Err(Failure::new(Exit::Refused, "node_failed", reason));
         }
     };
     info!(signal, "stopping: leaders move away first");
