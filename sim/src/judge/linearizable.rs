@@ -46,14 +46,16 @@ mod search;
 /// How much a judgement may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Search steps for one key, about 100 bytes of memory each at worst. A history without
+    /// Search steps for one key, some hundred bytes of memory each at worst. A history without
     /// guessing needs fewer than it has operations.
     pub steps_max_per_key: u64,
+    /// Steps after which it is examined whether what is stuck is stuck for a reason near by.
+    pub patience_steps: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { steps_max_per_key: 1_000_000 }
+        Limits { steps_max_per_key: 200_000, patience_steps: 20_000 }
     }
 }
 
@@ -80,7 +82,7 @@ fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
     if let Some(words) = order::contradiction(ops) {
         return Verdict::Violation(format!("key {key:?} is not linearizable: {words}"));
     }
-    match search::search(ops, limits.steps_max_per_key) {
+    match search::search(ops, limits) {
         search::Found::Order => Verdict::Holds,
         search::Found::Exhausted(words) => {
             Verdict::Violation(format!("key {key:?} is not linearizable: {words}"))

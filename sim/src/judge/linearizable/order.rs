@@ -110,6 +110,11 @@ fn wrong_value(ops: &[&Op]) -> Option<String> {
                     "version {version} is {meant} to one and {value:?} to another\n  {other}\n  {op}"
                 ));
             }
+            if op.precedes(other) && other.version_made() == Some(*version) {
+                return Some(format!(
+                    "version {version} was seen before its write began\n  {op}\n  {other}"
+                ));
+            }
             continue;
         }
         let writer = unknown.get(value);
@@ -180,12 +185,6 @@ fn against_time(ops: &[&Op]) -> Option<String> {
 /// A read that missed a write: `before` had met version `most` before it began.
 fn stale_read(ops: &[&Op], op: &Op, version: Version, before: &Op, most: Version) -> String {
     let late_ns = op.invoke_ns.saturating_sub(before.complete_ns.unwrap_or(op.invoke_ns));
-    let writer = ops.iter().find(|o| o.version_made() == Some(version));
-    if let Some(writer) = writer
-        && op.precedes(writer)
-    {
-        return format!("a version was seen before its write began\n  {op}\n  {writer}");
-    }
     let mut words = format!(
         "process {} saw version {version} although version {most} had been {} {}.{:03} ms before it \
          asked; it should have seen that or something newer\n  {before}\n  {op}",
@@ -194,7 +193,7 @@ fn stale_read(ops: &[&Op], op: &Op, version: Version, before: &Op, most: Version
         late_ns / 1_000_000,
         late_ns / 1_000 % 1_000,
     );
-    if let Some(writer) = writer {
+    if let Some(writer) = ops.iter().find(|o| o.version_made() == Some(version)) {
         words.push_str(&format!("\n  what it saw is from: {writer}"));
     }
     words

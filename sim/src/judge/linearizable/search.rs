@@ -1,7 +1,8 @@
 //! The search for an order, for one key. The idea is in the header of the parent module.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
+use super::Limits;
 use super::order::observation;
 use crate::history::{Op, Outcome, Reply};
 
@@ -68,6 +69,35 @@ struct Furthest {
     pos: usize,
 }
 
+/// How many of each class had been used, as (class, how many), without zeros.
+type Used = Vec<(u32, u32)>;
+
+/// Configurations from which there is no way on.
+///
+/// Unknown operations need not take effect, so that to have used more of them is never better:
+/// where there was no way on, there is none after the same with more of them used.
+#[derive(Default)]
+struct Failed {
+    by_memo: HashMap<Vec<u32>, Vec<Used>>,
+}
+
+impl Failed {
+    fn covers(&self, memo: &Vec<u32>, used: &[usize]) -> bool {
+        self.by_memo.get(memo).is_some_and(|failed| {
+            failed.iter().any(|f| f.iter().all(|(class, n)| used[*class as usize] >= *n as usize))
+        })
+    }
+
+    fn insert(&mut self, memo: Vec<u32>, used: &[usize]) {
+        if self.covers(&memo, used) {
+            return;
+        }
+        let used = used.iter().enumerate().filter(|(_, n)| **n > 0);
+        let used = used.map(|(class, n)| (class as u32, *n as u32)).collect();
+        self.by_memo.entry(memo).or_default().push(used);
+    }
+}
+
 struct Search<'a> {
     ops: &'a [&'a Op],
     values: Values,
@@ -84,47 +114,33 @@ struct Search<'a> {
     furthest: Option<Furthest>,
 }
 
+/// How many steps before the stuck place such an examination begins.
+const NEAR: [usize; 4] = [1, 4, 16, 64];
+
 /// Looks for an order of `ops`, all of one key and in the order in which they began.
-pub(super) fn search(ops: &[&Op], steps_max: u64) -> Found {
-    let mut search = Search::new(ops);
-    let mut failed: HashSet<Vec<u32>> = HashSet::new();
-    let mut path: Vec<Frame> = Vec::new();
-    let mut steps = 0;
-    let mut enter = Some((0, State::EMPTY, false));
-    loop {
-        if let Some((pos, state, owed)) = enter.take() {
-            steps += 1;
-            if steps > steps_max {
-                return Found::GaveUp { steps: steps_max };
-            }
-            let from = path.last().map_or((0, 0), |f| (f.complete_from, f.absences_from));
-            match search.enter(pos, state, owed, from) {
-                None => return Found::Order,
-                Some(mut frame) => {
-                    if failed.contains(&frame.memo) {
-                        frame.choices.clear();
-                    }
-                    path.push(frame);
-                }
-            }
-        }
-        let Some(frame) = path.last_mut() else {
-            return Found::Exhausted(search.report());
-        };
-        if let Some(choice) = frame.choices.get(frame.choice_next).copied() {
-            frame.choice_next += 1;
-            let (pos, state) = (frame.pos, frame.state);
-            enter = Some(search.take(choice, pos, state));
-        } else {
-            let frame = path.pop().expect("just looked at");
-            search.leave(&frame);
-            failed.insert(frame.memo);
-            if let Some(parent) = path.last() {
-                let choice = parent.choices[parent.choice_next - 1];
-                search.take_back(choice, parent.pos);
-            }
+///
+/// Where there is none, everything that was left open before the stuck place would have to be tried
+/// to be sure. Mostly the reason lies near by, and that can be shown: after each step in version
+/// order the state is known, whatever came before. So the search may begin at such a step, with
+/// every unknown operation still to be had and without any earlier observation of absence. If even
+/// so there is no order, there is none at all.
+pub(super) fn search(ops: &[&Op], limits: Limits) -> Found {
+    let steps_max = limits.steps_max_per_key;
+    let steps_first = steps_max.min(limits.patience_steps);
+    let mut whole = Search::new(ops);
+    let found = whole.run(State::EMPTY, steps_first);
+    if !matches!(found, Found::GaveUp { .. }) {
+        return found;
+    }
+    let stuck_pos = whole.furthest.as_ref().map_or(0, |furthest| furthest.pos);
+    for near in NEAR.into_iter().filter(|near| *near < stuck_pos) {
+        let mut part = Search::new(ops);
+        let state = part.begin_at(stuck_pos - near);
+        if let Found::Exhausted(words) = part.run(state, steps_first) {
+            return Found::Exhausted(words);
         }
     }
+    Search::new(ops).run(State::EMPTY, steps_max)
 }
 
 impl<'a> Search<'a> {
@@ -161,6 +177,64 @@ impl<'a> Search<'a> {
             done_count: 0,
             used,
             furthest: None,
+        }
+    }
+
+    /// Leaves out what comes before `steps[pos]`, and what might; `pos` is above 0. Returns the
+    /// state there.
+    fn begin_at(&mut self, pos: usize) -> State {
+        let last = &self.steps[pos - 1];
+        let state = last.demand.state_after();
+        let over = self.ops[last.op].complete_index;
+        self.steps.drain(..pos);
+        self.absences.retain(|op| Some(self.ops[*op].invoke_index) > over);
+        let mut kept = vec![false; self.ops.len()];
+        for op in self.steps.iter().map(|step| &step.op).chain(&self.absences) {
+            kept[*op] = true;
+        }
+        self.by_complete.retain(|op| kept[*op]);
+        state
+    }
+
+    /// The search itself, from `state` on.
+    fn run(&mut self, state: State, steps_max: u64) -> Found {
+        let mut failed = Failed::default();
+        let mut path: Vec<Frame> = Vec::new();
+        let mut steps = 0;
+        let mut enter = Some((0, state, false));
+        loop {
+            if let Some((pos, state, owed)) = enter.take() {
+                steps += 1;
+                if steps > steps_max {
+                    return Found::GaveUp { steps: steps_max };
+                }
+                let from = path.last().map_or((0, 0), |f| (f.complete_from, f.absences_from));
+                match self.enter(pos, state, owed, from) {
+                    None => return Found::Order,
+                    Some(mut frame) => {
+                        if failed.covers(&frame.memo, &self.used) {
+                            frame.choices.clear();
+                        }
+                        path.push(frame);
+                    }
+                }
+            }
+            let Some(frame) = path.last_mut() else {
+                return Found::Exhausted(self.report());
+            };
+            if let Some(choice) = frame.choices.get(frame.choice_next).copied() {
+                frame.choice_next += 1;
+                let (pos, state) = (frame.pos, frame.state);
+                enter = Some(self.take(choice, pos, state));
+            } else {
+                let frame = path.pop().expect("just looked at");
+                self.leave(&frame);
+                failed.insert(frame.memo, &self.used);
+                if let Some(parent) = path.last() {
+                    let choice = parent.choices[parent.choice_next - 1];
+                    self.take_back(choice, parent.pos);
+                }
+            }
         }
     }
 
@@ -311,26 +385,27 @@ impl<'a> Search<'a> {
     /// Can unknown increments lead from `after` to the number that `next` demands?
     fn sum_follows(&self, class: usize, next: Demand, after: State, limit: u64) -> bool {
         let Some(target) = next.number_before(&self.values) else {
-            // A compare-and-set on a version that nobody else saw takes any number.
+            // A condition on a version that nobody else saw takes any number.
             return after.value.is_none()
-                && matches!(next, Demand::Cas { expected, .. } if expected > after.version)
+                && next.expected().is_some_and(|expected| expected > after.version)
                 && (0..self.classes.len()).any(|other| {
                     matches!(self.classes[other].effect, Effect::Increment(_))
                         && self.is_available(other, 0, limit)
                 });
         };
         let Some(number) = self.values.number_of(after.value) else { return false };
-        let (mut least, mut most) = (0i128, 0i128);
+        let (mut least, mut most, mut left_any) = (0i128, 0i128, false);
         for (other, Class { effect, ops }) in self.classes.iter().enumerate() {
             let Effect::Increment(delta) = *effect else { continue };
             let left = &ops[self.used[other] + usize::from(other == class)..];
             let left = left.iter().take_while(|op| self.ops[**op].invoke_index < limit).count();
             let sum = i128::from(delta) * left as i128;
+            left_any |= left > 0;
             least += sum.min(0);
             most += sum.max(0);
         }
         let missing = i128::from(target) - i128::from(number);
-        missing != 0 && (least..=most).contains(&missing)
+        left_any && (least..=most).contains(&missing)
     }
 
     /// Can an unknown operation with a condition follow on `after`, and would its effect be wanted?
@@ -391,7 +466,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Everything that decides what can follow.
+    /// Everything that decides what can follow, but for which unknown operations are left.
     fn memo(&self, frame: &Frame, limit: u64) -> Vec<u32> {
         let version = frame.state.version;
         let flags = u32::from(frame.state.exact) | u32::from(frame.owed) << 1;
@@ -407,9 +482,6 @@ impl<'a> Search<'a> {
         let waiting = self.absences[frame.absences_from..].iter().enumerate();
         let begun = waiting.take_while(|(_, op)| self.ops[**op].invoke_index < limit);
         memo.extend(begun.filter(|(_, op)| self.done[**op]).map(|(at, _)| at as u32));
-        memo.push(u32::MAX);
-        let used = self.used.iter().enumerate().filter(|(_, used)| **used > 0);
-        memo.extend(used.flat_map(|(class, used)| [class as u32, *used as u32]));
         memo
     }
 
@@ -421,10 +493,10 @@ impl<'a> Search<'a> {
         };
         let stuck = self.ops[*stuck];
         let mut words = format!(
-            "no order explains what the clients saw. After {done} of {} operations the key is {}, \
-             and this one cannot follow:\n  {stuck}",
-            self.by_complete.len(),
+            "no order explains what the clients saw. The search got to where the key is {} ({done} \
+             of {} operations looked at), and this one cannot follow:\n  {stuck}",
             self.state_in_words(*state),
+            self.by_complete.len(),
         );
         let last = self.steps[..*pos].iter().rev().find(|step| !step.demand.only_looks());
         if let Some(last) = last {

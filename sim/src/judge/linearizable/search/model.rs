@@ -175,6 +175,27 @@ impl Demand {
         }
     }
 
+    /// The state after it, whatever came before.
+    pub(super) fn state_after(self) -> State {
+        let (version, value) = match self {
+            Demand::See { version, value }
+            | Demand::Put { version, value }
+            | Demand::Cas { version, value, .. }
+            | Demand::Increment { version, value, .. } => (version, Some(value)),
+            Demand::Delete { version, .. } => (version, None),
+        };
+        State { version, exact: true, value }
+    }
+
+    /// The version that must be there before.
+    pub(super) fn expected(self) -> Option<Version> {
+        match self {
+            Demand::Cas { expected, .. } => Some(expected),
+            Demand::Delete { expected, .. } => expected,
+            _ => None,
+        }
+    }
+
     /// Can this still follow on `state`, as far as versions go?
     pub(super) fn leaves_room(self, state: State) -> bool {
         let (version, looks) = self.order();
