@@ -232,12 +232,15 @@ proptest! {
     fn executions_of_a_register_hold(
         plans in prop::collection::vec(plan(6, 3, ALL), 1..200),
         forgotten in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        patience in 1..60u64,
     ) {
         let mut ops = execute(&plans, false);
         for index in forgotten {
             forget(index.get_mut(&mut ops));
         }
         prop_assert_eq!(linearizable::check(&ops), Verdict::Holds);
+        let limits = linearizable::Limits { patience_steps: patience, ..Default::default() };
+        prop_assert_eq!(linearizable::check_within(&ops, limits), Verdict::Holds);
     }
 
     #[test]
