@@ -1,0 +1,314 @@
+//! Operations: an invocation and its completion in one piece, typed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{
+    Current, Entry, Event, Exchange, Expected, Kind, Numbered, Operation, Record, Value, Version,
+    Versioned,
+};
+
+/// What a client asked for, with arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Reads a key.
+    Read,
+    /// Writes a key whatever it holds.
+    Write {
+        /// What to write.
+        value: String,
+    },
+    /// Writes a key that nobody else ever writes.
+    Insert {
+        /// What to write.
+        value: String,
+    },
+    /// Writes if the key has this version.
+    Cas {
+        /// The version that the key must have; 0: it must be absent.
+        expected: Version,
+        /// What to write then.
+        value: String,
+    },
+    /// Removes a key.
+    Delete {
+        /// The version that the key must have, if any is demanded.
+        expected: Option<Version>,
+    },
+    /// Adds to the number in the key; an absent key counts as 0.
+    Increment {
+        /// What to add.
+        delta: i64,
+    },
+    /// Reads all keys of the acknowledged set.
+    Scan,
+}
+
+/// The answer to something that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To a read: the record, or absent.
+    Read(Option<Record>),
+    /// To a write, an insert or a compare-and-set.
+    Written {
+        /// Version of the write.
+        version: Version,
+    },
+    /// To a delete.
+    Deleted {
+        /// Version of the removal; 0: there was nothing to remove.
+        version: Version,
+    },
+    /// To an increment.
+    Incremented {
+        /// The number after it.
+        number: i64,
+        /// Version of the write.
+        version: Version,
+    },
+    /// To a scan.
+    Scanned(Vec<Entry>),
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Ok(Reply),
+    /// Definitely not done: the condition failed, and this is what the key held instead.
+    Refused(Option<Record>),
+    /// Definitely not done, for a reason that says nothing about the key.
+    Failed,
+    /// Nobody knows: it may take effect once, at any time after it was asked, or never.
+    Unknown,
+}
+
+/// One operation of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Op {
+    /// Who.
+    pub process: u64,
+    /// Which key; empty for a scan.
+    pub key: String,
+    /// What was asked.
+    pub call: Call,
+    /// When it was asked.
+    pub invoke_ns: u64,
+    /// When it ended; `None` if the outcome is unknown: an effect may come at any later time.
+    pub complete_ns: Option<u64>,
+    /// Index of the invocation. Indexes, not times, give the real-time order.
+    pub invoke_index: u64,
+    /// Index of the completion; `None` if the outcome is unknown.
+    pub complete_index: Option<u64>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Call {
+    /// The name of it.
+    pub fn operation(&self) -> Operation {
+        self.encode().0
+    }
+
+    pub(super) fn encode(&self) -> (Operation, Value) {
+        match self {
+            Call::Read => (Operation::Read, Value::Null),
+            Call::Scan => (Operation::Scan, Value::Null),
+            Call::Write { value } => (Operation::Write, Value::Text(value.clone())),
+            Call::Insert { value } => (Operation::Insert, Value::Text(value.clone())),
+            Call::Cas { expected, value } => {
+                let value = value.clone();
+                (Operation::Cas, Value::Exchange(Exchange { expected: *expected, value }))
+            }
+            Call::Delete { expected: None } => (Operation::Delete, Value::Null),
+            Call::Delete { expected: Some(expected) } => {
+                (Operation::Delete, Value::Expected(Expected { expected: *expected }))
+            }
+            Call::Increment { delta } => (Operation::Increment, Value::Delta(*delta)),
+        }
+    }
+
+    pub(super) fn decode(f: Operation, value: &Value) -> Result<Call, String> {
+        Ok(match (f, value.clone()) {
+            (Operation::Read, Value::Null) => Call::Read,
+            (Operation::Scan, Value::Null) => Call::Scan,
+            (Operation::Write, Value::Text(value)) => Call::Write { value },
+            (Operation::Insert, Value::Text(value)) => Call::Insert { value },
+            (Operation::Cas, Value::Exchange(Exchange { expected, value })) => {
+                Call::Cas { expected, value }
+            }
+            (Operation::Delete, Value::Null) => Call::Delete { expected: None },
+            (Operation::Delete, Value::Expected(Expected { expected })) => {
+                Call::Delete { expected: Some(expected) }
+            }
+            (Operation::Increment, Value::Delta(delta)) => Call::Increment { delta },
+            (f, value) => return Err(format!("{f:?} cannot be asked with {value:?}")),
+        })
+    }
+
+    /// Does it change the key when it succeeds?
+    pub fn is_mutation(&self) -> bool {
+        !matches!(self, Call::Read | Call::Scan)
+    }
+}
+
+impl Outcome {
+    pub(super) fn encode(&self) -> (Kind, Value) {
+        match self {
+            Outcome::Unknown => (Kind::Info, Value::Null),
+            Outcome::Failed => (Kind::Fail, Value::Null),
+            Outcome::Refused(current) => {
+                (Kind::Fail, Value::Current(Current { current: current.clone() }))
+            }
+            Outcome::Ok(reply) => (
+                Kind::Ok,
+                match reply.clone() {
+                    Reply::Read(None) => Value::Null,
+                    Reply::Read(Some(record)) => Value::Record(record),
+                    Reply::Written { version } | Reply::Deleted { version } => {
+                        Value::Version(Versioned { version })
+                    }
+                    Reply::Incremented { number, version } => {
+                        Value::Number(Numbered { version, number })
+                    }
+                    Reply::Scanned(entries) => Value::Entries(entries),
+                },
+            ),
+        }
+    }
+
+    pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
+        use Operation::{Cas, Delete, Increment, Insert, Read, Scan, Write};
+        Ok(match (kind, f, value.clone()) {
+            (Kind::Info, _, Value::Null) => Outcome::Unknown,
+            (Kind::Fail, _, Value::Null) => Outcome::Failed,
+            (Kind::Fail, Cas | Delete, Value::Current(Current { current })) => {
+                Outcome::Refused(current)
+            }
+            (Kind::Ok, Read, Value::Null) => Outcome::Ok(Reply::Read(None)),
+            (Kind::Ok, Read, Value::Record(record)) => Outcome::Ok(Reply::Read(Some(record))),
+            (Kind::Ok, Write | Insert | Cas, Value::Version(Versioned { version })) => {
+                Outcome::Ok(Reply::Written { version })
+            }
+            (Kind::Ok, Delete, Value::Version(Versioned { version })) => {
+                Outcome::Ok(Reply::Deleted { version })
+            }
+            (Kind::Ok, Increment, Value::Number(Numbered { version, number })) => {
+                Outcome::Ok(Reply::Incremented { number, version })
+            }
+            (Kind::Ok, Scan, Value::Entries(entries)) => Outcome::Ok(Reply::Scanned(entries)),
+            (kind, f, value) => return Err(format!("{f:?} cannot end as {kind:?} with {value:?}")),
+        })
+    }
+}
+
+impl Op {
+    /// Was it over before `other` began?
+    pub fn precedes(&self, other: &Op) -> bool {
+        self.complete_index.is_some_and(|complete| complete < other.invoke_index)
+    }
+
+    /// Were the two open at the same time?
+    pub fn overlaps(&self, other: &Op) -> bool {
+        !self.precedes(other) && !other.precedes(self)
+    }
+
+    /// The version that it made, if it was acknowledged and made one.
+    pub fn version_made(&self) -> Option<Version> {
+        match self.outcome {
+            Outcome::Ok(
+                Reply::Written { version }
+                | Reply::Incremented { version, .. }
+                | Reply::Deleted { version },
+            ) => Some(version).filter(|v| *v > 0),
+            _ => None,
+        }
+    }
+}
+
+/// Pairs events that [`super::History::push`] has accepted.
+pub(super) fn pair(events: &[Event]) -> Vec<Op> {
+    let mut ops: Vec<Op> = Vec::with_capacity(events.len() / 2);
+    let mut open: BTreeMap<u64, usize> = BTreeMap::new();
+    for event in events {
+        if event.kind == Kind::Invoke {
+            let call = Call::decode(event.f, &event.value).expect("checked when it was recorded");
+            open.insert(event.process, ops.len());
+            ops.push(Op {
+                process: event.process,
+                key: event.key.clone(),
+                call,
+                invoke_ns: event.time,
+                complete_ns: None,
+                invoke_index: event.index,
+                complete_index: None,
+                outcome: Outcome::Unknown,
+            });
+            continue;
+        }
+        let position = open.remove(&event.process).expect("checked when it was recorded");
+        let op = &mut ops[position];
+        op.outcome = Outcome::decode(event.f, event.kind, &event.value)
+            .expect("checked when it was recorded");
+        if op.outcome != Outcome::Unknown {
+            op.complete_ns = Some(event.time);
+            op.complete_index = Some(event.index);
+        }
+    }
+    ops
+}
+
+/// A time as people read it: milliseconds with three decimals.
+struct Millis(u64);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1_000_000, self.0 / 1_000 % 1_000)
+    }
+}
+
+/// A record in words.
+pub(crate) fn record_in_words(record: &Option<Record>) -> String {
+    match record {
+        None => "absent".to_string(),
+        Some(record) => format!("{:?} at version {}", record.value, record.version),
+    }
+}
+
+/// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms)`.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        write!(f, "process {} ", self.process)?;
+        match &self.call {
+            Call::Read => write!(f, "reads {key:?}")?,
+            Call::Scan => write!(f, "scans")?,
+            Call::Write { value } => write!(f, "writes {value:?} to {key:?}")?,
+            Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
+            Call::Cas { expected: 0, value } => write!(f, "writes {value:?} to {key:?} if absent")?,
+            Call::Cas { expected, value } => {
+                write!(f, "writes {value:?} to {key:?} if at version {expected}")?;
+            }
+            Call::Delete { expected: None } => write!(f, "deletes {key:?}")?,
+            Call::Delete { expected: Some(v) } => write!(f, "deletes {key:?} if at version {v}")?,
+            Call::Increment { delta } => write!(f, "adds {delta} to {key:?}")?,
+        }
+        match &self.outcome {
+            Outcome::Ok(Reply::Read(record)) => write!(f, " -> {}", record_in_words(record))?,
+            Outcome::Ok(Reply::Written { version }) => write!(f, " -> version {version}")?,
+            Outcome::Ok(Reply::Deleted { version: 0 }) => write!(f, " -> nothing to delete")?,
+            Outcome::Ok(Reply::Deleted { version }) => write!(f, " -> version {version}")?,
+            Outcome::Ok(Reply::Incremented { number, version }) => {
+                write!(f, " -> {number} at version {version}")?;
+            }
+            Outcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
+            Outcome::Refused(current) => write!(f, " -> refused: {}", record_in_words(current))?,
+            Outcome::Failed => write!(f, " -> not done")?,
+            Outcome::Unknown => write!(f, " -> outcome unknown")?,
+        }
+        match self.complete_ns {
+            Some(end) => write!(f, " ({} .. {} ms)", Millis(self.invoke_ns), Millis(end)),
+            None => write!(f, " (from {} ms)", Millis(self.invoke_ns)),
+        }
+    }
+}

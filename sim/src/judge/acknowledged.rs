@@ -1,0 +1,103 @@
+//! Is everything that was acknowledged there at the end?
+//!
+//! Clients `insert` keys that nobody else ever writes; after the faults a `scan` reads all of them.
+//! The rules are then those of a set:
+//!
+//! | insert was | must it be in the scan? |
+//! |---|---|
+//! | acknowledged | yes, once, with that value and that version |
+//! | of unknown outcome | may be, once, with that value |
+//! | definitely not done | no |
+//! | never asked | no |
+//!
+//! The scan that counts is the last one answered, and it must have begun after the last insert had
+//! its answer; without one the judge is `Undecided`, as it is where nothing was inserted: a run
+//! that inserted nothing has not shown anything. The scan's span must hold inserted keys only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Verdict;
+use crate::history::{Call, Entry, Op, Outcome, Reply};
+
+/// How many missing or wrong keys are named one by one.
+const NAMED_MAX: usize = 10;
+
+/// Judges the inserts of a run against its last scan.
+pub fn check(ops: &[Op]) -> Verdict {
+    let mut inserts: BTreeMap<&str, (&Op, &str)> = BTreeMap::new();
+    for op in ops {
+        let Call::Insert { value } = &op.call else { continue };
+        if let Some((other, _)) = inserts.insert(&op.key, (op, value)) {
+            return Verdict::Undecided(format!(
+                "the workload inserts key {:?} twice\n  {other}\n  {op}",
+                op.key
+            ));
+        }
+    }
+    if inserts.is_empty() {
+        return Verdict::Undecided("nothing was inserted".to_string());
+    }
+    let scans = ops.iter().filter_map(|op| match &op.outcome {
+        Outcome::Ok(Reply::Scanned(entries)) => Some((op, entries)),
+        _ => None,
+    });
+    let Some((scan, entries)) = scans.max_by_key(|(op, _)| op.invoke_index) else {
+        return Verdict::Undecided("no scan was answered".to_string());
+    };
+    let late = inserts.values().find(|(op, _)| {
+        op.invoke_index > scan.invoke_index
+            || (op.outcome != Outcome::Unknown && !op.precedes(scan))
+    });
+    if let Some((late, _)) = late {
+        return Verdict::Undecided(format!(
+            "the last scan began before an insert was over\n  {scan}\n  {late}"
+        ));
+    }
+    let faults = faults(&inserts, entries);
+    if faults.is_empty() {
+        return Verdict::Holds;
+    }
+    let mut words = format!(
+        "the acknowledged set is broken: {} faults in {} inserts\n  {scan}",
+        faults.len(),
+        inserts.len()
+    );
+    for fault in faults.iter().take(NAMED_MAX) {
+        words.push_str(&format!("\n  {fault}"));
+    }
+    if faults.len() > NAMED_MAX {
+        words.push_str(&format!("\n  and {} more", faults.len() - NAMED_MAX));
+    }
+    Verdict::Violation(words)
+}
+
+fn faults(inserts: &BTreeMap<&str, (&Op, &str)>, entries: &[Entry]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut present: BTreeSet<&str> = BTreeSet::new();
+    for Entry { key, version, value } in entries {
+        if !present.insert(key) {
+            faults.push(format!("key {key:?} is there twice"));
+            continue;
+        }
+        let Some((op, written)) = inserts.get(key.as_str()) else {
+            faults.push(format!("key {key:?} with {value:?} is there; nobody ever inserted it"));
+            continue;
+        };
+        match &op.outcome {
+            Outcome::Failed | Outcome::Refused(_) => {
+                faults.push(format!("is there although it was definitely not done: {op}"));
+            }
+            Outcome::Ok(Reply::Written { version: acknowledged }) if acknowledged != version => {
+                faults.push(format!("is there at version {version}: {op}"));
+            }
+            _ if written != value => faults.push(format!("is there as {value:?}: {op}")),
+            _ => {}
+        }
+    }
+    for (key, (op, _)) in inserts {
+        if matches!(op.outcome, Outcome::Ok(_)) && !present.contains(key) {
+            faults.push(format!("lost: {op}"));
+        }
+    }
+    faults
+}

@@ -1,0 +1,96 @@
+//! Is every key by itself a register that changes at single moments in real time?
+//!
+//! A history is linearizable when each operation can be given one moment between its invocation and
+//! its completion such that, done one after another at these moments, all would have got the
+//! answers that they got (Herlihy and Wing, 1990). The property is local: it holds for the whole
+//! exactly if it holds for each key, so keys are judged one by one.
+//!
+//! The search is Wing and Gong's with Lowe's memoization ("Testing for linearizability", 2017):
+//! depth first, always among the operations that began before the first completion still to come.
+//! What makes it fast here is that writes return versions, and versions rise in the order in which
+//! writes take effect:
+//!
+//! - Acknowledged writes and everything that saw a version stand in one fixed order, by version.
+//!   Only three things are left to choose: where an observation of "absent" goes, whether and where
+//!   an operation of unknown outcome took effect, and which of several unknown ones.
+//! - An operation that only looks is put in at the first moment at which it fits; that takes
+//!   nothing away from the others.
+//! - An unknown operation is put in only where the very next one needs it. (If nothing looks at an
+//!   effect, the same order without it is as good.) Unknown operations that ask the same are tried
+//!   in the order in which they began, since none of them ever has to be over.
+//!
+//! ```text
+//! versions   3      3      5          8      8        what is fixed
+//!            put -- get -- (unknown)- put -- cas refused
+//!                               ^ get saw 5: somebody unknown must have written it
+//!                 absent?                absent?      what is searched
+//! ```
+//!
+//! What a reply must fulfil at its moment: a read tells exactly the version and value of the last
+//! write, or absence; a refusal likewise, and its condition really fails there; a compare-and-set
+//! finds its expected version; a delete finds something (version > 0) or nothing (version 0); an
+//! increment adds to what is there, absence counting as 0; each write's version is above all
+//! before. An unknown operation's version is free until somebody sees it. Operations that failed
+//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans are not judged.
+//!
+//! The search is bounded ([`Limits`]); a key that exceeds it is `Undecided`, never a pass.
+
+use std::collections::BTreeMap;
+
+use super::Verdict;
+use crate::history::{Call, Op};
+
+mod order;
+mod search;
+
+/// How much a judgement may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Search steps for one key, some hundred bytes of memory each at worst. A history without
+    /// guessing needs fewer than it has operations.
+    pub steps_max_per_key: u64,
+    /// Steps after which it is examined whether what is stuck is stuck for a reason near by.
+    pub patience_steps: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { steps_max_per_key: 200_000, patience_steps: 20_000 }
+    }
+}
+
+/// Judges all keys with the default limits. `ops` come from [`crate::history::History::operations`].
+pub fn check(ops: &[Op]) -> Verdict {
+    check_within(ops, Limits::default())
+}
+
+/// Judges all keys. Of several violated keys each is reported.
+pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
+    let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
+    for op in ops {
+        if op.call != Call::Scan {
+            keys.entry(&op.key).or_default().push(op);
+        }
+    }
+    keys.into_iter()
+        .map(|(key, ops)| check_key(key, &ops, limits))
+        .fold(Verdict::Holds, Verdict::and)
+}
+
+fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
+    // The cheap checks first: they need no search and can say plainly what is wrong.
+    if let Some(words) = order::contradiction(ops) {
+        return Verdict::Violation(format!("key {key:?} is not linearizable: {words}"));
+    }
+    match search::search(ops, limits) {
+        search::Found::Order => Verdict::Holds,
+        search::Found::Exhausted(words) => {
+            Verdict::Violation(format!("key {key:?} is not linearizable: {words}"))
+        }
+        search::Found::GaveUp { steps } => Verdict::Undecided(format!(
+            "key {key:?}: no order found for its {} operations within {steps} steps, nor shown \
+             that there is none",
+            ops.len()
+        )),
+    }
+}

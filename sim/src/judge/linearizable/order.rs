@@ -1,0 +1,200 @@
+//! What versions alone give away, without a search.
+//!
+//! Each check is necessary, not sufficient: what passes here goes to the search. They come first
+//! because they can name the two or three operations that contradict each other.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Call, Op, Outcome, Record, Reply, Version};
+
+/// What an operation learnt about the key before it did anything: a read's result or what a refusal
+/// rests on. `None`: it learnt nothing.
+pub(super) fn observation(op: &Op) -> Option<&Option<Record>> {
+    match &op.outcome {
+        Outcome::Ok(Reply::Read(record)) | Outcome::Refused(record) => Some(record),
+        _ => None,
+    }
+}
+
+/// The version that an operation made or saw.
+fn version_met(op: &Op) -> Option<Version> {
+    op.version_made().or_else(|| observation(op)?.as_ref().map(|record| record.version))
+}
+
+/// The first contradiction found, in words.
+pub(super) fn contradiction(ops: &[&Op]) -> Option<String> {
+    malformed(ops)
+        .or_else(|| duplicate_version(ops))
+        .or_else(|| wrong_value(ops))
+        .or_else(|| against_time(ops))
+}
+
+/// Answers that are wrong whatever the others say.
+fn malformed(ops: &[&Op]) -> Option<String> {
+    ops.iter().find_map(|op| {
+        let why = match (&op.call, &op.outcome) {
+            (
+                _,
+                Outcome::Ok(Reply::Written { version: 0 } | Reply::Incremented { version: 0, .. }),
+            ) => "an acknowledged write has a version above 0",
+            (
+                _,
+                Outcome::Ok(Reply::Read(Some(Record { version: 0, .. })))
+                | Outcome::Refused(Some(Record { version: 0, .. })),
+            ) => "version 0 means absent, and there is a value",
+            (
+                Call::Cas { expected, .. } | Call::Delete { expected: Some(expected) },
+                Outcome::Refused(current),
+            ) if current.as_ref().map_or(0, |record| record.version) == *expected => {
+                "it was refused although, by its own words, the condition was met"
+            }
+            (Call::Delete { expected: None }, Outcome::Refused(_)) => {
+                "it had no condition that could fail"
+            }
+            (
+                Call::Delete { expected: Some(expected) },
+                Outcome::Ok(Reply::Deleted { version: 0 }),
+            ) if *expected > 0 => {
+                "it expected a version, so that there must have been something to delete"
+            }
+            _ => return None,
+        };
+        Some(format!("{why}\n  {op}"))
+    })
+}
+
+/// Two acknowledged writes under one version.
+fn duplicate_version(ops: &[&Op]) -> Option<String> {
+    let mut makers: BTreeMap<Version, &Op> = BTreeMap::new();
+    ops.iter().find_map(|op| {
+        let version = op.version_made()?;
+        let other = makers.insert(version, op)?;
+        Some(format!("two acknowledged writes have version {version}\n  {other}\n  {op}"))
+    })
+}
+
+/// What a write leaves in the key, if that can be told from the operation alone.
+fn value_left(op: &Op) -> Option<String> {
+    match (&op.call, &op.outcome) {
+        (Call::Write { value } | Call::Insert { value } | Call::Cas { value, .. }, _) => {
+            Some(value.clone())
+        }
+        (_, Outcome::Ok(Reply::Incremented { number, .. })) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A version seen with another value than it was written with, or one that nobody can have written.
+fn wrong_value(ops: &[&Op]) -> Option<String> {
+    let mut meanings: BTreeMap<Version, (Option<String>, &Op)> = BTreeMap::new();
+    for op in ops {
+        if let Some(version) = op.version_made() {
+            meanings.insert(version, (value_left(op), op));
+        }
+    }
+    let increments_unknown = ops
+        .iter()
+        .any(|op| op.outcome == Outcome::Unknown && matches!(op.call, Call::Increment { .. }));
+    let mut unknown: BTreeMap<String, &Op> = BTreeMap::new();
+    for op in ops.iter().rev().filter(|op| op.outcome == Outcome::Unknown) {
+        if let Some(value) = value_left(op) {
+            unknown.insert(value, op);
+        }
+    }
+    for op in ops {
+        let Some(Some(Record { version, value })) = observation(op) else { continue };
+        if let Some((meant, other)) = meanings.get(version) {
+            if meant.as_ref() != Some(value) {
+                let meant = meant.as_ref().map_or("absence".to_string(), |v| format!("{v:?}"));
+                return Some(format!(
+                    "version {version} is {meant} to one and {value:?} to another\n  {other}\n  {op}"
+                ));
+            }
+            if op.precedes(other) && other.version_made() == Some(*version) {
+                return Some(format!(
+                    "version {version} was seen before its write began\n  {op}\n  {other}"
+                ));
+            }
+            continue;
+        }
+        let writer = unknown.get(value);
+        let could_be_counted = increments_unknown && value.parse::<i64>().is_ok();
+        if could_be_counted {
+            // The search knows what sums are possible.
+        } else if let Some(writer) = writer {
+            if op.precedes(writer) {
+                return Some(format!(
+                    "{value:?} was seen before anybody had asked to write it\n  {op}\n  {writer}"
+                ));
+            }
+        } else {
+            return Some(never_written(ops, op, *version, value));
+        }
+        meanings.insert(*version, (Some(value.clone()), op));
+    }
+    None
+}
+
+fn never_written(ops: &[&Op], reader: &Op, version: Version, value: &str) -> String {
+    let attempt =
+        ops.iter().find(|op| op.call.is_mutation() && value_left(op).as_deref() == Some(value));
+    match attempt {
+        None => format!("{value:?} was seen, which nobody ever wrote\n  {reader}"),
+        Some(op) if matches!(op.outcome, Outcome::Ok(_)) => format!(
+            "{value:?} was seen at version {version}, but its only write has another\n  {op}\n  \
+             {reader}"
+        ),
+        Some(op) => format!(
+            "{value:?} was seen, but the operation that would have written it was definitely not \
+             done\n  {op}\n  {reader}"
+        ),
+    }
+}
+
+/// A lower version met wholly after a higher one had been.
+fn against_time(ops: &[&Op]) -> Option<String> {
+    let mut began: Vec<(&Op, Version)> =
+        ops.iter().filter_map(|op| Some((*op, version_met(op)?))).collect();
+    let mut ended = began.clone();
+    began.sort_by_key(|(op, _)| op.invoke_index);
+    ended.sort_by_key(|(op, _)| op.complete_index);
+    let mut ended = ended.into_iter().peekable();
+    let mut highest: Option<(&Op, Version)> = None;
+    for (op, version) in began {
+        while let Some((before, met)) = ended.next_if(|(before, _)| before.precedes(op)) {
+            if highest.is_none_or(|(_, most)| met > most) {
+                highest = Some((before, met));
+            }
+        }
+        let Some((before, most)) = highest.filter(|(_, most)| *most > version) else { continue };
+        return Some(match (op.version_made(), before.version_made()) {
+            (None, _) => stale_read(ops, op, version, before, most),
+            (Some(_), Some(_)) => format!(
+                "versions went backwards: {version} was given after {most} had been acknowledged\n  \
+                 {before}\n  {op}"
+            ),
+            (Some(_), None) => format!(
+                "version {most} was seen before the lower version {version} was asked for\n  \
+                 {before}\n  {op}"
+            ),
+        });
+    }
+    None
+}
+
+/// A read that missed a write: `before` had met version `most` before it began.
+fn stale_read(ops: &[&Op], op: &Op, version: Version, before: &Op, most: Version) -> String {
+    let late_ns = op.invoke_ns.saturating_sub(before.complete_ns.unwrap_or(op.invoke_ns));
+    let mut words = format!(
+        "process {} saw version {version} although version {most} had been {} {}.{:03} ms before it \
+         asked; it should have seen that or something newer\n  {before}\n  {op}",
+        op.process,
+        if before.version_made().is_some() { "acknowledged" } else { "seen" },
+        late_ns / 1_000_000,
+        late_ns / 1_000 % 1_000,
+    );
+    if let Some(writer) = ops.iter().find(|o| o.version_made() == Some(version)) {
+        words.push_str(&format!("\n  what it saw is from: {writer}"));
+    }
+    words
+}

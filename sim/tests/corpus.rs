@@ -1,0 +1,114 @@
+//! The judges themselves are judged: by histories written by hand, by a plain exhaustive checker,
+//! and by executions of a real register.
+
+#[path = "corpus/exhaustive.rs"]
+mod exhaustive;
+#[path = "corpus/generated.rs"]
+mod generated;
+
+use std::path::Path;
+
+use quintet_sim::history::{History, Op};
+use quintet_sim::judge::{Verdict, acknowledged, counter, linearizable};
+use serde::Deserialize;
+
+/// The first line of a corpus file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    about: String,
+    expect: Expect,
+    /// What the verdict must say.
+    words: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expect {
+    Ok,
+    Violation,
+}
+
+struct Case {
+    name: String,
+    header: Header,
+    ops: Vec<Op>,
+}
+
+fn corpus(judge: &str) -> Vec<Case> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(judge);
+    let mut cases: Vec<Case> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|file| {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let (header, events) = text.split_once('\n').unwrap();
+            let header = serde_json::from_str(header).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let history = History::read_jsonl(events.as_bytes())
+                .unwrap_or_else(|e| panic!("{name}, after the header: {e}"));
+            Case { name, header, ops: history.operations() }
+        })
+        .collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    cases
+}
+
+fn judge_corpus(judge: &str, check: fn(&[Op]) -> Verdict) {
+    let cases = corpus(judge);
+    let violations = cases.iter().filter(|c| c.header.expect == Expect::Violation).count();
+    assert!(cases.len() >= 20, "{judge}: only {} histories", cases.len());
+    assert!(violations * 2 >= cases.len(), "{judge}: {violations} of {}", cases.len());
+    assert!(violations + 10 <= cases.len(), "{judge}: hardly any history that holds");
+    let unknown = cases.iter().filter(|c| c.ops.iter().any(|op| op.complete_ns.is_none())).count();
+    assert!(unknown * 3 >= cases.len(), "{judge}: unknown outcomes in {unknown} histories only");
+    let mut wrong = Vec::new();
+    for Case { name, header, ops } in &cases {
+        let verdict = check(ops);
+        println!("{name}: {}\n  {verdict:?}", header.about);
+        let right = match (header.expect, &verdict) {
+            (Expect::Ok, Verdict::Holds) => true,
+            (Expect::Violation, Verdict::Violation(words)) => {
+                header.words.as_ref().is_none_or(|expected| words.contains(expected))
+            }
+            _ => false,
+        };
+        if !right {
+            wrong.push(format!("{name}: {verdict:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "misjudged:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn linearizable_corpus() {
+    judge_corpus("linearizable", linearizable::check);
+}
+
+#[test]
+fn acknowledged_corpus() {
+    judge_corpus("acknowledged", acknowledged::check);
+}
+
+#[test]
+fn counter_corpus() {
+    judge_corpus("counter", counter::check);
+}
+
+/// Small histories of the corpus are also put before the exhaustive checker.
+#[test]
+fn linearizable_corpus_agrees_with_the_exhaustive_checker() {
+    for Case { name, header, ops } in corpus("linearizable") {
+        let holds = header.expect == Expect::Ok;
+        assert_eq!(exhaustive::is_linearizable(&ops), holds, "{name}");
+    }
+}
+
+#[test]
+fn what_was_not_exercised_is_undecided() {
+    let read =
+        r#"{"index":0,"time":0,"process":1,"type":"invoke","f":"read","key":"k","value":null}"#;
+    let ops = History::read_jsonl(read.as_bytes()).unwrap().operations();
+    assert!(matches!(acknowledged::check(&ops), Verdict::Undecided(_)));
+    assert!(matches!(counter::check(&ops), Verdict::Undecided(_)));
+}
