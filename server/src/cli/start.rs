@@ -128,8 +128,8 @@ async fn run_node(config: Config) -> Result<(), Failure> {
     let signal = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        stopped = node.stopped() => {
-            return stopped.map_err(|reason| Failure::new(Exit::Refused, "node_failed", reason));
+        reason = node.stopped() => {
+            return Err(Failure::new(Exit::Refused, "node_failed", reason));
         }
     };
     info!(signal, "stopping: leaders move away first");
