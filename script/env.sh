@@ -81,3 +81,14 @@ TOML
     step "RocksDB built in $((SECONDS - started)) s"
   ) 9>"$QUINTET_CACHE/lock" || die "RocksDB did not build; the log is $work/log"
 }
+
+# sim_build: builds the simulator, planted bugs included (chosen at run time), and prints its path.
+sim_build() {
+  local log
+  log="$(mktemp)"
+  ( cd "$QUINTET_ROOT" && RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR="$QUINTET_ROOT/target/sim" \
+      cargo build --release --locked -p quintet-sim --features planted-bugs ) >"$log" 2>&1 \
+    || { cat "$log" >&2; rm -f "$log"; return 2; }
+  rm -f "$log"
+  printf '%s\n' "$QUINTET_ROOT/target/sim/release/quintet-sim"
+}

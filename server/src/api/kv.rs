@@ -14,7 +14,7 @@ use quintet_proto::v1::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -84,7 +84,7 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
         let sink = Arc::new(Once(Mutex::new(Some(tx))));
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
         router.dispatch(request, &sink);
-        let body = match timeout_at(deadline, rx).await {
+        let body = match timeout(deadline.saturating_duration_since(Instant::now()), rx).await {
             Ok(Ok(response)) => response.result,
             Ok(Err(_)) => None,
             Err(_) => return Err(out_of_time(&op, true)),

@@ -51,7 +51,7 @@ pub struct LinkDown {
 }
 
 /// Takes the answer to a request, once.
-pub type OnAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
+pub(super) type OnAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
 
 #[derive(Default)]
 struct Queues {

@@ -151,7 +151,7 @@ impl Peers {
         node: NodeId,
         lane: Lane,
         message: wire::PeerMessage,
-        answer: link::OnAnswer,
+        answer: Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>,
     ) {
         self.link(node).send(lane, message, answer);
     }
