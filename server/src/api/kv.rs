@@ -311,6 +311,6 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::SessionFrame>>,
     ) -> Result<Response<session::Frames>, Status> {
-        Ok(Response::new(session::open(self.router.clone(), request.into_inner())))
+        session::open(self.router.clone(), request.into_inner()).map(Response::new)
     }
 }
