@@ -104,7 +104,12 @@ fn a_hole_in_the_log_is_an_error_that_names_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let log = written_log(dir.path());
     let mut bytes = fs::read(&log).unwrap();
-    bytes[32 << 10..33 << 10].fill(0);
+    // Whole records turn to zeros, up to the end of their block: RocksDB alone would skip that.
+    let mut at = 0;
+    while at < 20_000 {
+        at += 7 + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+    }
+    bytes[at..32 << 10].fill(0);
     let copy = copy_with(dir.path(), &log, &bytes);
     let Err(Error::Corrupt(message)) = open_log(copy.path()) else { panic!("opened") };
     assert!(message.contains(log.file_name().unwrap().to_str().unwrap()), "{message}");

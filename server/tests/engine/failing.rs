@@ -1,9 +1,9 @@
 //! Disks that fail or are full, directories in use, and openers that are dead.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use quintet_server::storage::{
-    Batch, Durability, Engine, Error, Family, Reader,
+    Batch, Direction, Durability, Engine, Error, Family, Reader,
     memory::{MemoryDisk, MemoryEngine, MemorySettings},
     rocks::{RocksEngine, RocksOptions},
 };
@@ -63,6 +63,44 @@ async fn after_a_failed_sync_nothing_is_accepted() {
         disk.fail_next_sync("log");
         assert!(matches!(engine.sync().await, Err(Error::Failed(_))));
         assert_failed(&*engine).await;
+    }
+}
+
+/// A power failure may take the end of one log file and leave the beginning of the next one, unless
+/// the first was safe before anything went into the second.
+#[tokio::test]
+async fn batches_survive_in_order_across_log_files() {
+    for seed in 0..20 {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("before");
+        let open = |dir: &Path| {
+            RocksEngine::open(dir, Durability::WriteAheadLog, small_options()).unwrap()
+        };
+        let engine = open(&dir);
+        power::fail_syncs(&dir, seed % 3);
+        for n in 0..400_u32 {
+            let mut batch = Batch::new();
+            batch.put(Family::Log, n.to_be_bytes().to_vec(), vec![0; 1000]);
+            if engine.write(batch).is_err() {
+                break;
+            }
+        }
+        assert!(matches!(engine.sync().await, Err(Error::Failed(_))));
+        let found = parent.path().join("after");
+        // Little is left of the first file, all of the last.
+        let mut draws = 0;
+        power::cut(&dir, &found, &mut || {
+            draws += 1;
+            if draws == 1 { u64::from(seed) * 100 } else { u64::MAX }
+        });
+        let engine = open(&found);
+        let mut expected = 0_u32;
+        let mut visit = |key: &[u8], _: &[u8]| {
+            assert_eq!(key, expected.to_be_bytes());
+            expected += 1;
+            ControlFlow::Continue(())
+        };
+        engine.scan(Family::Log, b"", b"", Direction::Forward, &mut visit).unwrap();
     }
 }
 
@@ -178,6 +216,10 @@ async fn a_memory_sync_takes_time_and_covers_what_was_written_when_it_was_called
         assert!(started.elapsed() >= Duration::from_millis(5));
         assert!(engine.get_durable(Family::Log, b"a").unwrap().is_some());
         assert!(engine.get_durable(Family::Log, b"b").unwrap().is_none());
+        // Killed, but the power stays: the log has all that was written.
+        let next = MemoryEngine::open(&disk, "log", durability, MemorySettings::instant()).unwrap();
+        assert!(has(&*next, b"a"));
+        assert_eq!(has(&*next, b"b"), durability == Durability::WriteAheadLog);
         let events: Vec<_> = events
             .lock()
             .unwrap()

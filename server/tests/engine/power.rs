@@ -40,7 +40,8 @@ pub(crate) fn synced_bytes(file: &Path) -> u64 {
 }
 
 /// The power fails at `from`, and `to` is what is found there afterwards: table and manifest files
-/// as far as they were synced, log files cut anywhere from what was synced to what was written.
+/// as far as they were synced, log files cut anywhere from what was synced to what was written
+/// (`u64::MAX` from `rng` leaves all of one).
 /// Nothing that happens at `from` later becomes durable.
 pub(crate) fn cut(from: &Path, to: &Path, rng: &mut dyn FnMut() -> u64) {
     let from = from.canonicalize().unwrap();
@@ -69,7 +70,11 @@ pub(crate) fn cut(from: &Path, to: &Path, rng: &mut dyn FnMut() -> u64) {
         } else if text.ends_with(".log") {
             let safe_bytes = safe_bytes.unwrap_or(0);
             let unsafe_bytes = bytes.len() as u64 - safe_bytes;
-            bytes.truncate((safe_bytes + rng() % (unsafe_bytes + 1)) as usize);
+            let left_bytes = match rng() {
+                u64::MAX => unsafe_bytes,
+                random => random % (unsafe_bytes + 1),
+            };
+            bytes.truncate((safe_bytes + left_bytes) as usize);
         } else if text.ends_with(".sst") || text.starts_with("MANIFEST-") {
             let Some(safe_bytes) = safe_bytes else { continue };
             bytes.truncate(safe_bytes as usize);
