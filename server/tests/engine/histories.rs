@@ -253,20 +253,20 @@ fn run(cases: u32, subject: impl Fn() -> Box<dyn Subject>) {
 
 #[test]
 fn rocks_with_a_log() {
-    run(64, || Box::new(RocksSubject::new(Durability::WriteAheadLog)));
+    run(128, || Box::new(RocksSubject::new(Durability::WriteAheadLog)));
 }
 
 #[test]
 fn rocks_with_flushes() {
-    run(64, || Box::new(RocksSubject::new(Durability::Flush)));
+    run(128, || Box::new(RocksSubject::new(Durability::Flush)));
 }
 
 #[test]
 fn memory_with_a_log() {
-    run(200, || Box::new(MemorySubject::new(Durability::WriteAheadLog)));
+    run(300, || Box::new(MemorySubject::new(Durability::WriteAheadLog)));
 }
 
 #[test]
 fn memory_with_flushes() {
-    run(200, || Box::new(MemorySubject::new(Durability::Flush)));
+    run(300, || Box::new(MemorySubject::new(Durability::Flush)));
 }
