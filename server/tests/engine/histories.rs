@@ -253,12 +253,12 @@ fn run(cases: u32, subject: impl Fn() -> Box<dyn Subject>) {
 
 #[test]
 fn rocks_with_a_log() {
-    run(128, || Box::new(RocksSubject::new(Durability::WriteAheadLog)));
+    run(64, || Box::new(RocksSubject::new(Durability::WriteAheadLog)));
 }
 
 #[test]
 fn rocks_with_flushes() {
-    run(128, || Box::new(RocksSubject::new(Durability::Flush)));
+    run(64, || Box::new(RocksSubject::new(Durability::Flush)));
 }
 
 #[test]
