@@ -229,8 +229,12 @@ impl History<'_> {
 
 fn run(cases: u32, subject: impl Fn() -> Box<dyn Subject>) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let config =
-        Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    // `PROPTEST_CASES` and its like go before, for a longer search.
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+        config.max_shrink_iters = 300;
+    }
     let result = TestRunner::new(config).run(&history(), |steps| {
         let mut subject = subject();
         let mut history = History {
