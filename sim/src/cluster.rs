@@ -174,7 +174,8 @@ impl Cluster {
                 .ip(address(place.id, 0).ip())
                 .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
                 .build();
-            machines.insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
+            machines
+                .insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
         }
         Ok(Arc::new(Cluster {
             handle,

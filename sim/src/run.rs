@@ -204,7 +204,9 @@ async fn heal(
         for (key, call) in reads {
             let outcome = caller.call(&key, call).await;
             if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!("{key} can't be read after all faults: {outcome:?}"));
+                return Verdict::Violation(format!(
+                    "{key} can't be read after all faults: {outcome:?}"
+                ));
             }
         }
         Verdict::Holds

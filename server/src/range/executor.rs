@@ -286,7 +286,9 @@ impl Executor {
         let read = Read { kind, deadline: write.deadline, reply: write.reply };
         if let Err(error) = self.reads.try_send(read) {
             let read = match error {
-                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => read,
+                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => {
+                    read
+                }
             };
             read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
         }
@@ -440,7 +442,10 @@ impl PendingGroup {
     }
 
     fn record(&self) -> Group {
-        Group { key: self.key.clone(), operations: self.members.iter().map(Pending::record).collect() }
+        Group {
+            key: self.key.clone(),
+            operations: self.members.iter().map(Pending::record).collect(),
+        }
     }
 }
 
