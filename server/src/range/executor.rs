@@ -162,6 +162,7 @@ impl Executor {
             while self.in_flight.len() < PROPOSALS_IN_FLIGHT_MAX && !self.ready.is_empty() {
                 self.start().await;
             }
+            self.shared.metrics.proposals_in_flight.set(self.in_flight.len() as u64);
         }
     }
 
@@ -364,7 +365,10 @@ impl Executor {
                         let result = answer(&write, outcome, at, &refused_by);
                         write.reply.send(result);
                     }
-                    Some(false) => again.push(pending.write),
+                    Some(false) => {
+                        self.shared.metrics.reevaluations.inc();
+                        again.push(pending.write);
+                    }
                     None => pending.write.reply.send(Err(OpError::ambiguous(
                         "leadership changed while the request was under way; ask again with the same id",
                     ))),

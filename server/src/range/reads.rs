@@ -32,6 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, raft: Raft, mut queue: mpsc::Receiv
         if queue.recv_many(&mut batch, ROUND_READS_MAX).await == 0 {
             return;
         }
+        shared.metrics.read_confirmations.inc();
         let confirmed = confirm(&raft).await;
         let now = Instant::now();
         for read in batch.drain(..) {

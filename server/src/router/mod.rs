@@ -17,7 +17,7 @@ use crate::{
     api::decode::{self, Decoded, Limits},
     error::OpError,
     ids::{NodeId, RangeId},
-    ops::metrics::Metrics,
+    ops::metrics::{Metrics, Operation},
     peer::{Kind, Lane, LinkDown, Peers},
     range::{
         replica::Replica,
@@ -125,8 +125,8 @@ impl Router {
         };
         match replica.leader_node() {
             Some(node) if node == self.peers.me() => {
-                let sink: Arc<dyn ReplySink> = sink.clone();
-                self.submit(&replica, decoded, Reply::new(sink, id));
+                let reply = self.reply(sink.clone(), id, &request);
+                self.submit(&replica, decoded, reply);
             }
             Some(node) => self.forward(node, &descriptor, request, sink.clone()),
             None => {
@@ -144,12 +144,23 @@ impl Router {
         sink: Arc<dyn ReplySink>,
     ) {
         let id = request.id;
-        let reply = Reply::new(sink, id);
+        let reply = self.reply(sink, id, &request);
         match (self.decode(&mut request), self.replica(range)) {
             (Err(error), _) => reply.send(Err(error)),
             (Ok(_), None) => reply.send(Err(OpError::not_leader(None))),
             (Ok(decoded), Some(replica)) => self.submit(&replica, decoded, reply),
         }
+    }
+
+    fn reply(&self, sink: Arc<dyn ReplySink>, id: u64, request: &v1::SessionRequest) -> Reply {
+        let operation = match &request.op {
+            Some(Op::Get(_)) | None => Operation::Get,
+            Some(Op::Put(_)) => Operation::Put,
+            Some(Op::Delete(_)) => Operation::Delete,
+            Some(Op::Increment(_)) => Operation::Increment,
+            Some(Op::Scan(_)) => Operation::Scan,
+        };
+        Reply::new(sink, id, self.metrics.clone(), operation)
     }
 
     fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {

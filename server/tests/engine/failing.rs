@@ -208,7 +208,7 @@ async fn a_memory_sync_takes_time_and_covers_what_was_written_when_it_was_called
         };
         let engine = MemoryEngine::open(&disk, "log", durability, settings).unwrap();
         engine.write(put(b"a")).unwrap();
-        let started = std::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let sync = engine.sync();
         engine.write(put(b"b")).unwrap();
         assert!(engine.get_durable(Family::Log, b"a").unwrap().is_none());

@@ -139,6 +139,7 @@ extern "C" fn sync_file_range(_: c_int, _: c_long, _: c_long, _: u32) -> c_int {
 // SAFETY: the same name, signature and meaning as the C library's function.
 #[unsafe(no_mangle)]
 extern "C" fn usleep(micros: u32) -> c_int {
+    #[allow(clippy::disallowed_methods, reason = "this stands in for the C library's own sleep")]
     std::thread::sleep(Duration::from_micros(micros.min(1000).into()));
     0
 }

@@ -110,11 +110,11 @@ impl Subject for MemorySubject {
     }
 
     fn crash(&mut self, rng: &mut dyn FnMut() -> u64) {
-        if rng() % 2 == 0 {
+        if rng().is_multiple_of(2) {
             // In the middle of a sync.
             drop(self.engine.sync());
         }
-        let tear = rng() % 2 == 0;
+        let tear = rng().is_multiple_of(2);
         self.disk.crash(rng, tear);
         self.reopen();
     }
