@@ -14,7 +14,7 @@ use quintet_proto::v1::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -84,7 +84,7 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
         let sink = Arc::new(Once(Mutex::new(Some(tx))));
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
         router.dispatch(request, &sink);
-        let body = match timeout_at(deadline, rx).await {
+        let body = match timeout(deadline.saturating_duration_since(Instant::now()), rx).await {
             Ok(Ok(response)) => response.result,
             Ok(Err(_)) => None,
             Err(_) => return Err(out_of_time(&op, true)),
@@ -311,6 +311,6 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::SessionFrame>>,
     ) -> Result<Response<session::Frames>, Status> {
-        Ok(Response::new(session::open(self.router.clone(), request.into_inner())))
+        session::open(self.router.clone(), request.into_inner()).map(Response::new)
     }
 }
