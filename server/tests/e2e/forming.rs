@@ -117,7 +117,8 @@ async fn after_init(nodes: &[Node]) {
 
 /// Every metric has a text for people that is longer than its name.
 fn metrics_are_described(metrics: &str) {
-    let families: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let families: Vec<_> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(families.len() > 10, "{metrics}");
     for family in families {
         let name = family.split(' ').next().expect("a name");
@@ -178,12 +179,16 @@ async fn command_line(state: &Path, nodes: &[Node]) {
         let version = put["version"].as_str().expect("a version").to_owned();
         assert_eq!(run(&["kv", "get", &key]).await.done(), "one");
         let get = run(&["kv", "get", &key, "--output", "json"]).await.json();
-        assert_eq!((get["value"].as_str(), get["version"].as_str()), (Some("one"), Some(&*version)));
+        assert_eq!(
+            (get["value"].as_str(), get["version"].as_str()),
+            (Some("one"), Some(&*version))
+        );
 
         let line = run(&["kv", "cas", &key, "two", "--absent"]).await.refused(1);
         assert!(line.contains("conflict") && line.contains(&version), "{line}");
         run(&["kv", "cas", &key, "two", "--expect-version", &version]).await.done();
-        let line = run(&["kv", "cas", &key, "three", "--expect-version", &version]).await.refused(1);
+        let line =
+            run(&["kv", "cas", &key, "three", "--expect-version", &version]).await.refused(1);
         assert!(line.starts_with("error: conflict: "), "{line}");
 
         let sum = run(&["kv", "incr", "command/sum", "5"]).await.done();
@@ -235,7 +240,10 @@ async fn library(nodes: &[Node]) {
         for found in other.batch_get(batch.iter().map(|(key, _)| key)).await {
             assert_eq!(found.expect("read").expect("there").value, "x");
         }
-        assert_eq!(client.increment("library-sum", 2).await.expect("added").value, 2 * (index as i64 + 1));
+        assert_eq!(
+            client.increment("library-sum", 2).await.expect("added").value,
+            2 * (index as i64 + 1)
+        );
         let removed = client.delete(format!("batch/{index}/00")).await.expect("removed");
         assert!(removed.is_some());
     }

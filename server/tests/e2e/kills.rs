@@ -201,7 +201,10 @@ async fn without_a_majority_nothing_is_served(cluster: &Cluster) {
     assert!(["unavailable", "deadline_exceeded"].contains(&read.code()), "{read:?}");
     assert!(read.is_retryable() && !read.maybe_committed(), "{read:?}");
     let write = hasty.put("minority", "x").await.expect_err("nobody can serve it");
-    assert!(["unavailable", "deadline_exceeded", "unknown_outcome"].contains(&write.code()), "{write:?}");
+    assert!(
+        ["unavailable", "deadline_exceeded", "unknown_outcome"].contains(&write.code()),
+        "{write:?}"
+    );
     assert!(began.elapsed() < 2 * deadline + LATE, "{:?}", began.elapsed());
 
     let get = ["kv", "get", "put/0000", "--timeout", "1", "--node", cluster.address(5)];

@@ -39,10 +39,8 @@ pub(crate) async fn wait_for<T, Why: Debug>(
 
 /// A client of these nodes.
 pub(crate) async fn client(nodes: &[String]) -> Client {
-    let connecting = Client::builder()
-        .nodes(nodes.iter().cloned())
-        .timeout(Duration::from_secs(20))
-        .connect();
+    let connecting =
+        Client::builder().nodes(nodes.iter().cloned()).timeout(Duration::from_secs(20)).connect();
     connecting.await.unwrap_or_else(|error| panic!("no client of {nodes:?}: {error}"))
 }
 
