@@ -482,8 +482,8 @@ impl Inner {
             responses,
             cluster_time,
             leader_address: String::new(),
-        }
-        .encode_to_vec();
+        };
+        let body = body.encode_to_vec();
         drop(outgoing.send(Ok(v1::SessionFrame { body: body.into() })).await);
     }
 

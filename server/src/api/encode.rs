@@ -65,6 +65,22 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
     v1::SessionResponse { id, result: Some(body) }
 }
 
+/// What is answered instead where too many bytes of answers wait already: the caller asks again.
+/// Answers without values stay as they are.
+pub(crate) fn without_value(response: v1::SessionResponse) -> v1::SessionResponse {
+    let instead = match &response.result {
+        Some(Body::Get(_) | Body::Scan(_)) => {
+            OpError::overloaded("too many bytes of answers wait; take them, then ask again")
+        }
+        // Refused for good, but the caller shall see what stands: the same request id brings it.
+        Some(Body::Error(error)) if error.current.is_some() => {
+            OpError::ambiguous("too many bytes of answers wait; ask again with the same request id")
+        }
+        _ => return response,
+    };
+    v1::SessionResponse { id: response.id, result: Some(Body::Error(error(instead))) }
+}
+
 /// Bytes of values in an answer, roughly: what a session's budget counts.
 pub(crate) fn size(response: &v1::SessionResponse) -> usize {
     let state = |state: &Option<v1::KeyState>| state.as_ref().map_or(0, |state| state.value.len());

@@ -340,7 +340,7 @@ fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
             .iter()
             .map(|replica| (ReplicaId(replica.replica_id), NodeId(replica.node_id)))
             .collect();
-        let next_replica = ReplicaId(replicas.iter().map(|(id, _)| id.0).max()? + 1);
+        let next_replica = ReplicaId(replicas.iter().map(|(id, _)| id.0).max()?.checked_add(1)?);
         Some(Descriptor {
             range: RangeId(range.range_id),
             start: range.start.to_vec(),

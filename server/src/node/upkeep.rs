@@ -13,13 +13,15 @@ use crate::{
     peer::{Kind, Lane},
     range::{raft::types::Proposal, replica::Replica},
     storage::{
-        Batch, Direction, Engine, Family,
+        self, Batch, Direction, Engine, Family,
         codec::{self, Command, DedupRecord},
     },
     trace,
 };
 
 const PING_INTERVAL: Duration = Duration::from_millis(1_000);
+/// A node that has met only strangers after so many pings stops.
+const ASTRAY_PINGS: u32 = 3;
 const TRUNCATE_INTERVAL: Duration = Duration::from_secs(5);
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that one step looks at: a few milliseconds.
@@ -33,9 +35,15 @@ async fn pause(bootstrap: &Bootstrap, what: &str, how_long: Duration) {
 
 /// Tells every peer what this node's leaders know.
 pub(super) async fn ping(bootstrap: Arc<Bootstrap>) {
+    let mut pings = 0_u32;
     loop {
         pause(&bootstrap, "pings", PING_INTERVAL).await;
         ping_once(&bootstrap).await;
+        pings = pings.saturating_add(1);
+        // By then its own cluster has had time to answer.
+        if let Some(why) = bootstrap.peers().astray().filter(|_| pings >= ASTRAY_PINGS) {
+            (bootstrap.host().failed)(storage::Error::Open(why));
+        }
         status::refresh(&bootstrap);
     }
 }

@@ -71,12 +71,13 @@ pub fn append_out(request: AppendEntriesRequest<TypeConfig>) -> (wire::AppendReq
 pub fn append_in(append: wire::AppendRequest) -> Option<AppendEntriesRequest<TypeConfig>> {
     let prev_log_id = append.prev.map(log_id_in);
     let mut entries = Vec::with_capacity(append.entries.len());
-    let first = prev_log_id.map_or(0, |prev| prev.index().saturating_add(1));
-    for (expected, entry) in (first..).zip(append.entries) {
+    let mut expected = prev_log_id.map_or(Some(0), |prev| prev.index().checked_add(1));
+    for entry in append.entries {
         let log_id = log_id_in(entry.log_id?);
-        if log_id.index() != expected {
+        if Some(log_id.index()) != expected {
             return None;
         }
+        expected = log_id.index().checked_add(1);
         let payload = match entry.payload {
             None => Payload::Blank,
             Some(wire::entry::Payload::Command(command)) => Payload::Normal(Proposal(command)),
