@@ -99,6 +99,7 @@ pub(crate) async fn read(
     clock: &ClusterClock,
     stall: Duration,
     mut stop: oneshot::Receiver<()>,
+    on_leader: impl Fn(&str),
 ) -> Error {
     let tick = stall / STALL_TICKS;
     let mut next_tick = Instant::now() + tick;
@@ -114,6 +115,9 @@ pub(crate) async fn read(
                     Ok(responses) => {
                         received = true;
                         clock.observe(responses.cluster_time);
+                        if !responses.leader_address.is_empty() {
+                            on_leader(&responses.leader_address);
+                        }
                         session.deliver(responses.responses);
                     }
                     Err(error) => break error,

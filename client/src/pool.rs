@@ -394,7 +394,15 @@ impl Dial {
         let error = match dialed.and_then(|dialed| self.hand_over(dialed)) {
             Ok((session, incoming, stopped)) => {
                 let stall = self.settings.stall_timeout;
-                match connection::read(&session, incoming, &self.clock, stall, stopped).await {
+                // The node forwards what this client asks: going to the leader saves a hop.
+                let follow = |leader: &str| {
+                    if let Some(pool) = self.pool.upgrade() {
+                        pool.follow_hint(leader);
+                    }
+                };
+                let read =
+                    connection::read(&session, incoming, &self.clock, stall, stopped, follow);
+                match read.await {
                     Error::Unavailable(text) => {
                         Error::Unavailable(format!("{}: {text}", self.address))
                     }

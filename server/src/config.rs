@@ -122,9 +122,6 @@ pub struct Limits {
 pub struct Storage {
     /// Memory for blocks read from disk, shared by both databases of the node.
     pub block_cache_mb: u32,
-    /// Whether a write is on disk before it counts. `false` loses acknowledged writes when power
-    /// fails: for measurements only.
-    pub log_sync: bool,
 }
 
 impl Default for Node {
@@ -163,7 +160,7 @@ impl Default for Limits {
 
 impl Default for Storage {
     fn default() -> Storage {
-        Storage { block_cache_mb: 128, log_sync: true }
+        Storage { block_cache_mb: 128 }
     }
 }
 

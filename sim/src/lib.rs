@@ -1,8 +1,19 @@
 //! The deterministic simulation of a Quintet cluster.
 //!
-//! What is here is pure: the history of what clients asked and saw, the judges that read it, and
-//! scenario files. Nothing in these modules knows how a cluster is run.
+//! The history of what clients asked and saw, the judges that read it and the scenario files are
+//! pure: nothing in them knows how a cluster is run. The rest exists only under `--cfg madsim`.
 
 pub mod history;
 pub mod judge;
 pub mod scenario;
+
+#[cfg(madsim)]
+pub mod cluster;
+#[cfg(madsim)]
+pub mod faults;
+#[cfg(madsim)]
+pub mod run;
+#[cfg(madsim)]
+pub mod trace;
+#[cfg(madsim)]
+pub mod workload;

@@ -14,7 +14,7 @@ use quintet_proto::v1::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -84,7 +84,7 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
         let sink = Arc::new(Once(Mutex::new(Some(tx))));
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
         router.dispatch(request, &sink);
-        let body = match timeout_at(deadline, rx).await {
+        let body = match timeout(deadline.saturating_duration_since(Instant::now()), rx).await {
             Ok(Ok(response)) => response.result,
             Ok(Err(_)) => None,
             Err(_) => return Err(out_of_time(&op, true)),
@@ -185,16 +185,26 @@ impl v1::kv_server::Kv for KvService {
     type ScanStream = ScanPages;
     type SessionStream = session::Frames;
 
-    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
         match self.run(Op::Get(request.into_inner())).await? {
-            Body::Get(get) => Ok(Response::new(v1::GetResponse { context: stamp(&self.router), ..get })),
+            Body::Get(get) => {
+                Ok(Response::new(v1::GetResponse { context: stamp(&self.router), ..get }))
+            }
             _ => Err(unexpected()),
         }
     }
 
-    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+    async fn put(
+        &self,
+        request: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
         match self.run(Op::Put(request.into_inner())).await? {
-            Body::Put(put) => Ok(Response::new(v1::PutResponse { context: stamp(&self.router), ..put })),
+            Body::Put(put) => {
+                Ok(Response::new(v1::PutResponse { context: stamp(&self.router), ..put }))
+            }
             _ => Err(unexpected()),
         }
     }
@@ -238,7 +248,9 @@ impl v1::kv_server::Kv for KvService {
         let items = futures::future::join_all(calls).await.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Get(get)) => Item::State(get.state.unwrap_or_default()),
-                Ok(_) => Item::Error(encode::error(OpError::unavailable("an answer of another kind"))),
+                Ok(_) => {
+                    Item::Error(encode::error(OpError::unavailable("an answer of another kind")))
+                }
                 Err(error) => Item::Error(error),
             };
             v1::GetResult { result: Some(item) }
@@ -270,7 +282,9 @@ impl v1::kv_server::Kv for KvService {
         let items = futures::future::join_all(calls).await.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Put(put)) => Item::Ok(put),
-                Ok(_) => Item::Error(encode::error(OpError::ambiguous("an answer of another kind"))),
+                Ok(_) => {
+                    Item::Error(encode::error(OpError::ambiguous("an answer of another kind")))
+                }
                 Err(error) => Item::Error(error),
             };
             v1::PutResult { result: Some(item) }
@@ -279,10 +293,7 @@ impl v1::kv_server::Kv for KvService {
         Ok(Response::new(v1::BatchPutResponse { context: stamp(&self.router), items }))
     }
 
-    async fn scan(
-        &self,
-        request: Request<v1::ScanRequest>,
-    ) -> Result<Response<ScanPages>, Status> {
+    async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<ScanPages>, Status> {
         let state = Some((self.router.clone(), request.into_inner()));
         let pages = futures::stream::unfold(state, |state| async move {
             let (router, mut scan) = state?;
@@ -311,6 +322,6 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::SessionFrame>>,
     ) -> Result<Response<session::Frames>, Status> {
-        Ok(Response::new(session::open(self.router.clone(), request.into_inner())))
+        session::open(self.router.clone(), request.into_inner()).map(Response::new)
     }
 }

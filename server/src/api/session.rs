@@ -87,7 +87,15 @@ impl ForwardSink for Sink {
 }
 
 /// Opens a session: its answers are the returned stream.
-pub(super) fn open(router: Arc<Router>, inbound: Streaming<v1::SessionFrame>) -> Frames {
+pub(super) fn open(
+    router: Arc<Router>,
+    inbound: Streaming<v1::SessionFrame>,
+) -> Result<Frames, Status> {
+    let most = u64::from(router.limits().sessions_max);
+    if router.metrics().sessions_open.get() >= most {
+        let error = OpError::overloaded(format!("{most} sessions are open; close some"));
+        return Err(kv::status(encode::error(error)));
+    }
     let (answers, queue) = mpsc::unbounded_channel();
     let sink = Arc::new(Sink {
         answers,
@@ -115,15 +123,22 @@ pub(super) fn open(router: Arc<Router>, inbound: Streaming<v1::SessionFrame>) ->
             ended_tx.send(status).ok();
         }
     });
-    let state = Outbound { welcome: Some(welcome), queue, sink, router, ended: Some(ended), _gone: gone_tx };
-    Box::pin(futures::stream::unfold(Some(state), |state| async move {
+    let state = Outbound {
+        welcome: Some(welcome),
+        queue,
+        sink,
+        router,
+        ended: Some(ended),
+        _gone: gone_tx,
+    };
+    Ok(Box::pin(futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         match state.next().await {
             Ok(Some(frame)) => Some((Ok(frame), Some(state))),
             Ok(None) => None,
             Err(status) => Some((Err(status), None)),
         }
-    }))
+    })))
 }
 
 struct Outbound {

@@ -32,7 +32,6 @@ const SIMILAR: f64 = 0.75;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Whole,
-    Switch,
     Text,
     /// `IP:port`.
     Address,
@@ -45,7 +44,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 25] = [
+const KEYS: [(&str, Kind); 24] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -70,7 +69,6 @@ const KEYS: [(&str, Kind); 25] = [
     ("limits.sessions_max", Kind::Whole),
     ("limits.dedup_window_s", Kind::Whole),
     ("storage.block_cache_mb", Kind::Whole),
-    ("storage.log_sync", Kind::Switch),
 ];
 
 /// Names of all settings, as in `node.id`.
@@ -293,9 +291,6 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             let number = text.replace('_', "");
             Value::Integer(number.parse().map_err(|_| format!("{text:?} is not a whole number"))?)
         }
-        Kind::Switch => {
-            Value::Boolean(text.parse().map_err(|_| format!("{text:?} is neither true nor false"))?)
-        }
         Kind::HostPorts => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
@@ -311,8 +306,6 @@ fn check(kind: Kind, value: &Value) -> Result<(), String> {
     match (kind, value) {
         (Kind::Whole, Value::Integer(n)) if *n >= 0 => Ok(()),
         (Kind::Whole, other) => Err(format!("{other} is not a whole number from 0")),
-        (Kind::Switch, Value::Boolean(_)) => Ok(()),
-        (Kind::Switch, other) => Err(format!("{other} is neither true nor false")),
         (Kind::HostPorts, Value::Array(items)) => {
             items.iter().try_for_each(|item| check(Kind::HostPort, item))
         }

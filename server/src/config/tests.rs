@@ -55,11 +55,10 @@ fn flags_win_over_environment_over_file_over_default() {
     assert_eq!(loaded.config.worker_threads, 2);
     assert_eq!(loaded.config.seeds, ["a:1", "b:2"]);
 
-    let flags = [("worker_threads", "3"), ("listen.http", "off"), ("storage.log_sync", "false")];
+    let flags = [("worker_threads", "3"), ("listen.http", "off")];
     let loaded = load(&toml, &environment, &flags).expect("valid");
     assert_eq!(loaded.config.worker_threads, 3);
     assert_eq!(loaded.config.listen.http, None);
-    assert!(!loaded.config.storage.log_sync);
     assert_eq!(loaded.origins.get("worker_threads"), Some(&Origin::Flag));
     assert_eq!(loaded.origins.get("seeds"), Some(&Origin::Environment("QUINTET_SEEDS".to_owned())));
 }
@@ -127,7 +126,6 @@ fn wrong_values_name_key_and_source() {
             "[raft]\nheartbeat_ms = -1\n",
             "raft.heartbeat_ms (node.toml): -1 is not a whole number from 0",
         ),
-        ("[storage]\nlog_sync = 1\n", "storage.log_sync (node.toml): 1 is neither true nor false"),
     ];
     for (toml, message) in cases {
         assert_eq!(fault(toml, &[], &[]), message);

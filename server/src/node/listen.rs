@@ -1,6 +1,6 @@
 //! A node's ports: bound first, so that their real addresses are known, served last.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use quintet_proto::{
     internal::v1::peer_server::PeerServer,
@@ -19,20 +19,31 @@ use crate::{
 /// The largest message between nodes: a frame of log entries, one of which may be large.
 const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-fn kv(bootstrap: &Arc<Bootstrap>, config: &Config) -> KvServer<KvService> {
-    // A batch of unary puts is the largest message of a client.
-    let most = (config.limits.value_bytes_max as usize + (64 << 10)).max(16 << 20);
-    KvServer::new(KvService::new(bootstrap.router().clone())).max_decoding_message_size(most)
+/// The largest message of a client: a batch of unary puts.
+fn client_message_bytes_max(config: &Config) -> usize {
+    (config.limits.value_bytes_max as usize + (64 << 10)).max(16 << 20)
 }
 
-fn admin(bootstrap: &Arc<Bootstrap>) -> AdminServer<AdminService> {
-    AdminServer::new(AdminService::new(bootstrap.clone()))
+// Macros, because the types of generated servers differ between the two builds.
+macro_rules! kv {
+    ($bootstrap:expr, $config:expr) => {
+        KvServer::new(KvService::new($bootstrap.router().clone()))
+            .max_decoding_message_size(client_message_bytes_max($config))
+    };
 }
 
-fn peer(bootstrap: &Arc<Bootstrap>) -> PeerServer<PeerService> {
-    PeerServer::new(PeerService::new(bootstrap.peers().clone()))
-        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+macro_rules! admin {
+    ($bootstrap:expr) => {
+        AdminServer::new(AdminService::new($bootstrap.clone()))
+    };
+}
+
+macro_rules! peer {
+    ($bootstrap:expr) => {
+        PeerServer::new(PeerService::new($bootstrap.peers().clone()))
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+    };
 }
 
 /// A server that ended: the port is gone, and with it the node's use.
@@ -49,7 +60,7 @@ pub(super) use simulated::{Bound, bind};
 
 #[cfg(not(madsim))]
 mod real {
-    use std::{sync::OnceLock, time::Duration};
+    use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
     use tokio::net::TcpListener;
     use tonic::transport::server::TcpIncoming;
@@ -78,7 +89,8 @@ mod real {
     }
 
     async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-        let failed = |error: std::io::Error| StartError::Listen { what, address, error: error.to_string() };
+        let failed =
+            |error: std::io::Error| StartError::Listen { what, address, error: error.to_string() };
         TcpListener::bind(address).await.map_err(failed)
     }
 
@@ -155,8 +167,8 @@ mod real {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
-                .add_service(kv(bootstrap, config))
-                .add_service(admin(bootstrap))
+                .add_service(kv!(bootstrap, config))
+                .add_service(admin!(bootstrap))
                 .add_service(health)
                 .add_optional_service(reflection().build_v1().ok())
                 .add_optional_service(reflection().build_v1alpha().ok())
@@ -166,7 +178,7 @@ mod real {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
-                .add_service(peer(bootstrap))
+                .add_service(peer!(bootstrap))
                 .serve_with_incoming(TcpIncoming::from(self.internal).with_nodelay(Some(true)));
             let tasks = vec![
                 tokio::spawn(async move { report("client", client.await) }),
@@ -224,11 +236,10 @@ mod simulated {
             config: &Config,
         ) -> Vec<JoinHandle<()>> {
             let client = Server::builder()
-                .add_service(kv(bootstrap, config))
-                .add_service(admin(bootstrap))
+                .add_service(kv!(bootstrap, config))
+                .add_service(admin!(bootstrap))
                 .serve(self.0.client);
-            let internal =
-                Server::builder().add_service(peer(bootstrap)).serve(self.0.internal);
+            let internal = Server::builder().add_service(peer!(bootstrap)).serve(self.0.internal);
             vec![
                 tokio::spawn(async move { report("client", client.await) }),
                 tokio::spawn(async move { report("internal", internal.await) }),

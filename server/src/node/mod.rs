@@ -114,6 +114,7 @@ impl Node {
             hlc.clone(),
             metrics.clone(),
             seams.random.clone(),
+            config.raft.link_stall(),
         );
         let router = Arc::new(Router::new(
             peers.clone(),

@@ -72,8 +72,12 @@ pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews 
         .map(|(id, holder)| quintet_proto::v1::ReplicaStatus {
             replica_id: *id,
             node_id: holder.node.0,
-            role: if membership.voter_ids().any(|voter| voter == *id) { "voter" } else { "learner" }
-                .to_owned(),
+            role: if membership.voter_ids().any(|voter| voter == *id) {
+                "voter"
+            } else {
+                "learner"
+            }
+            .to_owned(),
             lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
             lag_known: true,
         })
@@ -113,10 +117,7 @@ pub(super) async fn move_dedup_threshold(bootstrap: Arc<Bootstrap>, window: Dura
         for replica in bootstrap.replicas() {
             let Ok(leader) = replica.raft.as_leader() else { continue };
             let threshold = bootstrap.router().hlc().peek().saturating_sub(window);
-            let command = Command::MoveDedupThreshold {
-                evaluated_under: leader.term(),
-                threshold,
-            };
+            let command = Command::MoveDedupThreshold { evaluated_under: leader.term(), threshold };
             let (responder, _applied) = OneshotResponder::new_pair();
             let proposal = Proposal(Bytes::from(codec::encode(&command)));
             let write = replica.raft.write(proposal).responder(responder);

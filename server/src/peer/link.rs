@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Kind, Peers, STALL};
+use super::{Kind, Peers};
 use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests that may be pending on a link; beyond it a request fails at once.
@@ -51,7 +51,7 @@ pub struct LinkDown {
 }
 
 /// Takes the answer to a request, once.
-pub type OnAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
+pub(super) type OnAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
 
 #[derive(Default)]
 struct Queues {
@@ -190,9 +190,12 @@ async fn run(link: &Arc<Link>, peers: &Weak<Peers>, address: &str) -> String {
         Err(_) => return "no connection in time".to_owned(),
     };
     link.up.store(true, Ordering::Release);
+    let Some(stall) = peers.upgrade().map(|peers| peers.stall) else {
+        return "stopping".to_owned();
+    };
     let mut heard = Instant::now();
     loop {
-        match timeout(STALL / 4, inbound.message()).await {
+        match timeout(stall / 4, inbound.message()).await {
             Ok(Ok(Some(frame))) => {
                 heard = Instant::now();
                 let Some(peers) = peers.upgrade() else { return "stopping".to_owned() };
@@ -207,8 +210,14 @@ async fn run(link: &Arc<Link>, peers: &Weak<Peers>, address: &str) -> String {
                 if idle {
                     heard = Instant::now();
                 }
-                if heard.elapsed() >= STALL {
+                if heard.elapsed() >= stall {
                     return "stalled".to_owned();
+                }
+                // Some answers take long; the link must not be taken for dead meanwhile.
+                if !idle {
+                    let kind = Some(Kind::Echo(wire::Echo {}));
+                    let echo = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
+                    link.send(Lane::Urgent, echo, Box::new(|_| {}));
                 }
                 if peers.strong_count() == 0 {
                     return "stopping".to_owned();

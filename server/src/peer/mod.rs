@@ -8,7 +8,7 @@
 //! Two lanes share a link: *urgent* (votes, heartbeats, forwarded requests) goes before *bulk* (log
 //! entries), and bulk under way is bounded by credits, so that it cannot delay the other lane by
 //! more than a frame. A link on which something is pending and nothing is heard for
-//! [`STALL`] is redialled and everything pending on it fails. Order and uniqueness hold within one
+//! `raft.link_stall_ms` is redialled and everything pending on it fails. Order and uniqueness hold within one
 //! life of a link, as in TCP; between lives they do not.
 //!
 //! Who is at the other end is checked before anything else: cluster id, incarnation, node id.
@@ -33,9 +33,6 @@ pub use server::PeerService;
 pub use wire::peer_message::Kind;
 
 use crate::{ids::NodeId, ops::metrics::Metrics, storage::codec::AddressRecord, time::Hlc};
-
-/// Silence on a link with something pending after which it is redialled.
-pub const STALL: Duration = Duration::from_millis(800);
 
 /// The highest cluster version that this build knows.
 pub const CLUSTER_VERSION: u32 = 1;
@@ -66,10 +63,13 @@ pub struct Peers {
     metrics: Arc<Metrics>,
     handler: OnceLock<Arc<dyn Handler>>,
     random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Silence on a link with something pending after which it is redialled.
+    stall: Duration,
 }
 
 impl Peers {
     /// No links yet: [`Peers::start`] opens them.
+    #[allow(clippy::too_many_arguments, reason = "one call, at the start of a node")]
     pub fn new(
         me: AddressRecord,
         known: Vec<AddressRecord>,
@@ -78,6 +78,7 @@ impl Peers {
         hlc: Arc<Hlc>,
         metrics: Arc<Metrics>,
         random: Arc<dyn Fn() -> u64 + Send + Sync>,
+        stall: Duration,
     ) -> Arc<Peers> {
         Arc::new(Peers {
             me: me.node,
@@ -88,6 +89,7 @@ impl Peers {
             metrics,
             handler: OnceLock::new(),
             random,
+            stall,
         })
     }
 
@@ -138,10 +140,15 @@ impl Peers {
         message: wire::PeerMessage,
     ) -> tokio::sync::oneshot::Receiver<Result<Kind, LinkDown>> {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        self.send(node, lane, message, Box::new(move |answer| {
-            // Whoever asked may have given up.
-            tx.send(answer).ok();
-        }));
+        self.send(
+            node,
+            lane,
+            message,
+            Box::new(move |answer| {
+                // Whoever asked may have given up.
+                tx.send(answer).ok();
+            }),
+        );
         rx
     }
 
@@ -151,7 +158,7 @@ impl Peers {
         node: NodeId,
         lane: Lane,
         message: wire::PeerMessage,
-        answer: link::OnAnswer,
+        answer: Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>,
     ) {
         self.link(node).send(lane, message, answer);
     }

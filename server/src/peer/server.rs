@@ -132,6 +132,11 @@ impl Connection<'_> {
                 to_replica: message.from_replica,
                 kind: None,
             };
+            if let Some(Kind::Echo(_)) = message.kind {
+                let kind = Some(Kind::Echo(wire::Echo {}));
+                self.answers.push(wire::PeerMessage { kind, ..answer });
+                continue;
+            }
             let handled = handler.handle(from, message);
             let mut future: UnderWay = Box::pin(handled.map(move |kind| {
                 kind.map(|kind| wire::PeerMessage { kind: Some(kind), ..answer })
@@ -157,7 +162,10 @@ impl Connection<'_> {
         };
         let bytes = send(out, batch).await?;
         self.peers.metrics.peer_bytes_sent.inc_by(bytes as u64);
-        trace::event("send", format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from));
+        trace::event(
+            "send",
+            format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from),
+        );
         Ok(())
     }
 }

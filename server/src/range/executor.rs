@@ -117,6 +117,8 @@ pub(super) struct Executor {
     prepared: Option<u64>,
     /// Raised when latches die, so that proposals of an earlier leadership release nothing.
     epoch: u64,
+    /// Only with [`Bug::StaleEvaluationApplied`]: what is proposed again as it was evaluated.
+    stale: Vec<Vec<PendingGroup>>,
 }
 
 impl Executor {
@@ -137,6 +139,7 @@ impl Executor {
             in_flight: FuturesUnordered::new(),
             prepared: None,
             epoch: 0,
+            stale: Vec::new(),
         }
     }
 
@@ -165,6 +168,9 @@ impl Executor {
     /// Evaluates what is ready and proposes it.
     async fn start(&mut self) {
         let Some(term) = self.lead().await else { return };
+        if let Some(stale) = self.stale.pop() {
+            return self.propose(term, stale).await;
+        }
         let mut groups: Vec<PendingGroup> = Vec::new();
         let mut by_key: HashMap<Bytes, usize> = HashMap::new();
         let mut repeated = Vec::new();
@@ -280,7 +286,9 @@ impl Executor {
         let read = Read { kind, deadline: write.deadline, reply: write.reply };
         if let Err(error) = self.reads.try_send(read) {
             let read = match error {
-                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => read,
+                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => {
+                    read
+                }
             };
             read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
         }
@@ -331,6 +339,11 @@ impl Executor {
     }
 
     fn finish(&mut self, finished: Finished) {
+        if finished.applied.is_none() && planted::active(Bug::StaleEvaluationApplied) {
+            // The careless hand: "it was evaluated already, just propose it again".
+            self.stale.push(finished.groups);
+            return;
+        }
         let mut again = Vec::new();
         let flags = match finished.applied {
             Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect(),
@@ -429,7 +442,10 @@ impl PendingGroup {
     }
 
     fn record(&self) -> Group {
-        Group { key: self.key.clone(), operations: self.members.iter().map(Pending::record).collect() }
+        Group {
+            key: self.key.clone(),
+            operations: self.members.iter().map(Pending::record).collect(),
+        }
     }
 }
 

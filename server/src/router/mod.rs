@@ -99,7 +99,8 @@ impl Router {
     /// The range that a stored key lies in.
     fn range_of(&self, key: &[u8]) -> Option<Arc<Descriptor>> {
         let descriptors = self.descriptors.read();
-        let (_, descriptor) = descriptors.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        let (_, descriptor) =
+            descriptors.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
         descriptor.contains(key).then(|| descriptor.clone())
     }
 
@@ -185,11 +186,16 @@ impl Router {
             kind: Some(Kind::Forward(request)),
             ..wire::PeerMessage::default()
         };
-        self.peers.send(node, Lane::Urgent, message, Box::new(move |answer| match answer {
-            Ok(Kind::ForwardAnswer(response)) => sink.forwarded(id, response, node),
-            Ok(_) => sink.answer(id, Err(lost(writes))),
-            Err(LinkDown { was_sent }) => sink.answer(id, Err(lost(writes && was_sent))),
-        }));
+        self.peers.send(
+            node,
+            Lane::Urgent,
+            message,
+            Box::new(move |answer| match answer {
+                Ok(Kind::ForwardAnswer(response)) => sink.forwarded(id, response, node),
+                Ok(_) => sink.answer(id, Err(lost(writes))),
+                Err(LinkDown { was_sent }) => sink.answer(id, Err(lost(writes && was_sent))),
+            }),
+        );
     }
 }
 

@@ -1,0 +1,324 @@
+//! A simulated cluster: nodes of the product on simulated machines, disks and clocks.
+//!
+//! A node is started by the very `Node::start(config, seams)` that `quintet start` calls. A kill
+//! drops everything but the disk, which loses what was not synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use madsim::runtime::{Handle, NodeHandle};
+use parking_lot::Mutex;
+use quintet_server::{
+    config::Config,
+    ids::{NodeId, RangeId},
+    node::{Node, bootstrap::Bootstrap},
+    placement::locality::Locality,
+    range::replica::Replica,
+    seams::{Clock, Engines, Seams},
+    storage::{
+        Durability, Engine, Error, Family,
+        memory::{MemoryDisk, MemoryEngine, MemorySettings},
+    },
+};
+
+use crate::{scenario::Scenario, trace};
+
+const CLIENT_PORT: u16 = 7401;
+const INTERNAL_PORT: u16 = 7402;
+
+/// A wall clock that is off by a fixed time.
+#[derive(Debug)]
+struct SkewedClock {
+    offset_ms: i64,
+}
+
+impl Clock for SkewedClock {
+    fn wall_us(&self) -> u64 {
+        // 2026-01-01 at the start of a run, so that offsets never reach the epoch.
+        let base = 6 * 365 * 24 * 3600 * 1_000_000_u64;
+        let elapsed = madsim::time::TimeHandle::current().elapsed();
+        let now = base + u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX / 2);
+        now.saturating_add_signed(self.offset_ms * 1_000)
+    }
+}
+
+struct MemoryEngines {
+    node: NodeId,
+    disk: MemoryDisk,
+    sync_min: Duration,
+    sync_max: Duration,
+}
+
+impl MemoryEngines {
+    fn open(&self, name: &'static str, durability: Durability) -> Result<Arc<dyn Engine>, Error> {
+        let node = self.node;
+        let settings = MemorySettings {
+            sync_delay_min: self.sync_min,
+            sync_delay_max: self.sync_max,
+            rng: Arc::new(random),
+            on_event: Some(Arc::new(move |what, amount| {
+                trace::event("disk", format_args!("{node} {name} {what} {amount}"));
+            })),
+        };
+        Ok(MemoryEngine::open(&self.disk, name, durability, settings)?)
+    }
+}
+
+impl Engines for MemoryEngines {
+    fn open_log(&self) -> Result<Arc<dyn Engine>, Error> {
+        self.open("log", Durability::WriteAheadLog)
+    }
+
+    fn open_data(&self) -> Result<Arc<dyn Engine>, Error> {
+        self.open("data", Durability::Flush)
+    }
+}
+
+/// 64 bits of the run's randomness, traced.
+pub fn random() -> u64 {
+    let drawn = madsim::rand::random();
+    trace::event("random", format_args!("{drawn:016x}"));
+    drawn
+}
+
+/// A number in `[least, most]`.
+pub fn between(least: u64, most: u64) -> u64 {
+    least + random() % (most.saturating_sub(least) + 1)
+}
+
+/// A duration between two numbers of seconds.
+pub fn seconds_between(least: f64, most: f64) -> Duration {
+    let share = random() as f64 / u64::MAX as f64;
+    Duration::from_secs_f64(least + (most - least) * share)
+}
+
+/// One simulated machine.
+struct Machine {
+    handle: NodeHandle,
+    disk: MemoryDisk,
+    /// What runs on it, while it runs.
+    running: Arc<Mutex<Option<Arc<Bootstrap>>>>,
+    is_up: bool,
+}
+
+/// The cluster of a run.
+pub struct Cluster {
+    handle: Handle,
+    machines: BTreeMap<NodeId, Mutex<Machine>>,
+    tear: bool,
+    /// Which node led a range in a term: one at most, ever.
+    leaders: Mutex<BTreeMap<(RangeId, u64), NodeId>>,
+    /// Broken invariants, seen as the run goes.
+    broken: Mutex<Vec<String>>,
+}
+
+fn address(node: u64, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node).unwrap_or(255))), port)
+}
+
+fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    let place = scenario.topology.nodes.iter().find(|place| place.id == node);
+    let place = place.ok_or_else(|| anyhow::anyhow!("no node {node}"))?;
+    config.node.id = NodeId(node);
+    config.node.data_dir = "simulated".into();
+    config.node.locality = Locality::new(&place.city, &place.room)?;
+    config.listen.client = address(node, CLIENT_PORT);
+    config.listen.internal = address(node, INTERNAL_PORT);
+    config.listen.http = None;
+    config.seeds = scenario
+        .topology
+        .nodes
+        .iter()
+        .filter(|other| other.id != node)
+        .map(|other| address(other.id, INTERNAL_PORT).to_string())
+        .collect();
+    config.validate().map_err(|invalid| anyhow::anyhow!("{}: {}", invalid.key, invalid.reason))?;
+    Ok(config)
+}
+
+impl Cluster {
+    /// Builds the machines of a scenario and starts a node on each.
+    pub fn start(scenario: &Scenario) -> anyhow::Result<Arc<Cluster>> {
+        let handle = Handle::current();
+        let mut machines = BTreeMap::new();
+        for place in &scenario.topology.nodes {
+            let node = NodeId(place.id);
+            let config = config(scenario, place.id)?;
+            let disk = MemoryDisk::new();
+            let running: Arc<Mutex<Option<Arc<Bootstrap>>>> = Arc::default();
+            let most = scenario.clocks.offset_ms_max;
+            let offset = between(0, 2 * most);
+            let offset_ms = i64::try_from(offset)? - i64::try_from(most)?;
+            let seams = Seams {
+                clock: Arc::new(SkewedClock { offset_ms }),
+                engines: Arc::new(MemoryEngines {
+                    node,
+                    disk: disk.clone(),
+                    sync_min: Duration::from_micros(scenario.disk.sync_min_us),
+                    sync_max: Duration::from_micros(scenario.disk.sync_max_us),
+                }),
+                random: Arc::new(random),
+                spawn_disk_writer: Arc::new(|writer| {
+                    tokio::spawn(writer);
+                }),
+            };
+            let shown = running.clone();
+            let machine = handle
+                .create_node()
+                .name(format!("node-{}", node.0))
+                .ip(address(place.id, 0).ip())
+                .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
+                .build();
+            machines
+                .insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
+        }
+        Ok(Arc::new(Cluster {
+            handle,
+            machines,
+            tear: scenario.disk.tear,
+            leaders: Mutex::default(),
+            broken: Mutex::default(),
+        }))
+    }
+
+    /// Ids of all nodes.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.machines.keys().copied().collect()
+    }
+
+    /// Client addresses of all nodes.
+    pub fn client_addresses(&self) -> Vec<String> {
+        self.machines.keys().map(|node| address(node.0, CLIENT_PORT).to_string()).collect()
+    }
+
+    /// Nodes that are up.
+    pub fn up(&self) -> Vec<NodeId> {
+        let up = self.machines.iter().filter(|(_, machine)| machine.lock().is_up);
+        up.map(|(node, _)| *node).collect()
+    }
+
+    /// Kills a node at once. What it had not synced is lost.
+    pub fn kill(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let mut machine = machine.lock();
+        if !machine.is_up {
+            return;
+        }
+        trace::event("fault", format_args!("kill {node}"));
+        machine.is_up = false;
+        *machine.running.lock() = None;
+        self.handle.kill(machine.handle.id());
+        machine.disk.crash(&mut random, self.tear);
+    }
+
+    /// Starts a killed node again.
+    pub fn restart(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let mut machine = machine.lock();
+        if machine.is_up {
+            return;
+        }
+        trace::event("fault", format_args!("restart {node}"));
+        machine.is_up = true;
+        self.handle.restart(machine.handle.id());
+    }
+
+    /// Notes who leads what, and that nobody else did in the same term.
+    pub fn look(&self) {
+        let mut leaders = self.leaders.lock();
+        for (node, replica) in self.replicas() {
+            let Ok(leader) = replica.raft.as_leader() else { continue };
+            let known = leaders.entry((replica.range, leader.term())).or_insert(node);
+            if *known != node {
+                let (range, term) = (replica.range, leader.term());
+                let line = format!("{range}: {known} and {node} both led term {term}");
+                self.broken.lock().push(line);
+            }
+        }
+    }
+
+    /// How many leaders were elected, of all ranges.
+    pub fn elections(&self) -> u64 {
+        self.leaders.lock().len() as u64
+    }
+
+    /// The replicas of nodes that are up.
+    fn replicas(&self) -> Vec<(NodeId, Replica)> {
+        let mut out = Vec::new();
+        for (node, machine) in &self.machines {
+            let running = machine.lock().running.lock().clone();
+            if let Some(bootstrap) = running {
+                out.extend(bootstrap.replicas().into_iter().map(|replica| (*node, replica)));
+            }
+        }
+        out
+    }
+
+    /// Broken invariants so far.
+    pub fn broken(&self) -> Vec<String> {
+        self.broken.lock().clone()
+    }
+
+    /// Whether all replicas of each range are at one applied index; then their states must be equal.
+    /// `Err` says which are not.
+    pub fn replicas_equal(&self) -> Result<bool, String> {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let mut applied: BTreeMap<RangeId, BTreeSet<Option<u64>>> = BTreeMap::new();
+        let mut states: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for (node, replica) in self.replicas() {
+            let metrics = replica.raft.metrics();
+            let index = metrics.borrow_watched().last_applied.map(|at| at.index());
+            applied.entry(replica.range).or_default().insert(index);
+            if !states.contains_key(&node) {
+                states.insert(node, state_hash(&**replica.shared.state.engine())?);
+            }
+        }
+        let settled = applied.len() >= 2 && applied.values().all(|indexes| indexes.len() == 1);
+        if !settled || states.len() < self.machines.len() {
+            return Ok(false);
+        }
+        let hashes: BTreeSet<u64> = states.values().copied().collect();
+        if hashes.len() > 1 {
+            return Err(format!("replicas at the same applied index differ: {states:x?}"));
+        }
+        Ok(true)
+    }
+}
+
+/// A hash over versions and remembered requests.
+fn state_hash(engine: &dyn Engine) -> Result<u64, String> {
+    let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+    for family in [Family::Data, Family::Dedup] {
+        let scanned = engine.scan(
+            family,
+            &[],
+            &[],
+            quintet_server::storage::Direction::Forward,
+            &mut |key, value| {
+                hash.update(&(key.len() as u64).to_be_bytes());
+                hash.update(key);
+                hash.update(value);
+                std::ops::ControlFlow::Continue(())
+            },
+        );
+        scanned.map_err(|error| error.to_string())?;
+    }
+    Ok(hash.digest())
+}
+
+async fn run_node(config: Config, seams: Seams, shown: Arc<Mutex<Option<Arc<Bootstrap>>>>) {
+    let id = config.node.id;
+    match Node::start(config, seams).await {
+        Ok(node) => {
+            *shown.lock() = Some(node.bootstrap().clone());
+            let why = node.stopped().await;
+            panic!("{id} stopped: {why}");
+        }
+        Err(error) => panic!("{id} does not start: {error}"),
+    }
+}

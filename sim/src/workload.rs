@@ -1,0 +1,196 @@
+//! What the clients do: each one operation after the other, chosen by the scenario's mix, recorded
+//! in one history.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt;
+use parking_lot::Mutex;
+use quintet_client::{Client, Condition, Error, ScanOptions, Version, Versioned};
+use tokio::time::sleep;
+
+use crate::{
+    cluster::{between, random},
+    history::{Call, Entry, History, Outcome, Record, Reply},
+    scenario::{Mix, Workload},
+};
+
+/// The keys of the acknowledged set begin so.
+pub const INSERT_PREFIX: &str = "set/";
+
+/// What all clients of a run share.
+pub struct Shared {
+    /// What they asked and saw.
+    pub history: Mutex<History>,
+    /// Set when they shall end.
+    pub stop: AtomicBool,
+    /// Acknowledged writes.
+    pub commits: AtomicU64,
+    processes: AtomicU64,
+    inserts: AtomicU64,
+}
+
+impl Shared {
+    /// Nothing asked yet.
+    pub fn new() -> Arc<Shared> {
+        Arc::new(Shared {
+            history: Mutex::new(History::new()),
+            stop: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            processes: AtomicU64::new(0),
+            inserts: AtomicU64::new(0),
+        })
+    }
+
+    /// A process number that nobody had: after an unknown outcome a client goes on as another.
+    pub fn process(&self) -> u64 {
+        self.processes.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(madsim::time::TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn record(state: Versioned) -> Record {
+    Record { value: String::from_utf8_lossy(&state.value).into_owned(), version: state.version.0 }
+}
+
+/// One client: its connection, and what it knows.
+pub struct Caller {
+    shared: Arc<Shared>,
+    client: Client,
+    process: u64,
+    /// Versions last seen.
+    seen: BTreeMap<String, u64>,
+}
+
+impl Caller {
+    /// A client of the run.
+    pub fn new(shared: Arc<Shared>, client: Client) -> Caller {
+        let process = shared.process();
+        Caller { shared, client, process, seen: BTreeMap::new() }
+    }
+
+    /// Works until told to stop.
+    pub async fn work(mut self, workload: Workload) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let (key, call) = self.choose(&workload);
+            self.call(&key, call).await;
+            let pause = between(0, workload.think_time_ms_max * 1_000);
+            sleep(Duration::from_micros(pause)).await;
+        }
+    }
+
+    fn choose(&self, workload: &Workload) -> (String, Call) {
+        let register = format!("key/{}", random() % workload.keys.max(1));
+        let counter = format!("counter/{}", random() % workload.keys.max(1));
+        let value = || format!("{}-{:x}", self.process, random() & 0xFFFF_FFFF);
+        let Mix { get, put, cas, delete, increment, insert } = workload.mix;
+        let mut left = random() % workload.mix.total().max(1);
+        let mut falls = |weight: u32| {
+            let hit = left < u64::from(weight);
+            left = left.saturating_sub(u64::from(weight));
+            hit
+        };
+        if falls(get) {
+            (register, Call::Read)
+        } else if falls(put) {
+            (register, Call::Write { value: value() })
+        } else if falls(cas) {
+            let expected = self.seen.get(&register).copied().unwrap_or(0);
+            (register, Call::Cas { expected, value: value() })
+        } else if falls(delete) {
+            (register, Call::Delete { expected: None })
+        } else if falls(increment) {
+            (counter, Call::Increment { delta: 1 })
+        } else {
+            debug_assert!(insert > 0);
+            let number = self.shared.inserts.fetch_add(1, Ordering::Relaxed);
+            let key = format!("{INSERT_PREFIX}{number:08}");
+            (key, Call::Insert { value: value() })
+        }
+    }
+
+    /// Asks something and records what came of it.
+    pub async fn call(&mut self, key: &str, call: Call) -> Outcome {
+        self.shared.history.lock().invoke(self.process, now_ns(), key, &call);
+        let outcome = self.ask(key, &call).await;
+        self.shared.history.lock().complete(self.process, now_ns(), &outcome);
+        match &outcome {
+            Outcome::Ok(Reply::Written { version } | Reply::Incremented { version, .. }) => {
+                self.shared.commits.fetch_add(1, Ordering::Relaxed);
+                self.seen.insert(key.to_owned(), *version);
+            }
+            Outcome::Ok(Reply::Deleted { .. }) => {
+                self.shared.commits.fetch_add(1, Ordering::Relaxed);
+                self.seen.insert(key.to_owned(), 0);
+            }
+            Outcome::Ok(Reply::Read(state)) | Outcome::Refused(state) => {
+                let version = state.as_ref().map_or(0, |state| state.version);
+                self.seen.insert(key.to_owned(), version);
+            }
+            Outcome::Unknown => self.process = self.shared.process(),
+            _ => {}
+        }
+        outcome
+    }
+
+    async fn ask(&self, key: &str, call: &Call) -> Outcome {
+        let client = &self.client;
+        let key = key.to_owned();
+        let written = |version: Version| Reply::Written { version: version.0 };
+        let asked = match call {
+            Call::Read => client.get(key).await.map(|state| Reply::Read(state.map(record))),
+            Call::Write { value } | Call::Insert { value } => {
+                client.put(key, value.clone()).await.map(written)
+            }
+            Call::Cas { expected: 0, value } => {
+                client.put_if(key, value.clone(), Condition::Absent).await.map(written)
+            }
+            Call::Cas { expected, value } => {
+                let condition = Condition::Version(Version(*expected));
+                client.put_if(key, value.clone(), condition).await.map(written)
+            }
+            Call::Delete { expected: None } => client
+                .delete(key)
+                .await
+                .map(|version| Reply::Deleted { version: version.map_or(0, |version| version.0) }),
+            Call::Delete { expected: Some(expected) } => client
+                .delete_if(key, Version(*expected))
+                .await
+                .map(|version| Reply::Deleted { version: version.0 }),
+            Call::Increment { delta } => client
+                .increment(key, *delta)
+                .await
+                .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
+            Call::Scan => self.scan(key).await.map(Reply::Scanned),
+        };
+        match asked {
+            Ok(reply) => Outcome::Ok(reply),
+            Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
+            Err(error) if error.maybe_committed() => Outcome::Unknown,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
+    async fn scan(&self, prefix: String) -> Result<Vec<Entry>, Error> {
+        let mut scan = self.client.scan(ScanOptions::prefix(prefix));
+        let mut entries = Vec::new();
+        while let Some(found) = scan.next().await {
+            let found = found?;
+            entries.push(Entry {
+                key: String::from_utf8_lossy(&found.key).into_owned(),
+                value: String::from_utf8_lossy(&found.value).into_owned(),
+                version: found.version.0,
+            });
+        }
+        Ok(entries)
+    }
+}
