@@ -3,6 +3,9 @@
 #[expect(dead_code, reason = "its main function")]
 #[path = "../examples/compare_and_set.rs"]
 mod compare_and_set;
+#[expect(dead_code, reason = "its main function, and where it finds lists")]
+#[path = "../examples/package_list.rs"]
+mod package_list;
 #[expect(dead_code, reason = "its main function")]
 #[path = "../examples/scan.rs"]
 mod scan;
@@ -27,6 +30,25 @@ async fn node() -> (FakeNode, Client) {
 async fn compare_and_set() {
     let (_node, client) = node().await;
     compare_and_set::run(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn package_list() {
+    let text = "Package: b\nVersion: 2\nDescription: second\n more\n .\n end\nTag: x\n y\n\n\n\
+                Package: a\nDescription-en: first\n\nPackage: a\nDescription: older\n\n\
+                Package: without\n\nDescription: nobody's\n\nPackage: last\nDescription: z";
+    let mut packages = std::collections::BTreeMap::new();
+    package_list::parse(text.as_bytes(), &mut packages).unwrap();
+    let expected = [("a", "first"), ("b", "second\nmore\n.\nend"), ("last", "z")];
+    assert!(packages.iter().map(|(name, text)| (&**name, &**text)).eq(expected), "{packages:?}");
+
+    let (_node, client) = node().await;
+    assert_eq!(package_list::verify(&client, &packages).await.unwrap(), 3, "all are missing");
+    package_list::load(&client, &packages).await.unwrap();
+    assert_eq!(package_list::verify(&client, &packages).await.unwrap(), 0);
+    client.put("package/a", "changed").await.unwrap();
+    client.put("package/more", "x").await.unwrap();
+    assert_eq!(package_list::verify(&client, &packages).await.unwrap(), 2);
 }
 
 #[tokio::test]

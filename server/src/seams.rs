@@ -99,9 +99,12 @@ mod production {
                     FORMAT.trim()
                 ))),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    let file = std::fs::File::create(&path).map_err(unusable)?;
+                    // Renamed into place: a crash on the way must not leave half a format behind.
+                    let new = self.directory.join("FORMAT.new");
+                    let file = std::fs::File::create(&new).map_err(unusable)?;
                     std::io::Write::write_all(&mut &file, FORMAT.as_bytes()).map_err(unusable)?;
-                    file.sync_all().map_err(unusable)
+                    file.sync_all().map_err(unusable)?;
+                    std::fs::rename(&new, &path).map_err(unusable)
                 }
                 Err(error) => Err(unusable(error)),
             }

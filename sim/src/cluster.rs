@@ -174,7 +174,8 @@ impl Cluster {
                 .ip(address(place.id, 0).ip())
                 .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
                 .build();
-            machines.insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
+            machines
+                .insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
         }
         Ok(Arc::new(Cluster {
             handle,
@@ -225,6 +226,34 @@ impl Cluster {
         trace::event("fault", format_args!("restart {node}"));
         machine.is_up = true;
         self.handle.restart(machine.handle.id());
+    }
+
+    /// The node that leads the first range of data; the one of the highest term, if two think so.
+    pub fn data_leader(&self) -> Option<NodeId> {
+        let mut leaders: Vec<_> = self
+            .replicas()
+            .into_iter()
+            .filter(|(_, replica)| replica.range == RangeId(2))
+            .filter_map(|(node, replica)| Some((replica.raft.as_leader().ok()?.term(), node)))
+            .collect();
+        leaders.sort();
+        leaders.last().map(|(_, node)| *node)
+    }
+
+    /// Lets nothing to a node or from it through.
+    pub fn cut_off(&self, node: NodeId) {
+        trace::event("fault", format_args!("cut off {node}"));
+        if let Some(machine) = self.machines.get(&node) {
+            madsim::net::NetSim::current().clog_node(machine.lock().handle.id());
+        }
+    }
+
+    /// Undoes [`Cluster::cut_off`].
+    pub fn mend(&self, node: NodeId) {
+        trace::event("fault", format_args!("mend {node}"));
+        if let Some(machine) = self.machines.get(&node) {
+            madsim::net::NetSim::current().unclog_node(machine.lock().handle.id());
+        }
     }
 
     /// Notes who leads what, and that nobody else did in the same term.

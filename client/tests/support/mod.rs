@@ -477,7 +477,13 @@ impl Inner {
         responses: Vec<v1::SessionResponse>,
     ) {
         let cluster_time = self.store.lock().clock;
-        let body = v1::SessionResponses { welcome, responses, cluster_time }.encode_to_vec();
+        let body = v1::SessionResponses {
+            welcome,
+            responses,
+            cluster_time,
+            leader_address: String::new(),
+        };
+        let body = body.encode_to_vec();
         drop(outgoing.send(Ok(v1::SessionFrame { body: body.into() })).await);
     }
 

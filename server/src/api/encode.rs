@@ -42,10 +42,9 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
             Body::Get(v1::GetResponse { context: None, state: Some(state(version)) })
         }
         Ok(Answer::Put(at)) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
-        Ok(Answer::Delete(at)) => Body::Delete(v1::DeleteResponse {
-            context: None,
-            version: at.map_or(0, |at| at.0),
-        }),
+        Ok(Answer::Delete(at)) => {
+            Body::Delete(v1::DeleteResponse { context: None, version: at.map_or(0, |at| at.0) })
+        }
         Ok(Answer::Increment(value, at)) => {
             Body::Increment(v1::IncrementResponse { context: None, value, version: at.0 })
         }
@@ -64,6 +63,22 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
         }),
     };
     v1::SessionResponse { id, result: Some(body) }
+}
+
+/// What is answered instead where too many bytes of answers wait already: the caller asks again.
+/// Answers without values stay as they are.
+pub(crate) fn without_value(response: v1::SessionResponse) -> v1::SessionResponse {
+    let instead = match &response.result {
+        Some(Body::Get(_) | Body::Scan(_)) => {
+            OpError::overloaded("too many bytes of answers wait; take them, then ask again")
+        }
+        // Refused for good, but the caller shall see what stands: the same request id brings it.
+        Some(Body::Error(error)) if error.current.is_some() => {
+            OpError::ambiguous("too many bytes of answers wait; ask again with the same request id")
+        }
+        _ => return response,
+    };
+    v1::SessionResponse { id: response.id, result: Some(Body::Error(error(instead))) }
 }
 
 /// Bytes of values in an answer, roughly: what a session's budget counts.

@@ -5,7 +5,7 @@
 
 pub mod admin;
 pub mod decode;
-mod encode;
+pub(crate) mod encode;
 pub mod kv;
 mod session;
 

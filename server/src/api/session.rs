@@ -3,7 +3,8 @@
 //! Bounds: operations that are accepted and not yet taken by the client's side of the stream, and
 //! bytes of answers that wait. At a bound the session is not read any further, so a client that
 //! does not take its answers is slowed down by its own flow control, and cut off if it takes
-//! nothing for [`STALL_MAX`].
+//! nothing for [`STALL_MAX`]. Reads that were accepted before that, and whose answers would go over
+//! the bound, are answered `overloaded`.
 
 use std::{
     pin::Pin,
@@ -36,6 +37,8 @@ use crate::{
 
 /// Answers of one frame.
 const FRAME_ANSWERS_MAX: usize = 1_024;
+/// Bytes of answers after which a frame takes no further one.
+const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of answers that may wait in one session before it is not read any further.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How long a client may take nothing while answers wait.
@@ -58,7 +61,11 @@ struct Sink {
 }
 
 impl Sink {
-    fn push(&self, response: v1::SessionResponse) {
+    fn push(&self, mut response: v1::SessionResponse) {
+        // One frame may have asked for more than memory holds, before any answer was there.
+        if self.waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
+            response = encode::without_value(response);
+        }
         self.waiting_bytes.fetch_add(encode::size(&response), Ordering::AcqRel);
         // The session may be over; nobody waits then.
         self.answers.send(response).ok();
@@ -96,6 +103,12 @@ pub(super) fn open(
         let error = OpError::overloaded(format!("{most} sessions are open; close some"));
         return Err(kv::status(encode::error(error)));
     }
+    if router.peers().identity().cluster.is_empty() {
+        // Said here and not request by request: a client goes on to a node that knows better.
+        let message = "no cluster has been formed yet: run 'quintet cluster init'";
+        let error = OpError::new(v1::Code::NotInitialized, message);
+        return Err(kv::status(encode::error(error)));
+    }
     let (answers, queue) = mpsc::unbounded_channel();
     let sink = Arc::new(Sink {
         answers,
@@ -123,7 +136,14 @@ pub(super) fn open(
             ended_tx.send(status).ok();
         }
     });
-    let state = Outbound { welcome: Some(welcome), queue, sink, router, ended: Some(ended), _gone: gone_tx };
+    let state = Outbound {
+        welcome: Some(welcome),
+        queue,
+        sink,
+        router,
+        ended: Some(ended),
+        _gone: gone_tx,
+    };
     Ok(Box::pin(futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         match state.next().await {
@@ -157,10 +177,9 @@ impl Outbound {
             };
             tokio::select! {
                 biased;
-                received = self.queue.recv_many(&mut responses, FRAME_ANSWERS_MAX) => {
-                    if received == 0 {
-                        return Ok(None);
-                    }
+                received = self.queue.recv() => {
+                    let Some(first) = received else { return Ok(None) };
+                    responses.push(first);
                 }
                 status = ended => {
                     self.ended = None;
@@ -172,7 +191,18 @@ impl Outbound {
                 }
             }
         }
+        self.fill(&mut responses);
         Ok(Some(self.frame(responses)))
+    }
+
+    /// Adds what waits already, up to a frame.
+    fn fill(&mut self, responses: &mut Vec<v1::SessionResponse>) {
+        let mut bytes: usize = responses.iter().map(encode::size).sum();
+        while responses.len() < FRAME_ANSWERS_MAX && bytes < FRAME_BYTES_MAX {
+            let Ok(next) = self.queue.try_recv() else { return };
+            bytes += encode::size(&next);
+            responses.push(next);
+        }
     }
 
     async fn drain(&mut self) -> Result<Option<v1::SessionFrame>, Status> {
@@ -180,7 +210,8 @@ impl Outbound {
             return Ok(None);
         }
         let mut responses = Vec::new();
-        self.queue.recv_many(&mut responses, FRAME_ANSWERS_MAX).await;
+        responses.extend(self.queue.recv().await);
+        self.fill(&mut responses);
         Ok(Some(self.frame(responses)))
     }
 

@@ -99,6 +99,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let lock = lock(&cluster)?;
     let running = process::running(&cluster);
     if running.len() == cluster.nodes().len() {
+        if args.detach {
+            // What was asked for is so already.
+            return greet(&cluster, true);
+        }
         return Err(Failure::usage(format!(
             "the cluster in {} runs already: clients reach it at {}; end it with `{} dev stop \
              --dir {}`",

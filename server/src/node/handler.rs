@@ -1,6 +1,9 @@
 //! What a node answers its peers.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
@@ -9,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::bootstrap::Bootstrap;
 use crate::{
-    api::encode_response,
+    api::{encode, encode_response},
     error::OpError,
     ids::{NodeId, RangeId},
     peer::{Handler, Kind},
@@ -20,13 +23,17 @@ use crate::{
     },
 };
 
+/// Bytes of answers to forwarded requests that may wait for their links; over it reads are refused.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
 pub(super) struct NodeHandler {
     bootstrap: Arc<Bootstrap>,
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl NodeHandler {
     pub(super) fn new(bootstrap: Arc<Bootstrap>) -> NodeHandler {
-        NodeHandler { bootstrap }
+        NodeHandler { bootstrap, waiting_bytes: Arc::default() }
     }
 
     /// The replica that a message is for: never another one than it names.
@@ -57,10 +64,11 @@ impl Handler for NodeHandler {
             }
             Kind::Forward(request) => {
                 let (tx, rx) = oneshot::channel();
-                let sink = Arc::new(ForwardedOnce(Mutex::new(Some(tx))));
+                let waiting_bytes = self.waiting_bytes.clone();
+                let sink = Arc::new(ForwardedOnce { back: Mutex::new(Some(tx)), waiting_bytes });
                 let range = RangeId(message.range_id);
                 self.bootstrap.router().serve_forwarded(request, range, sink);
-                async move { rx.await.ok().map(Kind::ForwardAnswer) }.boxed()
+                async move { rx.await.ok().map(|waited| Kind::ForwardAnswer(waited.take())) }.boxed()
             }
             Kind::Ping(ping) => {
                 self.heard(from, ping);
@@ -155,14 +163,41 @@ fn raft(replica: Replica, kind: Kind) -> BoxFuture<'static, Option<Kind>> {
 }
 
 /// The way back of a forwarded request.
-struct ForwardedOnce(Mutex<Option<oneshot::Sender<v1::SessionResponse>>>);
+struct ForwardedOnce {
+    back: Mutex<Option<oneshot::Sender<Waiting>>>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// An answer that counts as waiting until it is taken or dropped.
+struct Waiting {
+    response: v1::SessionResponse,
+    bytes: usize,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    fn take(mut self) -> v1::SessionResponse {
+        std::mem::take(&mut self.response)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.waiting_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
 
 impl ReplySink for ForwardedOnce {
     fn answer(&self, id: u64, result: OpResult) {
-        if let Some(waiting) = self.0.lock().take() {
-            // The link may have gone.
-            waiting.send(encode_response(id, result)).ok();
+        let Some(back) = self.back.lock().take() else { return };
+        let mut response = encode_response(id, result);
+        if self.waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
+            response = encode::without_value(response);
         }
+        let bytes = encode::size(&response);
+        self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // The link may have gone.
+        back.send(Waiting { response, bytes, waiting_bytes: self.waiting_bytes.clone() }).ok();
     }
 }
 

@@ -19,12 +19,15 @@ mod server;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use quintet_proto::internal::v1 as wire;
 
 pub use book::AddressBook;
@@ -63,6 +66,10 @@ pub struct Peers {
     metrics: Arc<Metrics>,
     handler: OnceLock<Arc<dyn Handler>>,
     random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Whether a node of the same cluster was met since the start.
+    met_own: AtomicBool,
+    /// By address: seeds that belong to another cluster, and which.
+    strangers: Mutex<BTreeMap<String, String>>,
     /// Silence on a link with something pending after which it is redialled.
     stall: Duration,
 }
@@ -88,6 +95,8 @@ impl Peers {
             hlc,
             metrics,
             handler: OnceLock::new(),
+            met_own: AtomicBool::new(false),
+            strangers: Mutex::default(),
             random,
             stall,
         })
@@ -140,10 +149,15 @@ impl Peers {
         message: wire::PeerMessage,
     ) -> tokio::sync::oneshot::Receiver<Result<Kind, LinkDown>> {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        self.send(node, lane, message, Box::new(move |answer| {
-            // Whoever asked may have given up.
-            tx.send(answer).ok();
-        }));
+        self.send(
+            node,
+            lane,
+            message,
+            Box::new(move |answer| {
+                // Whoever asked may have given up.
+                tx.send(answer).ok();
+            }),
+        );
         rx
     }
 
@@ -165,6 +179,41 @@ impl Peers {
         let mut links = self.links.write();
         let link = links.entry(node).or_insert_with(|| Link::start(node, Arc::downgrade(self)));
         link.clone()
+    }
+
+    /// Whether this node was started among the nodes of another cluster: it has met none of its
+    /// own, and more than half of its seeds are strangers. Says so in words.
+    ///
+    /// Nodes that have met their own cluster since their start never say so: one wrong node among
+    /// them must not stop the right ones.
+    pub fn astray(&self) -> Option<String> {
+        let strangers = self.strangers.lock();
+        let seeds = self.book.seeds();
+        let strange: Vec<_> =
+            seeds.iter().filter_map(|seed| strangers.get_key_value(seed)).collect();
+        let astray = !self.met_own.load(Ordering::Acquire) && strange.len() * 2 > seeds.len();
+        let (seed, cluster) = strange.first().filter(|_| astray)?;
+        let mine = self.identity().cluster;
+        Some(format!(
+            "the data directory belongs to cluster {mine}, the seed {seed} to cluster {cluster}: set \
+             node.data_dir or seeds"
+        ))
+    }
+
+    /// Notes which cluster the node at an address belongs to.
+    fn note_cluster(&self, address: &str, hello: &wire::Hello) {
+        let mine = self.identity();
+        if mine.cluster.is_empty() || hello.cluster_id.is_empty() {
+            return;
+        }
+        let mut strangers = self.strangers.lock();
+        if mine.cluster == hello.cluster_id && mine.incarnation == hello.incarnation {
+            strangers.remove(address);
+            self.met_own.store(true, Ordering::Release);
+        } else if self.book.seeds().iter().any(|seed| seed == address) {
+            let cluster = format!("{} incarnation {}", hello.cluster_id, hello.incarnation);
+            strangers.insert(address.to_owned(), cluster);
+        }
     }
 
     fn hello(&self) -> wire::Hello {

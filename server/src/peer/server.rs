@@ -15,6 +15,9 @@ use crate::{ids::NodeId, time::Timestamp, trace};
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
 /// not is cut off.
 const IN_FLIGHT_MAX: usize = 100_000;
+/// Bytes of answers after which a frame takes no further one: larger messages are refused on the
+/// other side, and votes and heartbeats must not wait behind them.
+const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Frames that wait for the wire.
 const OUTBOUND_FRAMES_MAX: usize = 16;
 
@@ -75,14 +78,17 @@ async fn serve(
         return Err(refusal);
     }
     let mut connection = Connection { peers, from, bulk_taken: 0, answers: Vec::new() };
-    let mut under_way = FuturesUnordered::new();
+    let mut under_way = FuturesUnordered::<UnderWay>::new();
     loop {
         tokio::select! {
             biased;
             Some(answer) = under_way.next(), if !under_way.is_empty() => {
                 connection.answers.extend(answer);
                 // Whatever else is done by now goes into the same frame.
-                while let Some(Some(answer)) = under_way.next().now_or_never() {
+                let mut bytes = 0;
+                while bytes < FRAME_BYTES_MAX {
+                    let Some(Some(answer)) = under_way.next().now_or_never() else { break };
+                    bytes += answer.as_ref().map_or(0, Message::encoded_len);
                     connection.answers.extend(answer);
                 }
             }
@@ -162,7 +168,10 @@ impl Connection<'_> {
         };
         let bytes = send(out, batch).await?;
         self.peers.metrics.peer_bytes_sent.inc_by(bytes as u64);
-        trace::event("send", format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from));
+        trace::event(
+            "send",
+            format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from),
+        );
         Ok(())
     }
 }

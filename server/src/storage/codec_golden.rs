@@ -46,5 +46,8 @@ fn format_1() {
             }],
         }],
     });
-    holds(&write, "0100040001016b0103fc0403020109010203010176" .to_owned().as_str().trim_end_matches("x"));
+    holds(
+        &write,
+        "0100040001016b0103fc0403020109010203010176".to_owned().as_str().trim_end_matches("x"),
+    );
 }

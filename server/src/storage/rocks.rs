@@ -100,7 +100,9 @@ impl RocksEngine {
                 LogLevel::Error | LogLevel::Fatal => {
                     tracing::error!(dir = shown, "rocksdb: {message}");
                 }
-                _ => tracing::warn!(dir = shown, "rocksdb: {message}"),
+                LogLevel::Warn => tracing::warn!(dir = shown, "rocksdb: {message}"),
+                // Its settings, hundreds of lines at every start.
+                _ => tracing::debug!(dir = shown, "rocksdb: {message}"),
             }
             if message.contains("dropping") {
                 heard.get_or_init(|| message.to_owned());

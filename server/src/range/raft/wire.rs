@@ -71,13 +71,13 @@ pub fn append_out(request: AppendEntriesRequest<TypeConfig>) -> (wire::AppendReq
 pub fn append_in(append: wire::AppendRequest) -> Option<AppendEntriesRequest<TypeConfig>> {
     let prev_log_id = append.prev.map(log_id_in);
     let mut entries = Vec::with_capacity(append.entries.len());
-    let mut expected = prev_log_id.map_or(0, |prev| prev.index() + 1);
+    let mut expected = prev_log_id.map_or(Some(0), |prev| prev.index().checked_add(1));
     for entry in append.entries {
         let log_id = log_id_in(entry.log_id?);
-        if log_id.index() != expected {
+        if Some(log_id.index()) != expected {
             return None;
         }
-        expected += 1;
+        expected = log_id.index().checked_add(1);
         let payload = match entry.payload {
             None => Payload::Blank,
             Some(wire::entry::Payload::Command(command)) => Payload::Normal(Proposal(command)),
@@ -105,9 +105,7 @@ pub fn append_answer_out(answer: &AppendEntriesResponse<TypeConfig>) -> wire::Ap
 }
 
 /// The answer to an append, from the wire.
-pub fn append_answer_in(
-    answer: wire::AppendResponse,
-) -> Option<AppendEntriesResponse<TypeConfig>> {
+pub fn append_answer_in(answer: wire::AppendResponse) -> Option<AppendEntriesResponse<TypeConfig>> {
     use wire::append_response::Result;
     Some(match answer.result? {
         Result::Success(_) => AppendEntriesResponse::Success,

@@ -1,0 +1,21 @@
+//! End to end: the built `quintet` program, real processes, RocksDB, real sockets.
+//!
+//! ```text
+//! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
+//! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
+//! directory.rs   data directories that a node must not use
+//! hostile.rs     garbage on every port, clients that do not read
+//! support/       processes, clusters, waiting
+//! ```
+//!
+//! A group of checks shares one cluster, because forming one costs seconds. Every process is ended
+//! by its own id when its guard is dropped, also where a test fails. Nothing waits for a fixed
+//! time: what is waited for is a condition, up to a deadline.
+
+#![cfg(not(madsim))]
+
+mod directory;
+mod forming;
+mod hostile;
+mod kills;
+mod support;

@@ -1,0 +1,82 @@
+//! What the tests stand on.
+
+pub(crate) mod cluster;
+pub(crate) mod command;
+pub(crate) mod http;
+pub(crate) mod node;
+pub(crate) mod process;
+
+use std::{fmt::Debug, time::Duration};
+
+use quintet_client::{
+    Client,
+    v1::{RangeStatus, StatusResponse},
+};
+use tokio::time::Instant;
+
+/// Between two looks at a condition.
+const LOOK_PAUSE: Duration = Duration::from_millis(25);
+/// The range that holds all data of users.
+pub(crate) const DATA_RANGE: u64 = 2;
+
+/// Waits until `look` returns something; fails the test with what it said last.
+pub(crate) async fn wait_for<T, Why: Debug>(
+    what: &str,
+    timeout: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, Why>,
+) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(why) if Instant::now() >= deadline => {
+                panic!("{what}: not within {timeout:?}; last: {why:?}")
+            }
+            Err(_) => tokio::time::sleep(LOOK_PAUSE).await,
+        }
+    }
+}
+
+/// A client of these nodes.
+pub(crate) async fn client(nodes: &[String]) -> Client {
+    let connecting =
+        Client::builder().nodes(nodes.iter().cloned()).timeout(Duration::from_secs(20)).connect();
+    connecting.await.unwrap_or_else(|error| panic!("no client of {nodes:?}: {error}"))
+}
+
+/// The cluster as the node at an address sees it.
+pub(crate) async fn status(address: &str) -> Result<StatusResponse, String> {
+    let connecting = Client::builder().nodes([address]).timeout(Duration::from_secs(2)).connect();
+    let client = connecting.await.map_err(|error| error.to_string())?;
+    client.status().await.map_err(|error| error.to_string())
+}
+
+/// The data range in a status.
+pub(crate) fn data_range(status: &StatusResponse) -> Result<&RangeStatus, String> {
+    let range = status.ranges.iter().find(|range| range.id == DATA_RANGE);
+    range.ok_or_else(|| format!("no range {DATA_RANGE} in {status:?}"))
+}
+
+/// `Err` unless all five nodes are seen alive and both ranges are led from room a.
+pub(crate) fn healthy(status: &StatusResponse) -> Result<(), String> {
+    let live = status.nodes.iter().filter(|node| node.live).count();
+    if live != 5 {
+        return Err(format!("{live} live nodes"));
+    }
+    led_at_home(status)
+}
+
+/// `Err` unless both ranges are led from room a.
+pub(crate) fn led_at_home(status: &StatusResponse) -> Result<(), String> {
+    if status.ranges.len() != 2 {
+        return Err(format!("{} ranges", status.ranges.len()));
+    }
+    for range in &status.ranges {
+        let leader = status.nodes.iter().find(|node| node.id == range.leader_node);
+        match leader {
+            Some(leader) if leader.room == "a" => {}
+            _ => return Err(format!("range {} is led by node {}", range.id, range.leader_node)),
+        }
+    }
+    Ok(())
+}

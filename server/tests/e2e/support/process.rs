@@ -1,0 +1,35 @@
+//! Processes by their ids.
+
+use std::{fs, path::Path};
+
+/// Sends a signal to a process, never to a group.
+pub(crate) fn signal(pid: u32, signal: libc::c_int) {
+    let pid = libc::pid_t::try_from(pid).expect("a process id");
+    assert!(pid > 1, "{pid} is no process of ours");
+    // SAFETY: `kill` takes two integers and touches no memory of ours.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Whether the process runs and has `argument` on its command line. A process that has ended, but
+/// was not collected yet, has none.
+pub(crate) fn runs_with(pid: u32, argument: &Path) -> bool {
+    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let argument = argument.as_os_str().as_encoded_bytes();
+    line.split(|byte| *byte == 0).any(|part| part == argument)
+}
+
+/// Resident memory of a process in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    let kib = line.trim().trim_end_matches("kB").trim();
+    kib.parse::<u64>().expect("a number of KiB") * 1024
+}
+
+/// The last lines of a log file, for the output of a failed test.
+pub(crate) fn tail(path: &Path) -> String {
+    let log = fs::read(path).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
