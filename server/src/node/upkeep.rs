@@ -7,10 +7,11 @@ use openraft::{async_runtime::watch::WatchReceiver, impls::OneshotResponder};
 use quintet_proto::internal::v1 as wire;
 use tokio::time::sleep;
 
-use super::{bootstrap::Bootstrap, records, status};
+use super::{bootstrap::Bootstrap, leaders, records, status};
 use crate::{
     ids::RangeId,
     peer::{Kind, Lane},
+    placement::policy,
     range::{raft::types::Proposal, replica::Replica},
     storage::{
         self, Batch, Direction, Engine, Family,
@@ -71,6 +72,8 @@ pub(super) async fn ping_once(bootstrap: &Bootstrap) {
 
 /// What a leader knows of its range.
 pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews {
+    let voters = leaders::candidates(bootstrap, replica);
+    let leader_reason = policy::reason(&voters, replica.range, bootstrap.peers().me());
     let metrics = replica.raft.metrics();
     let metrics = metrics.borrow_watched();
     let last = metrics.last_log_index.unwrap_or(0);
@@ -91,7 +94,7 @@ pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews 
             }
             .to_owned(),
             lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
-            lag_known: true,
+            lag_known: matched(*id).is_some(),
         })
         .collect();
     let held_by_all = membership.nodes().map(|(id, _)| matched(*id).unwrap_or(0)).min();
@@ -104,6 +107,7 @@ pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews 
         last_index: last,
         applied_index: metrics.last_applied.map_or(0, |at| at.index()),
         replicas,
+        leader_reason,
     }
 }
 
