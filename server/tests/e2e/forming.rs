@@ -110,7 +110,7 @@ async fn after_init(nodes: &[Node]) {
         metrics_are_described(&metrics);
     }
     let services = services(&nodes[3].client).await;
-    for service in ["quintet.v1.KV", "quintet.v1.Admin", "grpc.health.v1.Health"] {
+    for service in ["quintet.v1.KV", "quintet.v1.Admin"] {
         assert!(services.iter().any(|name| name == service), "{service} in {services:?}");
     }
 }
