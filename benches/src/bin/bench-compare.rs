@@ -138,13 +138,12 @@ impl Report {
                 report.ratio(op, clients, &quintet, &etcd, &mut verdicts)?;
             }
         }
+        report.table.push('\n');
         for system in ["quintet", "etcd"] {
             let of = idle.iter().filter(|one| one.system == system);
             if let Some(percent) = median(of.map(|one| one.idle_cpu_percent).collect()) {
-                writeln!(
-                    report.table,
-                    "\nidle, all five processes: {system} {percent:.1} % of a core"
-                )?;
+                let what = "five servers with nobody asking";
+                writeln!(report.table, "{what}: {system} {percent:.1} % of a core")?;
             }
         }
         report.table.push('\n');
