@@ -55,7 +55,7 @@ pub struct TxnId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRecord<'a> {
     /// The value, or none where the version is a removal.
-    #[serde(borrow)]
+    #[serde(borrow, with = "serde_bytes")]
     pub value: Option<&'a [u8]>,
     /// The transaction that wrote it.
     pub txn: Option<TxnId>,
@@ -132,7 +132,7 @@ pub enum PayloadRecord<'a> {
     /// Nothing: a leader's first entry.
     Blank,
     /// A replicated command, encoded by itself.
-    Command(#[serde(borrow)] &'a [u8]),
+    Command(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
     /// A change of membership.
     Membership(Membership),
 }

@@ -40,6 +40,13 @@ pub enum WriteKind {
     },
 }
 
+impl WriteKind {
+    /// Whether it means the same on every state.
+    pub fn is_unconditional(&self) -> bool {
+        matches!(self, WriteKind::Put { condition: Condition::Always, .. })
+    }
+}
+
 /// A key's newest state: version and value, or absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Current(pub Option<(Timestamp, Bytes)>);

@@ -74,6 +74,9 @@ pub(super) fn database(
     db.set_paranoid_checks(true);
     // No LOG file: warnings go where the node's go.
     db.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, log));
+    // One task applies, one thread writes the log: nobody writes to a memtable at the same time, and
+    // an insert without atomics is cheaper.
+    db.set_allow_concurrent_memtable_write(false);
     db.set_max_background_jobs(i32::from(options.background_jobs_max.max(2)));
     db.set_bytes_per_sync(WRITE_BACK_BYTES);
     // One thread writes at a time: nobody to spin for.
