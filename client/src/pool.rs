@@ -400,9 +400,8 @@ impl Dial {
                         pool.follow_hint(leader);
                     }
                 };
-                let read = connection::read(
-                    &session, incoming, &self.clock, stall, stopped, follow,
-                );
+                let read =
+                    connection::read(&session, incoming, &self.clock, stall, stopped, follow);
                 match read.await {
                     Error::Unavailable(text) => {
                         Error::Unavailable(format!("{}: {text}", self.address))

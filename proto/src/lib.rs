@@ -4,7 +4,13 @@
 
 /// The public interface: `quintet.v1`.
 pub mod v1 {
-    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
     tonic::include_proto!("quintet.v1");
 }
 
@@ -12,7 +18,13 @@ pub mod v1 {
 pub mod internal {
     /// Version 1.
     pub mod v1 {
-        #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+        #![allow(
+            missing_docs,
+            unreachable_pub,
+            clippy::all,
+            clippy::allow_attributes_without_reason,
+            reason = "generated code"
+        )]
         tonic::include_proto!("quintet.internal.v1");
     }
 }

@@ -14,13 +14,14 @@ use madsim::runtime::{Handle, NodeHandle};
 use parking_lot::Mutex;
 use quintet_server::{
     config::Config,
-    ids::{NodeId, RangeId},
+    ids::{NodeId, RangeId, SYSTEM_RANGE},
     node::{Node, bootstrap::Bootstrap},
     placement::locality::Locality,
     range::replica::Replica,
     seams::{Clock, Engines, Seams},
     storage::{
         Durability, Engine, Error, Family,
+        codec::{self, DedupRecord},
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
     },
 };
@@ -174,7 +175,8 @@ impl Cluster {
                 .ip(address(place.id, 0).ip())
                 .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
                 .build();
-            machines.insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
+            machines
+                .insert(node, Mutex::new(Machine { handle: machine, disk, running, is_up: true }));
         }
         Ok(Arc::new(Cluster {
             handle,
@@ -227,6 +229,34 @@ impl Cluster {
         self.handle.restart(machine.handle.id());
     }
 
+    /// The node that leads the first range of data; the one of the highest term, if two think so.
+    pub fn data_leader(&self) -> Option<NodeId> {
+        let mut leaders: Vec<_> = self
+            .replicas()
+            .into_iter()
+            .filter(|(_, replica)| replica.range == RangeId(2))
+            .filter_map(|(node, replica)| Some((replica.raft.as_leader().ok()?.term(), node)))
+            .collect();
+        leaders.sort();
+        leaders.last().map(|(_, node)| *node)
+    }
+
+    /// Lets nothing to a node or from it through.
+    pub fn cut_off(&self, node: NodeId) {
+        trace::event("fault", format_args!("cut off {node}"));
+        if let Some(machine) = self.machines.get(&node) {
+            madsim::net::NetSim::current().clog_node(machine.lock().handle.id());
+        }
+    }
+
+    /// Undoes [`Cluster::cut_off`].
+    pub fn mend(&self, node: NodeId) {
+        trace::event("fault", format_args!("mend {node}"));
+        if let Some(machine) = self.machines.get(&node) {
+            madsim::net::NetSim::current().unclog_node(machine.lock().handle.id());
+        }
+    }
+
     /// Notes who leads what, and that nobody else did in the same term.
     pub fn look(&self) {
         let mut leaders = self.leaders.lock();
@@ -273,8 +303,8 @@ impl Cluster {
             let metrics = replica.raft.metrics();
             let index = metrics.borrow_watched().last_applied.map(|at| at.index());
             applied.entry(replica.range).or_default().insert(index);
-            if !states.contains_key(&node) {
-                states.insert(node, state_hash(&**replica.shared.state.engine())?);
+            if replica.range != SYSTEM_RANGE && !states.contains_key(&node) {
+                states.insert(node, state_hash(&replica)?);
             }
         }
         let settled = applied.len() >= 2 && applied.values().all(|indexes| indexes.len() == 1);
@@ -289,8 +319,11 @@ impl Cluster {
     }
 }
 
-/// A hash over versions and remembered requests.
-fn state_hash(engine: &dyn Engine) -> Result<u64, String> {
+/// A hash over versions and remembered requests. Requests that are too old to be asked again do not
+/// count: each node forgets them in its own time.
+fn state_hash(replica: &Replica) -> Result<u64, String> {
+    let engine = replica.shared.state.engine();
+    let threshold = replica.shared.state.dedup_threshold();
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
     for family in [Family::Data, Family::Dedup] {
         let scanned = engine.scan(
@@ -299,6 +332,12 @@ fn state_hash(engine: &dyn Engine) -> Result<u64, String> {
             &[],
             quintet_server::storage::Direction::Forward,
             &mut |key, value| {
+                let is_forgotten = family == Family::Dedup
+                    && codec::decode::<DedupRecord>(value)
+                        .is_ok_and(|record| record.first_attempt < threshold);
+                if is_forgotten {
+                    return std::ops::ControlFlow::Continue(());
+                }
                 hash.update(&(key.len() as u64).to_be_bytes());
                 hash.update(key);
                 hash.update(value);

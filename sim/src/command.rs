@@ -86,8 +86,7 @@ fn activate(bug: &str) -> anyhow::Result<()> {
 fn try_main(args: Args) -> anyhow::Result<bool> {
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("can't read {}", args.file.display()))?;
-    let scenario =
-        Scenario::parse(&text).with_context(|| format!("in {}", args.file.display()))?;
+    let scenario = Scenario::parse(&text).with_context(|| format!("in {}", args.file.display()))?;
     if let Some(bug) = &args.bug {
         activate(bug)?;
     }
@@ -146,9 +145,8 @@ impl Campaign {
             }
             let keep = self.args.trace.is_some();
             // A thread of its own: what a run leaves in thread-locals ends with it.
-            let ran = std::thread::scope(|scope| {
-                scope.spawn(|| run(&self.scenario, seed, keep)).join()
-            });
+            let ran =
+                std::thread::scope(|scope| scope.spawn(|| run(&self.scenario, seed, keep)).join());
             let result = match ran {
                 Ok(result) => result,
                 Err(_) => Err(anyhow::anyhow!("the run panicked outside the simulation")),
@@ -175,7 +173,10 @@ impl Campaign {
         totals.events += report.events;
         totals.faults += report.faults.values().sum::<u64>();
         if self.args.seed.is_some() {
-            println!("seed {seed}: {} events, trace hash {:016x}", report.events, report.trace_hash);
+            println!(
+                "seed {seed}: {} events, trace hash {:016x}",
+                report.events, report.trace_hash
+            );
         }
         match report.verdict {
             Verdict::Holds => Ok(()),
@@ -194,7 +195,12 @@ impl Campaign {
         let simulated = totals.seeds * self.scenario.duration_s;
         println!(
             "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults",
-            self.scenario.name, totals.seeds, simulated, totals.commits, totals.elections, totals.faults
+            self.scenario.name,
+            totals.seeds,
+            simulated,
+            totals.commits,
+            totals.elections,
+            totals.faults
         );
         if let Some(why) = totals.could_not {
             bail!(why);
@@ -211,8 +217,8 @@ fn write(
     path: &Path,
     fill: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let file = std::fs::File::create(path)
-        .with_context(|| format!("can't write {}", path.display()))?;
+    let file =
+        std::fs::File::create(path).with_context(|| format!("can't write {}", path.display()))?;
     let mut out = std::io::BufWriter::new(file);
     fill(&mut out)?;
     std::io::Write::flush(&mut out).with_context(|| format!("can't write {}", path.display()))

@@ -37,6 +37,14 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 up.get(chosen).copied().filter(|_| may_fall).into_iter().collect()
             }
             Fault::PowerLoss { .. } => cluster.nodes(),
+            Fault::LeaderCut { .. } => {
+                let Some(leader) = cluster.data_leader() else { continue };
+                *fired.lock().entry(fault.kind()).or_default() += 1;
+                cluster.cut_off(leader);
+                sleep(seconds_between(down_least, down_most)).await;
+                cluster.mend(leader);
+                continue;
+            }
         };
         if victims.is_empty() {
             continue;

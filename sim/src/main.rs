@@ -12,6 +12,8 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(madsim))]
 fn main() -> std::process::ExitCode {
-    eprintln!("error: this build has no simulation in it: build with --cfg madsim (use script/sim)");
+    eprintln!(
+        "error: this build has no simulation in it: build with --cfg madsim (use script/sim)"
+    );
     std::process::ExitCode::from(2)
 }

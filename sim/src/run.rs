@@ -65,8 +65,12 @@ pub fn run(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<R
     let work = drive(scenario.clone(), shared.clone(), found.clone());
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
     let (lines, trace_hash, events) = trace::end();
-    // What is still running must not be dropped under a panic's feet.
-    std::mem::forget(runtime);
+    if ended.is_err() {
+        // A panic leaves locks held that dropping the tasks may want.
+        std::mem::forget(runtime);
+    } else {
+        drop(runtime);
+    }
     let verdict = match ended {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error),
@@ -178,6 +182,7 @@ async fn heal(
 ) -> anyhow::Result<Verdict> {
     for node in cluster.nodes() {
         cluster.restart(node);
+        cluster.mend(node);
     }
     trace::event("phase", format_args!("heal"));
     let (machine, client) = client(cluster, 201, HEAL_TIMEOUT).await?;
@@ -204,7 +209,9 @@ async fn heal(
         for (key, call) in reads {
             let outcome = caller.call(&key, call).await;
             if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!("{key} can't be read after all faults: {outcome:?}"));
+                return Verdict::Violation(format!(
+                    "{key} can't be read after all faults: {outcome:?}"
+                ));
             }
         }
         Verdict::Holds

@@ -192,6 +192,18 @@ pub enum Fault {
         /// Most time that a node is down.
         down_s_max: f64,
     },
+    /// The node that leads the first range of data is cut off from all others and from the clients,
+    /// while it goes on; later the cut is mended.
+    LeaderCut {
+        /// Least time from one cut to the next.
+        every_s_min: f64,
+        /// Most time from one cut to the next.
+        every_s_max: f64,
+        /// Least time that the cut lasts.
+        down_s_min: f64,
+        /// Most time that the cut lasts.
+        down_s_max: f64,
+    },
 }
 
 /// What a run must have done: one that exercised nothing has shown nothing.
@@ -258,6 +270,7 @@ impl Fault {
         match self {
             Fault::NodeKill { .. } => "node-kill",
             Fault::PowerLoss { .. } => "power-loss",
+            Fault::LeaderCut { .. } => "leader-cut",
         }
     }
 
@@ -265,7 +278,8 @@ impl Fault {
     pub fn every_s(&self) -> (f64, f64) {
         match self {
             Fault::NodeKill { every_s_min, every_s_max, .. }
-            | Fault::PowerLoss { every_s_min, every_s_max, .. } => (*every_s_min, *every_s_max),
+            | Fault::PowerLoss { every_s_min, every_s_max, .. }
+            | Fault::LeaderCut { every_s_min, every_s_max, .. } => (*every_s_min, *every_s_max),
         }
     }
 
@@ -273,7 +287,8 @@ impl Fault {
     pub fn down_s(&self) -> (f64, f64) {
         match self {
             Fault::NodeKill { down_s_min, down_s_max, .. }
-            | Fault::PowerLoss { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
+            | Fault::PowerLoss { down_s_min, down_s_max, .. }
+            | Fault::LeaderCut { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
         }
     }
 }

@@ -166,9 +166,10 @@ impl Caller {
                 .delete_if(key, Version(*expected))
                 .await
                 .map(|version| Reply::Deleted { version: version.0 }),
-            Call::Increment { delta } => client.increment(key, *delta).await.map(|sum| {
-                Reply::Incremented { number: sum.value, version: sum.version.0 }
-            }),
+            Call::Increment { delta } => client
+                .increment(key, *delta)
+                .await
+                .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
             Call::Scan => self.scan(key).await.map(Reply::Scanned),
         };
         match asked {

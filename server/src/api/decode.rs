@@ -15,12 +15,7 @@ use crate::{
         command::evaluate::{Condition, WriteKind},
         request::{Read, ReadKind, Reply, Write},
     },
-    storage::{
-        Direction,
-        codec::RequestId,
-        keys,
-        mvcc::PageLimit,
-    },
+    storage::{Direction, codec::RequestId, keys, mvcc::PageLimit},
     time::{Hlc, Timestamp},
 };
 
@@ -86,7 +81,8 @@ impl DecodedWrite {
 
     /// The request with its way back.
     pub fn with_reply(self, reply: Reply) -> Write {
-        let DecodedWrite { key, kind, request, first_attempt, later_attempt, hash, deadline } = self;
+        let DecodedWrite { key, kind, request, first_attempt, later_attempt, hash, deadline } =
+            self;
         Write { key, kind, request, first_attempt, later_attempt, hash, deadline, reply }
     }
 }

@@ -42,10 +42,9 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
             Body::Get(v1::GetResponse { context: None, state: Some(state(version)) })
         }
         Ok(Answer::Put(at)) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
-        Ok(Answer::Delete(at)) => Body::Delete(v1::DeleteResponse {
-            context: None,
-            version: at.map_or(0, |at| at.0),
-        }),
+        Ok(Answer::Delete(at)) => {
+            Body::Delete(v1::DeleteResponse { context: None, version: at.map_or(0, |at| at.0) })
+        }
         Ok(Answer::Increment(value, at)) => {
             Body::Increment(v1::IncrementResponse { context: None, value, version: at.0 })
         }

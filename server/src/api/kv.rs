@@ -185,16 +185,26 @@ impl v1::kv_server::Kv for KvService {
     type ScanStream = ScanPages;
     type SessionStream = session::Frames;
 
-    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
         match self.run(Op::Get(request.into_inner())).await? {
-            Body::Get(get) => Ok(Response::new(v1::GetResponse { context: stamp(&self.router), ..get })),
+            Body::Get(get) => {
+                Ok(Response::new(v1::GetResponse { context: stamp(&self.router), ..get }))
+            }
             _ => Err(unexpected()),
         }
     }
 
-    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+    async fn put(
+        &self,
+        request: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
         match self.run(Op::Put(request.into_inner())).await? {
-            Body::Put(put) => Ok(Response::new(v1::PutResponse { context: stamp(&self.router), ..put })),
+            Body::Put(put) => {
+                Ok(Response::new(v1::PutResponse { context: stamp(&self.router), ..put }))
+            }
             _ => Err(unexpected()),
         }
     }
@@ -238,7 +248,9 @@ impl v1::kv_server::Kv for KvService {
         let items = futures::future::join_all(calls).await.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Get(get)) => Item::State(get.state.unwrap_or_default()),
-                Ok(_) => Item::Error(encode::error(OpError::unavailable("an answer of another kind"))),
+                Ok(_) => {
+                    Item::Error(encode::error(OpError::unavailable("an answer of another kind")))
+                }
                 Err(error) => Item::Error(error),
             };
             v1::GetResult { result: Some(item) }
@@ -270,7 +282,9 @@ impl v1::kv_server::Kv for KvService {
         let items = futures::future::join_all(calls).await.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Put(put)) => Item::Ok(put),
-                Ok(_) => Item::Error(encode::error(OpError::ambiguous("an answer of another kind"))),
+                Ok(_) => {
+                    Item::Error(encode::error(OpError::ambiguous("an answer of another kind")))
+                }
                 Err(error) => Item::Error(error),
             };
             v1::PutResult { result: Some(item) }
@@ -279,10 +293,7 @@ impl v1::kv_server::Kv for KvService {
         Ok(Response::new(v1::BatchPutResponse { context: stamp(&self.router), items }))
     }
 
-    async fn scan(
-        &self,
-        request: Request<v1::ScanRequest>,
-    ) -> Result<Response<ScanPages>, Status> {
+    async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<ScanPages>, Status> {
         let state = Some((self.router.clone(), request.into_inner()));
         let pages = futures::stream::unfold(state, |state| async move {
             let (router, mut scan) = state?;

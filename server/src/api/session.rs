@@ -136,7 +136,14 @@ pub(super) fn open(
             ended_tx.send(status).ok();
         }
     });
-    let state = Outbound { welcome: Some(welcome), queue, sink, router, ended: Some(ended), _gone: gone_tx };
+    let state = Outbound {
+        welcome: Some(welcome),
+        queue,
+        sink,
+        router,
+        ended: Some(ended),
+        _gone: gone_tx,
+    };
     Ok(Box::pin(futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         match state.next().await {

@@ -143,9 +143,9 @@ impl Bootstrap {
         let _one_at_a_time = self.planning.lock().await;
         self.refuse_second()?;
         let cluster = self.plan(&members);
-        self.take(cluster.clone()).await.map_err(|why| {
-            encode_error(OpError::new(v1::Code::Storage, why))
-        })?;
+        self.take(cluster.clone())
+            .await
+            .map_err(|why| encode_error(OpError::new(v1::Code::Storage, why)))?;
         self.wait_for_members(&cluster).await?;
         Ok(v1::InitClusterResponse {
             cluster_id: cluster.cluster,
@@ -159,7 +159,10 @@ impl Bootstrap {
             None => Ok(()),
             Some(cluster) => Err(encode_error(OpError::new(
                 v1::Code::AlreadyInitialized,
-                format!("the cluster was formed before: {}; there is nothing to do", cluster.cluster),
+                format!(
+                    "the cluster was formed before: {}; there is nothing to do",
+                    cluster.cluster
+                ),
             ))),
         }
     }
@@ -177,9 +180,8 @@ impl Bootstrap {
                 .collect();
             let known = live.len();
             if known >= wanted {
-                return policy::choose_voters(&live, wanted).map_err(|why| {
-                    encode_error(OpError::invalid(why))
-                });
+                return policy::choose_voters(&live, wanted)
+                    .map_err(|why| encode_error(OpError::invalid(why)));
             }
             if Instant::now() >= until {
                 let message = format!(
@@ -197,10 +199,8 @@ impl Bootstrap {
         to: NodeId,
         request: v1::InitClusterRequest,
     ) -> Result<v1::InitClusterResponse, v1::Error> {
-        let message = wire::PeerMessage {
-            kind: Some(Kind::Init(request)),
-            ..wire::PeerMessage::default()
-        };
+        let message =
+            wire::PeerMessage { kind: Some(Kind::Init(request)), ..wire::PeerMessage::default() };
         match self.peers().ask(to, Lane::Urgent, message).await {
             Ok(Ok(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))) => match result {
                 wire::init_answer::Result::Ok(formed) => Ok(formed),

@@ -68,7 +68,8 @@ impl Handler for NodeHandler {
                 let sink = Arc::new(ForwardedOnce { back: Mutex::new(Some(tx)), waiting_bytes });
                 let range = RangeId(message.range_id);
                 self.bootstrap.router().serve_forwarded(request, range, sink);
-                async move { rx.await.ok().map(|waited| Kind::ForwardAnswer(waited.take())) }.boxed()
+                async move { rx.await.ok().map(|waited| Kind::ForwardAnswer(waited.take())) }
+                    .boxed()
             }
             Kind::Ping(ping) => {
                 self.heard(from, ping);

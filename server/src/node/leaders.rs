@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 
 use super::bootstrap::Bootstrap;
 use crate::{
-    ids::{NodeId, RangeId},
     placement::policy::{self, Candidate},
     range::replica::Replica,
     trace,
@@ -71,11 +70,6 @@ async fn move_home(bootstrap: &Bootstrap, replica: &Replica) {
     tracing::info!(range = %replica.range, from = %me, to = %home.node, "leader moves home");
     // A refused transfer is tried again at the next look.
     replica.raft.trigger().transfer_leader(home.replica).await.ok();
-}
-
-/// Why a range's leader is on a node, in words.
-pub(super) fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> String {
-    policy::reason(candidates, range, leader)
 }
 
 /// Moves all leaders away from this node; gives up at `until`.

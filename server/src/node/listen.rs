@@ -89,7 +89,8 @@ mod real {
     }
 
     async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-        let failed = |error: std::io::Error| StartError::Listen { what, address, error: error.to_string() };
+        let failed =
+            |error: std::io::Error| StartError::Listen { what, address, error: error.to_string() };
         TcpListener::bind(address).await.map_err(failed)
     }
 
@@ -238,8 +239,7 @@ mod simulated {
                 .add_service(kv!(bootstrap, config))
                 .add_service(admin!(bootstrap))
                 .serve(self.0.client);
-            let internal =
-                Server::builder().add_service(peer!(bootstrap)).serve(self.0.internal);
+            let internal = Server::builder().add_service(peer!(bootstrap)).serve(self.0.internal);
             vec![
                 tokio::spawn(async move { report("client", client.await) }),
                 tokio::spawn(async move { report("internal", internal.await) }),

@@ -156,6 +156,7 @@ impl Node {
             bootstrap.clone(),
             config.limits.dedup_window(),
         )));
+        tasks.push(tokio::spawn(upkeep::collect_dedup(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
         tracing::info!(
             node = %config.node.id,

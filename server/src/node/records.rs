@@ -25,11 +25,7 @@ async fn write(writer: &LogWriter, changes: Vec<Change>) -> Result<(), Error> {
 }
 
 /// Claims the directory for a node, or finds it claimed by it, and counts the start.
-pub async fn claim(
-    log: &dyn Engine,
-    writer: &LogWriter,
-    node: NodeId,
-) -> Result<Identity, Error> {
+pub async fn claim(log: &dyn Engine, writer: &LogWriter, node: NodeId) -> Result<Identity, Error> {
     let mut identity = match log.get(Family::Log, IDENTITY)? {
         Some(bytes) => codec::decode(&bytes)?,
         None => Identity { node, boots: 0 },

@@ -3,7 +3,7 @@
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
-use super::{bootstrap::Bootstrap, leaders};
+use super::bootstrap::Bootstrap;
 use crate::ids::NodeId;
 
 /// The answer to `Admin.Status`.
@@ -73,11 +73,10 @@ fn ranges(bootstrap: &Bootstrap) -> Vec<v1::RangeStatus> {
             status.collect()
         };
         let reason = match leader {
-            Some(leader) if replica.is_leader() => {
-                let voters = leaders::candidates(bootstrap, &replica);
-                leaders::reason(&voters, replica.range, leader)
-            }
-            Some(_) => "ask the leader's node why".to_owned(),
+            Some(_) => news.as_ref().map_or_else(
+                || "the leader has not told yet".to_owned(),
+                |news| news.leader_reason.clone(),
+            ),
             None => "no leader: an election is under way, or too few voters are up".to_owned(),
         };
         out.push(v1::RangeStatus {

@@ -88,10 +88,15 @@ impl Outcome {
 
     /// The outcome that an error on the wire stands for.
     pub fn of(error: &quintet_proto::v1::Error) -> Outcome {
-        if error.maybe_committed {
+        Outcome::of_code(error.code(), error.maybe_committed)
+    }
+
+    /// The outcome that an error code stands for.
+    pub fn of_code(code: Code, maybe_committed: bool) -> Outcome {
+        if maybe_committed {
             return Outcome::Unknown;
         }
-        match error.code() {
+        match code {
             Code::Conflict | Code::NotANumber => Outcome::Refused,
             Code::InvalidArgument
             | Code::Expired

@@ -31,8 +31,10 @@ impl AddressBook {
         known: Vec<AddressRecord>,
         seeds: Vec<String>,
     ) -> AddressBook {
-        let others =
-            known.into_iter().filter(|other| other.node != me.node).map(|other| (other.node, other));
+        let others = known
+            .into_iter()
+            .filter(|other| other.node != me.node)
+            .map(|other| (other.node, other));
         AddressBook { others: RwLock::new(others.collect()), me, seeds, changed: Notify::new() }
     }
 

@@ -149,10 +149,15 @@ impl Peers {
         message: wire::PeerMessage,
     ) -> tokio::sync::oneshot::Receiver<Result<Kind, LinkDown>> {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        self.send(node, lane, message, Box::new(move |answer| {
-            // Whoever asked may have given up.
-            tx.send(answer).ok();
-        }));
+        self.send(
+            node,
+            lane,
+            message,
+            Box::new(move |answer| {
+                // Whoever asked may have given up.
+                tx.send(answer).ok();
+            }),
+        );
         rx
     }
 

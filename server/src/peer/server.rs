@@ -168,7 +168,10 @@ impl Connection<'_> {
         };
         let bytes = send(out, batch).await?;
         self.peers.metrics.peer_bytes_sent.inc_by(bytes as u64);
-        trace::event("send", format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from));
+        trace::event(
+            "send",
+            format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from),
+        );
         Ok(())
     }
 }

@@ -145,7 +145,10 @@ mod tests {
     #[test]
     fn leaders_prefer_a_then_b_then_c_and_spread() {
         let mut voters = five();
-        assert_eq!((home(1, &voters), home(2, &voters), home(3, &voters)), (Some(1), Some(2), Some(1)));
+        assert_eq!(
+            (home(1, &voters), home(2, &voters), home(3, &voters)),
+            (Some(1), Some(2), Some(1))
+        );
         voters[0].fit = false;
         assert_eq!((home(1, &voters), home(2, &voters)), (Some(2), Some(2)));
         voters[1].draining = true;
@@ -178,8 +181,13 @@ mod tests {
             ..AddressRecord::default()
         };
         let live = vec![
-            at(1, "c1", "a"), at(2, "c1", "a"), at(3, "c1", "a"), at(4, "c1", "b"),
-            at(5, "c1", "b"), at(6, "c2", "c"), at(7, "c2", "c"),
+            at(1, "c1", "a"),
+            at(2, "c1", "a"),
+            at(3, "c1", "a"),
+            at(4, "c1", "b"),
+            at(5, "c1", "b"),
+            at(6, "c2", "c"),
+            at(7, "c2", "c"),
         ];
         let chosen = choose_voters(&live, 5).expect("enough nodes");
         assert_eq!(chosen, [1, 2, 4, 5, 6].map(NodeId));

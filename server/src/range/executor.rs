@@ -162,6 +162,7 @@ impl Executor {
             while self.in_flight.len() < PROPOSALS_IN_FLIGHT_MAX && !self.ready.is_empty() {
                 self.start().await;
             }
+            self.shared.metrics.proposals_in_flight.set(self.in_flight.len() as u64);
         }
     }
 
@@ -286,7 +287,9 @@ impl Executor {
         let read = Read { kind, deadline: write.deadline, reply: write.reply };
         if let Err(error) = self.reads.try_send(read) {
             let read = match error {
-                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => read,
+                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => {
+                    read
+                }
             };
             read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
         }
@@ -362,7 +365,10 @@ impl Executor {
                         let result = answer(&write, outcome, at, &refused_by);
                         write.reply.send(result);
                     }
-                    Some(false) => again.push(pending.write),
+                    Some(false) => {
+                        self.shared.metrics.reevaluations.inc();
+                        again.push(pending.write);
+                    }
                     None => pending.write.reply.send(Err(OpError::ambiguous(
                         "leadership changed while the request was under way; ask again with the same id",
                     ))),
@@ -440,7 +446,10 @@ impl PendingGroup {
     }
 
     fn record(&self) -> Group {
-        Group { key: self.key.clone(), operations: self.members.iter().map(Pending::record).collect() }
+        Group {
+            key: self.key.clone(),
+            operations: self.members.iter().map(Pending::record).collect(),
+        }
     }
 }
 

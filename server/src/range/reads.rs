@@ -32,15 +32,15 @@ pub(super) async fn run(shared: Arc<Shared>, raft: Raft, mut queue: mpsc::Receiv
         if queue.recv_many(&mut batch, ROUND_READS_MAX).await == 0 {
             return;
         }
+        shared.metrics.read_confirmations.inc();
         let confirmed = confirm(&raft).await;
         let now = Instant::now();
         for read in batch.drain(..) {
             let result = if read.deadline <= now {
                 Err(OpError::deadline())
             } else if let Some(term) = confirmed {
-                serve(&shared, read.kind, term).unwrap_or_else(|| {
-                    Err(OpError::not_leader(shared.leader_hint(&raft)))
-                })
+                serve(&shared, read.kind, term)
+                    .unwrap_or_else(|| Err(OpError::not_leader(shared.leader_hint(&raft))))
             } else {
                 Err(OpError::not_leader(shared.leader_hint(&raft)))
             };
@@ -52,8 +52,7 @@ pub(super) async fn run(shared: Arc<Shared>, raft: Raft, mut queue: mpsc::Receiv
 /// The term in which this replica leads, if it led at some moment after the call and has applied what
 /// was committed then.
 async fn confirm(raft: &Raft) -> Option<u64> {
-    let option =
-        LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(ROUND_TIMEOUT);
+    let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(ROUND_TIMEOUT);
     let linearizer = raft.get_read_linearizer(option).await.ok()?;
     linearizer.await_ready(raft).await.ok()?;
     raft.as_leader().ok().map(|leader| leader.term())

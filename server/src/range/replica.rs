@@ -135,8 +135,7 @@ impl Replica {
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (reads, read_queue) = mpsc::channel(QUEUE_MAX);
-        let executor =
-            Executor::new(shared.clone(), raft.clone(), write_queue, reads.clone());
+        let executor = Executor::new(shared.clone(), raft.clone(), write_queue, reads.clone());
         tokio::spawn(executor.run());
         tokio::spawn(reads::run(shared.clone(), raft.clone(), read_queue));
         Ok(Replica { range, id, raft, log, shared, writes, reads })
@@ -165,7 +164,9 @@ impl Replica {
         match self.writes.try_send(write) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(write)) => {
-                write.reply.send(Err(OpError::overloaded("too many writes are waiting; slow down")));
+                write
+                    .reply
+                    .send(Err(OpError::overloaded("too many writes are waiting; slow down")));
             }
             Err(mpsc::error::TrySendError::Closed(write)) => {
                 write.reply.send(Err(OpError::unavailable("the node is stopping")));
@@ -203,7 +204,8 @@ impl Replica {
         if held_by_all < purged + TRUNCATE_ENTRIES_MIN + LOG_KEPT_ENTRIES {
             return Ok(());
         }
-        let durable = |record: storage::codec::AppliedRecord| record.applied.map_or(0, |at| at.index);
+        let durable =
+            |record: storage::codec::AppliedRecord| record.applied.map_or(0, |at| at.index);
         let wanted = held_by_all - LOG_KEPT_ENTRIES;
         if durable(self.shared.state.durable()?) < wanted {
             self.shared.state.engine().sync().await?;

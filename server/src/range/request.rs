@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::command::evaluate::WriteKind;
 use crate::{
     error::OpError,
+    ops::metrics::{Metrics, Operation, Outcome},
     storage::{
         Direction,
         codec::RequestId,
@@ -56,27 +57,41 @@ pub trait ReplySink: Send + Sync {
 pub struct Reply {
     sink: Option<Arc<dyn ReplySink>>,
     id: u64,
+    metrics: Arc<Metrics>,
+    operation: Operation,
+    started: Instant,
 }
 
 impl Reply {
-    /// The answer to request `id` of `sink`.
-    pub fn new(sink: Arc<dyn ReplySink>, id: u64) -> Reply {
-        Reply { sink: Some(sink), id }
+    /// The answer to request `id` of `sink`; counts and times the operation from now on.
+    pub fn new(
+        sink: Arc<dyn ReplySink>,
+        id: u64,
+        metrics: Arc<Metrics>,
+        operation: Operation,
+    ) -> Reply {
+        Reply { sink: Some(sink), id, metrics, operation, started: Instant::now() }
     }
 
     /// Gives the answer.
     pub fn send(mut self, result: OpResult) {
-        if let Some(sink) = self.sink.take() {
-            sink.answer(self.id, result);
-        }
+        self.give(result);
+    }
+
+    fn give(&mut self, result: OpResult) {
+        let Some(sink) = self.sink.take() else { return };
+        let outcome = match &result {
+            Ok(_) => Outcome::Ok,
+            Err(error) => Outcome::of_code(error.code, error.maybe_committed),
+        };
+        self.metrics.operation(self.operation).done(outcome, self.started.elapsed());
+        sink.answer(self.id, result);
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(sink) = self.sink.take() {
-            sink.answer(self.id, Err(OpError::ambiguous("the node gave the request up")));
-        }
+        self.give(Err(OpError::ambiguous("the node gave the request up")));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     api::decode::{self, Decoded, Limits},
     error::OpError,
     ids::{NodeId, RangeId},
-    ops::metrics::Metrics,
+    ops::metrics::{Metrics, Operation},
     peer::{Kind, Lane, LinkDown, Peers},
     range::{
         replica::Replica,
@@ -99,7 +99,8 @@ impl Router {
     /// The range that a stored key lies in.
     fn range_of(&self, key: &[u8]) -> Option<Arc<Descriptor>> {
         let descriptors = self.descriptors.read();
-        let (_, descriptor) = descriptors.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        let (_, descriptor) =
+            descriptors.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
         descriptor.contains(key).then(|| descriptor.clone())
     }
 
@@ -124,8 +125,8 @@ impl Router {
         };
         match replica.leader_node() {
             Some(node) if node == self.peers.me() => {
-                let sink: Arc<dyn ReplySink> = sink.clone();
-                self.submit(&replica, decoded, Reply::new(sink, id));
+                let reply = self.reply(sink.clone(), id, &request);
+                self.submit(&replica, decoded, reply);
             }
             Some(node) => self.forward(node, &descriptor, request, sink.clone()),
             None => {
@@ -143,12 +144,23 @@ impl Router {
         sink: Arc<dyn ReplySink>,
     ) {
         let id = request.id;
-        let reply = Reply::new(sink, id);
+        let reply = self.reply(sink, id, &request);
         match (self.decode(&mut request), self.replica(range)) {
             (Err(error), _) => reply.send(Err(error)),
             (Ok(_), None) => reply.send(Err(OpError::not_leader(None))),
             (Ok(decoded), Some(replica)) => self.submit(&replica, decoded, reply),
         }
+    }
+
+    fn reply(&self, sink: Arc<dyn ReplySink>, id: u64, request: &v1::SessionRequest) -> Reply {
+        let operation = match &request.op {
+            Some(Op::Get(_)) | None => Operation::Get,
+            Some(Op::Put(_)) => Operation::Put,
+            Some(Op::Delete(_)) => Operation::Delete,
+            Some(Op::Increment(_)) => Operation::Increment,
+            Some(Op::Scan(_)) => Operation::Scan,
+        };
+        Reply::new(sink, id, self.metrics.clone(), operation)
     }
 
     fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {
@@ -185,11 +197,16 @@ impl Router {
             kind: Some(Kind::Forward(request)),
             ..wire::PeerMessage::default()
         };
-        self.peers.send(node, Lane::Urgent, message, Box::new(move |answer| match answer {
-            Ok(Kind::ForwardAnswer(response)) => sink.forwarded(id, response, node),
-            Ok(_) => sink.answer(id, Err(lost(writes))),
-            Err(LinkDown { was_sent }) => sink.answer(id, Err(lost(writes && was_sent))),
-        }));
+        self.peers.send(
+            node,
+            Lane::Urgent,
+            message,
+            Box::new(move |answer| match answer {
+                Ok(Kind::ForwardAnswer(response)) => sink.forwarded(id, response, node),
+                Ok(_) => sink.answer(id, Err(lost(writes))),
+                Err(LinkDown { was_sent }) => sink.answer(id, Err(lost(writes && was_sent))),
+            }),
+        );
     }
 }
 

@@ -99,9 +99,7 @@ pub struct DedupRecord {
 }
 
 /// A Raft log position.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// Term of the leader that proposed the entry.
     pub term: u64,

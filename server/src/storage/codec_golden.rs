@@ -46,5 +46,29 @@ fn format_1() {
             }],
         }],
     });
-    holds(&write, "0100040001016b0103fc0403020109010203010176" .to_owned().as_str().trim_end_matches("x"));
+    // Term, domain, one group: key, one operation: request id, first attempt, hash, at, put, written.
+    holds(&write, "0100040001016b0103fc04030201090102030101760000");
+    holds(
+        &AppliedRecord {
+            applied: Some(Position { term: 2, index: 7 }),
+            membership: Membership {
+                configs: vec![vec![ReplicaId(1), ReplicaId(2)]],
+                replicas: vec![(ReplicaId(1), NodeId(11)), (ReplicaId(2), NodeId(12))],
+            },
+            membership_at: Some(Position { term: 1, index: 0 }),
+            newest: Timestamp(9),
+            dedup_threshold: Timestamp(3),
+            time_domain: TimeDomain(0),
+        },
+        "010102070102010202010b020c010100090300",
+    );
+}
+
+#[test]
+fn other_formats_are_refused() {
+    let newer = decode::<VoteRecord>(&[2, 7, 2, 1]).expect_err("format 2");
+    assert!(newer.to_string().contains("newer build"), "{newer}");
+    assert!(decode::<VoteRecord>(&[]).is_err());
+    assert!(decode::<VoteRecord>(&[1, 7, 2]).is_err(), "cut short");
+    assert!(decode::<VoteRecord>(&[1, 7, 2, 1, 0]).is_err(), "something behind it");
 }

@@ -34,7 +34,8 @@ impl Hlc {
     /// saw.
     pub fn take(&self, count: u64) -> Timestamp {
         let physical = Timestamp::from_us(self.clock.wall_us()).0;
-        let advance = |last: u64| Some(physical.max(last.saturating_add(1)).saturating_add(count - 1));
+        let advance =
+            |last: u64| Some(physical.max(last.saturating_add(1)).saturating_add(count - 1));
         match self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance) {
             Ok(last) | Err(last) => Timestamp(physical.max(last.saturating_add(1))),
         }

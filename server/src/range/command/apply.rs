@@ -60,11 +60,7 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<App
     }
 }
 
-fn apply_write(
-    target: &mut Target<'_>,
-    term: u64,
-    write: &WriteCommand,
-) -> Result<Applied, Error> {
+fn apply_write(target: &mut Target<'_>, term: u64, write: &WriteCommand) -> Result<Applied, Error> {
     if write.evaluated_under != term && !planted::active(Bug::StaleEvaluationApplied) {
         return Ok(Applied::ReEvaluate);
     }
@@ -138,4 +134,3 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
     target.batch.put(Family::Dedup, key.clone(), codec::encode(&remembered));
     target.overlay.dedup.insert(key);
 }
-

@@ -113,7 +113,8 @@ mod tests {
     fn conditions() {
         let put = |condition| WriteKind::Put { value: Bytes::from_static(b"new"), condition };
         let refused = |current: &Current, condition| {
-            evaluate(current, &put(condition)) == (Effect::Nothing, Outcome::Conflict(current.version()))
+            evaluate(current, &put(condition))
+                == (Effect::Nothing, Outcome::Conflict(current.version()))
         };
         assert!(refused(&holding(5, "x"), Condition::Absent));
         assert!(refused(&holding(5, "x"), Condition::Version(Timestamp(4))));

@@ -207,8 +207,7 @@ impl GroupLog {
         bytes: &mut usize,
         out: &mut Vec<Entry>,
     ) -> Result<(), Error> {
-        let (from, to) =
-            (key(self.range, Kind::Entry, start), key(self.range, Kind::Entry, end));
+        let (from, to) = (key(self.range, Kind::Entry, start), key(self.range, Kind::Entry, end));
         let mut expected = start;
         let mut failed = None;
         self.engine.scan(Family::Log, &from, &to, Direction::Forward, &mut |_, record| {
@@ -315,8 +314,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let record = codec::encode(&types::vote_record(vote));
-        let put =
-            Change::Put { family: Family::Log, key: key(self.0.range, Kind::Vote, 0), value: record };
+        let put = Change::Put {
+            family: Family::Log,
+            key: key(self.0.range, Kind::Vote, 0),
+            value: record,
+        };
         self.0.write(vec![put]).await?;
         self.0.state.lock().vote = Some(*vote);
         Ok(())
@@ -398,4 +400,3 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.0.write(vec![purged, remove]).await
     }
 }
-

@@ -15,7 +15,7 @@ use openraft::{
     },
     raft::{
         AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-        VoteRequest, VoteResponse, TransferLeaderResponse,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use quintet_proto::internal::v1 as net;
@@ -140,10 +140,7 @@ impl NetStreamAppend<TypeConfig> for Connection {
         &'s mut self,
         input: S,
         _option: RPCOption,
-    ) -> BoxFuture<
-        's,
-        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>,
-    >
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -227,4 +224,3 @@ impl NetBackoff<TypeConfig> for Connection {
         None
     }
 }
-

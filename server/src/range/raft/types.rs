@@ -58,9 +58,7 @@ impl fmt::Display for Holder {
 }
 
 /// openraft's configuration.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TypeConfig;
 
 impl RaftTypeConfig for TypeConfig {
@@ -73,10 +71,8 @@ impl RaftTypeConfig for TypeConfig {
     type LeaderId = impls::leader_id_std::LeaderId<u64, u64>;
     type Vote = impls::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Proposal, u64, Holder>;
-    type Entry = impls::Entry<
-        <Self::LeaderId as openraft::vote::RaftLeaderId>::Committed,
-        Self::Payload,
-    >;
+    type Entry =
+        impls::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
     type AsyncRuntime = Runtime;
     type Responder<T>
         = impls::OneshotResponder<Self, T>

@@ -105,9 +105,7 @@ pub fn append_answer_out(answer: &AppendEntriesResponse<TypeConfig>) -> wire::Ap
 }
 
 /// The answer to an append, from the wire.
-pub fn append_answer_in(
-    answer: wire::AppendResponse,
-) -> Option<AppendEntriesResponse<TypeConfig>> {
+pub fn append_answer_in(answer: wire::AppendResponse) -> Option<AppendEntriesResponse<TypeConfig>> {
     use wire::append_response::Result;
     Some(match answer.result? {
         Result::Success(_) => AppendEntriesResponse::Success,

@@ -12,7 +12,9 @@ use super::{
 };
 
 /// The disk of one simulated node: its engines by name. Outlives the node's process; a clone is the
-/// same disk. The simulation cuts the power ([`MemoryDisk::crash`]) and breaks things here.
+/// same disk. The simulation cuts the power ([`MemoryDisk::crash`]) and breaks things here. Where it
+/// only kills the process and does not cut the power, the next opening finds all that was written to
+/// a log, synced or not, and of an engine without a log the last complete sync.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,

@@ -34,7 +34,7 @@ impl Tables {
     ) {
         let Some(range) = self.range(family, start, end) else { return };
         let mut visit_one = |(key, value): (&Bytes, &Bytes)| visit(key, value);
-        let _: ControlFlow<()> = match direction {
+        let _ended: ControlFlow<()> = match direction {
             Direction::Forward => range.into_iter().try_for_each(&mut visit_one),
             Direction::Reverse => range.into_iter().rev().try_for_each(&mut visit_one),
         };

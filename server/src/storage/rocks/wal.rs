@@ -1,10 +1,12 @@
 //! Looks at the write-ahead log's files before RocksDB replays them.
 //!
-//! RocksDB takes whatever is wrong at the end of a log file for a torn tail and cuts it silently:
-//! a record whose damaged length reaches beyond the file, a block that reads as zeros. If that
-//! record, or whole records behind it, had been acknowledged they would be gone without a word. A
-//! crash only ever takes bytes away from the end, so a tail is *torn* only where nothing whole
-//! follows the first bad spot; otherwise the file is *damaged*, and the node must not start from it.
+//! In the mode that a log needs (`TolerateCorruptedTailRecords`) RocksDB takes several kinds of
+//! damage at the end of a log file for a torn tail and cuts it silently: a record whose damaged
+//! length reaches beyond the file, a block that reads as zeros. If that record, or whole records
+//! behind it, had been acknowledged they would be gone without a word. Other damage makes it replay
+//! for ever (11.8: one bit of a record's type turns it into the type of a recycled file). A crash
+//! only ever takes bytes away from the end, or leaves zeros there; everything else is *damage*, and
+//! the node must not start from it.
 //!
 //! The format (RocksDB's `db/log_format.h`): blocks of 32 KiB; records do not cross them; a record
 //! is `masked crc32c (4) | length (2) | type (1) | payload`, integers little endian, the checksum
@@ -26,10 +28,9 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
         .map_err(|error| Error::Open(format!("can't read {}: {error}", path.display())))?;
     match damage(&bytes) {
         None => Ok(()),
-        Some(at) => Err(Error::Corrupt(format!(
-            "{}: write-ahead log damaged at byte {at}, with records behind it",
-            path.display()
-        ))),
+        Some(at) => {
+            Err(Error::Corrupt(format!("{}: write-ahead log damaged at byte {at}", path.display())))
+        }
     }
 }
 
@@ -44,11 +45,22 @@ fn damage(bytes: &[u8]) -> Option<usize> {
         }
         match whole_record(bytes, at) {
             Some(length) => at += length,
-            None if was_whole(bytes, at) || any_record_behind(bytes, at) => return Some(at),
-            None => return None,
+            None => return (!is_torn(bytes, at)).then_some(at),
         }
     }
     None
+}
+
+/// Whether what is wrong with the record at `at` is only that the end of the file is missing, or
+/// zeros.
+fn is_torn(bytes: &[u8], at: usize) -> bool {
+    let rest = rest_of_block(bytes, at);
+    let is_missing = match header(rest) {
+        None | Some((_, _, [])) => true,
+        Some((_, length, body)) => length >= body.len() && at + rest.len() == bytes.len(),
+    };
+    let is_zero = rest.iter().take(HEADER_BYTES).all(|byte| *byte == 0);
+    (is_missing || is_zero) && !was_whole(bytes, at) && !any_record_behind(bytes, at)
 }
 
 /// The bytes of the record at `at` up to the end of its block or of the file.
@@ -158,10 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_length_of_the_last_record_is_damage() {
+    fn any_flipped_bit_of_the_last_record_is_damage() {
         let (mut bytes, last) = log();
-        bytes[last + 5] ^= 0x40;
-        assert_eq!(damage(&bytes), Some(last));
+        for bit in last * 8..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(damage(&bytes), Some(last), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
     }
 
     #[test]

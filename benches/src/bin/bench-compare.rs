@@ -1,0 +1,304 @@
+//! Turns the samples of `script/bench-vs-etcd` into one table: medians of both systems, ratios,
+//! and which targets are met.
+//!
+//! Input is a file of JSON lines, in the order in which they were measured. A sample is what a load
+//! prints, with `system` (`quintet` or `etcd`) and `round`; a line with `idle_cpu_percent` instead
+//! says what the servers used with nobody asking. Medians are over rounds, and a ratio is one of
+//! medians: machine noise lasts longer than a sample, so pairs of samples say no more.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Prints the comparison of Quintet and etcd.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Samples, one JSON object a line
+    samples: PathBuf,
+    /// Where all samples, medians and verdicts go
+    #[arg(long, value_name = "FILE")]
+    json: PathBuf,
+}
+
+/// A line of input.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Sample(Sample),
+    Idle(Idle),
+}
+
+/// What a load printed, as far as the table needs it.
+#[derive(Clone, Debug, Deserialize)]
+struct Sample {
+    system: String,
+    op: String,
+    clients: u64,
+    ops_per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    client_cpu_us_per_op: Option<f64>,
+    server_cpu_us_per_op: Option<f64>,
+    errors: u64,
+}
+
+/// CPU time of all servers with nobody asking, in percent of one core.
+#[derive(Debug, Deserialize)]
+struct Idle {
+    system: String,
+    idle_cpu_percent: f64,
+}
+
+/// At this operation and number of clients: at least this multiple of etcd's throughput, and
+/// whether p99 must be no worse.
+struct Target {
+    op: &'static str,
+    clients: u64,
+    ratio_min: f64,
+    p99: bool,
+}
+
+const TARGETS: [Target; 6] = [
+    Target { op: "put", clients: 1, ratio_min: 0.9, p99: false },
+    Target { op: "put", clients: 64, ratio_min: 2.5, p99: true },
+    Target { op: "put", clients: 256, ratio_min: 3.0, p99: true },
+    Target { op: "get", clients: 1, ratio_min: 1.2, p99: false },
+    Target { op: "get", clients: 64, ratio_min: 2.5, p99: true },
+    Target { op: "get", clients: 256, ratio_min: 3.0, p99: true },
+];
+
+/// Medians of one system at one operation and number of clients.
+#[derive(Debug)]
+struct Medians {
+    rounds: usize,
+    ops_per_s: f64,
+    p50_us: f64,
+    p99_us: f64,
+    client_cpu_us: Option<f64>,
+    server_cpu_us: Option<f64>,
+    errors: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let text = fs::read_to_string(&args.samples)
+        .with_context(|| format!("cannot read {}", args.samples.display()))?;
+    let (samples, idle) = parse(&text)?;
+    let report = Report::new(&samples, &idle)?;
+    print!("{}", report.table);
+    let raw: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let json = json!({ "samples": raw, "comparison": report.rows });
+    fs::write(&args.json, format!("{json:#}\n"))
+        .with_context(|| format!("cannot write {}", args.json.display()))
+}
+
+fn parse(text: &str) -> anyhow::Result<(Vec<Sample>, Vec<Idle>)> {
+    let (mut samples, mut idle) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        match serde_json::from_str(line).with_context(|| format!("not a sample: {line}"))? {
+            Line::Sample(sample) => samples.push(sample),
+            Line::Idle(one) => idle.push(one),
+        }
+    }
+    if samples.is_empty() {
+        bail!("there are no samples");
+    }
+    Ok((samples, idle))
+}
+
+/// The table for people, and its rows for programs.
+struct Report {
+    table: String,
+    rows: Vec<Value>,
+}
+
+impl Report {
+    fn new(samples: &[Sample], idle: &[Idle]) -> anyhow::Result<Report> {
+        let mut report = Report { table: String::new(), rows: Vec::new() };
+        report.table.push_str(
+            "| op | clients | system | ops/s | p50 ms | p99 ms | client CPU-us/op | servers CPU-us/op |\n\
+             |---|--:|---|--:|--:|--:|--:|--:|\n",
+        );
+        let mut verdicts = String::new();
+        // puts before gets, then by clients
+        let measured: BTreeSet<_> =
+            samples.iter().map(|s| (s.op != "put", s.op.as_str(), s.clients)).collect();
+        for (_, op, clients) in measured {
+            let of = |system| medians(samples, system, op, clients);
+            let (quintet, etcd) = (of("quintet"), of("etcd"));
+            for (system, medians) in [("quintet", &quintet), ("etcd", &etcd)] {
+                if let Some(medians) = medians {
+                    report.row(op, clients, system, medians)?;
+                }
+            }
+            if let (Some(quintet), Some(etcd)) = (quintet, etcd) {
+                report.ratio(op, clients, &quintet, &etcd, &mut verdicts)?;
+            }
+        }
+        report.table.push('\n');
+        for system in ["quintet", "etcd"] {
+            let of = idle.iter().filter(|one| one.system == system);
+            if let Some(percent) = median(of.map(|one| one.idle_cpu_percent).collect()) {
+                let what = "five servers with nobody asking";
+                writeln!(report.table, "{what}: {system} {percent:.1} % of a core")?;
+            }
+        }
+        report.table.push('\n');
+        report.table.push_str(&verdicts);
+        Ok(report)
+    }
+
+    fn row(&mut self, op: &str, clients: u64, system: &str, of: &Medians) -> anyhow::Result<()> {
+        let cpu = |us: Option<f64>| us.map_or_else(|| "?".to_owned(), |us| format!("{us:.0}"));
+        let errors = match of.errors {
+            0 => String::new(),
+            errors => format!(" ({errors} errors)"),
+        };
+        writeln!(
+            self.table,
+            "| {op} | {clients} | {system} | {:.0}{errors} | {:.2} | {:.2} | {} | {} |",
+            of.ops_per_s,
+            of.p50_us / 1000.0,
+            of.p99_us / 1000.0,
+            cpu(of.client_cpu_us),
+            cpu(of.server_cpu_us),
+        )?;
+        self.rows.push(json!({
+            "op": op, "clients": clients, "system": system, "rounds": of.rounds,
+            "ops_per_s": of.ops_per_s, "p50_us": of.p50_us, "p99_us": of.p99_us,
+            "client_cpu_us_per_op": of.client_cpu_us, "server_cpu_us_per_op": of.server_cpu_us,
+            "errors": of.errors,
+        }));
+        Ok(())
+    }
+
+    fn ratio(
+        &mut self,
+        op: &str,
+        clients: u64,
+        quintet: &Medians,
+        etcd: &Medians,
+        verdicts: &mut String,
+    ) -> anyhow::Result<()> {
+        let ops = quintet.ops_per_s / etcd.ops_per_s;
+        let p50 = quintet.p50_us / etcd.p50_us;
+        let p99 = quintet.p99_us / etcd.p99_us;
+        let cpu = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+        let client_cpu = cpu(quintet.client_cpu_us, etcd.client_cpu_us);
+        let server_cpu = cpu(quintet.server_cpu_us, etcd.server_cpu_us);
+        let show = |ratio: Option<f64>| {
+            ratio.map_or_else(|| "?".to_owned(), |ratio| format!("**{ratio:.2} x**"))
+        };
+        writeln!(
+            self.table,
+            "| {op} | {clients} | **quintet / etcd** | **{ops:.2} x** | **{p50:.2} x** | \
+             **{p99:.2} x** | {} | {} |",
+            show(client_cpu),
+            show(server_cpu),
+        )?;
+        let mut row = json!({
+            "op": op, "clients": clients, "ratio": ops, "p50_ratio": p50, "p99_ratio": p99,
+            "client_cpu_ratio": client_cpu, "server_cpu_ratio": server_cpu,
+        });
+        if let Some(target) = TARGETS.iter().find(|t| t.op == op && t.clients == clients) {
+            let met = |met: bool| if met { "met" } else { "MISSED" };
+            let throughput = ops >= target.ratio_min;
+            row["target_ratio_min"] = json!(target.ratio_min);
+            row["target_met"] = json!(throughput);
+            writeln!(
+                verdicts,
+                "{:6} {op} at {clients} clients: {ops:.2} x, target {:.1} x",
+                met(throughput),
+                target.ratio_min
+            )?;
+            if target.p99 {
+                row["target_p99_met"] = json!(p99 <= 1.0);
+                writeln!(
+                    verdicts,
+                    "{:6} {op} at {clients} clients: p99 {p99:.2} x, target no worse",
+                    met(p99 <= 1.0)
+                )?;
+            }
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+}
+
+fn medians(samples: &[Sample], system: &str, op: &str, clients: u64) -> Option<Medians> {
+    let of: Vec<_> = samples
+        .iter()
+        .filter(|s| s.system == system && s.op == op && s.clients == clients)
+        .collect();
+    let all = |field: fn(&Sample) -> f64| median(of.iter().map(|s| field(s)).collect());
+    let known =
+        |field: fn(&Sample) -> Option<f64>| median(of.iter().filter_map(|s| field(s)).collect());
+    Some(Medians {
+        rounds: of.len(),
+        ops_per_s: all(|s| s.ops_per_s)?,
+        p50_us: all(|s| s.p50_us)?,
+        p99_us: all(|s| s.p99_us)?,
+        client_cpu_us: known(|s| s.client_cpu_us_per_op),
+        server_cpu_us: known(|s| s.server_cpu_us_per_op),
+        errors: of.iter().map(|s| s.errors).sum(),
+    })
+}
+
+/// Of an even number the mean of the middle two.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) =
+        (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some(f64::midpoint(*low, *high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(system: &str, ops: f64, p99: u64) -> String {
+        json!({
+            "system": system, "round": 1, "op": "put", "clients": 64, "ops_per_s": ops,
+            "p50_us": 10, "p99_us": p99, "client_cpu_us_per_op": null,
+            "server_cpu_us_per_op": 100.0, "errors": 0,
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn medians_are_over_rounds() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn targets_are_met_or_missed_by_the_ratio_of_medians() {
+        let lines = [
+            line("quintet", 2500.0, 30),
+            line("etcd", 1000.0, 20),
+            line("quintet", 9000.0, 30),
+            line("etcd", 900.0, 20),
+            line("quintet", 100.0, 30),
+            line("etcd", 2000.0, 20),
+            json!({ "system": "etcd", "round": 1, "idle_cpu_percent": 7.0 }).to_string(),
+        ];
+        let (samples, idle) = parse(&lines.join("\n")).expect("samples");
+        let report = Report::new(&samples, &idle).expect("a report");
+        assert!(report.table.contains("met    put at 64 clients: 2.50 x"), "{}", report.table);
+        assert!(report.table.contains("MISSED put at 64 clients: p99 1.50 x"), "{}", report.table);
+        assert!(report.table.contains("etcd 7.0 % of a core"), "{}", report.table);
+        assert_eq!(report.rows[2]["target_met"], true);
+        assert_eq!(report.rows[2]["target_p99_met"], false);
+        assert_eq!(report.rows[2]["client_cpu_ratio"], Value::Null);
+    }
+
+    #[test]
+    fn a_line_that_is_no_sample_is_an_error() {
+        assert!(parse("{\"system\":\"etcd\"}").is_err());
+        assert!(parse("").is_err());
+    }
+}
