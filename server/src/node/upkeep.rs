@@ -23,11 +23,11 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_millis(1_000);
 /// A node that has met only strangers after so many pings stops.
 const ASTRAY_PINGS: u32 = 3;
+const BOOK_RETRY: Duration = Duration::from_secs(2);
 const TRUNCATE_INTERVAL: Duration = Duration::from_secs(5);
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that one step looks at: a few milliseconds.
 const COLLECT_RECORDS_MAX: usize = 5_000;
-const BOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 async fn pause(bootstrap: &Bootstrap, what: &str, how_long: Duration) {
     trace::event("timer", format_args!("{} {what} in {how_long:?}", bootstrap.peers().me()));
@@ -221,9 +221,14 @@ pub(super) async fn keep_addresses(bootstrap: Arc<Bootstrap>, log: Arc<dyn Engin
         if known != kept {
             match records::keep(&bootstrap.host().writer, &known).await {
                 Ok(()) => kept = known,
-                Err(error) => tracing::warn!(%error, "address book not kept"),
+                Err(error) => {
+                    tracing::warn!(%error, "address book not kept");
+                    pause(&bootstrap, "keeps its address book again", BOOK_RETRY).await;
+                    continue;
+                }
             }
         }
-        pause(&bootstrap, "looks at its address book", BOOK_INTERVAL).await;
+        // At once: a node that dies now, and whose peers have all moved, finds them only by this.
+        bootstrap.peers().book().changed().await;
     }
 }

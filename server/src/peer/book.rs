@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 use quintet_proto::internal::v1 as wire;
+use tokio::sync::Notify;
 
 use crate::{ids::NodeId, storage::codec::AddressRecord};
 
@@ -20,6 +21,8 @@ pub struct AddressBook {
     me: AddressRecord,
     others: RwLock<BTreeMap<NodeId, AddressRecord>>,
     seeds: Vec<String>,
+    /// Told when something was learnt.
+    changed: Notify,
 }
 
 impl AddressBook {
@@ -32,7 +35,7 @@ impl AddressBook {
             .into_iter()
             .filter(|other| other.node != me.node)
             .map(|other| (other.node, other));
-        AddressBook { others: RwLock::new(others.collect()), me, seeds }
+        AddressBook { others: RwLock::new(others.collect()), me, seeds, changed: Notify::new() }
     }
 
     /// This node's addresses.
@@ -70,13 +73,19 @@ impl AddressBook {
         let mut others = self.others.write();
         let full = others.len() >= NODES_MAX;
         match others.get_mut(&address.node) {
-            Some(known) if known.epoch >= address.epoch => {}
+            Some(known) if known.epoch >= address.epoch => return,
             Some(known) => *known = address,
             None if full => tracing::warn!(node = %address.node, "the address book is full"),
             None => {
                 others.insert(address.node, address);
             }
         }
+        self.changed.notify_one();
+    }
+
+    /// Returns once something was learnt since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 

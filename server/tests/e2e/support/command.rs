@@ -9,7 +9,7 @@ use tokio::process::Command;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The program that is tested.
-pub(crate) const QUINTET: &str = env!("CARGO_BIN_EXE_quintet");
+const QUINTET: &str = env!("CARGO_BIN_EXE_quintet");
 
 /// How a command ended.
 #[derive(Debug)]
@@ -47,8 +47,19 @@ impl Outcome {
 /// A command of the program with the environment of no user: `state` is where it looks for local
 /// clusters.
 pub(crate) fn command(state: &Path, arguments: &[&str]) -> Command {
+    let mut command = program();
+    command.args(arguments).env("XDG_STATE_HOME", state);
+    command
+}
+
+/// The program without any settings of whoever runs the tests; killed when dropped.
+pub(crate) fn program() -> Command {
     let mut command = Command::new(QUINTET);
-    command.args(arguments).env("XDG_STATE_HOME", state).env_remove("QUINTET_NODES");
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"QUINTET_") {
+            command.env_remove(name);
+        }
+    }
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use super::{command::QUINTET, process, wait_for};
+use super::{command::program, process, wait_for};
 
 /// Time for a node to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,9 +60,8 @@ impl Node {
         let dir = config.parent().expect("a directory").to_owned();
         let log = dir.join("log");
         let file = File::create(&log).expect("a log file");
-        let mut command = Command::new(QUINTET);
-        command.arg("start").arg("--config").arg(config).env_remove("QUINTET_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).kill_on_drop(true);
+        let mut command = program();
+        command.arg("start").arg("--config").arg(config).stdout(Stdio::null()).stderr(file);
         let mut child = command.spawn().expect("started");
         let line = wait_for("the node listens", START_TIMEOUT, async || {
             let ended = child.try_wait().expect("a child of ours");
