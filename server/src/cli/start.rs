@@ -141,7 +141,7 @@ async fn run_node(config: Config) -> Result<(), Failure> {
 /// Logs to standard error what `QUINTET_LOG` says, by default `info`.
 fn init_log() -> Result<(), Failure> {
     let directives = std::env::var("QUINTET_LOG").unwrap_or_default();
-    let directives = if directives.is_empty() { "info,openraft=warn" } else { &directives };
+    let directives = if directives.is_empty() { "info,openraft=error" } else { &directives };
     let filter = EnvFilter::try_new(directives).map_err(|error| {
         Failure::usage(format!(
             "QUINTET_LOG={directives:?}: {error}; write a level, as in debug, or parts of the \

@@ -22,8 +22,16 @@ const PREFIX: &str = "QUINTET_";
 
 /// Variables of ours that are no settings of a node: where clients find the cluster, what to log,
 /// where the scripts keep their builds, which file to read.
-const OTHER_VARIABLES: [&str; 4] =
-    ["QUINTET_NODES", "QUINTET_LOG", "QUINTET_CACHE", "QUINTET_CONFIG"];
+const OTHER_VARIABLES: &[&str] = &[
+    "QUINTET_NODES",
+    "QUINTET_LOG",
+    "QUINTET_CONFIG",
+    // Of the scripts, which start nodes too.
+    "QUINTET_BIN",
+    "QUINTET_CACHE",
+    "QUINTET_QUICKSTART_DIR",
+    "QUINTET_SIM_BUDGET_S",
+];
 
 /// Similarity (Jaro-Winkler) from which a known name is suggested for an unknown one.
 const SIMILAR: f64 = 0.75;
