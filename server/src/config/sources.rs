@@ -189,7 +189,8 @@ impl Values {
             return Ok(());
         }
         let setting = KEYS.into_iter().find(|(key, _)| variable_of(key) == variable);
-        let names = keys().map(variable_of).chain(OTHER_VARIABLES.iter().copied().map(str::to_owned));
+        let names =
+            keys().map(variable_of).chain(OTHER_VARIABLES.iter().copied().map(str::to_owned));
         self.add_text(variable, text, Origin::Environment(variable.to_owned()), setting, names)
     }
 

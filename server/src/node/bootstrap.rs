@@ -131,6 +131,15 @@ impl Bootstrap {
             return Err(encode_error(OpError::invalid(message)));
         }
         self.refuse_second()?;
+        if let Some(cluster) = self.peers().cluster_around() {
+            return Err(encode_error(OpError::new(
+                v1::Code::AlreadyInitialized,
+                format!(
+                    "the nodes around belong to cluster {cluster}; this node does not: it has lost \
+                     its disk, or waits for a part of that cluster"
+                ),
+            )));
+        }
         let members = self.wait_for_nodes(wanted as usize).await?;
         let first = members.first().copied().unwrap_or(self.peers().me());
         if first != self.peers().me() {
@@ -229,6 +238,7 @@ impl Bootstrap {
             cluster: format!("{:016x}{:016x}", (self.random)(), (self.random)()),
             incarnation: 1,
             nodes: members.to_vec(),
+            untold: members.iter().copied().filter(|node| *node != self.peers().me()).collect(),
             ranges: vec![
                 range(SYSTEM_RANGE, Vec::new(), boundary.clone()),
                 range(RangeId(2), boundary, Vec::new()),
@@ -278,12 +288,10 @@ impl Bootstrap {
 }
 
 /// Gives every member the plan until all have it.
-async fn hand_out(bootstrap: Arc<Bootstrap>, cluster: ClusterRecord) {
-    let me = bootstrap.peers().me();
-    let mut left: Vec<NodeId> = cluster.nodes.iter().copied().filter(|node| *node != me).collect();
-    while !left.is_empty() {
+async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
+    while !cluster.untold.is_empty() {
         let mut missed = Vec::new();
-        for node in left {
+        for node in cluster.untold.clone() {
             let message = wire::PeerMessage {
                 kind: Some(Kind::Bootstrap(to_wire(&cluster))),
                 ..wire::PeerMessage::default()
@@ -297,8 +305,14 @@ async fn hand_out(bootstrap: Arc<Bootstrap>, cluster: ClusterRecord) {
                 _ => missed.push(node),
             }
         }
-        left = missed;
-        if !left.is_empty() {
+        if missed.len() < cluster.untold.len() {
+            cluster.untold = missed;
+            if let Err(error) = records::join(&bootstrap.host.writer, &cluster).await {
+                tracing::error!(%error, "who has the plan can't be noted");
+                return;
+            }
+        }
+        if !cluster.untold.is_empty() {
             sleep(POLL * 4).await;
         }
     }
@@ -358,6 +372,7 @@ fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
         cluster: plan.cluster_id,
         incarnation: plan.incarnation,
         nodes: plan.nodes.iter().map(|node| NodeId(node.node_id)).collect(),
+        untold: Vec::new(),
         ranges,
     })
 }

@@ -60,6 +60,8 @@ pub struct ClusterIdentity {
 pub struct Peers {
     me: NodeId,
     identity: RwLock<ClusterIdentity>,
+    /// See [`Peers::cluster_around`].
+    around: Mutex<Option<String>>,
     book: AddressBook,
     links: RwLock<BTreeMap<NodeId, Arc<Link>>>,
     hlc: Arc<Hlc>,
@@ -90,6 +92,7 @@ impl Peers {
         Arc::new(Peers {
             me: me.node,
             identity: RwLock::new(identity),
+            around: Mutex::default(),
             book: AddressBook::new(me, known, seeds),
             links: RwLock::default(),
             hlc,
@@ -119,6 +122,11 @@ impl Peers {
     /// The address book.
     pub fn book(&self) -> &AddressBook {
         &self.book
+    }
+
+    /// The cluster that peers belong to, where this node belongs to none.
+    pub fn cluster_around(&self) -> Option<String> {
+        self.around.lock().clone()
     }
 
     /// The cluster that this node belongs to.
@@ -252,6 +260,9 @@ impl Peers {
                 tracing::error!(%node, address = me.internal_address, "two nodes have one id");
             }
             return Err(format!("node id {node} is this node's own: ids must differ"));
+        }
+        if mine.cluster.is_empty() && !hello.cluster_id.is_empty() {
+            self.around.lock().get_or_insert_with(|| hello.cluster_id.clone());
         }
         self.book.learn(book::from_wire(&me));
         for other in &hello.book {

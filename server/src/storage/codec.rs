@@ -297,6 +297,9 @@ pub struct ClusterRecord {
     pub nodes: Vec<NodeId>,
     /// Its first ranges.
     pub ranges: Vec<Descriptor>,
+    /// On the node that made the plan: members that have not taken it yet. A member that took it is
+    /// never given it again: if it lost its disk since, it must not come back as who it was.
+    pub untold: Vec<NodeId>,
 }
 
 /// Encodes a stored record.
