@@ -15,12 +15,13 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use quintet_client::{Client, ScanOptions};
+use tokio::time::Instant;
 
 /// Package name to description.
 type Packages = BTreeMap<String, String>;

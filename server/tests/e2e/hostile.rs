@@ -352,7 +352,7 @@ async fn a_client_that_does_not_read(cluster: &Cluster, client: &Client, through
 }
 
 fn large_request(id: u64) -> v1::SessionRequest {
-    let op = if id % 10 == 0 {
+    let op = if id.is_multiple_of(10) {
         Op::Scan(v1::ScanRequest { prefix: Bytes::from_static(b"large"), ..Default::default() })
     } else {
         Op::Get(v1::GetRequest { context: None, key: Bytes::from_static(b"large") })

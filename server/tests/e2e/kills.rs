@@ -61,7 +61,8 @@ async fn put_while_nodes_die(cluster: &Arc<Cluster>, client: &Client) -> BTreeMa
             }
             let leader = cluster.leader().await;
             // Leaders and followers in turn.
-            let victim = if (index / PUTS_A_KILL) % 2 == 0 { leader } else { leader % 5 + 1 };
+            let victim =
+                if (index / PUTS_A_KILL).is_multiple_of(2) { leader } else { leader % 5 + 1 };
             cluster.kill(&[victim]).await;
             let cluster = cluster.clone();
             returning = Some(tokio::spawn(async move { cluster.bring_back().await }));
