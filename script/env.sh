@@ -82,14 +82,13 @@ TOML
   ) 9>"$QUINTET_CACHE/lock" || die "RocksDB did not build; the log is $work/log"
 }
 
-# sim_build [FEATURE]: builds the simulator, planted bugs included (chosen at run time), and prints
-# its path. With a feature it goes into a directory of its own.
+# sim_build: builds the simulator, planted bugs included (chosen at run time), and prints its path.
 sim_build() {
-  local log target="$QUINTET_ROOT/target/sim${1:+-$1}" features="planted-bugs${1:+,$1}"
+  local log
   log="$(mktemp)"
-  ( cd "$QUINTET_ROOT" && RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR="$target" \
-      cargo build --release --locked -p quintet-sim --features "$features" ) >"$log" 2>&1 \
+  ( cd "$QUINTET_ROOT" && RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR="$QUINTET_ROOT/target/sim" \
+      cargo build --release --locked -p quintet-sim --features planted-bugs ) >"$log" 2>&1 \
     || { cat "$log" >&2; rm -f "$log"; return 2; }
   rm -f "$log"
-  printf '%s\n' "$target/release/quintet-sim"
+  printf '%s\n' "$QUINTET_ROOT/target/sim/release/quintet-sim"
 }

@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -79,9 +82,24 @@ impl Engines for MemoryEngines {
     }
 }
 
+/// Set: one draw of the run takes real entropy, so that two runs of a seed must differ. It shows that
+/// the determinism check can fail.
+pub static REAL_ENTROPY: AtomicBool = AtomicBool::new(false);
+
+fn real_entropy() -> u64 {
+    let mut bytes = [0; 8];
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    assert!(read.is_ok(), "no entropy: {read:?}");
+    u64::from_ne_bytes(bytes)
+}
+
 /// 64 bits of the run's randomness, traced.
 pub fn random() -> u64 {
-    let drawn = madsim::rand::random();
+    let mut drawn: u64 = madsim::rand::random();
+    if REAL_ENTROPY.swap(false, Ordering::AcqRel) {
+        drawn ^= real_entropy();
+    }
     trace::event("random", format_args!("{drawn:016x}"));
     drawn
 }

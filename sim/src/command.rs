@@ -45,6 +45,9 @@ struct Args {
     /// Write the history of the seed to a file, JSON lines in Jepsen's shape.
     #[arg(long, requires = "seed")]
     history: Option<PathBuf>,
+    /// Let one draw take real entropy: shows that the determinism check can fail.
+    #[arg(long, requires = "seed", hide = true)]
+    real_entropy: bool,
     /// Switch a planted bug on (needs a build with the feature `planted-bugs`).
     #[arg(long)]
     bug: Option<String>,
@@ -90,6 +93,8 @@ fn try_main(args: Args) -> anyhow::Result<bool> {
     if let Some(bug) = &args.bug {
         activate(bug)?;
     }
+    quintet_sim::cluster::REAL_ENTROPY
+        .store(args.real_entropy, std::sync::atomic::Ordering::Release);
     let seeds = match args.seed {
         Some(seed) => seed..seed + 1,
         None => args.from..args.from + args.seeds,

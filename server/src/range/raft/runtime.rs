@@ -18,7 +18,6 @@ use openraft_rt::{
 };
 use tokio::sync::mpsc;
 
-#[cfg(not(feature = "tokio-watch"))]
 use super::watch::Watch;
 use crate::trace;
 
@@ -87,10 +86,7 @@ impl AsyncRuntime for Runtime {
     type Timeout<R, T: Future<Output = R> + OptionalSend> = Timeout<T>;
     type ThreadLocalRng = Rng;
     type Mpsc = TokioMpsc;
-    #[cfg(not(feature = "tokio-watch"))]
     type Watch = Watch;
-    #[cfg(feature = "tokio-watch")]
-    type Watch = openraft_rt_tokio::TokioWatch;
     type Oneshot = TokioOneshot;
     type Mutex<T: OptionalSend + 'static> = TokioMutex<T>;
 

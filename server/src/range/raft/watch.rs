@@ -1,8 +1,8 @@
 //! A watch channel whose wake-ups come in a fixed order.
 //!
-//! Tokio's shards its waiters by a random number that is seeded by the process: two runs of one
-//! simulated seed would differ. This one keeps a list of wakers in the order of registration. It is
-//! used in production too, so that the simulation tests what runs.
+//! Tokio's shards its waiters by a random number of its own, outside the simulation's generator. Here
+//! wakers are kept in a list in the order of registration: the order of wake-ups depends on nothing
+//! else. It is used in production too, so that the simulation tests what runs.
 
 use std::{
     future::poll_fn,
