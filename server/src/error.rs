@@ -95,9 +95,4 @@ impl OpError {
             _ => RetryClass::Never,
         }
     }
-
-    /// Whether another node, or the same one a little later, may well answer; nothing was begun.
-    pub fn is_reroute(&self) -> bool {
-        self.retry_class() == RetryClass::Reroute
-    }
 }

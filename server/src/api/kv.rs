@@ -66,7 +66,7 @@ impl ForwardSink for Once {
 
 /// Runs one request, trying again while that is safe and there is time.
 pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::Error> {
-    let context = context(&mut op);
+    let context = context_mut(&mut op);
     let ms = if context.timeout_ms == 0 { 10_000 } else { context.timeout_ms.min(60_000) };
     let deadline = Instant::now() + Duration::from_millis(ms.into());
     context.timeout_ms = ms;
@@ -122,10 +122,6 @@ fn out_of_time(op: &Op, was_sent: bool) -> v1::Error {
     } else {
         OpError::ambiguous("no answer within the deadline; ask again with the same request id")
     })
-}
-
-fn context(op: &mut Op) -> &mut v1::RequestContext {
-    context_mut(op)
 }
 
 fn context_mut(op: &mut Op) -> &mut v1::RequestContext {

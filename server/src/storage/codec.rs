@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::engine::Error;
 use crate::{
-    ids::{Generation, KeyspaceId, NodeId, RangeId, ReplicaId, TimeDomain},
+    ids::{Generation, NodeId, RangeId, ReplicaId, TimeDomain},
     time::Timestamp,
 };
 
@@ -347,13 +347,6 @@ fn complete<T>(body: &[u8], read: usize) -> Result<(), Error> {
     }
     let (name, left) = (std::any::type_name::<T>(), body.len() - read);
     Err(Error::Corrupt(format!("{left} bytes behind a {name}")))
-}
-
-impl Command {
-    /// The keyspaces that a write touches, for metrics and traces.
-    pub fn keyspace(key: &[u8]) -> Option<KeyspaceId> {
-        key.first_chunk::<4>().map(|id| KeyspaceId(u32::from_be_bytes(*id)))
-    }
 }
 
 #[cfg(test)]
