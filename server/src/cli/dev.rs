@@ -47,6 +47,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two questions.
 const ASK_PAUSE: Duration = Duration::from_millis(50);
+/// How long a node may take to say that it belongs to the cluster, when others do already.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lines of a dead node's log that are shown.
 const LOG_TAIL_LINES: usize = 15;
 
@@ -157,19 +159,41 @@ async fn bring_up(
 /// Waits until every node answers, forms the cluster if there is none, waits until it can serve.
 async fn form(cluster: &Cluster) -> Result<(), Failure> {
     let deadline = Instant::now() + START_TIMEOUT;
-    let formed = ask_all(cluster, deadline, "answers", |_| true).await?;
+    let mut formed = false;
+    for node in cluster.nodes() {
+        formed |= ask(cluster, node, deadline, "answers", |_| true).await?.initialized;
+    }
     if !formed {
         let client = connect::connect(cluster.client_addresses(), START_TIMEOUT).await?;
         let nodes = u32::try_from(cluster.nodes().len()).unwrap_or(u32::MAX);
         client.init_cluster(nodes).await?;
     }
-    ask_all(cluster, deadline, "knows the leaders of all ranges", |status| {
-        status.initialized
-            && !status.ranges.is_empty()
-            && status.ranges.iter().all(|range| range.leader_node != 0)
-    })
-    .await?;
+    let join_deadline = Instant::now() + JOIN_TIMEOUT;
+    for node in cluster.nodes() {
+        let belongs = |status: &StatusResponse| status.initialized;
+        let joined = ask(cluster, node, join_deadline, "belongs to the cluster", belongs).await;
+        if joined.is_err() && formed {
+            // The others have all that was acknowledged and serve: they must not end for this one.
+            note(outside(cluster, node));
+            continue;
+        }
+        joined?;
+        ask(cluster, node, deadline, "knows the leaders of all ranges", |status| {
+            !status.ranges.is_empty() && status.ranges.iter().all(|range| range.leader_node != 0)
+        })
+        .await?;
+    }
     Ok(())
+}
+
+/// What is said of a node that a formed cluster does not know any more.
+fn outside(cluster: &Cluster, node: &plan::Node) -> String {
+    format!(
+        "node {} belongs to no cluster while the others do: its data directory below {} was \
+         emptied or replaced. This version can't take such a node back; the others go on without it",
+        node.id,
+        cluster.dir().display()
+    )
 }
 
 /// Ends when one of these nodes ends.
@@ -182,36 +206,29 @@ async fn first_death(cluster: &Cluster, started: &mut [Started]) -> Failure {
     }
 }
 
-/// Asks every node until `good` holds of its status. Returns whether any belongs to a cluster.
-async fn ask_all(
+/// Asks a node until `good` holds of its status.
+async fn ask(
     cluster: &Cluster,
+    node: &plan::Node,
     deadline: Instant,
     wanted: &str,
     good: impl Fn(&StatusResponse) -> bool,
-) -> Result<bool, Failure> {
-    let mut formed = false;
-    for node in cluster.nodes() {
-        loop {
-            let reason = match status_of(node.client.to_string()).await {
-                Ok(status) if good(&status) => {
-                    formed |= status.initialized;
-                    break;
-                }
-                Ok(_) => "it answers, but is not that far".to_owned(),
-                Err(failure) => failure.to_string(),
-            };
-            if Instant::now() >= deadline {
-                return Err(Failure::unavailable(format!(
-                    "after {} s there is no sign that node {} {wanted} ({reason}); its log is {}",
-                    START_TIMEOUT.as_secs(),
-                    node.id,
-                    cluster.log_path(node.id).display()
-                )));
-            }
-            tokio::time::sleep(ASK_PAUSE).await;
+) -> Result<StatusResponse, Failure> {
+    loop {
+        let reason = match status_of(node.client.to_string()).await {
+            Ok(status) if good(&status) => return Ok(status),
+            Ok(_) => "it answers, but is not that far".to_owned(),
+            Err(failure) => failure.to_string(),
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::unavailable(format!(
+                "there is no sign in time that node {} {wanted} ({reason}); its log is {}",
+                node.id,
+                cluster.log_path(node.id).display()
+            )));
         }
+        tokio::time::sleep(ASK_PAUSE).await;
     }
-    Ok(formed)
 }
 
 async fn status_of(address: String) -> Result<StatusResponse, Failure> {

@@ -37,14 +37,16 @@ async fn nothing_acknowledged_is_lost() {
     let counters = Counters::start(&cluster).await;
     let acknowledged = put_while_nodes_die(&cluster, &client).await;
     counters.stop().await;
-    check(&cluster, &acknowledged).await;
+    check(&cluster.clients, &acknowledged).await;
 
     stopped_nodes_hand_over(&cluster, &client).await;
     without_a_majority_nothing_is_served(&cluster).await;
 
     cluster.kill(&[1, 2, 3, 4, 5]).await;
     cluster.bring_back().await;
-    check(&cluster, &acknowledged).await;
+    check(&cluster.clients, &acknowledged).await;
+
+    a_wiped_node_stays_outside(&cluster, &client, acknowledged).await;
 }
 
 /// Puts one key after another while a node dies after every hundred and is brought back; the first
@@ -65,7 +67,9 @@ async fn put_while_nodes_die(cluster: &Arc<Cluster>, client: &Client) -> BTreeMa
                 if (index / PUTS_A_KILL).is_multiple_of(2) { leader } else { leader % 5 + 1 };
             cluster.kill(&[victim]).await;
             let cluster = cluster.clone();
-            returning = Some(tokio::spawn(async move { cluster.bring_back().await }));
+            returning = Some(tokio::spawn(async move {
+                cluster.bring_back().await;
+            }));
         }
         let (key, value) = (format!("put/{index:04}"), format!("value {index}"));
         match client.put(&key, &value).await {
@@ -84,8 +88,8 @@ async fn put_while_nodes_die(cluster: &Arc<Cluster>, client: &Client) -> BTreeMa
 }
 
 /// Every acknowledged write is read, through each node, by a scan and key by key.
-async fn check(cluster: &Cluster, acknowledged: &BTreeMap<String, String>) {
-    for address in &cluster.clients {
+async fn check(nodes: &[String], acknowledged: &BTreeMap<String, String>) {
+    for address in nodes {
         let client = client(std::slice::from_ref(address)).await;
         let scan = client.scan(ScanOptions::prefix("put/"));
         let records: Vec<_> = scan.try_collect().await.expect("scanned");
@@ -217,4 +221,28 @@ async fn without_a_majority_nothing_is_served(cluster: &Cluster) {
     cluster.bring_back().await;
     left.put("majority", "x").await.expect("written");
     cluster.wait_healthy(HOME_TIMEOUT).await;
+}
+
+/// A node whose disk was lost does not come back as who it was: its vote and log are gone, and what
+/// it promised with them. The node that formed the cluster is started again too: it has the plan,
+/// and must not hand it out a second time.
+async fn a_wiped_node_stays_outside(
+    cluster: &Cluster,
+    client: &Client,
+    mut acknowledged: BTreeMap<String, String>,
+) {
+    cluster.wait_healthy(HOME_TIMEOUT).await;
+    cluster.kill(&[1, 5]).await;
+    cluster.wipe(5);
+    let notes = cluster.bring_back().await;
+    assert!(notes.contains("node 5 belongs to no cluster"), "{notes:?}");
+    assert!(!status(cluster.address(5)).await.expect("a status").initialized);
+    let line = cluster.quintet(&["kv", "get", "k", "--node", cluster.address(5)]).await.refused(6);
+    assert!(line.starts_with("error: not_initialized: "), "{line}");
+
+    // The others go on.
+    client.put("put/wiped", "x").await.expect("written");
+    acknowledged.insert("put/wiped".to_owned(), "x".to_owned());
+    let others = &cluster.clients[..4];
+    check(others, &acknowledged).await;
 }

@@ -36,18 +36,44 @@ pub(crate) fn running(cluster: &Cluster) -> Vec<Running> {
     nodes.filter_map(|node| Some(Running { id: node.id, pid: pid_of(cluster, node.id)? })).collect()
 }
 
+fn noted_pid(cluster: &Cluster, id: u64) -> Option<u32> {
+    fs::read_to_string(cluster.pid_path(id)).ok()?.trim().parse().ok()
+}
+
 fn pid_of(cluster: &Cluster, id: u64) -> Option<u32> {
-    let pid = fs::read_to_string(cluster.pid_path(id)).ok()?.trim().parse().ok()?;
+    let pid = noted_pid(cluster, id)?;
     // The command line of a process that has ended, but was not collected yet, is empty.
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let config = cluster.config_path(id);
     command.split(|byte| *byte == 0).any(|arg| arg == config.as_os_str().as_bytes()).then_some(pid)
 }
 
-/// Starts a node and notes its process id. Returns once the process can be told to be the node's:
+/// Whether the process under a noted id is being ended: it has no memory and no command line any
+/// more, but one of its threads (say, one that waits for the disk) is not gone, and with it the
+/// process's files and their locks.
+fn is_ending(pid: u32) -> bool {
+    let no_command = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let mut stats =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    no_command && stats.any(|stat| holds_files(&stat))
+}
+
+/// Whether a thread with this line in `/proc` may still hold files: zombies and the dead do not.
+fn holds_files(stat: &str) -> bool {
+    // The state stands behind the name, which may itself hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X', 'x']))
+}
+
+/// Starts a node and notes its process id. Waits first for a killed predecessor to let go of the
+/// data directory. Returns once the process can be told to be the node's:
 /// for an instant a new one has no command line yet, and could not be stopped.
 pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Child, Failure> {
     let program = std::env::current_exe().context("cannot tell this program's own path")?;
+    if let Some(before) = noted_pid(cluster, id) {
+        // A node that finds its directory in use after this says so.
+        wait_until(SYSTEM_TIMEOUT, || !is_ending(before)).await;
+    }
     let path = cluster.log_path(id);
     let open = || -> std::io::Result<(File, File)> {
         let log = File::options().create(true).append(true).open(&path)?;
@@ -163,6 +189,21 @@ mod tests {
         fs::write(cluster.pid_path(1), std::process::id().to_string()).expect("written");
         fs::write(cluster.pid_path(2), "no number").expect("written");
         assert_eq!(running(&cluster), []);
+    }
+
+    #[tokio::test]
+    async fn a_zombie_holds_no_files_and_a_dying_thread_does() {
+        assert!(holds_files("7 (log-writer) D 1 7 7 0"), "it waits for the disk");
+        assert!(holds_files("7 (a) Z b) R 1 7 7 0"), "names may look like states");
+        assert!(!holds_files("7 (quintet) Z 1 7 7 0"));
+        assert!(!is_ending(std::process::id()), "it has a command line");
+
+        let mut child = Command::new("true").spawn().expect("started");
+        let pid = child.id();
+        let ended = || fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+        assert!(wait_until(SYSTEM_TIMEOUT, || ended() && !is_ending(pid)).await);
+        child.wait().expect("ended");
+        assert!(!is_ending(pid), "it is gone");
     }
 
     #[tokio::test]

@@ -44,11 +44,20 @@ impl Cluster {
         cluster
     }
 
-    /// Starts every node that does not run.
-    pub(crate) async fn bring_back(&self) {
+    /// Starts every node that does not run. Returns what was noted meanwhile.
+    pub(crate) async fn bring_back(&self) -> String {
         let dir = self.dir();
         let dir = dir.to_str().expect("a path in UTF-8");
-        self.quintet(&["dev", "--detach", "--dir", dir]).await.done();
+        let outcome = self.quintet(&["dev", "--detach", "--dir", dir]).await;
+        let notes = outcome.err.clone();
+        outcome.done();
+        notes
+    }
+
+    /// Takes a node's data directory away, as a disk that died does. The node must not run.
+    pub(crate) fn wipe(&self, id: u64) {
+        assert!(!self.runs(id), "node {id} runs");
+        fs::remove_dir_all(self.node_dir(id).join("data")).expect("removed");
     }
 
     /// Runs a command that finds this cluster by itself.
