@@ -168,16 +168,17 @@ async fn form(cluster: &Cluster) -> Result<(), Failure> {
         let nodes = u32::try_from(cluster.nodes().len()).unwrap_or(u32::MAX);
         client.init_cluster(nodes).await?;
     }
-    let join_deadline = Instant::now() + JOIN_TIMEOUT;
     for node in cluster.nodes() {
-        let belongs = |status: &StatusResponse| status.initialized;
-        let joined = ask(cluster, node, join_deadline, "belongs to the cluster", belongs).await;
-        if joined.is_err() && formed {
+        // Only a node that answers, and says no, is outside; one that does not answer may belong.
+        let patience = Instant::now() + JOIN_TIMEOUT;
+        let settled =
+            |status: &StatusResponse| status.initialized || (formed && Instant::now() >= patience);
+        let status = ask(cluster, node, deadline, "belongs to the cluster", settled).await?;
+        if !status.initialized {
             // The others have all that was acknowledged and serve: they must not end for this one.
             note(outside(cluster, node));
             continue;
         }
-        joined?;
         ask(cluster, node, deadline, "knows the leaders of all ranges", |status| {
             !status.ranges.is_empty() && status.ranges.iter().all(|range| range.leader_node != 0)
         })
