@@ -24,7 +24,9 @@ use crate::{
 };
 
 /// Bytes of answers to forwarded requests that may wait for their links; over it reads are refused.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+/// What one client that takes nothing costs the cluster is this and, on the way to it, the frames of
+/// a link (`peer/server.rs`) and of its session (`api/session.rs`), encoded and decoded.
+const WAITING_BYTES_MAX: usize = 32 << 20;
 
 pub(super) struct NodeHandler {
     bootstrap: Arc<Bootstrap>,
