@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -23,12 +20,19 @@ use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests that may be pending on a link; beyond it a request fails at once.
 const PENDING_MAX: usize = 65_536;
+/// Bytes on the urgent lane that may wait for the wire; beyond it a request fails at once.
+const URGENT_WAITING_BYTES_MAX: usize = 32 << 20;
+/// Bytes of the urgent lane after which a frame takes no more of it: larger messages are refused on
+/// the other side.
+const FRAME_URGENT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of log entries under way, sent and not yet taken by the receiver.
 const BULK_WINDOW_BYTES: u64 = 8 << 20;
 /// Bytes of log entries in one frame: what an urgent message may have to wait behind.
 const FRAME_BULK_BYTES_MAX: usize = 256 << 10;
 /// Messages of one frame.
 const FRAME_MESSAGES_MAX: usize = 4_096;
+/// A connection whose other end does not even answer pings ends, whatever it still had to send.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 const REDIAL_SPREAD_MS: u64 = 150;
@@ -53,112 +57,193 @@ pub struct LinkDown {
 /// Takes the answer to a request, once.
 pub(super) type OnAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
 
-#[derive(Default)]
-struct Queues {
-    urgent: VecDeque<wire::PeerMessage>,
-    bulk: VecDeque<(wire::PeerMessage, usize)>,
-    bulk_sent: u64,
-    bulk_taken: u64,
-}
-
 /// A link to one node.
 pub struct Link {
     node: NodeId,
-    up: AtomicBool,
-    queues: Mutex<Queues>,
-    ready: Notify,
-    pending: Mutex<BTreeMap<u64, OnAnswer>>,
-    next: AtomicU64,
+    life: Mutex<Option<Arc<Life>>>,
 }
 
 impl Link {
     pub(super) fn start(node: NodeId, peers: Weak<Peers>) -> Arc<Link> {
-        let link = Arc::new(Link {
-            node,
-            up: AtomicBool::new(false),
-            queues: Mutex::default(),
-            ready: Notify::new(),
-            pending: Mutex::default(),
-            next: AtomicU64::new(1),
-        });
+        let link = Arc::new(Link { node, life: Mutex::default() });
         tokio::spawn(keep_up(link.clone(), peers));
         link
     }
 
     /// Whether messages go through at the moment.
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Acquire)
+        self.life.lock().is_some()
     }
 
-    /// Queues a request. `answer` is called at once where the link is down.
-    pub fn send(&self, lane: Lane, mut message: wire::PeerMessage, answer: OnAnswer) {
-        let seq = self.next.fetch_add(1, Ordering::Relaxed);
-        message.seq = seq;
-        {
-            let mut pending = self.pending.lock();
-            if !self.is_up() || pending.len() >= PENDING_MAX {
-                drop(pending);
-                return answer(Err(LinkDown { was_sent: false }));
-            }
-            pending.insert(seq, answer);
+    /// Queues a request. `answer` is called at once where the link is down, or too much waits for it.
+    pub fn send(&self, lane: Lane, message: wire::PeerMessage, answer: OnAnswer) {
+        let life = self.life.lock().clone();
+        match life {
+            Some(life) => life.send(lane, message, answer),
+            None => answer(Err(LinkDown { was_sent: false })),
         }
-        {
-            let mut queues = self.queues.lock();
-            match lane {
-                Lane::Urgent => queues.urgent.push_back(message),
-                Lane::Bulk(bytes) => queues.bulk.push_back((message, bytes)),
+    }
+}
+
+/// One life of a link: what it owns ends with it.
+///
+/// The connection below may outlive it by any time, and goes on asking for frames: it must find
+/// nothing there, or it would take what belongs to its successor to where nobody reads the answers.
+#[derive(Default)]
+struct Life {
+    state: Mutex<State>,
+    ready: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ended: bool,
+    next_seq: u64,
+    pending: BTreeMap<u64, OnAnswer>,
+    urgent: VecDeque<(wire::PeerMessage, usize)>,
+    urgent_bytes: usize,
+    bulk: VecDeque<(wire::PeerMessage, usize)>,
+    bulk_sent: u64,
+    bulk_taken: u64,
+}
+
+/// What a connection finds to send.
+enum Next {
+    Frame(Vec<wire::PeerMessage>),
+    /// Nothing, or no credit.
+    Later,
+    Ended,
+}
+
+impl Life {
+    fn send(&self, lane: Lane, mut message: wire::PeerMessage, answer: OnAnswer) {
+        let refused = {
+            let mut state = self.state.lock();
+            if state.ended
+                || state.pending.len() >= PENDING_MAX
+                || (lane == Lane::Urgent && state.urgent_bytes >= URGENT_WAITING_BYTES_MAX)
+            {
+                Some(answer)
+            } else {
+                state.next_seq += 1;
+                message.seq = state.next_seq;
+                state.pending.insert(message.seq, answer);
+                match lane {
+                    Lane::Urgent => {
+                        let bytes = message.encoded_len();
+                        state.urgent_bytes += bytes;
+                        state.urgent.push_back((message, bytes));
+                    }
+                    Lane::Bulk(bytes) => state.bulk.push_back((message, bytes)),
+                }
+                None
             }
+        };
+        match refused {
+            Some(answer) => answer(Err(LinkDown { was_sent: false })),
+            None => self.ready.notify_one(),
         }
+    }
+
+    /// Fails everything pending; nothing is sent any more.
+    fn end(&self) {
+        let pending = {
+            let mut state = self.state.lock();
+            let pending = std::mem::take(&mut state.pending);
+            *state = State { ended: true, ..State::default() };
+            pending
+        };
         self.ready.notify_one();
-    }
-
-    fn fail_pending(&self) {
-        self.up.store(false, Ordering::Release);
-        *self.queues.lock() = Queues::default();
-        let pending = std::mem::take(&mut *self.pending.lock());
         for (_, answer) in pending {
             answer(Err(LinkDown { was_sent: true }));
         }
     }
 
-    /// What goes into the next frame; none if there is nothing, or no credit.
-    fn next_batch(&self) -> Option<Vec<wire::PeerMessage>> {
-        let mut queues = self.queues.lock();
+    fn next(&self) -> Next {
+        let mut state = self.state.lock();
+        if state.ended {
+            return Next::Ended;
+        }
         let mut messages = Vec::new();
-        while messages.len() < FRAME_MESSAGES_MAX {
-            let Some(message) = queues.urgent.pop_front() else { break };
+        let mut bytes = 0;
+        while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_URGENT_BYTES_MAX {
+            let Some((message, size)) = state.urgent.pop_front() else { break };
+            state.urgent_bytes -= size;
+            bytes += size;
             messages.push(message);
         }
         let mut bytes = 0;
         while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_BULK_BYTES_MAX {
-            if queues.bulk_sent.saturating_sub(queues.bulk_taken) >= BULK_WINDOW_BYTES {
+            if state.bulk_sent.saturating_sub(state.bulk_taken) >= BULK_WINDOW_BYTES {
                 break;
             }
-            let Some((message, size)) = queues.bulk.pop_front() else { break };
-            queues.bulk_sent += size as u64;
+            let Some((message, size)) = state.bulk.pop_front() else { break };
+            state.bulk_sent += size as u64;
             bytes += size;
             messages.push(message);
         }
-        (!messages.is_empty()).then_some(messages)
+        if messages.is_empty() { Next::Later } else { Next::Frame(messages) }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state.lock().pending.is_empty()
+    }
+
+    fn answered(&self, seq: u64) -> Option<OnAnswer> {
+        self.state.lock().pending.remove(&seq)
+    }
+
+    /// The other side has taken so many bytes of bulk since the life began.
+    fn credit(&self, bulk_taken: u64) {
+        let mut state = self.state.lock();
+        if bulk_taken > state.bulk_taken {
+            state.bulk_taken = bulk_taken;
+            if !state.bulk.is_empty() {
+                self.ready.notify_one();
+            }
+        }
     }
 }
 
-/// Frames for the wire, as the queues fill.
-async fn next_frame(link: &Link, peers: &Weak<Peers>) -> Option<wire::PeerFrame> {
+/// Ends a life however the function that leads it is left.
+struct Living(Arc<Life>);
+
+impl Living {
+    fn begin() -> Living {
+        Living(Arc::default())
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The next frame for the wire; none once the life has ended.
+async fn next_frame(
+    life: &Life,
+    peers: &Weak<Peers>,
+    to: Option<NodeId>,
+) -> Option<wire::PeerFrame> {
     loop {
-        if let Some(messages) = link.next_batch() {
-            let peers = peers.upgrade()?;
-            let batch = wire::PeerBatch {
-                messages,
-                clock: peers.hlc.peek().0,
-                ..wire::PeerBatch::default()
-            };
-            let body = Bytes::from(batch.encode_to_vec());
-            peers.metrics.peer_bytes_sent.inc_by(body.len() as u64);
-            trace::event("send", format_args!("{} to {}: {body:x}", peers.me, link.node));
-            return Some(wire::PeerFrame { body });
+        match life.next() {
+            Next::Ended => return None,
+            Next::Later => life.ready.notified().await,
+            Next::Frame(messages) => {
+                let peers = peers.upgrade()?;
+                let batch = wire::PeerBatch {
+                    messages,
+                    clock: peers.hlc.peek().0,
+                    ..wire::PeerBatch::default()
+                };
+                let body = Bytes::from(batch.encode_to_vec());
+                peers.metrics.peer_bytes_sent.inc_by(body.len() as u64);
+                let to = to.unwrap_or(NodeId(0));
+                trace::event("send", format_args!("{} to {to}: {body:x}", peers.me));
+                return Some(wire::PeerFrame { body });
+            }
         }
-        link.ready.notified().await;
     }
 }
 
@@ -169,8 +254,10 @@ async fn keep_up(link: Arc<Link>, peers: Weak<Peers>) {
         let pause = REDIAL_MIN + Duration::from_millis((strong.random)() % REDIAL_SPREAD_MS);
         drop(strong);
         if let Some(address) = address {
-            let why = run(&link, &peers, &address).await;
-            link.fail_pending();
+            let living = Living::begin();
+            let why = run(&link, &living.0, &peers, &address).await;
+            *link.life.lock() = None;
+            drop(living);
             if let Some(peers) = peers.upgrade() {
                 peers.metrics.peer_redials.inc();
             }
@@ -182,14 +269,14 @@ async fn keep_up(link: Arc<Link>, peers: Weak<Peers>) {
 }
 
 /// One life of a link; returns why it ended.
-async fn run(link: &Arc<Link>, peers: &Weak<Peers>, address: &str) -> String {
-    let opened = timeout(CONNECT_TIMEOUT, open(link, peers, address)).await;
+async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) -> String {
+    let opened = timeout(CONNECT_TIMEOUT, open(link, life, peers, address)).await;
     let mut inbound = match opened {
         Ok(Ok(inbound)) => inbound,
         Ok(Err(why)) => return why,
         Err(_) => return "no connection in time".to_owned(),
     };
-    link.up.store(true, Ordering::Release);
+    *link.life.lock() = Some(life.clone());
     let Some(stall) = peers.upgrade().map(|peers| peers.stall) else {
         return "stopping".to_owned();
     };
@@ -199,14 +286,14 @@ async fn run(link: &Arc<Link>, peers: &Weak<Peers>, address: &str) -> String {
             Ok(Ok(Some(frame))) => {
                 heard = Instant::now();
                 let Some(peers) = peers.upgrade() else { return "stopping".to_owned() };
-                if let Err(why) = take(link, &peers, frame) {
+                if let Err(why) = take(link.node, life, &peers, frame) {
                     return why;
                 }
             }
             Ok(Ok(None)) => return "closed by the other side".to_owned(),
             Ok(Err(status)) => return status.to_string(),
             Err(_) => {
-                let idle = link.pending.lock().is_empty();
+                let idle = life.is_idle();
                 if idle {
                     heard = Instant::now();
                 }
@@ -217,7 +304,7 @@ async fn run(link: &Arc<Link>, peers: &Weak<Peers>, address: &str) -> String {
                 if !idle {
                     let kind = Some(Kind::Echo(wire::Echo {}));
                     let echo = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
-                    link.send(Lane::Urgent, echo, Box::new(|_| {}));
+                    life.send(Lane::Urgent, echo, Box::new(|_| {}));
                 }
                 if peers.strong_count() == 0 {
                     return "stopping".to_owned();
@@ -228,11 +315,12 @@ async fn run(link: &Arc<Link>, peers: &Weak<Peers>, address: &str) -> String {
 }
 
 async fn open(
-    link: &Arc<Link>,
+    link: &Link,
+    life: &Arc<Life>,
     peers: &Weak<Peers>,
     address: &str,
 ) -> Result<tonic::Streaming<wire::PeerFrame>, String> {
-    let (hello, inbound) = dial(peers, address, Some(link.clone())).await?;
+    let (hello, inbound) = dial(peers, address, life, Some(link.node)).await?;
     let strong = peers.upgrade().ok_or("stopping")?;
     let met = strong.meet(&hello)?;
     if met != link.node {
@@ -241,31 +329,31 @@ async fn open(
     Ok(inbound)
 }
 
-/// Connects and exchanges first words. With a link, its frames follow on the stream.
+/// Connects and exchanges first words. What is sent in the life follows on the stream, which ends
+/// with it.
 async fn dial(
     peers: &Weak<Peers>,
     address: &str,
-    link: Option<Arc<Link>>,
+    life: &Arc<Life>,
+    to: Option<NodeId>,
 ) -> Result<(wire::Hello, tonic::Streaming<wire::PeerFrame>), String> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| format!("bad address: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true);
     let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
     let hello = peers.upgrade().ok_or("stopping")?.hello();
     let first = wire::PeerBatch { hello: Some(hello), ..wire::PeerBatch::default() };
     let first = wire::PeerFrame { body: Bytes::from(first.encode_to_vec()) };
-    let state = (Some(first), link, peers.clone());
-    let outbound = futures::stream::unfold(state, |(first, link, peers)| async move {
-        if let Some(first) = first {
-            return Some((first, (None, link, peers)));
-        }
-        let frame = match &link {
-            Some(link) => next_frame(link, &peers).await?,
-            // A dialled seed: the stream stays open and silent until it is dropped.
-            None => std::future::pending().await,
+    let state = (Some(first), life.clone(), peers.clone());
+    let outbound = futures::stream::unfold(state, move |(first, life, peers)| async move {
+        let frame = match first {
+            Some(first) => first,
+            None => next_frame(&life, &peers, to).await?,
         };
-        Some((frame, (None, link, peers)))
+        Some((frame, (None, life, peers)))
     });
     let mut client = PeerClient::new(channel)
         .max_decoding_message_size(64 << 20)
@@ -283,22 +371,14 @@ pub(super) fn decode(frame: wire::PeerFrame) -> Result<wire::PeerBatch, String> 
     wire::PeerBatch::decode(frame.body).map_err(|error| format!("undecodable frame: {error}"))
 }
 
-fn take(link: &Link, peers: &Peers, frame: wire::PeerFrame) -> Result<(), String> {
+fn take(from: NodeId, life: &Life, peers: &Peers, frame: wire::PeerFrame) -> Result<(), String> {
     peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
-    trace::event("receive", format_args!("{} from {}: {:x}", peers.me, link.node, frame.body));
+    trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
     let batch = decode(frame)?;
     peers.hlc.observe(Timestamp(batch.clock));
-    {
-        let mut queues = link.queues.lock();
-        if batch.bulk_bytes_taken > queues.bulk_taken {
-            queues.bulk_taken = batch.bulk_bytes_taken;
-            if !queues.bulk.is_empty() {
-                link.ready.notify_one();
-            }
-        }
-    }
+    life.credit(batch.bulk_bytes_taken);
     for message in batch.messages {
-        let Some(answer) = link.pending.lock().remove(&message.seq) else { continue };
+        let Some(answer) = life.answered(message.seq) else { continue };
         let kind = message.kind.unwrap_or_else(|| Kind::Failed("an empty answer".to_owned()));
         answer(Ok(kind));
     }
@@ -320,7 +400,8 @@ pub(super) async fn dial_seeds(peers: Weak<Peers>) {
             if seed == me.internal || known {
                 continue;
             }
-            let dialled = timeout(CONNECT_TIMEOUT, dial(&peers, &seed, None)).await;
+            let living = Living::begin();
+            let dialled = timeout(CONNECT_TIMEOUT, dial(&peers, &seed, &living.0, None)).await;
             let met = match dialled {
                 Ok(Ok((hello, _stream))) => match peers.upgrade() {
                     Some(strong) => strong.meet(&hello).map(|_| ()),

@@ -73,19 +73,37 @@ async fn init(state: &Path, nodes: &[Node]) {
         assert!(line.starts_with("error: already_initialized: "), "{line}");
     }
     for node in nodes {
-        wait_healthy(&node.client).await;
-        let status = ["status", "--output", "json", "--node", &node.client];
-        let status = quintet(state, &status).await.json();
-        let nodes = status["nodes"].as_array().expect("nodes");
-        assert_eq!(nodes.iter().filter(|node| node["live"] == true).count(), 5, "{status}");
-        let ranges = status["ranges"].as_array().expect("ranges");
-        assert_eq!(ranges.len(), 2, "{status}");
-        for range in ranges {
-            let leader = nodes.iter().find(|node| node["id"] == range["leader_node"]);
-            assert_eq!(leader.expect("a leader")["room"], "a", "{status}");
-            assert_eq!(range["replicas"].as_array().map(Vec::len), Some(5), "{status}");
+        // A range that has just been born may still move to its home, and has no leader meanwhile.
+        wait_for("five live nodes and leaders in room a", HOME_TIMEOUT, async || {
+            let status = ["status", "--output", "json", "--node", &node.client];
+            formed_whole(&quintet(state, &status).await.json())
+        })
+        .await;
+    }
+}
+
+/// `Err` unless the command line's status shows five live nodes, and both ranges with five replicas
+/// and led from room a.
+fn formed_whole(status: &serde_json::Value) -> Result<(), String> {
+    let why = |what: &str| format!("{what}: {status}");
+    let nodes = status["nodes"].as_array().ok_or_else(|| why("no nodes"))?;
+    if nodes.iter().filter(|node| node["live"] == true).count() != 5 {
+        return Err(why("not five live nodes"));
+    }
+    let ranges = status["ranges"].as_array().ok_or_else(|| why("no ranges"))?;
+    if ranges.len() != 2 {
+        return Err(why("not two ranges"));
+    }
+    for range in ranges {
+        let leader = nodes.iter().find(|node| node["id"] == range["leader_node"]);
+        if leader.is_none_or(|leader| leader["room"] != "a") {
+            return Err(why("a range is not led from room a"));
+        }
+        if range["replicas"].as_array().map(Vec::len) != Some(5) {
+            return Err(why("a range has not five replicas"));
         }
     }
+    Ok(())
 }
 
 /// What monitoring sees.

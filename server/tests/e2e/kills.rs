@@ -42,6 +42,9 @@ async fn nothing_acknowledged_is_lost() {
     stopped_nodes_hand_over(&cluster, &client).await;
     without_a_majority_nothing_is_served(&cluster).await;
 
+    // Far more to apply again than fits into one go.
+    let load = ["bench", "kv", "--op", "put", "--clients", "256", "--seconds", "6"];
+    cluster.quintet(&load).await.done();
     cluster.kill(&[1, 2, 3, 4, 5]).await;
     cluster.bring_back().await;
     check(&cluster.clients, &acknowledged).await;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
+//! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
 //! directory.rs   data directories that a node must not use
 //! hostile.rs     garbage on every port, clients that do not read
@@ -10,7 +11,7 @@
 //!
 //! A group of checks shares one cluster, because forming one costs seconds. Every process is ended
 //! by its own id when its guard is dropped, also where a test fails. Nothing waits for a fixed
-//! time: what is waited for is a condition, up to a deadline.
+//! time, unless the time is the fault: what is waited for is a condition, up to a deadline.
 
 #![cfg(not(madsim))]
 
@@ -18,4 +19,5 @@ mod directory;
 mod forming;
 mod hostile;
 mod kills;
+mod pauses;
 mod support;

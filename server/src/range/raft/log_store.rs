@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     entry::RaftEntry,
@@ -40,7 +41,7 @@ use crate::{
 
 /// Bytes of entries that are kept in memory for each group.
 const CACHE_BYTES_MAX: usize = 16 << 20;
-/// Bytes that one read for replication returns, but at least one entry.
+/// Bytes that one read for replication or apply returns, but at least one entry.
 const READ_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Clone, Copy)]
@@ -293,6 +294,40 @@ impl RaftLogReader<TypeConfig> for LogStore {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         self.0.read(start, end, READ_BYTES_MAX).map_err(io::Error::other)
+    }
+
+    /// Page by page: after a restart the entries to apply are all that the data engine has lost, far
+    /// more than should be in memory at once, and the node must go on answering meanwhile.
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        let log = self.0.clone();
+        let pages = stream::try_unfold(start, move |next| {
+            let log = log.clone();
+            async move {
+                if next >= end {
+                    return Ok(None);
+                }
+                if next > start {
+                    tokio::task::yield_now().await;
+                }
+                let page = log.read(next, end, READ_BYTES_MAX).map_err(io::Error::other)?;
+                if page.is_empty() {
+                    let range = log.range;
+                    let error =
+                        format!("log of {range}: entry {next} of {start}..{end} is missing");
+                    return Err(io::Error::other(error));
+                }
+                let after = next + page.len() as u64;
+                Ok(Some((stream::iter(page.into_iter().map(Ok)), after)))
+            }
+        });
+        Box::pin(pages.try_flatten())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

@@ -6,6 +6,8 @@
 //!   some applied position, exactly.
 //! * Apply is deterministic: no clock, no randomness, no hash order. The same entries on the same
 //!   state give the same state and the same answers on every replica.
+//! * Entries are applied in the order of the log, each once and without a gap: anything else is an
+//!   error that stops the replica.
 //! * Versions rise along the log: a write at or below the newest version of the range is a broken
 //!   invariant and stops the replica.
 //!
@@ -22,7 +24,7 @@ use std::{
     },
 };
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::{
     OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
@@ -45,6 +47,9 @@ use crate::{
 
 /// Entries that one batch applies.
 const APPLY_ENTRIES_MAX: usize = 256;
+/// Bytes of entries after which a batch takes no more: the node's few threads do nothing else while
+/// one is applied.
+const APPLY_BYTES_MAX: usize = 256 << 10;
 
 /// A replica's applied state, shared by the state machine and the leader's evaluation.
 pub struct RangeState {
@@ -123,6 +128,13 @@ impl RangeState {
         let mut results = Vec::with_capacity(entries.len());
         for entry in entries {
             let at = types::position(&entry.log_id);
+            let expected = next.applied.map_or(0, |applied| applied.index + 1);
+            if at.index != expected {
+                return Err(Error::Corrupt(format!(
+                    "log of {}: entry {} is to be applied where {expected} belongs",
+                    self.range, at.index
+                )));
+            }
             let result = match &entry.payload {
                 Payload::Blank => Applied::Done,
                 Payload::Normal(proposal) => {
@@ -228,18 +240,21 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok((applied.applied.map(types::log_id), stored_membership(&applied)?))
     }
 
-    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut chunks = entries.ready_chunks(APPLY_ENTRIES_MAX);
-        while let Some(chunk) = chunks.next().await {
-            let mut applied = Vec::with_capacity(chunk.len());
-            let mut responders = Vec::with_capacity(chunk.len());
-            for item in chunk {
-                let (entry, responder) = item?;
+        while let Some(first) = entries.next().await {
+            let (mut applied, mut responders) = (Vec::new(), Vec::new());
+            let (mut bytes, mut item) = (0, Some(first));
+            while let Some(next) = item.take() {
+                let (entry, responder) = next?;
+                bytes += types::payload_bytes(&entry);
                 applied.push(entry);
                 responders.push(responder);
+                if applied.len() < APPLY_ENTRIES_MAX && bytes < APPLY_BYTES_MAX {
+                    item = entries.next().now_or_never().flatten();
+                }
             }
             let results = self.state.apply(&applied).map_err(io::Error::other)?;
             if let Some(last) = applied.last() {
@@ -250,6 +265,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 if let Some(responder) = responder {
                     responder.send(result);
                 }
+            }
+            if applied.len() >= APPLY_ENTRIES_MAX || bytes >= APPLY_BYTES_MAX {
+                tokio::task::yield_now().await;
             }
         }
         Ok(())

@@ -110,6 +110,14 @@ pub fn position(log_id: &LogId) -> Position {
     Position { term: **log_id.committed_leader_id(), index: log_id.index() }
 }
 
+/// Bytes of an entry's command; 0 for other entries.
+pub fn payload_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Normal(proposal) => proposal.0.len(),
+        Payload::Blank | Payload::Membership(_) => 0,
+    }
+}
+
 /// The stored form of a membership.
 pub fn membership_record(membership: &Membership) -> codec::Membership {
     codec::Membership {

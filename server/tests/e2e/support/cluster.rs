@@ -120,6 +120,17 @@ impl Cluster {
         self.wait_ended(ids, KILL_TIMEOUT).await;
     }
 
+    /// Lets nodes stand still for so long, all at once: nothing of them runs, their sockets stay.
+    pub(crate) async fn pause(&self, ids: &[u64], pause: Duration) {
+        for id in ids {
+            process::signal(self.pid(*id), libc::SIGSTOP);
+        }
+        tokio::time::sleep(pause).await;
+        for id in ids {
+            process::signal(self.pid(*id), libc::SIGCONT);
+        }
+    }
+
     /// Asks a node to stop, as an operator does.
     pub(crate) fn terminate(&self, id: u64) {
         process::signal(self.pid(id), libc::SIGTERM);

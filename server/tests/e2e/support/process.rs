@@ -26,6 +26,42 @@ pub(crate) fn resident_bytes(pid: u32) -> u64 {
     kib.parse::<u64>().expect("a number of KiB") * 1024
 }
 
+/// A TCP connection over IPv4 that a process has open.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+    /// As in `/proc/net/tcp`: `01` is established.
+    #[allow(dead_code, reason = "shown where a test fails")]
+    state: String,
+}
+
+/// The TCP connections of a process; listeners are none.
+pub(crate) fn connections(pid: u32) -> Vec<Connection> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
+    let links = open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let inodes: Vec<_> = links
+        .filter_map(|link| {
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("the process runs");
+    let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
+    let connections = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (local, remote, state, inode) = (fields[1], fields[2], fields[3], fields[9]);
+        let (local_port, remote_port) = (port(local)?, port(remote)?);
+        let state = state.to_owned();
+        (remote_port != 0 && inodes.iter().any(|open| open == inode)).then_some(Connection {
+            local_port,
+            remote_port,
+            state,
+        })
+    });
+    connections.collect()
+}
+
 /// The last lines of a log file, for the output of a failed test.
 pub(crate) fn tail(path: &Path) -> String {
     let log = fs::read(path).unwrap_or_default();
