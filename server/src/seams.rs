@@ -61,7 +61,7 @@ mod production {
     };
 
     /// The format of data directories that this build writes and reads.
-    const FORMAT: &str = "quintet 1\n";
+    const FORMAT: &str = "quintet 2\n";
 
     /// The machine's wall clock.
     #[derive(Debug)]
@@ -93,8 +93,8 @@ mod production {
             match std::fs::read_to_string(&path) {
                 Ok(format) if format == FORMAT => Ok(()),
                 Ok(format) => Err(storage::Error::Open(format!(
-                    "{directory} has the format {:?}, this build knows {:?}: start a newer build, \
-                     or set another node.data_dir",
+                    "{directory} has the format {:?}, this build knows {:?}: start the build that \
+                     wrote it, newer or older, or set another node.data_dir",
                     format.trim(),
                     FORMAT.trim()
                 ))),

@@ -12,6 +12,7 @@
 //! membership are in the log engine, written and synced before anyone is told.
 
 pub mod bootstrap;
+mod dedup;
 mod handler;
 mod leaders;
 mod listen;
@@ -152,11 +153,11 @@ impl Node {
         tasks.push(tokio::spawn(leaders::run(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::truncate_logs(bootstrap.clone())));
-        tasks.push(tokio::spawn(upkeep::move_dedup_threshold(
+        tasks.push(tokio::spawn(dedup::move_threshold(
             bootstrap.clone(),
             config.limits.dedup_window(),
         )));
-        tasks.push(tokio::spawn(upkeep::collect_dedup(bootstrap.clone())));
+        tasks.push(tokio::spawn(dedup::collect(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
         tracing::info!(
             node = %config.node.id,

@@ -1,22 +1,17 @@
-//! What a node does on the side: pings, log truncation, the dedup threshold, the address book.
+//! What a node does on the side: pings, log truncation, the address book.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use openraft::{async_runtime::watch::WatchReceiver, impls::OneshotResponder};
+use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 use tokio::time::sleep;
 
 use super::{bootstrap::Bootstrap, leaders, records, status};
 use crate::{
-    ids::RangeId,
     peer::{Kind, Lane},
     placement::policy,
-    range::{raft::types::Proposal, replica::Replica},
-    storage::{
-        self, Batch, Direction, Engine, Family,
-        codec::{self, Command, DedupRecord},
-    },
+    range::replica::Replica,
+    storage::{self, Engine},
     trace,
 };
 
@@ -25,11 +20,8 @@ const PING_INTERVAL: Duration = Duration::from_millis(1_000);
 const ASTRAY_PINGS: u32 = 3;
 const BOOK_RETRY: Duration = Duration::from_secs(2);
 const TRUNCATE_INTERVAL: Duration = Duration::from_secs(5);
-const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
-/// Records that one step looks at: a few milliseconds.
-const COLLECT_RECORDS_MAX: usize = 5_000;
 
-async fn pause(bootstrap: &Bootstrap, what: &str, how_long: Duration) {
+pub(super) async fn pause(bootstrap: &Bootstrap, what: &str, how_long: Duration) {
     trace::event("timer", format_args!("{} {what} in {how_long:?}", bootstrap.peers().me()));
     sleep(how_long).await;
 }
@@ -122,95 +114,6 @@ pub(super) async fn truncate_logs(bootstrap: Arc<Bootstrap>) {
             }
         }
     }
-}
-
-/// Moves the dedup threshold of the ranges that this node leads: what is older than the window is
-/// refused from then on, so its records can go (design, section 6).
-pub(super) async fn move_dedup_threshold(bootstrap: Arc<Bootstrap>, window: Duration) {
-    let every = (window / 10).max(Duration::from_secs(1));
-    loop {
-        pause(&bootstrap, "moves dedup thresholds", every).await;
-        for replica in bootstrap.replicas() {
-            let Ok(leader) = replica.raft.as_leader() else { continue };
-            let threshold = bootstrap.router().hlc().peek().saturating_sub(window);
-            let command = Command::MoveDedupThreshold { evaluated_under: leader.term(), threshold };
-            let (responder, _applied) = OneshotResponder::new_pair();
-            let proposal = Proposal(Bytes::from(codec::encode(&command)));
-            let write = replica.raft.write(proposal).responder(responder);
-            // A lost proposal is made up for by the next one.
-            write.with_leader(leader.term()).await.ok();
-        }
-    }
-}
-
-/// Removes what is remembered of requests that are refused by now: by the time of their first
-/// attempt, the same that apply refuses by. Each node does so by itself: what is removed can't be
-/// asked for any more.
-pub(super) async fn collect_dedup(bootstrap: Arc<Bootstrap>) {
-    let mut cursors: BTreeMap<RangeId, Vec<u8>> = BTreeMap::new();
-    loop {
-        pause(&bootstrap, "collects dedup records", COLLECT_INTERVAL).await;
-        for replica in bootstrap.replicas() {
-            let cursor = cursors.entry(replica.range).or_default();
-            loop {
-                match collect_step(&replica, cursor) {
-                    // Much was old: go on at once, or the family grows faster than it shrinks.
-                    Ok(collected) if collected >= COLLECT_RECORDS_MAX / 2 => {
-                        tokio::task::yield_now().await;
-                    }
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::warn!(range = %replica.range, %error, "dedup not collected");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Looks at a bounded number of records from the cursor on; how many were removed.
-fn collect_step(replica: &Replica, cursor: &mut Vec<u8>) -> Result<usize, crate::storage::Error> {
-    let state = &replica.shared.state;
-    let threshold = state.dedup_threshold();
-    let descriptor = state.descriptor();
-    let start = cursor.as_slice().max(&descriptor.start).to_vec();
-    let (mut batch, mut visited) = (Batch::new(), 0);
-    let mut next = Vec::new();
-    let mut failed = None;
-    state.engine().scan(
-        Family::Dedup,
-        &start,
-        &descriptor.end,
-        Direction::Forward,
-        &mut |key, record| {
-            visited += 1;
-            if visited > COLLECT_RECORDS_MAX {
-                next = key.to_vec();
-                return ControlFlow::Break(());
-            }
-            match codec::decode::<DedupRecord>(record) {
-                Ok(record) if record.first_attempt < threshold => {
-                    batch.delete(Family::Dedup, key.to_vec());
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-            ControlFlow::Continue(())
-        },
-    )?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    *cursor = next;
-    let collected = batch.changes.len();
-    if collected > 0 {
-        state.engine().write(batch)?;
-    }
-    Ok(collected)
 }
 
 /// Keeps a copy of the address book on disk.

@@ -34,10 +34,7 @@ use tokio::{
 };
 
 use super::{
-    command::{
-        apply::dedup_key,
-        evaluate::{Current, evaluate},
-    },
+    command::evaluate::{Current, evaluate},
     raft::types::{Applied, Proposal, Raft},
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Write},
@@ -49,7 +46,7 @@ use crate::{
         Family,
         codec::{self, Command, DedupRecord, Effect, Group, Operation, Outcome, WriteCommand},
         engine::Error,
-        mvcc,
+        keys, mvcc,
     },
     time::Timestamp,
 };
@@ -271,7 +268,7 @@ impl Executor {
             return Ok(None);
         }
         if !planted::active(Bug::RetryAppliedTwice) {
-            let key = dedup_key(&write.key, write.request);
+            let key = keys::dedup(&write.key, write.request);
             if let Some(record) = state.engine().get(Family::Dedup, &key)? {
                 self.shared.metrics.dedup_hits.inc();
                 let record: DedupRecord = codec::decode(&record)?;

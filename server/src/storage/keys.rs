@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ids::{KeyspaceId, RangeId},
+    storage::codec::RequestId,
     time::Timestamp,
 };
 
@@ -87,6 +88,26 @@ pub fn version(encoded: &[u8], at: Timestamp) -> Vec<u8> {
 pub fn split_version(stored: &[u8]) -> Option<(&[u8], Timestamp)> {
     let (encoded, inverted) = stored.split_last_chunk::<8>()?;
     Some((encoded, Timestamp(!u64::from_be_bytes(*inverted))))
+}
+
+/// Bytes of a request id at the front of a dedup key.
+const REQUEST_BYTES: usize = 26;
+
+/// `request id ++ anchor`: where a request is remembered in [`crate::storage::Family::Dedup`].
+///
+/// The request comes first: ids of a client follow one another, so their records do too, in memtables
+/// and tables, while anchors are as scattered as the clients' keys. Splits and merges of ranges need
+/// nothing of it, for a record is found by its whole key.
+pub fn dedup(anchor: &[u8], request: RequestId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(REQUEST_BYTES + anchor.len());
+    out.extend_from_slice(&request.to_bytes());
+    out.extend_from_slice(anchor);
+    out
+}
+
+/// The anchor of what [`dedup`] made; it says to which range the record belongs.
+pub fn dedup_anchor(stored: &[u8]) -> Option<&[u8]> {
+    stored.get(REQUEST_BYTES..)
 }
 
 /// Where a record of a range is stored in [`crate::storage::Family::Meta`].

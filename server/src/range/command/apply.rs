@@ -38,14 +38,6 @@ pub struct Target<'a> {
     pub overlay: &'a mut Overlay,
 }
 
-/// The key of a request in [`Family::Dedup`].
-pub fn dedup_key(anchor: &[u8], request: codec::RequestId) -> Vec<u8> {
-    let mut out = Vec::with_capacity(anchor.len() + 26);
-    out.extend_from_slice(anchor);
-    out.extend_from_slice(&request.to_bytes());
-    out
-}
-
 /// Applies a command whose entry was proposed in `term`.
 pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<Applied, Error> {
     match command {
@@ -103,7 +95,7 @@ fn accepts(target: &Target<'_>, group: &Group) -> Result<bool, Error> {
         if planted::active(Bug::RetryAppliedTwice) {
             continue;
         }
-        let key = dedup_key(&group.key, operation.request);
+        let key = keys::dedup(&group.key, operation.request);
         if target.overlay.dedup.contains(&key) || target.engine.get(Family::Dedup, &key)?.is_some()
         {
             return Ok(false);
@@ -130,7 +122,7 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         at: operation.at,
         outcome: operation.outcome,
     };
-    let key = dedup_key(&group.key, operation.request);
+    let key = keys::dedup(&group.key, operation.request);
     target.batch.put(Family::Dedup, key.clone(), codec::encode(&remembered));
     target.overlay.dedup.insert(key);
 }

@@ -1,0 +1,222 @@
+//! What a node remembers of requests: how far back, and that it goes when nobody can ask for it any
+//! more (design, section 6).
+//!
+//! # Invariants
+//!
+//! * A record goes only after the threshold of its range has passed the request's first attempt on
+//!   this node: from then on the request is refused unseen.
+//! * Which range a record belongs to is said by its anchor, at the moment of asking: records do not
+//!   move when ranges do. A record of no range of this node stays.
+//!
+//! # On a crash
+//!
+//! Thresholds are part of the replicated state. What was not removed yet is removed later.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::impls::OneshotResponder;
+
+use super::{bootstrap::Bootstrap, upkeep::pause};
+use crate::{
+    range::raft::types::Proposal,
+    storage::{
+        self, Batch, Direction, Engine, Family,
+        codec::{self, Command, DedupRecord, Descriptor},
+        keys,
+    },
+    time::Timestamp,
+};
+
+const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
+/// Records that one step looks at: a few milliseconds.
+const COLLECT_RECORDS_MAX: usize = 5_000;
+
+/// Moves the dedup threshold of the ranges that this node leads: what is older than the window is
+/// refused from then on, so its records can go (design, section 6).
+pub(super) async fn move_threshold(bootstrap: Arc<Bootstrap>, window: Duration) {
+    let every = (window / 10).max(Duration::from_secs(1));
+    loop {
+        pause(&bootstrap, "moves dedup thresholds", every).await;
+        for replica in bootstrap.replicas() {
+            let Ok(leader) = replica.raft.as_leader() else { continue };
+            let threshold = bootstrap.router().hlc().peek().saturating_sub(window);
+            let command = Command::MoveDedupThreshold { evaluated_under: leader.term(), threshold };
+            let (responder, _applied) = OneshotResponder::new_pair();
+            let proposal = Proposal(Bytes::from(codec::encode(&command)));
+            let write = replica.raft.write(proposal).responder(responder);
+            // A lost proposal is made up for by the next one.
+            write.with_leader(leader.term()).await.ok();
+        }
+    }
+}
+
+/// Removes what is remembered of requests that are refused by now: by the time of their first
+/// attempt, the same that apply refuses by. Each node does so by itself: what is removed can't be
+/// asked for any more.
+pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
+    let mut cursor = Vec::new();
+    loop {
+        pause(&bootstrap, "collects dedup records", COLLECT_INTERVAL).await;
+        loop {
+            match collect_step(&bootstrap, &mut cursor) {
+                // Much was old: go on at once, or the family grows faster than it shrinks.
+                Ok(collected) if collected >= COLLECT_RECORDS_MAX / 2 => {
+                    tokio::task::yield_now().await;
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "dedup not collected");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<usize, storage::Error> {
+    let replicas = bootstrap.replicas();
+    // All replicas of a node keep their data in one engine.
+    let Some(replica) = replicas.first() else { return Ok(0) };
+    let states = replicas.iter().map(|replica| &replica.shared.state);
+    let thresholds =
+        Thresholds::new(states.map(|state| (state.descriptor(), state.dedup_threshold())));
+    remove_refused(&**replica.shared.state.engine(), &thresholds, cursor)
+}
+
+/// The thresholds of a node's ranges.
+struct Thresholds(BTreeMap<Vec<u8>, (Arc<Descriptor>, Timestamp)>);
+
+impl Thresholds {
+    fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Timestamp)>) -> Thresholds {
+        let by_start = ranges.map(|(descriptor, at)| (descriptor.start.clone(), (descriptor, at)));
+        Thresholds(by_start.collect())
+    }
+
+    /// That of the range of an anchor, if this node holds it.
+    fn get(&self, anchor: &[u8]) -> Option<Timestamp> {
+        let upto = (Bound::Unbounded, Bound::Included(anchor));
+        let (_, (descriptor, threshold)) = self.0.range::<[u8], _>(upto).next_back()?;
+        descriptor.contains(anchor).then_some(*threshold)
+    }
+}
+
+/// Looks at a bounded number of records from the cursor on and removes those below their threshold;
+/// how many.
+fn remove_refused(
+    engine: &dyn Engine,
+    thresholds: &Thresholds,
+    cursor: &mut Vec<u8>,
+) -> Result<usize, storage::Error> {
+    let (mut batch, mut visited) = (Batch::new(), 0);
+    let (mut next, mut failed) = (Vec::new(), None);
+    engine.scan(Family::Dedup, cursor, &[], Direction::Forward, &mut |key, record| {
+        visited += 1;
+        if visited > COLLECT_RECORDS_MAX {
+            next = key.to_vec();
+            return ControlFlow::Break(());
+        }
+        let Some(threshold) = keys::dedup_anchor(key).and_then(|anchor| thresholds.get(anchor))
+        else {
+            return ControlFlow::Continue(());
+        };
+        match codec::decode::<DedupRecord>(record) {
+            Ok(record) if record.first_attempt < threshold => {
+                batch.delete(Family::Dedup, key.to_vec());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    *cursor = next;
+    let removed = batch.changes.len();
+    if removed > 0 {
+        engine.write(batch)?;
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{Generation, RangeId, ReplicaId},
+        storage::{
+            codec::{Outcome, RequestId},
+            engine::Durability,
+            engine::Reader,
+            memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        },
+    };
+
+    fn range(start: &[u8], end: &[u8], threshold: u64) -> (Arc<Descriptor>, Timestamp) {
+        let descriptor = Descriptor {
+            range: RangeId(1),
+            start: start.to_vec(),
+            end: end.to_vec(),
+            generation: Generation(1),
+            replicas: Vec::new(),
+            next_replica: ReplicaId(1),
+        };
+        (Arc::new(descriptor), Timestamp(threshold))
+    }
+
+    fn key(anchor: &[u8], sequence: u64) -> Vec<u8> {
+        keys::dedup(anchor, RequestId { origin_room: 1, client: 7, sequence })
+    }
+
+    #[test]
+    fn each_record_goes_by_the_threshold_of_its_own_range() {
+        let disk = MemoryDisk::new();
+        let engine =
+            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant())
+                .expect("opened");
+        let mut batch = Batch::new();
+        let anchors: [&[u8]; 4] = [b"a", b"b", b"m", b"z"];
+        for (sequence, anchor) in anchors.iter().cycle().take(20_000).enumerate() {
+            // First attempts of 0, 1, 2 … in each range in turn.
+            let record = DedupRecord {
+                first_attempt: Timestamp(sequence as u64),
+                hash: 0,
+                at: Timestamp(1),
+                outcome: Outcome::Written,
+            };
+            batch.put(Family::Dedup, key(anchor, sequence as u64), codec::encode(&record));
+        }
+        engine.write(batch).expect("written");
+        // Nobody here holds what lies in [n, y).
+        let thresholds = Thresholds::new(
+            [range(b"", b"b", 10_000), range(b"b", b"m", 0), range(b"m", b"n", 20_000)].into_iter(),
+        );
+        let (mut cursor, mut removed, mut steps) = (Vec::new(), 0, 0);
+        loop {
+            removed += remove_refused(&*engine, &thresholds, &mut cursor).expect("collected");
+            steps += 1;
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((removed, steps), (2_500 + 5_000, 4));
+        let mut left = BTreeMap::<Vec<u8>, usize>::new();
+        engine
+            .scan(Family::Dedup, &[], &[], Direction::Forward, &mut |key, _| {
+                *left.entry(keys::dedup_anchor(key).expect("an anchor").to_vec()).or_default() += 1;
+                ControlFlow::Continue(())
+            })
+            .expect("scanned");
+        let expected = [(b"a".to_vec(), 2_500), (b"b".to_vec(), 5_000), (b"z".to_vec(), 5_000)];
+        assert_eq!(left, BTreeMap::from(expected));
+    }
+}
