@@ -53,6 +53,7 @@ mod production {
     use super::{Clock, Engines, Seams};
     use crate::{
         config::Config,
+        ids::NodeId,
         storage::{
             self, Durability, Engine,
             rocks::{RocksEngine, RocksOptions},
@@ -79,6 +80,7 @@ mod production {
     }
 
     struct RocksEngines {
+        node: NodeId,
         directory: PathBuf,
         block_cache_bytes: usize,
     }
@@ -115,13 +117,15 @@ mod production {
         fn open_log(&self) -> Result<Arc<dyn Engine>, storage::Error> {
             self.check_format()?;
             let path = self.directory.join("log");
-            Ok(RocksEngine::open(&path, Durability::WriteAheadLog, RocksOptions::log())?)
+            Ok(RocksEngine::open(&path, Durability::WriteAheadLog, RocksOptions::log().staggered(self.node.0))?)
         }
 
         fn open_data(&self) -> Result<Arc<dyn Engine>, storage::Error> {
             let path = self.directory.join("data");
             let block_cache_bytes = self.block_cache_bytes;
             let options = RocksOptions { block_cache_bytes, ..RocksOptions::data() };
+            // Not in step with the node's own log either.
+            let options = options.staggered(self.node.0 + 2);
             Ok(RocksEngine::open(&path, Durability::Flush, options)?)
         }
     }
@@ -130,6 +134,7 @@ mod production {
         /// RocksDB under the node's directory, the machine's clock and randomness.
         pub fn production(config: &Config) -> Seams {
             let engines = RocksEngines {
+                node: config.node.id,
                 directory: config.node.data_dir.clone(),
                 block_cache_bytes: (config.storage.block_cache_mb as usize) << 20,
             };

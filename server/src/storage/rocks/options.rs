@@ -21,6 +21,9 @@ const LOG_BLOCK_BYTES: usize = 32 << 10;
 /// delay the log's fsync.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
 
+/// Sizes of memtables, in percent of the largest, by node: no two of them are soon in step again.
+const STAGGERED_PERCENT: [usize; 5] = [100, 88, 77, 68, 60];
+
 /// What a caller chooses about an engine; the rest is fixed in this module.
 #[derive(Clone, Debug)]
 pub struct RocksOptions {
@@ -59,6 +62,15 @@ impl RocksOptions {
             background_jobs_max: 2,
             free_bytes_min: 128 << 20,
         }
+    }
+
+    /// With memtables that are full at other times than those of other nodes. Replicas write the
+    /// same at the same pace: with equal sizes all of them would flush at the same moment, and no
+    /// majority would be left that does not.
+    pub fn staggered(self, turn: u64) -> Self {
+        let turns = STAGGERED_PERCENT.len() as u64;
+        let percent = usize::try_from(turn % turns).map_or(100, |turn| STAGGERED_PERCENT[turn]);
+        RocksOptions { write_buffer_bytes: self.write_buffer_bytes / 100 * percent, ..self }
     }
 }
 
