@@ -117,7 +117,11 @@ mod production {
         fn open_log(&self) -> Result<Arc<dyn Engine>, storage::Error> {
             self.check_format()?;
             let path = self.directory.join("log");
-            Ok(RocksEngine::open(&path, Durability::WriteAheadLog, RocksOptions::log().staggered(self.node.0))?)
+            Ok(RocksEngine::open(
+                &path,
+                Durability::WriteAheadLog,
+                RocksOptions::log().staggered(self.node.0),
+            )?)
         }
 
         fn open_data(&self) -> Result<Arc<dyn Engine>, storage::Error> {

@@ -235,6 +235,15 @@ impl Cluster {
         machine.disk.crash(&mut random, self.tear);
     }
 
+    /// Kills all nodes for good.
+    pub fn end(&self) {
+        for machine in self.machines.values() {
+            let machine = machine.lock();
+            *machine.running.lock() = None;
+            self.handle.kill(machine.handle.id());
+        }
+    }
+
     /// Starts a killed node again.
     pub fn restart(&self, node: NodeId) {
         let Some(machine) = self.machines.get(&node) else { return };

@@ -143,11 +143,12 @@ async fn drive(
     let cluster = Cluster::start(&scenario)?;
     form(&cluster, u32::try_from(scenario.topology.nodes.len())?).await?;
     let timeout = Duration::from_millis(scenario.workload.operation_timeout_ms);
-    let mut workers = Vec::new();
+    let (mut workers, mut machines) = (Vec::new(), Vec::new());
     for index in 0..scenario.workload.clients {
         let (machine, client) = client(&cluster, index, timeout).await?;
         let caller = Caller::new(shared.clone(), client);
         workers.push(machine.spawn(caller.work(scenario.workload.clone())));
+        machines.push(machine);
     }
     let fired: Fired = Arc::default();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -170,7 +171,14 @@ async fn drive(
         found.elections = cluster.elections();
         found.faults.clone_from(&fired.lock());
     }
-    Ok(healed.and(judge(&scenario, &shared, &cluster)))
+    let verdict = healed.and(judge(&scenario, &shared, &cluster));
+    // Tasks hold one another for ever unless they are killed, and with them all that the run stored.
+    cluster.end();
+    for machine in machines {
+        Handle::current().kill(machine.id());
+    }
+    sleep(Duration::from_millis(1)).await;
+    Ok(verdict)
 }
 
 /// All nodes up, then: a write within [`HEAL_TIMEOUT`], the last reads of the judges, and equal

@@ -1,7 +1,7 @@
 //! What a node answers its peers.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -29,20 +29,21 @@ use crate::{
 const WAITING_BYTES_MAX: usize = 32 << 20;
 
 pub(super) struct NodeHandler {
-    bootstrap: Arc<Bootstrap>,
+    /// The peers hold this handler and the node holds the peers: a node that has ended must go.
+    bootstrap: Weak<Bootstrap>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl NodeHandler {
-    pub(super) fn new(bootstrap: Arc<Bootstrap>) -> NodeHandler {
-        NodeHandler { bootstrap, waiting_bytes: Arc::default() }
+    pub(super) fn new(bootstrap: &Arc<Bootstrap>) -> NodeHandler {
+        NodeHandler { bootstrap: Arc::downgrade(bootstrap), waiting_bytes: Arc::default() }
     }
+}
 
-    /// The replica that a message is for: never another one than it names.
-    fn replica(&self, message: &wire::PeerMessage) -> Option<Replica> {
-        let replica = self.bootstrap.router().replica(RangeId(message.range_id))?;
-        (replica.id.0 == message.to_replica).then_some(replica)
-    }
+/// The replica that a message is for: never another one than it names.
+fn addressed(bootstrap: &Bootstrap, message: &wire::PeerMessage) -> Option<Replica> {
+    let replica = bootstrap.router().replica(RangeId(message.range_id))?;
+    (replica.id.0 == message.to_replica).then_some(replica)
 }
 
 fn failed(why: impl Into<String>) -> BoxFuture<'static, Option<Kind>> {
@@ -57,9 +58,12 @@ impl Handler for NodeHandler {
         mut message: wire::PeerMessage,
     ) -> BoxFuture<'static, Option<Kind>> {
         let Some(kind) = message.kind.take() else { return failed("an empty request") };
+        let Some(bootstrap) = self.bootstrap.upgrade() else {
+            return failed("the node is stopping");
+        };
         match kind {
             Kind::Append(_) | Kind::Vote(_) | Kind::PreVote(_) | Kind::Transfer(_) => {
-                match self.replica(&message) {
+                match addressed(&bootstrap, &message) {
                     Some(replica) => raft(replica, kind),
                     None => failed("no such replica here"),
                 }
@@ -69,53 +73,45 @@ impl Handler for NodeHandler {
                 let waiting_bytes = self.waiting_bytes.clone();
                 let sink = Arc::new(ForwardedOnce { back: Mutex::new(Some(tx)), waiting_bytes });
                 let range = RangeId(message.range_id);
-                self.bootstrap.router().serve_forwarded(request, range, sink);
+                bootstrap.router().serve_forwarded(request, range, sink);
                 async move { rx.await.ok().map(|waited| Kind::ForwardAnswer(waited.take())) }
                     .boxed()
             }
             Kind::Ping(ping) => {
-                self.heard(from, ping);
+                heard(&bootstrap, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
-            Kind::Bootstrap(plan) => {
-                let bootstrap = self.bootstrap.clone();
-                async move {
-                    let refusal = bootstrap.take_from(plan).await.err().unwrap_or_default();
-                    Some(Kind::BootstrapAnswer(wire::BootstrapAnswer { refusal }))
-                }
-                .boxed()
+            Kind::Bootstrap(plan) => async move {
+                let refusal = bootstrap.take_from(plan).await.err().unwrap_or_default();
+                Some(Kind::BootstrapAnswer(wire::BootstrapAnswer { refusal }))
             }
-            Kind::Init(request) => {
-                let bootstrap = self.bootstrap.clone();
-                async move {
-                    let result = match bootstrap.init(request, false).await {
-                        Ok(formed) => wire::init_answer::Result::Ok(formed),
-                        Err(error) => wire::init_answer::Result::Error(error),
-                    };
-                    Some(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))
-                }
-                .boxed()
+            .boxed(),
+            Kind::Init(request) => async move {
+                let result = match bootstrap.init(request, false).await {
+                    Ok(formed) => wire::init_answer::Result::Ok(formed),
+                    Err(error) => wire::init_answer::Result::Error(error),
+                };
+                Some(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))
             }
+            .boxed(),
             _ => failed("an answer where a request belongs"),
         }
     }
 }
 
-impl NodeHandler {
-    fn heard(&self, from: NodeId, ping: wire::Ping) {
-        self.bootstrap.draining.lock().insert(from, ping.draining);
-        let mut news = self.bootstrap.news.lock();
-        for range in ping.ranges {
-            let id = RangeId(range.range_id);
-            // Only of ranges that this node knows: a peer can't make the map grow.
-            if self.bootstrap.router().replica(id).is_none() {
-                continue;
-            }
-            match news.get(&id) {
-                Some(known) if known.term > range.term => {}
-                _ => {
-                    news.insert(id, range);
-                }
+fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
+    bootstrap.draining.lock().insert(from, ping.draining);
+    let mut news = bootstrap.news.lock();
+    for range in ping.ranges {
+        let id = RangeId(range.range_id);
+        // Only of ranges that this node knows: a peer can't make the map grow.
+        if bootstrap.router().replica(id).is_none() {
+            continue;
+        }
+        match news.get(&id) {
+            Some(known) if known.term > range.term => {}
+            _ => {
+                news.insert(id, range);
             }
         }
     }

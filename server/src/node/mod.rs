@@ -144,7 +144,7 @@ impl Node {
             let started = bootstrap.start_replicas(&cluster).await;
             started.map_err(|error| StartError::Replica(format!("{error:#}")))?;
         }
-        peers.start(Arc::new(handler::NodeHandler::new(bootstrap.clone())));
+        peers.start(Arc::new(handler::NodeHandler::new(&bootstrap)));
         let addresses = bound.addresses();
         #[cfg(not(madsim))]
         let (mut tasks, http) = bound.serve(&bootstrap, &config);

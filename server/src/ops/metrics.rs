@@ -220,6 +220,8 @@ pub struct Metrics {
     pub peer_links_up: Gauge,
     /// Links dialled again after a fault.
     pub peer_redials: Counter,
+    /// Frames of peers whose clock was too far ahead to be followed.
+    pub peer_clocks_refused: Counter,
     /// Bytes from other nodes.
     pub peer_bytes_received: Counter,
     /// Bytes to other nodes.
@@ -332,6 +334,11 @@ impl Metrics {
                 "Confirmations of leadership for reads; many reads share one",
             ),
             peer_links_up: add(r, "peer_links_up", "Links to other nodes that are up"),
+            peer_clocks_refused: add(
+                r,
+                "peer_clocks_refused",
+                "Frames from other nodes whose clock was more than a minute ahead",
+            ),
             peer_redials: add(r, "peer_redials", "Links to other nodes dialled again"),
             peer_bytes_received: add(
                 r,

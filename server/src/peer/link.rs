@@ -375,7 +375,7 @@ fn take(from: NodeId, life: &Life, peers: &Peers, frame: wire::PeerFrame) -> Res
     peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
     trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
     let batch = decode(frame)?;
-    peers.hlc.observe(Timestamp(batch.clock));
+    peers.merge_clock(from, Timestamp(batch.clock));
     life.credit(batch.bulk_bytes_taken);
     for message in batch.messages {
         let Some(answer) = life.answered(message.seq) else { continue };

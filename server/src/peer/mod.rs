@@ -35,7 +35,12 @@ pub use link::{Lane, Link, LinkDown};
 pub use server::PeerService;
 pub use wire::peer_message::Kind;
 
-use crate::{ids::NodeId, ops::metrics::Metrics, storage::codec::AddressRecord, time::Hlc};
+use crate::{
+    ids::NodeId,
+    ops::metrics::Metrics,
+    storage::codec::AddressRecord,
+    time::{Hlc, Timestamp},
+};
 
 /// The highest cluster version that this build knows.
 pub const CLUSTER_VERSION: u32 = 1;
@@ -72,6 +77,8 @@ pub struct Peers {
     met_own: AtomicBool,
     /// By address: seeds that belong to another cluster, and which.
     strangers: Mutex<BTreeMap<String, String>>,
+    /// Whether a peer's clock was refused since the start; said once.
+    clock_refused: AtomicBool,
     /// Silence on a link with something pending after which it is redialled.
     stall: Duration,
 }
@@ -99,6 +106,7 @@ impl Peers {
             metrics,
             handler: OnceLock::new(),
             met_own: AtomicBool::new(false),
+            clock_refused: AtomicBool::new(false),
             strangers: Mutex::default(),
             random,
             stall,
@@ -206,6 +214,20 @@ impl Peers {
             "the data directory belongs to cluster {mine}, the seed {seed} to cluster {cluster}: set \
              node.data_dir or seeds"
         ))
+    }
+
+    /// Raises this node's clock to what a peer's frame says.
+    fn merge_clock(&self, from: NodeId, clock: Timestamp) {
+        if !self.hlc.merge(clock) {
+            self.metrics.peer_clocks_refused.inc();
+            if !self.clock_refused.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    %from, %clock,
+                    "a peer's clock is more than a minute ahead of this node's and is not followed: \
+                     set the clocks of the machines"
+                );
+            }
+        }
     }
 
     /// Notes which cluster the node at an address belongs to.

@@ -123,7 +123,7 @@ impl Connection<'_> {
         peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
         trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
         let batch = decode(frame)?;
-        peers.hlc.observe(Timestamp(batch.clock));
+        peers.merge_clock(from, Timestamp(batch.clock));
         let handler = peers.handler.get().ok_or("the node is starting")?;
         let mut under_way = Vec::new();
         for message in batch.messages {

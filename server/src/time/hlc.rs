@@ -1,16 +1,22 @@
 //! The hybrid logical clock of a node (Kulkarni et al., "Logical Physical Clocks", 2014).
 //!
 //! Its reading never falls and never repeats within a process; every message between nodes carries
-//! one and raises the receiver's. It does not survive a restart: a new leader raises it above the
+//! one and raises the receiver's, within reason. It does not survive a restart: a new leader raises it above the
 //! newest version that its range has applied before it writes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use super::Timestamp;
 use crate::seams::Clock;
+
+/// How far a peer's reading may be ahead of this node's wall clock.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// A node's hybrid logical clock. Shared by all its ranges.
 #[derive(Debug)]
@@ -47,9 +53,21 @@ impl Hlc {
         physical.max(Timestamp(self.last.load(Ordering::Acquire)))
     }
 
-    /// Raises the clock to a reading seen elsewhere.
+    /// Raises the clock to a reading that a range has applied, which is a fact.
     pub fn observe(&self, seen: Timestamp) {
         self.last.fetch_max(seen.0, Ordering::AcqRel);
+    }
+
+    /// Raises the clock to a reading that a message carried. One more than [`AHEAD_MAX`] ahead of
+    /// the wall clock is not believed: a single wrong clock would carry all others away, to the end
+    /// of time at worst. Returns whether it was believed.
+    pub fn merge(&self, heard: Timestamp) -> bool {
+        let latest = Timestamp::from_us(self.clock.wall_us()).saturating_add(AHEAD_MAX);
+        let believed = heard <= latest;
+        if believed {
+            self.observe(heard);
+        }
+        believed
     }
 }
 
@@ -78,5 +96,16 @@ mod tests {
         assert!(third.0 >= second.0 + 5, "{third:?} overlaps a block of five from {second:?}");
         hlc.observe(Timestamp::from_us(5_000));
         assert!(hlc.now() > Timestamp::from_us(5_000));
+    }
+
+    #[test]
+    fn a_peer_far_ahead_is_not_believed() {
+        let hlc = Hlc::new(Arc::new(Fixed(AtomicU64::new(1_000))));
+        let minute = Timestamp::from_us(1_000).saturating_add(AHEAD_MAX);
+        assert!(!hlc.merge(Timestamp::MAX));
+        assert!(!hlc.merge(minute.next()));
+        assert!(hlc.now() < Timestamp::from_us(2_000));
+        assert!(hlc.merge(minute));
+        assert!(hlc.now() > minute);
     }
 }
