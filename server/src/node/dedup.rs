@@ -36,6 +36,9 @@ use crate::{
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that one step looks at: a few milliseconds.
 const COLLECT_RECORDS_MAX: usize = 5_000;
+/// After so many records of a client in a row that have to stay, its others are left for the next
+/// time: they are younger still.
+const CLIENT_KEPT_MAX: usize = 64;
 
 /// Moves the dedup threshold of the ranges that this node leads: what is older than the window is
 /// refused from then on, so its records can go (design, section 6).
@@ -107,40 +110,64 @@ impl Thresholds {
 }
 
 /// Looks at a bounded number of records from the cursor on and removes those below their threshold;
-/// how many.
+/// how many. Records of a client come in the order of its requests, so the old ones come first: what
+/// follows them is stepped over, or a pass would take as long as everything remembered is much.
 fn remove_refused(
     engine: &dyn Engine,
     thresholds: &Thresholds,
     cursor: &mut Vec<u8>,
 ) -> Result<usize, storage::Error> {
     let (mut batch, mut visited) = (Batch::new(), 0);
-    let (mut next, mut failed) = (Vec::new(), None);
-    engine.scan(Family::Dedup, cursor, &[], Direction::Forward, &mut |key, record| {
-        visited += 1;
-        if visited > COLLECT_RECORDS_MAX {
-            next = key.to_vec();
-            return ControlFlow::Break(());
-        }
-        let Some(threshold) = keys::dedup_anchor(key).and_then(|anchor| thresholds.get(anchor))
-        else {
-            return ControlFlow::Continue(());
-        };
-        match codec::decode::<DedupRecord>(record) {
-            Ok(record) if record.first_attempt < threshold => {
-                batch.delete(Family::Dedup, key.to_vec());
-            }
-            Ok(_) => {}
-            Err(error) => {
-                failed = Some(error);
+    let mut start = std::mem::take(cursor);
+    loop {
+        let (mut next, mut failed) = (None, None);
+        let (mut client, mut kept) = (Vec::new(), 0);
+        engine.scan(Family::Dedup, &start, &[], Direction::Forward, &mut |key, record| {
+            visited += 1;
+            if visited > COLLECT_RECORDS_MAX {
+                next = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
+            let (Some(of), Some(anchor)) = (keys::dedup_client(key), keys::dedup_anchor(key))
+            else {
+                failed = Some(storage::Error::Corrupt(format!("dedup key {key:x?} is too short")));
+                return ControlFlow::Break(());
+            };
+            if of != client {
+                client = of.to_vec();
+                kept = 0;
+            }
+            let record = match codec::decode::<DedupRecord>(record) {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            if thresholds.get(anchor).is_some_and(|threshold| record.first_attempt < threshold) {
+                batch.delete(Family::Dedup, key.to_vec());
+                kept = 0;
+            } else {
+                kept += 1;
+            }
+            if kept < CLIENT_KEPT_MAX {
+                return ControlFlow::Continue(());
+            }
+            next = Some(keys::prefix_end(of)).filter(|end| !end.is_empty());
+            ControlFlow::Break(())
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        ControlFlow::Continue(())
-    })?;
-    if let Some(error) = failed {
-        return Err(error);
+        match next {
+            Some(next) if visited > COLLECT_RECORDS_MAX => {
+                *cursor = next;
+                break;
+            }
+            Some(next) => start = next,
+            None => break,
+        }
     }
-    *cursor = next;
     let removed = batch.changes.len();
     if removed > 0 {
         engine.write(batch)?;
@@ -155,8 +182,7 @@ mod tests {
         ids::{Generation, RangeId, ReplicaId},
         storage::{
             codec::{Outcome, RequestId},
-            engine::Durability,
-            engine::Reader,
+            engine::{Durability, Reader},
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },
     };
@@ -218,5 +244,32 @@ mod tests {
             .expect("scanned");
         let expected = [(b"a".to_vec(), 2_500), (b"b".to_vec(), 5_000), (b"z".to_vec(), 5_000)];
         assert_eq!(left, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_client_is_not_walked_through() {
+        let disk = MemoryDisk::new();
+        let engine =
+            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant())
+                .expect("opened");
+        let mut batch = Batch::new();
+        for client in [7, u128::MAX] {
+            for sequence in 0..20_000 {
+                let record = DedupRecord {
+                    first_attempt: Timestamp(sequence),
+                    hash: 0,
+                    at: Timestamp(1),
+                    outcome: Outcome::Written,
+                };
+                let key = keys::dedup(b"a", RequestId { origin_room: 1, client, sequence });
+                batch.put(Family::Dedup, key, codec::encode(&record));
+            }
+        }
+        engine.write(batch).expect("written");
+        let thresholds = Thresholds::new([range(b"", b"", 2_000)].into_iter());
+        let mut cursor = Vec::new();
+        let removed = remove_refused(&*engine, &thresholds, &mut cursor).expect("collected");
+        // One step, though 40,000 are remembered: the old ones of both, and it was once around.
+        assert_eq!((removed, cursor.is_empty()), (4_000, true));
     }
 }

@@ -30,9 +30,14 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// 26 bytes that keep the order of the fields.
-    pub fn to_bytes(self) -> [u8; 26] {
-        let mut out = [0; 26];
+    /// Length of [`RequestId::to_bytes`].
+    pub const BYTES: usize = 26;
+    /// How many of them name the client, and are alike in all its ids.
+    pub const CLIENT_BYTES: usize = 18;
+
+    /// Bytes that keep the order of the fields.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
         let (room, rest) = out.split_at_mut(2);
         let (client, sequence) = rest.split_at_mut(16);
         room.copy_from_slice(&self.origin_room.to_be_bytes());

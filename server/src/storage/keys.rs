@@ -90,16 +90,13 @@ pub fn split_version(stored: &[u8]) -> Option<(&[u8], Timestamp)> {
     Some((encoded, Timestamp(!u64::from_be_bytes(*inverted))))
 }
 
-/// Bytes of a request id at the front of a dedup key.
-const REQUEST_BYTES: usize = 26;
-
 /// `request id ++ anchor`: where a request is remembered in [`crate::storage::Family::Dedup`].
 ///
 /// The request comes first: ids of a client follow one another, so their records do too, in memtables
 /// and tables, while anchors are as scattered as the clients' keys. Splits and merges of ranges need
 /// nothing of it, for a record is found by its whole key.
 pub fn dedup(anchor: &[u8], request: RequestId) -> Vec<u8> {
-    let mut out = Vec::with_capacity(REQUEST_BYTES + anchor.len());
+    let mut out = Vec::with_capacity(RequestId::BYTES + anchor.len());
     out.extend_from_slice(&request.to_bytes());
     out.extend_from_slice(anchor);
     out
@@ -107,7 +104,12 @@ pub fn dedup(anchor: &[u8], request: RequestId) -> Vec<u8> {
 
 /// The anchor of what [`dedup`] made; it says to which range the record belongs.
 pub fn dedup_anchor(stored: &[u8]) -> Option<&[u8]> {
-    stored.get(REQUEST_BYTES..)
+    stored.get(RequestId::BYTES..)
+}
+
+/// The part of what [`dedup`] made that all requests of a client share.
+pub fn dedup_client(stored: &[u8]) -> Option<&[u8]> {
+    stored.get(..RequestId::CLIENT_BYTES)
 }
 
 /// Where a record of a range is stored in [`crate::storage::Family::Meta`].
@@ -162,6 +164,21 @@ mod tests {
         assert!(version(&key, Timestamp(5)) < version(&key, Timestamp(4)));
         let stored = version(&key, Timestamp(77));
         assert_eq!(split_version(&stored), Some((&key[..], Timestamp(77))));
+    }
+
+    #[test]
+    fn requests_of_a_client_stand_side_by_side() {
+        let request = |client, sequence| RequestId { origin_room: 1, client, sequence };
+        let key = dedup(b"anchor", request(7, 256));
+        let mut expected = vec![0, 1];
+        expected.extend_from_slice(&7_u128.to_be_bytes());
+        expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 1, 0]);
+        expected.extend_from_slice(b"anchor");
+        assert_eq!(key, expected);
+        assert_eq!(dedup_anchor(&key), Some(&b"anchor"[..]));
+        assert_eq!(dedup_client(&key), Some(&expected[..18]));
+        assert!(dedup(b"z", request(7, 255)) < key && key < dedup(b"a", request(7, 257)));
+        assert!(key < dedup(b"a", request(8, 0)));
     }
 
     #[test]
