@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -33,6 +33,8 @@ use crate::{scenario::Scenario, trace};
 
 const CLIENT_PORT: u16 = 7401;
 const INTERNAL_PORT: u16 = 7402;
+/// Turns that killed tasks get to go.
+const END_TURNS_MAX: usize = 100_000;
 
 /// A wall clock that is off by a fixed time.
 #[derive(Debug)]
@@ -235,13 +237,23 @@ impl Cluster {
         machine.disk.crash(&mut random, self.tear);
     }
 
-    /// Kills all nodes for good.
-    pub fn end(&self) {
+    /// Kills all nodes for good and waits until nothing is left of them. `Err`: something is, and
+    /// each further seed would add to it.
+    pub async fn end(&self) -> anyhow::Result<()> {
+        let mut left: Vec<Weak<Bootstrap>> = Vec::new();
         for machine in self.machines.values() {
             let machine = machine.lock();
-            *machine.running.lock() = None;
+            left.extend(machine.running.lock().take().as_ref().map(Arc::downgrade));
             self.handle.kill(machine.handle.id());
         }
+        for _ in 0..END_TURNS_MAX {
+            left.retain(|node| node.strong_count() > 0);
+            if left.is_empty() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+        anyhow::bail!("{} killed nodes are still in memory: something holds them", left.len())
     }
 
     /// Starts a killed node again.

@@ -173,11 +173,10 @@ async fn drive(
     }
     let verdict = healed.and(judge(&scenario, &shared, &cluster));
     // Tasks hold one another for ever unless they are killed, and with them all that the run stored.
-    cluster.end();
     for machine in machines {
         Handle::current().kill(machine.id());
     }
-    sleep(Duration::from_millis(1)).await;
+    cluster.end().await?;
     Ok(verdict)
 }
 
