@@ -293,3 +293,46 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(self.snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
     }
 }
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::ReplicaId,
+        seams::SystemClock,
+        storage::{
+            codec::Position,
+            engine::Durability,
+            memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        },
+    };
+
+    fn blank(index: u64) -> Entry {
+        Entry { log_id: types::log_id(Position { term: 1, index }), payload: Payload::Blank }
+    }
+
+    #[test]
+    fn a_gap_in_the_log_is_not_applied() {
+        let disk = MemoryDisk::new();
+        let engine =
+            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant())
+                .expect("opened");
+        let birth = Descriptor {
+            range: RangeId(2),
+            start: Vec::new(),
+            end: Vec::new(),
+            generation: Generation(1),
+            replicas: Vec::new(),
+            next_replica: ReplicaId(1),
+        };
+        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
+        let state = RangeState::open(&birth, engine, hlc).expect("opened");
+        state.apply(&[blank(0), blank(1)]).expect("applied");
+        for wrong in [[blank(1), blank(2)], [blank(3), blank(4)], [blank(2), blank(4)]] {
+            let refused = state.apply(&wrong).expect_err("not the next ones");
+            assert!(matches!(refused, Error::Corrupt(_)), "{refused}");
+        }
+        // Nothing of them was done.
+        state.apply(&[blank(2)]).expect("applied");
+    }
+}
