@@ -16,7 +16,7 @@ use crate::{
         request::{Read, ReadKind, Reply, Write},
     },
     storage::{Direction, codec::RequestId, keys, mvcc::PageLimit},
-    time::{Hlc, Timestamp},
+    time::{AHEAD_MAX, Hlc, Timestamp},
 };
 
 pub use crate::config::Limits;
@@ -25,8 +25,6 @@ pub use crate::config::Limits;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How long it may take at all.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// How far a first attempt may be ahead of the cluster's time.
-const AHEAD_MAX: Duration = Duration::from_secs(60);
 /// Versions that one page of a scan steps over.
 const PAGE_VERSIONS_MAX: usize = 50_000;
 

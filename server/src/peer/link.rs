@@ -15,16 +15,13 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Kind, Peers};
+use super::{FRAME_BYTES_MAX, Kind, Peers};
 use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests that may be pending on a link; beyond it a request fails at once.
 const PENDING_MAX: usize = 65_536;
 /// Bytes on the urgent lane that may wait for the wire; beyond it a request fails at once.
 const URGENT_WAITING_BYTES_MAX: usize = 32 << 20;
-/// Bytes of the urgent lane after which a frame takes no more of it: larger messages are refused on
-/// the other side.
-const FRAME_URGENT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of log entries under way, sent and not yet taken by the receiver.
 const BULK_WINDOW_BYTES: u64 = 8 << 20;
 /// Bytes of log entries in one frame: what an urgent message may have to wait behind.
@@ -46,7 +43,7 @@ pub enum Lane {
     Bulk(usize),
 }
 
-/// The link went down, or was not up, before the answer came.
+/// The link went down before the answer came, or was not up, or too much waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the link to the node is down")]
 pub struct LinkDown {
@@ -166,7 +163,7 @@ impl Life {
         }
         let mut messages = Vec::new();
         let mut bytes = 0;
-        while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_URGENT_BYTES_MAX {
+        while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_BYTES_MAX {
             let Some((message, size)) = state.urgent.pop_front() else { break };
             state.urgent_bytes -= size;
             bytes += size;

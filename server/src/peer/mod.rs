@@ -42,6 +42,10 @@ use crate::{
     time::{Hlc, Timestamp},
 };
 
+/// Bytes of urgent messages, or of answers, after which a frame takes no further one: larger frames
+/// are refused on the other side, and votes and heartbeats must not wait behind them.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
 /// The highest cluster version that this build knows.
 pub const CLUSTER_VERSION: u32 = 1;
 

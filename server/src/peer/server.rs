@@ -9,15 +9,12 @@ use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Kind, Peers, link::decode};
+use super::{FRAME_BYTES_MAX, Kind, Peers, link::decode};
 use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
 /// not is cut off.
 const IN_FLIGHT_MAX: usize = 100_000;
-/// Bytes of answers after which a frame takes no further one: larger messages are refused on the
-/// other side, and votes and heartbeats must not wait behind them.
-const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Frames that wait for the wire.
 const OUTBOUND_FRAMES_MAX: usize = 16;
 

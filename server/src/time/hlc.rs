@@ -1,8 +1,8 @@
 //! The hybrid logical clock of a node (Kulkarni et al., "Logical Physical Clocks", 2014).
 //!
 //! Its reading never falls and never repeats within a process; every message between nodes carries
-//! one and raises the receiver's, within reason. It does not survive a restart: a new leader raises it above the
-//! newest version that its range has applied before it writes.
+//! one and raises the receiver's, within reason. It does not survive a restart: a new leader raises
+//! it above the newest version that its range has applied before it writes.
 
 use std::{
     sync::{
@@ -15,8 +15,9 @@ use std::{
 use super::Timestamp;
 use crate::seams::Clock;
 
-/// How far a peer's reading may be ahead of this node's wall clock.
-const AHEAD_MAX: Duration = Duration::from_secs(60);
+/// How far a time may be ahead of this node's that somebody else claims: a peer's reading of the wall
+/// clock, a client's first attempt of the cluster's time.
+pub const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// A node's hybrid logical clock. Shared by all its ranges.
 #[derive(Debug)]

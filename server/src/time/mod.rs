@@ -7,5 +7,5 @@
 mod hlc;
 mod timestamp;
 
-pub use hlc::Hlc;
+pub use hlc::{AHEAD_MAX, Hlc};
 pub use timestamp::Timestamp;
