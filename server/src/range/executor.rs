@@ -421,7 +421,7 @@ impl Executor {
             self.turn_away();
             return None;
         }
-        self.shared.hlc.observe(self.shared.state.newest());
+        self.shared.hlc.observe(self.shared.state.time());
         self.prepared = Some(term);
         Some(term)
     }

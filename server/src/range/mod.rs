@@ -5,6 +5,7 @@
 //!           \-> reads    --(leadership confirmed)----> state  --------------------> answer
 //! ```
 
+mod advance;
 pub mod command;
 mod executor;
 pub mod raft;

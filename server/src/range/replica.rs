@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use openraft::{Config, SnapshotPolicy};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    advance,
     executor::Executor,
     raft::{
         log_store::LogStore,
@@ -24,7 +25,7 @@ use crate::{
     peer::Peers,
     planted::{self, Bug},
     storage::{self, Engine, codec::Descriptor},
-    time::Hlc,
+    time::{Hlc, Timestamp},
 };
 
 /// Requests that may wait for the executor, and as many for the reads.
@@ -185,6 +186,12 @@ impl Replica {
                 read.reply.send(Err(OpError::unavailable("the node is stopping")));
             }
         }
+    }
+
+    /// Commits an advance of the range's time to `to`, as its leader: nothing is written at or below it
+    /// afterwards. Every error says that it may not have happened; asking again is harmless.
+    pub async fn advance_time(&self, to: Timestamp, deadline: Instant) -> Result<(), OpError> {
+        advance::advance_time(&self.shared, &self.raft, to, deadline).await
     }
 
     /// Whether this replica leads its range, as far as it knows.

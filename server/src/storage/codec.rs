@@ -164,6 +164,9 @@ pub struct AppliedRecord {
     pub membership_at: Option<Position>,
     /// The newest version that the range holds.
     pub newest: Timestamp,
+    /// The range's time, `newest` or above: no write of the range has, or will ever have, a version
+    /// at or below it that is not applied yet.
+    pub time: Timestamp,
     /// Requests with an earlier first attempt are refused.
     pub dedup_threshold: Timestamp,
     /// Where those timestamps come from.
@@ -205,6 +208,13 @@ pub enum Command {
         evaluated_under: u64,
         /// The new threshold; a lower one changes nothing.
         threshold: Timestamp,
+    },
+    /// Moves the range's time: a write at or below it is evaluated again from here on.
+    AdvanceTime {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// The new time; a lower one changes nothing.
+        to: Timestamp,
     },
 }
 

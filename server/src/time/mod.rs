@@ -1,8 +1,8 @@
 //! Time: timestamps and the hybrid logical clock that gives them.
 //!
 //! Until there is an oracle, a range's leader takes a write's timestamp from its node's [`Hlc`]. No
-//! clock is trusted for order: apply asserts that versions rise along the log, and a new leader
-//! first raises its clock above everything that the range has applied.
+//! clock is trusted for order: apply refuses a version at or below the range's time, which is at or
+//! above every version that was applied, and a new leader first raises its clock above it.
 
 mod hlc;
 mod timestamp;

@@ -15,6 +15,7 @@ use crate::{
         engine::Error,
         keys,
     },
+    time::Timestamp,
 };
 
 /// What earlier commands of the same batch did and the engine does not show yet.
@@ -49,6 +50,13 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<App
             target.applied.dedup_threshold = target.applied.dedup_threshold.max(threshold);
             Ok(Applied::Done)
         }
+        Command::AdvanceTime { evaluated_under, to } => {
+            if evaluated_under != term {
+                return Ok(Applied::ReEvaluate);
+            }
+            target.applied.time = target.applied.time.max(to);
+            Ok(Applied::Done)
+        }
     }
 }
 
@@ -56,21 +64,20 @@ fn apply_write(target: &mut Target<'_>, term: u64, write: &WriteCommand) -> Resu
     if write.evaluated_under != term && !planted::active(Bug::StaleEvaluationApplied) {
         return Ok(Applied::ReEvaluate);
     }
-    let before = target.applied.newest;
-    let mut newest = before;
+    // Versions rise: everything that was written before is at or below the range's time.
+    let before = target.applied.time;
+    let mut newest = target.applied.newest;
     let mut results = Vec::with_capacity(write.groups.len());
     for group in &write.groups {
-        let accepted = accepts(target, group)?;
+        let accepted = accepts(target, group, before)?;
         if accepted {
-            let mut last = before;
+            let mut last = Timestamp::ZERO;
             for operation in &group.operations {
-                if !planted::active(Bug::StaleEvaluationApplied) {
-                    assert!(
-                        operation.at > last,
-                        "versions must rise: {} is not above {last}",
-                        operation.at
-                    );
-                }
+                assert!(
+                    operation.at > last,
+                    "versions of a group must rise: {} is not above {last}",
+                    operation.at
+                );
                 last = operation.at;
                 newest = newest.max(operation.at);
                 apply_operation(target, group, operation);
@@ -79,16 +86,22 @@ fn apply_write(target: &mut Target<'_>, term: u64, write: &WriteCommand) -> Resu
         results.push(accepted);
     }
     target.applied.newest = newest;
+    target.applied.time = before.max(newest);
     target.applied.time_domain = write.time_domain;
     Ok(Applied::Groups(results))
 }
 
-/// Whether a group may act: its key is in the span, and no member was done before or is too old.
-fn accepts(target: &Target<'_>, group: &Group) -> Result<bool, Error> {
+/// Whether a group may act: its key is in the span, no member was done before or is too old, and none
+/// is at or below the time that the range had before the command. Such a one was evaluated before the
+/// time was moved; what was read at that time must not change any more.
+fn accepts(target: &Target<'_>, group: &Group, time: Timestamp) -> Result<bool, Error> {
     if !target.descriptor.contains(&group.key) {
         return Ok(false);
     }
     for operation in &group.operations {
+        if operation.at <= time && !planted::active(Bug::StaleEvaluationApplied) {
+            return Ok(false);
+        }
         if operation.first_attempt < target.applied.dedup_threshold {
             return Ok(false);
         }

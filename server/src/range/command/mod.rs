@@ -2,3 +2,6 @@
 
 pub mod apply;
 pub mod evaluate;
+
+#[cfg(all(test, not(madsim)))]
+mod tests;

@@ -8,8 +8,8 @@
 //!   state give the same state and the same answers on every replica.
 //! * Entries are applied in the order of the log, each once and without a gap: anything else is an
 //!   error that stops the replica.
-//! * Versions rise along the log: a write at or below the newest version of the range is a broken
-//!   invariant and stops the replica.
+//! * Versions rise along the log: a group of writes at or below the time of the range, which no version
+//!   is above, leaves no trace and is evaluated again.
 //!
 //! # On a crash
 //!
@@ -60,6 +60,8 @@ pub struct RangeState {
     descriptor: RwLock<Arc<Descriptor>>,
     /// Copy of `applied.newest`, to read without the lock.
     newest: AtomicU64,
+    /// Copy of `applied.time`, to read without the lock.
+    time: AtomicU64,
 }
 
 impl RangeState {
@@ -79,12 +81,13 @@ impl RangeState {
             Some(bytes) => codec::decode(&bytes)?,
             None => birth.clone(),
         };
-        hlc.observe(applied.newest);
+        hlc.observe(applied.time);
         Ok(Arc::new(RangeState {
             range,
             engine,
             hlc,
             newest: AtomicU64::new(applied.newest.0),
+            time: AtomicU64::new(applied.time.0),
             applied: Mutex::new(applied),
             descriptor: RwLock::new(Arc::new(descriptor)),
         }))
@@ -98,6 +101,12 @@ impl RangeState {
     /// The newest version that the range holds.
     pub fn newest(&self) -> Timestamp {
         Timestamp(self.newest.load(Ordering::Acquire))
+    }
+
+    /// The range's time: no write has, or will ever have, a version at or below it that is not applied
+    /// here yet.
+    pub fn time(&self) -> Timestamp {
+        Timestamp(self.time.load(Ordering::Acquire))
     }
 
     /// Requests with an earlier first attempt are refused.
@@ -167,8 +176,9 @@ impl RangeState {
         let key = keys::range_meta(self.range, MetaKind::Applied);
         batch.put(Family::Meta, key, codec::encode(&next));
         self.engine.write(batch)?;
-        self.hlc.observe(next.newest);
+        self.hlc.observe(next.time);
         self.newest.store(next.newest.0, Ordering::Release);
+        self.time.store(next.time.0, Ordering::Release);
         *self.applied.lock() = next;
         if let Some(descriptor) = descriptor {
             *self.descriptor.write() = descriptor;

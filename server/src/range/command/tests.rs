@@ -1,0 +1,139 @@
+//! Apply on the memory engine: what time does to writes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::apply::{Overlay, Target, apply};
+use crate::{
+    ids::{Generation, RangeId, ReplicaId, TimeDomain},
+    range::raft::types::Applied,
+    storage::{
+        Batch, Durability, Engine,
+        codec::{
+            AppliedRecord, Command, Descriptor, Effect, Group, Operation, Outcome, RequestId,
+            WriteCommand,
+        },
+        memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        mvcc,
+    },
+    time::Timestamp,
+};
+
+/// A range's state without a log.
+struct Range {
+    engine: Arc<dyn Engine>,
+    descriptor: Descriptor,
+    applied: AppliedRecord,
+}
+
+impl Range {
+    fn new() -> Range {
+        let disk = MemoryDisk::new();
+        let engine =
+            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant());
+        let descriptor = Descriptor {
+            range: RangeId(2),
+            start: Vec::new(),
+            end: Vec::new(),
+            generation: Generation(1),
+            replicas: Vec::new(),
+            next_replica: ReplicaId(1),
+        };
+        Range { engine: engine.expect("opened"), descriptor, applied: AppliedRecord::default() }
+    }
+
+    /// Applies commands of term 1 in one batch.
+    fn apply(&mut self, commands: Vec<Command>) -> Vec<Applied> {
+        let (mut batch, mut overlay) = (Batch::new(), Overlay::default());
+        let mut results = Vec::new();
+        for command in commands {
+            let mut target = Target {
+                engine: &*self.engine,
+                descriptor: &self.descriptor,
+                applied: &mut self.applied,
+                batch: &mut batch,
+                overlay: &mut overlay,
+            };
+            results.push(apply(&mut target, 1, command).expect("applied"));
+        }
+        self.engine.write(batch).expect("written");
+        results
+    }
+
+    fn value(&self, key: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let found = mvcc::read(&*self.engine, key, Timestamp::MAX).expect("read");
+        found.map(|version| (version.at.0, version.value))
+    }
+}
+
+fn put(sequence: u64, at: u64, value: &'static str) -> Operation {
+    Operation {
+        request: RequestId { origin_room: 1, client: 1, sequence },
+        first_attempt: Timestamp(1),
+        hash: 0,
+        at: Timestamp(at),
+        effect: Effect::Put { value: Bytes::from_static(value.as_bytes()), expires_at: None },
+        outcome: Outcome::Written,
+    }
+}
+
+fn write(groups: Vec<(&'static [u8], Vec<Operation>)>) -> Command {
+    let group = |(key, operations)| Group { key: Bytes::from_static(key), operations };
+    Command::Write(WriteCommand {
+        evaluated_under: 1,
+        time_domain: TimeDomain(0),
+        groups: groups.into_iter().map(group).collect(),
+    })
+}
+
+fn advance(term: u64, to: u64) -> Command {
+    Command::AdvanceTime { evaluated_under: term, to: Timestamp(to) }
+}
+
+#[test]
+fn time_is_moved_by_writes_and_by_advances_and_never_falls() {
+    let mut range = Range::new();
+    assert_eq!(
+        range.apply(vec![write(vec![(b"k", vec![put(1, 5, "x")])])]),
+        [Applied::Groups(vec![true])]
+    );
+    assert_eq!((range.applied.time, range.applied.newest), (Timestamp(5), Timestamp(5)));
+    let results = range.apply(vec![advance(1, 9), advance(1, 7), advance(2, 50)]);
+    assert_eq!(results, [Applied::Done, Applied::Done, Applied::ReEvaluate]);
+    assert_eq!((range.applied.time, range.applied.newest), (Timestamp(9), Timestamp(5)));
+}
+
+#[test]
+fn a_group_at_or_below_the_time_leaves_no_trace() {
+    let mut range = Range::new();
+    // One entry: groups are held to the time before it, not to one another.
+    let results = range.apply(vec![
+        advance(1, 9),
+        write(vec![
+            (b"late", vec![put(1, 9, "a")]),
+            (b"high", vec![put(2, 12, "b"), put(3, 13, "c")]),
+            (b"low", vec![put(4, 10, "d")]),
+            (b"half", vec![put(5, 8, "e"), put(6, 14, "f")]),
+        ]),
+        write(vec![(b"then", vec![put(7, 13, "g")])]),
+    ]);
+    assert_eq!(
+        results,
+        [
+            Applied::Done,
+            Applied::Groups(vec![false, true, true, false]),
+            Applied::Groups(vec![false])
+        ]
+    );
+    assert_eq!((range.applied.time, range.applied.newest), (Timestamp(13), Timestamp(13)));
+    assert_eq!(range.value(b"high"), Some((13, b"c".to_vec())));
+    assert_eq!(range.value(b"low"), Some((10, b"d".to_vec())));
+    for key in [&b"late"[..], b"half", b"then"] {
+        assert_eq!(range.value(key), None, "{key:?}");
+    }
+    // Nothing is remembered of it either: the same requests act when they were evaluated again.
+    let again = write(vec![(b"late", vec![put(1, 20, "a")]), (b"then", vec![put(7, 21, "g")])]);
+    assert_eq!(range.apply(vec![again]), [Applied::Groups(vec![true, true])]);
+    assert_eq!(range.value(b"late"), Some((20, b"a".to_vec())));
+}
