@@ -11,6 +11,7 @@ use rand::{
 use crate::{
     client::{Client, Shared},
     error::Error,
+    nearness::locality,
     pool::{NODES_MAX, Pool, Settings},
     retry::Pacer,
 };
@@ -40,6 +41,7 @@ pub struct Builder {
     connect_timeout: Duration,
     stall_timeout: Duration,
     keyspace: String,
+    locality: Option<String>,
     seed: Option<u64>,
 }
 
@@ -51,6 +53,7 @@ impl Default for Builder {
             connect_timeout: Duration::from_secs(1),
             stall_timeout: Duration::from_secs(2),
             keyspace: String::new(),
+            locality: None,
             seed: None,
         }
     }
@@ -89,6 +92,14 @@ impl Builder {
         self
     }
 
+    /// Where the client stands, as in `city=c1,room=a`, in the names of the nodes' configuration.
+    /// Requests whose leader is not known go to a node of the same room, else of the same city; which
+    /// one is chosen by lot, so that many clients spread. Without it the first node given is preferred.
+    pub fn locality(mut self, locality: impl Into<String>) -> Self {
+        self.locality = Some(locality.into());
+        self
+    }
+
     /// Makes the client's id and its pauses come from a seed, for simulations and tests.
     ///
     /// Never give two clients of one cluster the same seed: their requests would have the same ids.
@@ -113,6 +124,13 @@ impl Builder {
             let text = format!("{} nodes were given, the limit is {NODES_MAX}", self.nodes.len());
             return Err(Error::InvalidArgument(text));
         }
+        let locality = match &self.locality {
+            None => None,
+            Some(text) => Some(locality(text).ok_or_else(|| {
+                let text = format!("{text:?} is no locality; write city=NAME,room=NAME");
+                Error::InvalidArgument(text)
+            })?),
+        };
         let mut rng = match self.seed {
             Some(seed) => StdRng::seed_from_u64(seed),
             None => StdRng::try_from_rng(&mut SysRng).map_err(|error| {
@@ -122,7 +140,7 @@ impl Builder {
         let id: [u8; 16] = rng.random();
         let settings =
             Settings { connect_timeout: self.connect_timeout, stall_timeout: self.stall_timeout };
-        let pool = Pool::new(self.nodes, settings, Pacer::new(rng));
+        let pool = Pool::new(self.nodes, locality, settings, Pacer::new(rng));
         let client = Client::new(
             Shared::new(pool, Bytes::copy_from_slice(&id)),
             self.keyspace.into(),

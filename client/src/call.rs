@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     pending::Answer,
     retry::{Verdict, judge, unknown_outcome},
+    routes::Place,
     session::Session,
     types::Limits,
 };
@@ -105,7 +106,8 @@ impl<'a> Call<'a> {
 
     async fn attempts(&mut self) -> Result<Answer, Error> {
         loop {
-            let session = match self.shared.pool.session().await {
+            let found = self.shared.pool.session_for(self.keyspace(), self.place());
+            let session = match found.await {
                 Ok(session) => session,
                 Err(refusal) => return Err(self.failure(refusal)),
             };
@@ -177,13 +179,28 @@ impl<'a> Call<'a> {
             return Some(self.failure(error));
         }
         self.progress.last_error = Some(error);
-        if !hint.is_empty() {
-            self.shared.pool.follow_hint(&hint);
-        } else if matches!(code, v1::Code::Unavailable | v1::Code::NotLeader) {
-            self.shared.pool.avoid(session);
+        if matches!(code, v1::Code::Unavailable | v1::Code::NotLeader | v1::Code::StaleRoute) {
+            self.shared.pool.misrouted(session, self.keyspace(), self.place(), &hint);
         }
         self.pause(advised).await;
         None
+    }
+
+    fn keyspace(&self) -> &str {
+        context(&self.request).map_or("", |context| &context.keyspace)
+    }
+
+    /// Where the request begins: decides which node it goes to.
+    fn place(&self) -> Place<'_> {
+        match &self.request.op {
+            Some(Op::Get(get)) => Place::Key(&get.key),
+            Some(Op::Put(put)) => Place::Key(&put.key),
+            Some(Op::Delete(delete)) => Place::Key(&delete.key),
+            Some(Op::Increment(increment)) => Place::Key(&increment.key),
+            Some(Op::Scan(scan)) if scan.reverse => Place::Below(&scan.end),
+            Some(Op::Scan(scan)) => Place::Key(&scan.start),
+            None => Place::Key(&[]),
+        }
     }
 
     /// A copy that was sent has an unknown fate.
@@ -274,6 +291,16 @@ impl<'a> Call<'a> {
                 | (Some(Op::Increment(_)), Answer::Increment(_))
                 | (Some(Op::Scan(_)), Answer::Scan(_))
         )
+    }
+}
+
+fn context(request: &v1::SessionRequest) -> Option<&v1::RequestContext> {
+    match request.op.as_ref()? {
+        Op::Get(get) => get.context.as_ref(),
+        Op::Put(put) => put.context.as_ref(),
+        Op::Delete(delete) => delete.context.as_ref(),
+        Op::Increment(increment) => increment.context.as_ref(),
+        Op::Scan(scan) => scan.context.as_ref(),
     }
 }
 

@@ -364,6 +364,11 @@ impl Client {
         Scan::new(self.clone(), options)
     }
 
+    /// Borders of ranges inside a span of keys, as far as is known.
+    pub(crate) fn borders(&self, start: &[u8], end: &[u8], most: usize) -> Vec<Bytes> {
+        self.shared.pool.routes.borders(&self.keyspace, start, end, most)
+    }
+
     pub(crate) async fn scan_page(
         &self,
         request: v1::ScanRequest,
@@ -382,18 +387,30 @@ impl Client {
         self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
     }
 
-    /// Forms the cluster out of the nodes that know each other, once so many do (0: five).
+    /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
+    /// server's default number of ranges.
+    ///
+    /// # Errors
+    /// As [`form_cluster`](Self::form_cluster).
+    pub async fn init_cluster(&self, nodes: u32) -> Result<v1::InitClusterResponse, Error> {
+        self.form_cluster(v1::InitClusterRequest { nodes, ..Default::default() }).await
+    }
+
+    /// Forms the cluster: out of how many nodes, divided into how many ranges, and where.
     ///
     /// # Errors
     /// [`Error::AlreadyInitialized`] if that was done before. After an error for which
     /// [`Error::maybe_committed`] is true the cluster may have been formed.
-    pub async fn init_cluster(&self, nodes: u32) -> Result<v1::InitClusterResponse, Error> {
+    pub async fn form_cluster(
+        &self,
+        request: v1::InitClusterRequest,
+    ) -> Result<v1::InitClusterResponse, Error> {
         let pool = &self.shared.pool;
         let init = async {
             let channel = self.any_channel().await?;
             let mut admin = AdminClient::new(channel);
             // not repeated at another node: two requests could both believe to be the first
-            admin.init_cluster(v1::InitClusterRequest { nodes }).await.map_err(|status| {
+            admin.init_cluster(request).await.map_err(|status| {
                 let error = Error::from_status(&status);
                 // the connection broke: nobody said whether it was done
                 let broken = status.details().is_empty()

@@ -99,7 +99,7 @@ pub(crate) async fn read(
     clock: &ClusterClock,
     stall: Duration,
     mut stop: oneshot::Receiver<()>,
-    on_leader: impl Fn(&str),
+    on_route: impl Fn(v1::Route),
 ) -> Error {
     let tick = stall / STALL_TICKS;
     let mut next_tick = Instant::now() + tick;
@@ -115,9 +115,7 @@ pub(crate) async fn read(
                     Ok(responses) => {
                         received = true;
                         clock.observe(responses.cluster_time);
-                        if !responses.leader_address.is_empty() {
-                            on_leader(&responses.leader_address);
-                        }
+                        responses.routes.into_iter().for_each(&on_route);
                         session.deliver(responses.responses);
                     }
                     Err(error) => break error,

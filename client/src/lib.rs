@@ -15,8 +15,9 @@
 //!
 //! What the library does for its caller:
 //!
-//! - **One stream a node.** All operations of a client travel on one long-lived `Session` stream,
-//!   many in flight, answered out of order. Operations that are queued at the same moment share a
+//! - **One stream a node.** Operations travel on long-lived `Session` streams, many in flight,
+//!   answered out of order: to the node that leads the key's range where that is known, else to any,
+//!   which forwards and says who leads. Operations that are queued at the same moment share a
 //!   frame. A [`Client`] is cheap to clone and every method takes `&self`: share one client, run
 //!   many operations at the same time.
 //! - **A deadline on every call** ([`Builder::timeout`], [`Client::with_timeout`]). It bounds the
@@ -30,7 +31,8 @@
 //! ```text
 //! client.rs      the calls                      scan.rs    pages as a stream
 //! call.rs        one call: send, judge, retry   retry.rs   what an error answer means, pauses
-//! pool.rs        nodes, which one is used       time.rs    cluster time
+//! pool.rs        nodes, which one is used       routes.rs  who leads which keys
+//! nearness.rs    nodes near the client          time.rs    cluster time
 //! connection.rs  dial, read, stall              pending.rs what awaits an answer
 //! session.rs     the live stream: send, deliver
 //! ```
@@ -46,9 +48,11 @@ mod call;
 mod client;
 mod connection;
 mod error;
+mod nearness;
 mod pending;
 mod pool;
 mod retry;
+mod routes;
 mod scan;
 mod session;
 mod time;

@@ -1,8 +1,8 @@
 //! The nodes that a client knows, and the session that it uses.
 //!
 //! One node is preferred, and kept while it answers. When its stream breaks, or it says that it can
-//! do nothing, the next one becomes preferred; an answer that names a better node makes that one
-//! preferred. Sessions are opened when a call needs one, by a task a session (never a task a call),
+//! do nothing, the next one becomes preferred. A request whose range is known to be led by
+//! another node goes there instead, once a session to it is up (`routes.rs`). Sessions are opened when a call needs one, by a task a session (never a task a call),
 //! and a node that failed is left alone for a growing pause. While no session is up, another node is
 //! tried every [`HEAD_START`], so that a node that swallows packets costs no more than that.
 //!
@@ -24,7 +24,9 @@ use tonic::codec::Streaming;
 use crate::{
     connection::{self, Dialed},
     error::Error,
+    nearness::{Locality, Nearness, nearness},
     retry::Pacer,
+    routes::{Place, Routes},
     session::{Lane, Session},
     time::ClusterClock,
     types::{ClusterInfo, Limits},
@@ -47,6 +49,8 @@ pub(crate) struct Pool {
     settings: Settings,
     pub(crate) clock: Arc<ClusterClock>,
     pub(crate) pacer: Pacer,
+    /// Who leads what, by index of the node.
+    pub(crate) routes: Routes,
     state: Mutex<State>,
     /// A dial succeeded or failed.
     changed: Notify,
@@ -66,11 +70,21 @@ struct State {
     last_dial: Option<Instant>,
     /// Room of the first welcome.
     origin_room: Option<u32>,
+    /// Where the client stands.
+    locality: Option<Locality>,
+    /// Whether a welcome has come.
+    met: bool,
 }
 
 #[derive(Debug)]
 struct Node {
+    /// As it was given, or told.
     address: String,
+    /// As the node itself says.
+    advertised: String,
+    /// Its id, once it is known; 0 before.
+    id: u64,
+    nearness: Nearness,
     phase: Phase,
     /// In a row.
     failures: u32,
@@ -94,20 +108,27 @@ enum Phase {
 }
 
 impl Pool {
-    pub(crate) fn new(addresses: Vec<String>, settings: Settings, pacer: Pacer) -> Arc<Self> {
-        let node = |address| Node { address, phase: Phase::Idle, failures: 0, last_error: None };
+    pub(crate) fn new(
+        addresses: Vec<String>,
+        locality: Option<Locality>,
+        settings: Settings,
+        pacer: Pacer,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             settings,
             clock: Arc::default(),
             pacer,
+            routes: Routes::default(),
             state: Mutex::new(State {
-                nodes: addresses.into_iter().map(node).collect(),
+                nodes: addresses.into_iter().map(Node::new).collect(),
+                locality,
                 preferred: 0,
                 current: None,
                 info: None,
                 identity: None,
                 last_dial: None,
                 origin_room: None,
+                met: false,
             }),
             changed: Notify::new(),
             this: this.clone(),
@@ -121,7 +142,8 @@ impl Pool {
     /// Addresses, the preferred one first.
     pub(crate) fn addresses(&self) -> Vec<String> {
         let state = self.state.lock();
-        state.order().filter_map(|index| Some(state.nodes.get(index)?.address.clone())).collect()
+        let order = state.order().into_iter();
+        order.filter_map(|index| Some(state.nodes.get(index)?.address.clone())).collect()
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -155,6 +177,62 @@ impl Pool {
         }
     }
 
+    /// The session of the node that leads a place's range, where that is known and the session is up;
+    /// else that of any node, while the leader's is dialled.
+    pub(crate) async fn session_for(
+        &self,
+        keyspace: &str,
+        place: Place<'_>,
+    ) -> Result<Arc<Session>, Error> {
+        if let Some(index) = self.routes.find(keyspace, place) {
+            let mut state = self.state.lock();
+            if let Some(session) = state.ready(index) {
+                return Ok(session);
+            }
+            if state.is_dialable(index, Instant::now()) {
+                self.dial(&mut state, index);
+            }
+        }
+        self.session().await
+    }
+
+    /// A node told who leads a range.
+    fn learn(&self, route: v1::Route) {
+        let node = self.state.lock().index_of(&route.leader_address);
+        if let Some(node) = node {
+            self.routes.learn(&route.keyspace, (route.start, route.end), route.generation, node);
+        }
+    }
+
+    /// The node of this session could do nothing for a request; `hint` may be the address of one
+    /// that can.
+    pub(crate) fn misrouted(
+        &self,
+        session: &Session,
+        keyspace: &str,
+        place: Place<'_>,
+        hint: &str,
+    ) {
+        let mut state = self.state.lock();
+        let better =
+            Some(hint).filter(|hint| !hint.is_empty()).and_then(|hint| state.index_of(hint));
+        match better {
+            Some(node) => self.routes.redirect(keyspace, place, node),
+            None => self.routes.forget(keyspace, place),
+        }
+        let Some(node) = better else {
+            if state.preferred == session.node {
+                state.prefer_next();
+            }
+            return;
+        };
+        // Without a route the next try goes to the preferred node: that it should not be this one.
+        if self.routes.find(keyspace, place).is_none() && state.preferred == session.node {
+            state.preferred = node;
+            state.current = None;
+        }
+    }
+
     /// What the nodes that are not up answered last, for people; empty if none is to blame.
     pub(crate) fn last_errors(&self) -> String {
         let state = self.state.lock();
@@ -164,37 +242,6 @@ impl Pool {
             (_, None) => Some(format!("{}: no answer yet", node.address)),
         };
         state.nodes.iter().filter_map(describe).collect::<Vec<_>>().join("; ")
-    }
-
-    /// The node of this session can do nothing for now: prefer the next one.
-    pub(crate) fn avoid(&self, session: &Session) {
-        let mut state = self.state.lock();
-        if state.preferred == session.node {
-            state.prefer_next();
-        }
-    }
-
-    /// An answer named a node that knows better.
-    pub(crate) fn follow_hint(&self, address: &str) {
-        let mut state = self.state.lock();
-        let known = state.nodes.iter().position(|node| node.address == address);
-        let index = match known {
-            Some(index) => index,
-            None if state.nodes.len() < NODES_MAX => {
-                state.nodes.push(Node {
-                    address: address.to_owned(),
-                    phase: Phase::Idle,
-                    failures: 0,
-                    last_error: None,
-                });
-                state.nodes.len() - 1
-            }
-            None => return,
-        };
-        if state.preferred != index {
-            state.preferred = index;
-            state.current = None;
-        }
     }
 
     /// Something happened that makes old refusals worthless: every node may be dialled at once.
@@ -217,11 +264,7 @@ impl Pool {
         if state.is_dialable(preferred, Instant::now()) {
             self.dial(state, preferred);
         }
-        let ready = |index: usize| match state.nodes.get(index).map(|node| &node.phase) {
-            Some(Phase::Ready { session, .. }) if !session.is_closed() => Some(Arc::clone(session)),
-            _ => None,
-        };
-        let session = state.order().find_map(ready)?;
+        let session = state.order().into_iter().find_map(|index| state.ready(index))?;
         if session.node == state.preferred {
             state.current = Some(Arc::clone(&session));
         }
@@ -237,7 +280,8 @@ impl Pool {
         if dialing && let Some(left) = head_start.filter(|left| !left.is_zero()) {
             return left;
         }
-        if let Some(index) = state.order().find(|index| state.is_dialable(*index, now)) {
+        let dialable = state.order().into_iter().find(|index| state.is_dialable(*index, now));
+        if let Some(index) = dialable {
             self.dial(state, index);
             return HEAD_START;
         }
@@ -309,6 +353,12 @@ impl Pool {
             node.phase = Phase::Ready { session: Arc::clone(&session), _stop: stop };
             node.failures = 0;
             node.last_error = None;
+            node.id = welcome.node_id;
+        }
+        let is_first = !std::mem::replace(&mut state.met, true);
+        state.meet(welcome.nodes);
+        if is_first && let Some(near) = state.nearest(&self.pacer) {
+            state.preferred = near;
         }
         if state.preferred == index || state.live().is_none() {
             state.preferred = index;
@@ -336,20 +386,89 @@ impl Pool {
     }
 }
 
+impl Node {
+    fn new(address: String) -> Node {
+        Node {
+            address,
+            advertised: String::new(),
+            id: 0,
+            nearness: Nearness::default(),
+            phase: Phase::Idle,
+            failures: 0,
+            last_error: None,
+        }
+    }
+}
+
 impl State {
+    /// The session of a node, if it is up.
+    fn ready(&self, index: usize) -> Option<Arc<Session>> {
+        match self.nodes.get(index).map(|node| &node.phase) {
+            Some(Phase::Ready { session, .. }) if !session.is_closed() => Some(Arc::clone(session)),
+            _ => None,
+        }
+    }
+
+    /// The node at an address, a new one where it is not known; none where there are too many.
+    fn index_of(&mut self, address: &str) -> Option<usize> {
+        let is_it = |node: &Node| node.address == address || node.advertised == address;
+        if let Some(known) = self.nodes.iter().position(is_it) {
+            return Some(known);
+        }
+        if self.nodes.len() >= NODES_MAX {
+            return None;
+        }
+        self.nodes.push(Node::new(address.to_owned()));
+        Some(self.nodes.len() - 1)
+    }
+
+    /// Takes in which nodes there are, and where they stand.
+    fn meet(&mut self, places: Vec<v1::NodePlace>) {
+        for place in places {
+            let by_id = self.nodes.iter().position(|node| node.id != 0 && node.id == place.node_id);
+            let Some(index) = by_id.or_else(|| self.index_of(&place.client_address)) else {
+                continue;
+            };
+            let nearness = nearness(self.locality.as_ref(), &place);
+            if let Some(node) = self.nodes.get_mut(index) {
+                node.id = place.node_id;
+                node.advertised = place.client_address;
+                node.nearness = nearness;
+            }
+        }
+    }
+
+    /// One of the nodes that are nearest to the client, by lot; none where it does not say where it
+    /// stands.
+    fn nearest(&self, pacer: &Pacer) -> Option<usize> {
+        self.locality.as_ref()?;
+        let best = self.nodes.iter().map(|node| node.nearness).min()?;
+        let near = (0..self.nodes.len())
+            .filter(|index| self.nodes.get(*index).is_some_and(|node| node.nearness == best));
+        let near: Vec<usize> = near.collect();
+        near.get(pacer.choose(near.len())).copied()
+    }
+
     /// The session in use, if it is alive.
     fn live(&self) -> Option<Arc<Session>> {
         self.current.as_ref().filter(|session| !session.is_closed()).map(Arc::clone)
     }
 
-    /// Indices of the nodes, the preferred one first.
-    fn order(&self) -> impl Iterator<Item = usize> + use<> {
+    /// Indices of the nodes: the preferred one, then near ones before far ones.
+    fn order(&self) -> Vec<usize> {
         let (count, first) = (self.nodes.len(), self.preferred);
-        (0..count).map(move |offset| (first + offset) % count)
+        let mut order: Vec<usize> = (0..count).map(|offset| (first + offset) % count).collect();
+        if let Some(others) = order.get_mut(1..) {
+            others.sort_by_key(|index| self.nodes.get(*index).map(|node| node.nearness));
+        }
+        order
     }
 
     fn prefer_next(&mut self) {
-        self.preferred = (self.preferred + 1) % self.nodes.len().max(1);
+        self.preferred = match self.locality {
+            Some(_) => self.order().get(1).copied().unwrap_or(self.preferred),
+            None => (self.preferred + 1) % self.nodes.len().max(1),
+        };
         self.current = None;
     }
 
@@ -395,9 +514,9 @@ impl Dial {
             Ok((session, incoming, stopped)) => {
                 let stall = self.settings.stall_timeout;
                 // The node forwards what this client asks: going to the leader saves a hop.
-                let follow = |leader: &str| {
+                let follow = |route: v1::Route| {
                     if let Some(pool) = self.pool.upgrade() {
-                        pool.follow_hint(leader);
+                        pool.learn(route);
                     }
                 };
                 let read =

@@ -74,6 +74,11 @@ impl Pacer {
         Self { rng: Mutex::new(rng) }
     }
 
+    /// A number below `count`, or 0.
+    pub(crate) fn choose(&self, count: usize) -> usize {
+        if count == 0 { 0 } else { self.rng.lock().random_range(0..count) }
+    }
+
     /// Pause after so many failures in a row (from 1): between half and the whole of
     /// 5 ms · 2^(failures - 1), at most 500 ms.
     pub(crate) fn pause(&self, failures: u32) -> Duration {

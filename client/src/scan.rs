@@ -1,5 +1,7 @@
 //! A scan: keys in order, page by page, all pages at the version of the first.
 //!
+//! Once the version is known, ranges are read at the same time, each page by page, and told in order.
+//!
 //! A prefix is turned into its range here, so that every page, whichever way the scan runs, is the
 //! same request with one bound moved.
 
@@ -8,7 +10,7 @@ use std::{
     fmt,
     ops::{Bound, RangeBounds},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -114,22 +116,50 @@ fn after(key: &[u8]) -> Bytes {
     [key, &[0]].concat().into()
 }
 
+/// Parts of a scan, one a range, that are read at the same time.
+const PARTS_AT_ONCE: usize = 4;
+/// Records of a part that may wait while its next page is fetched: about a page.
+const RECORDS_AHEAD_MAX: usize = 1_000;
+/// While records wait, what is fetched ahead is looked after at every so many of them.
+const LOOK_AFTER_RECORDS: usize = 64;
+/// Borders of ranges that a scan looks for at a time.
+const BORDERS_MAX: usize = 64;
+
 /// A scan under way: a stream of records. From [`Client::scan`].
 ///
-/// Pages are fetched when they are needed, one at a time. After an error the stream ends.
+/// Pages are fetched ahead of the reader: the next one of the range that is being read, and those of
+/// the next [`PARTS_AT_ONCE`] ranges where it is known where they begin; two pages a range are held at
+/// most. A scan with a [`limit`](Self::limit) fetches one page at a time. After an error the stream ends.
 /// [`limit`](Self::limit), [`reverse`](Self::reverse) and [`keys_only`](Self::keys_only) are for
 /// before the first record; called later they change nothing that was fetched.
 #[must_use = "a scan does nothing until it is read"]
 pub struct Scan {
     client: Client,
-    /// The bounds move as pages arrive; the limit counts down.
+    /// The limit counts down.
     options: ScanOptions,
-    records: VecDeque<v1::Record>,
-    page: Option<BoxFuture<'static, Result<v1::ScanResponse, Error>>>,
+    /// In the order of the scan; empty once it has ended.
+    parts: VecDeque<Part>,
     /// The version that all pages show; 0 before the first.
     at: u64,
+}
+
+/// A part of the span that is read by itself.
+#[derive(Default)]
+struct Part {
+    /// The bounds move as pages arrive.
+    start: Bytes,
+    /// Exclusive; empty is the end of the keyspace.
+    end: Bytes,
+    records: VecDeque<v1::Record>,
+    page: Option<Page>,
     /// No further page is to be fetched.
     ended: bool,
+}
+
+struct Page {
+    /// The limit that it was asked with; 0 is none.
+    limit: u64,
+    answer: BoxFuture<'static, Result<v1::ScanResponse, Error>>,
 }
 
 impl fmt::Debug for Scan {
@@ -137,15 +167,17 @@ impl fmt::Debug for Scan {
         f.debug_struct("Scan")
             .field("options", &self.options)
             .field("at", &self.at)
-            .field("ended", &self.ended)
+            .field("parts", &self.parts.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Scan {
     pub(crate) fn new(client: Client, options: ScanOptions) -> Self {
-        let ended = options.empty;
-        Self { client, options, records: VecDeque::new(), page: None, at: 0, ended }
+        let whole =
+            Part { start: options.start.clone(), end: options.end.clone(), ..Part::default() };
+        let parts = if options.empty { VecDeque::new() } else { VecDeque::from([whole]) };
+        Self { client, options, parts, at: 0 }
     }
 
     /// At most so many records.
@@ -172,44 +204,106 @@ impl Scan {
         (self.at != 0).then_some(Version(self.at))
     }
 
-    fn fetch(&self) -> BoxFuture<'static, Result<v1::ScanResponse, Error>> {
-        let client = self.client.clone();
-        let request = v1::ScanRequest {
-            context: None,
-            start: self.options.start.clone(),
-            end: self.options.end.clone(),
-            reverse: self.options.reverse,
-            limit: self.options.limit.unwrap_or(0),
-            keys_only: self.options.keys_only,
-            at: self.at,
-            prefix: Bytes::new(),
-        };
-        Box::pin(async move { client.scan_page(request).await })
+    /// Begins pages that are to be fetched by now.
+    fn fetch(&mut self) {
+        let ahead = self.at != 0 && self.options.limit.is_none();
+        let at_once = if ahead { PARTS_AT_ONCE } else { 1 };
+        for part in self.parts.iter_mut().take(at_once) {
+            if part.ended || part.page.is_some() || (!part.records.is_empty() && !ahead) {
+                continue;
+            }
+            if part.records.len() > RECORDS_AHEAD_MAX {
+                continue;
+            }
+            let limit = self.options.limit.unwrap_or(0);
+            let request = v1::ScanRequest {
+                context: None,
+                start: part.start.clone(),
+                end: part.end.clone(),
+                reverse: self.options.reverse,
+                limit,
+                keys_only: self.options.keys_only,
+                at: self.at,
+                prefix: Bytes::new(),
+            };
+            let client = self.client.clone();
+            let answer = Box::pin(async move { client.scan_page(request).await });
+            part.page = Some(Page { limit, answer });
+        }
     }
 
-    /// Takes over a page and moves the bound to where the next one begins.
-    fn take(&mut self, page: v1::ScanResponse) -> Result<(), Error> {
+    /// Takes pages that have arrived. `Err` ends the scan.
+    fn take(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let mut at = self.at;
+        for part in &mut self.parts {
+            let Some(page) = &mut part.page else { continue };
+            let Poll::Ready(answer) = page.answer.as_mut().poll(cx) else { continue };
+            let limit = page.limit;
+            part.page = None;
+            at = part.take(answer?, limit, self.options.reverse)?;
+        }
+        if self.at == 0 && at != 0 {
+            self.at = at;
+            self.divide();
+        }
+        Ok(())
+    }
+
+    /// Divides what is left of the span where ranges are known to begin, so that they are read at the
+    /// same time.
+    fn divide(&mut self) {
+        if self.options.limit.is_some() {
+            return;
+        }
+        let Some(last) = self.parts.back_mut().filter(|part| !part.ended) else { return };
+        let mut borders = self.client.borders(&last.start, &last.end, BORDERS_MAX);
+        if self.options.reverse {
+            borders.reverse();
+        }
+        for border in borders {
+            let Some(last) = self.parts.back_mut() else { return };
+            let next = match self.options.reverse {
+                false => Part {
+                    start: border.clone(),
+                    end: std::mem::replace(&mut last.end, border),
+                    ..Part::default()
+                },
+                true => Part {
+                    end: border.clone(),
+                    start: std::mem::replace(&mut last.start, border),
+                    ..Part::default()
+                },
+            };
+            self.parts.push_back(next);
+        }
+    }
+}
+
+impl Part {
+    /// Takes over a page and moves the bound to where the next one begins; the version that it shows.
+    fn take(&mut self, page: v1::ScanResponse, limit: u64, reverse: bool) -> Result<u64, Error> {
         let count = page.records.len() as u64;
-        if let Some(left) = &mut self.options.limit {
-            *left = left.checked_sub(count).ok_or_else(|| {
-                Error::Protocol("a page of a scan has more records than were asked for".to_owned())
-            })?;
+        if limit > 0 && count > limit {
+            return Err(Error::Protocol(
+                "a page of a scan has more records than were asked for".to_owned(),
+            ));
         }
         self.records.extend(page.records);
-        if page.next.is_empty() || self.options.limit == Some(0) {
+        if page.next.is_empty() || (limit > 0 && count == limit) {
             self.ended = true;
-        } else if self.options.reverse {
-            let advances = self.options.end.is_empty() || page.next < self.options.end;
-            self.options.end = advancing(page.next, advances)?;
+        } else if reverse {
+            let advances = self.end.is_empty() || page.next < self.end;
+            self.end = advancing(page.next, advances)?;
+            self.ended = !self.start.is_empty() && self.end <= self.start;
         } else {
-            let advances = page.next > self.options.start;
-            self.options.start = advancing(page.next, advances)?;
+            let advances = page.next > self.start;
+            self.start = advancing(page.next, advances)?;
+            self.ended = !self.end.is_empty() && self.start >= self.end;
         }
         if !self.ended && page.at == 0 {
             return Err(Error::Protocol("a page of a scan does not say its version".to_owned()));
         }
-        self.at = page.at;
-        Ok(())
+        Ok(page.at)
     }
 }
 
@@ -226,7 +320,22 @@ impl Stream for Scan {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(record) = self.records.pop_front() {
+            if self.options.limit == Some(0) {
+                self.parts.clear();
+            }
+            let waiting = self.parts.front().map_or(0, |part| part.records.len());
+            if waiting % LOOK_AFTER_RECORDS == 0 {
+                self.fetch();
+                if let Err(error) = self.take(cx) {
+                    self.parts.clear();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            let Some(part) = self.parts.front_mut() else { return Poll::Ready(None) };
+            if let Some(record) = part.records.pop_front() {
+                if let Some(left) = &mut self.options.limit {
+                    *left = left.saturating_sub(1);
+                }
                 let state = record.state.unwrap_or_default();
                 return Poll::Ready(Some(Ok(Record {
                     key: detach(record.key),
@@ -234,19 +343,13 @@ impl Stream for Scan {
                     version: Version(state.version),
                 })));
             }
-            if self.ended || self.options.limit == Some(0) {
-                return Poll::Ready(None);
-            }
-            if self.page.is_none() {
-                self.page = Some(self.fetch());
-            }
-            let Some(page) = &mut self.page else { return Poll::Ready(None) };
-            let page = ready!(page.as_mut().poll(cx));
-            self.page = None;
-            if let Err(error) = page.and_then(|page| self.take(page)) {
-                self.ended = true;
-                self.records.clear();
-                return Poll::Ready(Some(Err(error)));
+            match (part.ended, &part.page) {
+                (true, _) => {
+                    self.parts.pop_front();
+                }
+                (false, Some(_)) => return Poll::Pending,
+                // The page that has arrived was empty: on to the next.
+                (false, None) => {}
             }
         }
     }

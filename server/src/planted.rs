@@ -17,16 +17,19 @@ pub enum Bug {
     RetryAppliedTwice,
     /// A result that was evaluated under an earlier leadership is applied under a later one.
     StaleEvaluationApplied,
+    /// A replica serves keys that are not in its range.
+    StaleRouteAccepted,
     /// A restarted leader resumes its term before it has applied its log again.
     TermResumedAfterRestart,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 4] = [
+    pub const ALL: [(&'static str, Bug); 5] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
+        ("stale-route-accepted", Bug::StaleRouteAccepted),
         ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
     ];
 

@@ -17,14 +17,15 @@ use madsim::runtime::{Handle, NodeHandle};
 use parking_lot::Mutex;
 use quintet_server::{
     config::Config,
-    ids::{NodeId, RangeId, SYSTEM_RANGE},
+    ids::{Generation, NodeId, RangeId, SYSTEM_RANGE},
     node::{Node, bootstrap::Bootstrap},
     placement::locality::Locality,
     range::replica::Replica,
     seams::{Clock, Engines, Seams},
     storage::{
         Durability, Engine, Error, Family,
-        codec::{self, DedupRecord},
+        codec::{self, DedupRecord, Descriptor},
+        keys,
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
     },
 };
@@ -111,6 +112,11 @@ pub fn between(least: u64, most: u64) -> u64 {
     least + random() % (most.saturating_sub(least) + 1)
 }
 
+/// One of them, at random.
+fn pick<T>(of: &[T]) -> Option<&T> {
+    of.get(usize::try_from(random() % of.len().max(1) as u64).unwrap_or(0))
+}
+
 /// A duration between two numbers of seconds.
 pub fn seconds_between(least: f64, most: f64) -> Duration {
     let share = random() as f64 / u64::MAX as f64;
@@ -131,6 +137,8 @@ pub struct Cluster {
     handle: Handle,
     machines: BTreeMap<NodeId, Mutex<Machine>>,
     tear: bool,
+    /// How many ranges there are, the system range included.
+    ranges: usize,
     /// Which node led a range in a term: one at most, ever.
     leaders: Mutex<BTreeMap<(RangeId, u64), NodeId>>,
     /// Broken invariants, seen as the run goes.
@@ -202,6 +210,7 @@ impl Cluster {
             handle,
             machines,
             tear: scenario.disk.tear,
+            ranges: scenario.split_points.len() + 2,
             leaders: Mutex::default(),
             broken: Mutex::default(),
         }))
@@ -280,6 +289,34 @@ impl Cluster {
         leaders.last().map(|(_, node)| *node)
     }
 
+    /// One node takes an old state for true: one range that holds all data. Whether there is one that
+    /// can.
+    pub fn forget_routes(&self) -> bool {
+        let nodes: Vec<_> = self
+            .machines
+            .iter()
+            .filter_map(|(node, machine)| {
+                let running = machine.lock().running.lock().clone();
+                Some((*node, running.filter(|bootstrap| bootstrap.cluster().is_some())?))
+            })
+            .collect();
+        let Some((node, bootstrap)) = pick(&nodes) else { return false };
+        let ranges = bootstrap.router().routes().all();
+        let data: Vec<_> = ranges.iter().filter(|range| range.range != SYSTEM_RANGE).collect();
+        let (Some(chosen), Some(first)) = (pick(&data), data.first()) else { return false };
+        trace::event("fault", format_args!("{node} takes {} for the only one", chosen.range));
+        let old = Descriptor {
+            start: first.start.clone(),
+            end: Vec::new(),
+            generation: Generation(0),
+            ..(***chosen).clone()
+        };
+        let system = ranges.iter().filter(|range| range.range == SYSTEM_RANGE);
+        let system = system.map(|range| (**range).clone());
+        bootstrap.router().routes().replace(system.chain([old]));
+        true
+    }
+
     /// Lets nothing to a node or from it through.
     pub fn cut_off(&self, node: NodeId) {
         trace::event("fault", format_args!("cut off {node}"));
@@ -336,55 +373,64 @@ impl Cluster {
     /// `Err` says which are not.
     pub fn replicas_equal(&self) -> Result<bool, String> {
         use openraft::async_runtime::watch::WatchReceiver;
-        let mut applied: BTreeMap<RangeId, BTreeSet<Option<u64>>> = BTreeMap::new();
-        let mut states: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let mut by_range: BTreeMap<RangeId, Vec<(NodeId, Option<u64>, Replica)>> = BTreeMap::new();
         for (node, replica) in self.replicas() {
             let metrics = replica.raft.metrics();
             let index = metrics.borrow_watched().last_applied.map(|at| at.index());
-            applied.entry(replica.range).or_default().insert(index);
-            if replica.range != SYSTEM_RANGE && !states.contains_key(&node) {
-                states.insert(node, state_hash(&replica)?);
-            }
+            by_range.entry(replica.range).or_default().push((node, index, replica));
         }
-        let settled = applied.len() >= 2 && applied.values().all(|indexes| indexes.len() == 1);
-        if !settled || states.len() < self.machines.len() {
+        if by_range.len() < self.ranges {
             return Ok(false);
         }
-        let hashes: BTreeSet<u64> = states.values().copied().collect();
-        if hashes.len() > 1 {
-            return Err(format!("replicas at the same applied index differ: {states:x?}"));
+        for replicas in by_range.values() {
+            let indexes: BTreeSet<_> = replicas.iter().map(|(_, index, _)| *index).collect();
+            if indexes.len() > 1 || replicas.len() < self.machines.len() {
+                return Ok(false);
+            }
+        }
+        for (range, replicas) in by_range {
+            let mut states = BTreeMap::new();
+            for (node, _, replica) in &replicas {
+                states.insert(*node, state_hash(replica)?);
+            }
+            if states.values().collect::<BTreeSet<_>>().len() > 1 {
+                return Err(format!(
+                    "replicas of {range} at the same applied index differ: {states:x?}"
+                ));
+            }
         }
         Ok(true)
     }
 }
 
-/// A hash over versions and remembered requests. Requests that are too old to be asked again do not
-/// count: each node forgets them in its own time.
+/// A hash over a range's versions and remembered requests. Requests that are too old to be asked again
+/// do not count: each node forgets them in its own time.
 fn state_hash(replica: &Replica) -> Result<u64, String> {
     let engine = replica.shared.state.engine();
     let threshold = replica.shared.state.dedup_threshold();
+    let range = replica.shared.state.descriptor();
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
-    for family in [Family::Data, Family::Dedup] {
-        let scanned = engine.scan(
-            family,
-            &[],
-            &[],
-            quintet_server::storage::Direction::Forward,
-            &mut |key, value| {
-                let is_forgotten = family == Family::Dedup
-                    && codec::decode::<DedupRecord>(value)
-                        .is_ok_and(|record| record.first_attempt < threshold);
-                if is_forgotten {
-                    return std::ops::ControlFlow::Continue(());
-                }
-                hash.update(&(key.len() as u64).to_be_bytes());
-                hash.update(key);
-                hash.update(value);
-                std::ops::ControlFlow::Continue(())
-            },
-        );
-        scanned.map_err(|error| error.to_string())?;
-    }
+    let mut add = |key: &[u8], value: &[u8]| {
+        hash.update(&(key.len() as u64).to_be_bytes());
+        hash.update(key);
+        hash.update(value);
+        std::ops::ControlFlow::Continue(())
+    };
+    let forward = quintet_server::storage::Direction::Forward;
+    engine
+        .scan(Family::Data, &range.start, &range.end, forward, &mut add)
+        .map_err(|error| error.to_string())?;
+    engine
+        .scan(Family::Dedup, &[], &[], forward, &mut |key, value| {
+            let is_ours = keys::dedup_anchor(key).is_some_and(|anchor| range.contains(anchor));
+            let is_remembered = codec::decode::<DedupRecord>(value)
+                .is_ok_and(|record| record.first_attempt >= threshold);
+            if is_ours && is_remembered {
+                return add(key, value);
+            }
+            std::ops::ControlFlow::Continue(())
+        })
+        .map_err(|error| error.to_string())?;
     Ok(hash.digest())
 }
 

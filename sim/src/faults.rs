@@ -37,6 +37,12 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 up.get(chosen).copied().filter(|_| may_fall).into_iter().collect()
             }
             Fault::PowerLoss { .. } => cluster.nodes(),
+            Fault::StaleRoutes { .. } => {
+                if cluster.forget_routes() {
+                    *fired.lock().entry(fault.kind()).or_default() += 1;
+                }
+                continue;
+            }
             Fault::LeaderCut { .. } => {
                 let Some(leader) = cluster.data_leader() else { continue };
                 *fired.lock().entry(fault.kind()).or_default() += 1;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use madsim::runtime::{Handle, Runtime};
 use parking_lot::Mutex;
-use quintet_client::Client;
+use quintet_client::{Client, v1};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -126,9 +126,14 @@ async fn client(
     Ok((machine, client))
 }
 
-async fn form(cluster: &Cluster, nodes: u32) -> anyhow::Result<()> {
+async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Result<()> {
     let (machine, client) = client(cluster, 200, FORM_TIMEOUT).await?;
-    let forming = machine.spawn(async move { client.init_cluster(nodes).await });
+    let request = v1::InitClusterRequest {
+        nodes: u32::try_from(scenario.topology.nodes.len())?,
+        split_points: scenario.split_points.iter().map(|point| point.clone().into()).collect(),
+        initial_ranges: u32::try_from(scenario.split_points.len())? + 1,
+    };
+    let forming = machine.spawn(async move { client.form_cluster(request).await });
     match timeout(FORM_TIMEOUT, forming).await {
         Ok(Ok(Ok(_))) => Ok(()),
         other => bail!("the cluster does not form: {other:?}"),
@@ -141,7 +146,7 @@ async fn drive(
     found: Arc<Mutex<Found>>,
 ) -> anyhow::Result<Verdict> {
     let cluster = Cluster::start(&scenario)?;
-    form(&cluster, u32::try_from(scenario.topology.nodes.len())?).await?;
+    form(&cluster, &scenario).await?;
     let timeout = Duration::from_millis(scenario.workload.operation_timeout_ms);
     let (mut workers, mut machines) = (Vec::new(), Vec::new());
     for index in 0..scenario.workload.clients {

@@ -56,6 +56,10 @@ pub struct Scenario {
     /// Which nodes there are, and where. Default: five in three rooms of two cities, 2-2-1.
     #[serde(default)]
     pub topology: Topology,
+    /// Keys at which one range ends and the next begins. Default: seven, that divide the keys of the
+    /// workload into eight ranges; with the system range that is nine.
+    #[serde(default = "split_points_default")]
+    pub split_points: Vec<String>,
     /// How messages travel.
     #[serde(default)]
     pub network: Network,
@@ -192,6 +196,14 @@ pub enum Fault {
         /// Most time that a node is down.
         down_s_max: f64,
     },
+    /// One node forgets which range holds which keys and takes an old state for true: one range, chosen
+    /// at random, holding all data.
+    StaleRoutes {
+        /// Least time from one to the next.
+        every_s_min: f64,
+        /// Most time from one to the next.
+        every_s_max: f64,
+    },
     /// The node that leads the first range of data is cut off from all others and from the clients,
     /// while it goes on; later the cut is mended.
     LeaderCut {
@@ -204,6 +216,12 @@ pub enum Fault {
         /// Most time that the cut lasts.
         down_s_max: f64,
     },
+}
+
+fn split_points_default() -> Vec<String> {
+    let points =
+        ["counter/2", "counter/4", "key/0", "key/2", "key/4", "set/00000020", "set/00000100"];
+    points.map(str::to_owned).to_vec()
 }
 
 /// What a run must have done: one that exercised nothing has shown nothing.
@@ -271,6 +289,7 @@ impl Fault {
             Fault::NodeKill { .. } => "node-kill",
             Fault::PowerLoss { .. } => "power-loss",
             Fault::LeaderCut { .. } => "leader-cut",
+            Fault::StaleRoutes { .. } => "stale-routes",
         }
     }
 
@@ -279,13 +298,15 @@ impl Fault {
         match self {
             Fault::NodeKill { every_s_min, every_s_max, .. }
             | Fault::PowerLoss { every_s_min, every_s_max, .. }
-            | Fault::LeaderCut { every_s_min, every_s_max, .. } => (*every_s_min, *every_s_max),
+            | Fault::LeaderCut { every_s_min, every_s_max, .. }
+            | Fault::StaleRoutes { every_s_min, every_s_max } => (*every_s_min, *every_s_max),
         }
     }
 
-    /// Least and most time that it lasts, in seconds.
+    /// Least and most time that it lasts, in seconds; as good as none for what happens at once.
     pub fn down_s(&self) -> (f64, f64) {
         match self {
+            Fault::StaleRoutes { .. } => (f64::MIN_POSITIVE, f64::MIN_POSITIVE),
             Fault::NodeKill { down_s_min, down_s_max, .. }
             | Fault::PowerLoss { down_s_min, down_s_max, .. }
             | Fault::LeaderCut { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
@@ -315,6 +336,9 @@ impl Scenario {
             format!("must be 1 to {DURATION_S_MAX}"),
         )?;
         self.topology.validate()?;
+        let rise = self.split_points.windows(2).all(|pair| pair[0] < pair[1]);
+        let filled = self.split_points.iter().all(|point| !point.is_empty());
+        ensure(rise && filled, "split_points", "must be keys in rising order")?;
         range("network.latency", self.network.latency_min_us, self.network.latency_max_us, "us")?;
         ensure((0.0..=0.5).contains(&self.network.loss), "network.loss", "must be 0 to 0.5")?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;

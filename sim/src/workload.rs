@@ -176,7 +176,10 @@ impl Caller {
             Ok(reply) => Outcome::Ok(reply),
             Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
             Err(error) if error.maybe_committed() => Outcome::Unknown,
-            Err(_) => Outcome::Failed,
+            Err(error) => {
+                tracing::debug!(?call, %error, "not done");
+                Outcome::Failed
+            }
         }
     }
 

@@ -15,7 +15,13 @@ use crate::{
         command::evaluate::{Condition, WriteKind},
         request::{Read, ReadKind, Reply, Write},
     },
-    storage::{Direction, codec::RequestId, keys, mvcc::PageLimit},
+    router::routes::Place,
+    storage::{
+        Direction,
+        codec::{Descriptor, RequestId},
+        keys,
+        mvcc::PageLimit,
+    },
     time::{AHEAD_MAX, Hlc, Timestamp},
 };
 
@@ -56,17 +62,76 @@ pub struct DecodedWrite {
 
 /// A [`Read`] without its reply.
 pub struct DecodedRead {
-    routing_key: Bytes,
+    keyspace: KeyspaceId,
     kind: ReadKind,
     deadline: Instant,
 }
 
 impl Decoded {
-    /// The stored key that decides the range.
-    pub fn routing_key(&self) -> &[u8] {
+    /// Where it begins: this decides the range.
+    pub fn place(&self) -> Place<'_> {
         match self {
-            Decoded::Write(write) => &write.key,
-            Decoded::Read(read) => &read.routing_key,
+            Decoded::Write(write) => Place::Key(&write.key),
+            Decoded::Read(read) => match &read.kind {
+                ReadKind::Get(key) => Place::Key(key),
+                ReadKind::Scan { end, direction: Direction::Reverse, .. } => Place::Below(end),
+                ReadKind::Scan { start, .. } => Place::Key(start),
+                ReadKind::Confirm { .. } => Place::Key(&[]),
+            },
+        }
+    }
+
+    /// The stored keys, from the first to below the second, of a scan that begins.
+    pub fn first_page_span(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Decoded::Read(DecodedRead {
+                kind: ReadKind::Scan { start, end, at: None, .. },
+                ..
+            }) => Some((start, end)),
+            _ => None,
+        }
+    }
+
+    /// Whether a range can serve it: holds its key, or what it scans. A later page of a scan only
+    /// has to begin there; it ends with the range at the latest.
+    pub fn lies_in(&self, range: &Descriptor) -> bool {
+        if let Some((start, end)) = self.first_page_span() {
+            let ends = range.end.is_empty() || (!end.is_empty() && end <= range.end.as_slice());
+            return range.start.as_slice() <= start && ends;
+        }
+        match self.place() {
+            Place::Key(key) => range.contains(key),
+            Place::Below(end) => {
+                let above = end.is_empty() || range.start.as_slice() < end;
+                above && (range.end.is_empty() || (!end.is_empty() && end <= range.end.as_slice()))
+            }
+        }
+    }
+
+    /// Whether it asks for something that a range may hold.
+    pub fn overlaps(&self, range: &Descriptor) -> bool {
+        match self {
+            Decoded::Read(DecodedRead { kind: ReadKind::Scan { start, end, .. }, .. }) => {
+                (range.end.is_empty() || *start < range.end)
+                    && (end.is_empty() || range.start < *end)
+            }
+            _ => self.lies_in(range),
+        }
+    }
+
+    /// The keyspace of a read.
+    pub fn keyspace(&self) -> Option<KeyspaceId> {
+        match self {
+            Decoded::Read(read) => Some(read.keyspace),
+            Decoded::Write(_) => None,
+        }
+    }
+
+    /// Not begun after this.
+    pub fn deadline(&self) -> Instant {
+        match self {
+            Decoded::Write(write) => write.deadline,
+            Decoded::Read(read) => read.deadline,
         }
     }
 }
@@ -115,8 +180,8 @@ pub fn decode(
     match op {
         Op::Get(get) => {
             let key = check_key(&get.key, context.keyspace, limits)?;
-            let kind = ReadKind::Get(key.clone());
-            Ok(Decoded::Read(DecodedRead { routing_key: key, kind, deadline: context.deadline }))
+            let Context { keyspace, deadline, .. } = context;
+            Ok(Decoded::Read(DecodedRead { keyspace, kind: ReadKind::Get(key), deadline }))
         }
         Op::Scan(scan) => decode_scan(scan, &context, limits),
         Op::Put(put) => {
@@ -344,7 +409,7 @@ fn decode_scan(
         limit => limit.min(limits.scan_page_records_max as usize),
     };
     let kind = ReadKind::Scan {
-        start: start.clone(),
+        start,
         end,
         direction: if scan.reverse { Direction::Reverse } else { Direction::Forward },
         at: (scan.at > 0).then_some(Timestamp(scan.at)),
@@ -356,5 +421,5 @@ fn decode_scan(
         keys_only: scan.keys_only,
     };
     let deadline = context.deadline;
-    Ok(Decoded::Read(DecodedRead { routing_key: Bytes::from(start), kind, deadline }))
+    Ok(Decoded::Read(DecodedRead { keyspace, kind, deadline }))
 }

@@ -7,23 +7,17 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::Stream;
-use parking_lot::Mutex;
 use prost::Message;
 use quintet_proto::v1::{
     self, Code, RetryClass, session_request::Op, session_response::Result as Body,
 };
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{encode, session};
 use crate::{
     error::OpError,
-    ids::NodeId,
-    range::request::{OpResult, ReplySink},
-    router::{ForwardSink, Router},
+    router::{Router, once::Once},
 };
 
 /// Between two tries of a unary call.
@@ -38,29 +32,6 @@ impl KvService {
     /// Serves what the router reaches.
     pub fn new(router: Arc<Router>) -> KvService {
         KvService { router }
-    }
-}
-
-struct Once(Mutex<Option<oneshot::Sender<v1::SessionResponse>>>);
-
-impl Once {
-    fn push(&self, response: v1::SessionResponse) {
-        if let Some(waiting) = self.0.lock().take() {
-            // The caller may have gone.
-            waiting.send(response).ok();
-        }
-    }
-}
-
-impl ReplySink for Once {
-    fn answer(&self, id: u64, result: OpResult) {
-        self.push(encode::response(id, result));
-    }
-}
-
-impl ForwardSink for Once {
-    fn forwarded(&self, _id: u64, response: v1::SessionResponse, _leader: NodeId) {
-        self.push(response);
     }
 }
 
@@ -80,8 +51,7 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
     }
     let mut ambiguous = context.attempt > 0;
     loop {
-        let (tx, rx) = oneshot::channel();
-        let sink = Arc::new(Once(Mutex::new(Some(tx))));
+        let (sink, rx) = Once::new();
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
         router.dispatch(request, &sink);
         let body = match timeout(deadline.saturating_duration_since(Instant::now()), rx).await {

@@ -31,7 +31,8 @@ use crate::{
     error::OpError,
     ids::NodeId,
     range::request::{OpResult, ReplySink},
-    router::{ForwardSink, Router},
+    router::{self, ForwardSink, Router},
+    storage::codec::Descriptor,
     trace,
 };
 
@@ -41,6 +42,10 @@ const FRAME_ANSWERS_MAX: usize = 1_024;
 const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of answers that may wait in one session before it is not read any further.
 const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Routes that go with one frame.
+const FRAME_ROUTES_MAX: usize = 16;
+/// Nodes that a client is told of.
+const NODES_TOLD_MAX: usize = 64;
 /// How long a client may take nothing while answers wait.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long a client may take to say its first words.
@@ -56,8 +61,8 @@ struct Sink {
     waiting_bytes: AtomicUsize,
     /// Told when answers were taken.
     taken: Notify,
-    /// Client address of the node that led forwarded requests.
-    leader: Mutex<Option<NodeId>>,
+    /// Who leads the ranges of forwarded requests, since the last frame.
+    routes: Mutex<Vec<(Arc<Descriptor>, NodeId)>>,
 }
 
 impl Sink {
@@ -86,10 +91,16 @@ impl ReplySink for Sink {
 }
 
 impl ForwardSink for Sink {
-    fn forwarded(&self, id: u64, mut response: v1::SessionResponse, leader: NodeId) {
-        response.id = id;
-        *self.leader.lock() = Some(leader);
+    fn encoded(&self, response: v1::SessionResponse) {
         self.push(response);
+    }
+
+    fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId) {
+        let mut routes = self.routes.lock();
+        let told = routes.iter().any(|(known, _)| known.range == route.range);
+        if !told && routes.len() < FRAME_ROUTES_MAX {
+            routes.push((route.clone(), leader));
+        }
     }
 }
 
@@ -115,7 +126,7 @@ pub(super) fn open(
         open: AtomicUsize::new(0),
         waiting_bytes: AtomicUsize::new(0),
         taken: Notify::new(),
-        leader: Mutex::new(None),
+        routes: Mutex::default(),
     });
     let welcome = welcome(&router);
     let (reader_sink, reader_router) = (sink.clone(), router.clone());
@@ -217,13 +228,16 @@ impl Outbound {
 
     fn frame(&mut self, responses: Vec<v1::SessionResponse>) -> v1::SessionFrame {
         self.sink.took(&responses);
-        let leader = self.sink.leader.lock().take();
-        let leader = leader.and_then(|node| self.router.peers().client_address(node));
+        let routes = std::mem::take(&mut *self.sink.routes.lock());
+        let routes = routes.into_iter().filter_map(|(descriptor, leader)| {
+            let address = self.router.peers().client_address(leader)?;
+            Some(router::hints(&descriptor, &address))
+        });
         let body = v1::SessionResponses {
             welcome: self.welcome.take(),
             responses,
             cluster_time: self.router.hlc().peek().0,
-            leader_address: leader.unwrap_or_default(),
+            routes: routes.flatten().collect(),
         };
         let body = Bytes::from(body.encode_to_vec());
         let me = self.router.peers().me();
@@ -241,7 +255,20 @@ fn welcome(router: &Router) -> v1::SessionWelcome {
         // Rooms have no numbers yet; 0 says so.
         room: 0,
         node_id: router.peers().me().0,
+        nodes: nodes(router),
     }
+}
+
+/// The nodes that clients can reach, for them to choose from.
+fn nodes(router: &Router) -> Vec<v1::NodePlace> {
+    let reachable = router.peers().book().all().into_iter().filter(|node| !node.client.is_empty());
+    let places = reachable.map(|node| v1::NodePlace {
+        node_id: node.node.0,
+        city: node.city,
+        room: node.room,
+        client_address: node.client,
+    });
+    places.take(NODES_TOLD_MAX).collect()
 }
 
 async fn read(

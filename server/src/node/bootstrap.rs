@@ -16,15 +16,12 @@ use super::{records, status};
 use crate::{
     api::encode_error,
     error::OpError,
-    ids::{Generation, KeyspaceId, NodeId, RangeId, ReplicaId, SYSTEM_RANGE},
+    ids::{Generation, NodeId, RangeId, ReplicaId},
     peer::{Kind, Lane, Peers},
-    placement::policy,
+    placement::{initial, policy},
     range::replica::{Host, Replica},
     router::Router,
-    storage::{
-        codec::{ClusterRecord, Descriptor},
-        keys,
-    },
+    storage::codec::{ClusterRecord, Descriptor},
 };
 
 /// Nodes of the default placement.
@@ -97,20 +94,16 @@ impl Bootstrap {
         self.peers().join(records::identity(cluster));
         let me = self.peers().me();
         let founds = cluster.nodes.iter().min() == Some(&me);
+        // All of them first: a key whose range starts last must not look like one without a range.
+        self.router.routes().replace(cluster.ranges.iter().cloned());
         for birth in &cluster.ranges {
             let mine = birth.replicas.iter().find(|(_, node)| *node == me);
-            let replica = match mine {
-                Some((id, _)) => Some(Replica::start(*id, birth, &self.host).await?),
-                None => None,
-            };
-            let descriptor = match &replica {
-                Some(replica) => replica.shared.state.descriptor(),
-                None => Arc::new(birth.clone()),
-            };
-            if let Some(replica) = replica.clone().filter(|_| founds) {
+            let Some((id, _)) = mine else { continue };
+            let replica = Replica::start(*id, birth, &self.host).await?;
+            if founds {
                 replica.found(birth).await?;
             }
-            self.router.add(descriptor, replica);
+            self.router.add(replica);
         }
         *self.cluster.lock() = Some(cluster.clone());
         if founds {
@@ -131,6 +124,7 @@ impl Bootstrap {
             return Err(encode_error(OpError::invalid(message)));
         }
         self.refuse_second()?;
+        let spans = self.spans(&request)?;
         if let Some(cluster) = self.peers().cluster_around() {
             return Err(encode_error(OpError::new(
                 v1::Code::AlreadyInitialized,
@@ -151,7 +145,7 @@ impl Bootstrap {
         }
         let _one_at_a_time = self.planning.lock().await;
         self.refuse_second()?;
-        let cluster = self.plan(&members);
+        let cluster = self.plan(&members, &spans);
         self.take(cluster.clone())
             .await
             .map_err(|why| encode_error(OpError::new(v1::Code::Storage, why)))?;
@@ -222,27 +216,30 @@ impl Bootstrap {
         }
     }
 
-    fn plan(&self, members: &[NodeId]) -> ClusterRecord {
+    /// The spans of the ranges that were asked for.
+    fn spans(&self, request: &v1::InitClusterRequest) -> Result<Vec<initial::Span>, v1::Error> {
+        let key_max = self.router.limits().key_bytes_max as usize;
+        initial::spans(request.initial_ranges, &request.split_points, key_max)
+            .map_err(|why| encode_error(OpError::invalid(why)))
+    }
+
+    fn plan(&self, members: &[NodeId], spans: &[initial::Span]) -> ClusterRecord {
         let replicas: Vec<_> = (1..).map(ReplicaId).zip(members.iter().copied()).collect();
         let next_replica = ReplicaId(replicas.len() as u64 + 1);
-        let range = |range, start, end| Descriptor {
-            range,
-            start,
-            end,
+        let ranges = spans.iter().map(|span| Descriptor {
+            range: span.range,
+            start: span.start.clone(),
+            end: span.end.clone(),
             generation: Generation(1),
             replicas: replicas.clone(),
             next_replica,
-        };
-        let boundary = keys::keyspace_start(KeyspaceId::DEFAULT);
+        });
         ClusterRecord {
             cluster: format!("{:016x}{:016x}", (self.random)(), (self.random)()),
             incarnation: 1,
             nodes: members.to_vec(),
             untold: members.iter().copied().filter(|node| *node != self.peers().me()).collect(),
-            ranges: vec![
-                range(SYSTEM_RANGE, Vec::new(), boundary.clone()),
-                range(RangeId(2), boundary, Vec::new()),
-            ],
+            ranges: ranges.collect(),
         }
     }
 

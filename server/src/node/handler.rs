@@ -14,7 +14,7 @@ use super::bootstrap::Bootstrap;
 use crate::{
     api::{encode, encode_response},
     error::OpError,
-    ids::{NodeId, RangeId},
+    ids::{Generation, NodeId, RangeId},
     peer::{Handler, Kind},
     range::{
         raft::wire as raft_wire,
@@ -68,15 +68,16 @@ impl Handler for NodeHandler {
                     None => failed("no such replica here"),
                 }
             }
-            Kind::Forward(request) => {
-                let (tx, rx) = oneshot::channel();
-                let waiting_bytes = self.waiting_bytes.clone();
-                let sink = Arc::new(ForwardedOnce { back: Mutex::new(Some(tx)), waiting_bytes });
-                let range = RangeId(message.range_id);
-                bootstrap.router().serve_forwarded(request, range, sink);
-                async move { rx.await.ok().map(|waited| Kind::ForwardAnswer(waited.take())) }
-                    .boxed()
+            Kind::Forward(forward) if forward.scan.is_some() => {
+                let (router, range) = (bootstrap.router().clone(), RangeId(message.range_id));
+                let step = forward.scan.and_then(|step| step.kind);
+                async move {
+                    let generation = Generation(forward.generation);
+                    Some(Kind::ForwardAnswer(router.serve_step(range, generation, step).await))
+                }
+                .boxed()
             }
+            Kind::Forward(forward) => self.forward(&bootstrap, forward, RangeId(message.range_id)),
             Kind::Ping(ping) => {
                 heard(&bootstrap, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
@@ -99,15 +100,37 @@ impl Handler for NodeHandler {
     }
 }
 
+impl NodeHandler {
+    fn forward(
+        &self,
+        bootstrap: &Bootstrap,
+        forward: wire::Forward,
+        range: RangeId,
+    ) -> BoxFuture<'static, Option<Kind>> {
+        let (tx, rx) = oneshot::channel();
+        let waiting_bytes = self.waiting_bytes.clone();
+        let sink = Arc::new(ForwardedOnce { back: Mutex::new(Some(tx)), waiting_bytes });
+        let request = forward.request.clone().unwrap_or_default();
+        let router = bootstrap.router().clone();
+        router.serve_forwarded(forward, range, sink);
+        async move {
+            let response = rx.await.ok()?.take();
+            Some(Kind::ForwardAnswer(router.correction(request, range, response)))
+        }
+        .boxed()
+    }
+}
+
 fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     bootstrap.draining.lock().insert(from, ping.draining);
     let mut news = bootstrap.news.lock();
     for range in ping.ranges {
         let id = RangeId(range.range_id);
         // Only of ranges that this node knows: a peer can't make the map grow.
-        if bootstrap.router().replica(id).is_none() {
+        if !bootstrap.router().routes().knows(id) {
             continue;
         }
+        bootstrap.router().heard_leader(id, NodeId(range.leader_node));
         match news.get(&id) {
             Some(known) if known.term > range.term => {}
             _ => {

@@ -32,6 +32,7 @@ pub(super) async fn ping(bootstrap: Arc<Bootstrap>) {
     loop {
         pause(&bootstrap, "pings", PING_INTERVAL).await;
         ping_once(&bootstrap).await;
+        bootstrap.router().refresh_routes();
         pings = pings.saturating_add(1);
         // By then its own cluster has had time to answer.
         if let Some(why) = bootstrap.peers().astray().filter(|_| pings >= ASTRAY_PINGS) {

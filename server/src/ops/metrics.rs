@@ -202,6 +202,10 @@ pub struct Metrics {
     pub requests_in_flight: Gauge,
     /// Operations sent on to the node that leads their range.
     pub forwarded: Counter,
+    /// Requests that came by a route that is out of date, refused here.
+    pub stale_routes: Counter,
+    /// Requests of this node that another one refused as misrouted, and that were sent on.
+    pub corrected: Counter,
     /// Repeated requests answered with the stored result of the first.
     pub dedup_hits: Counter,
     /// Proposals refused at apply and evaluated again.
@@ -212,6 +216,8 @@ pub struct Metrics {
     pub log_syncs: Counter,
     /// Entries that one sync made durable.
     pub log_sync_entries: Histogram,
+    /// Ranges whose entries one sync made durable.
+    pub log_sync_ranges: Histogram,
     /// What a sync took.
     pub log_sync_latency: Histogram,
     /// Leadership confirmations; many reads share one.
@@ -300,6 +306,16 @@ impl Metrics {
                 "forwarded_operations",
                 "Operations sent on to the node that leads their range",
             ),
+            stale_routes: add(
+                r,
+                "stale_routes",
+                "Requests refused here because their route was out of date",
+            ),
+            corrected: add(
+                r,
+                "corrected_routes",
+                "Requests that another node refused as misrouted and that were sent on from here",
+            ),
             dedup_hits: add(
                 r,
                 "dedup_hits",
@@ -320,6 +336,12 @@ impl Metrics {
                 r,
                 "log_sync_entries",
                 "Entries that one sync of the log made durable",
+                Histogram::of_counts(),
+            ),
+            log_sync_ranges: with(
+                r,
+                "log_sync_ranges",
+                "Ranges whose entries one sync of the log made durable",
                 Histogram::of_counts(),
             ),
             log_sync_latency: with(

@@ -1,4 +1,5 @@
 //! Where replicas and leaders belong: localities and the default placement policy.
 
+pub mod initial;
 pub mod locality;
 pub mod policy;

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::OpError,
+    planted::{self, Bug},
     storage::{Direction, engine::Error, keys, mvcc},
     time::Timestamp,
 };
@@ -63,8 +64,12 @@ fn serve(shared: &Shared, kind: ReadKind, confirmed: u64) -> Option<OpResult> {
     let result = match kind {
         // Terms only rise: the same term afterwards means that no other leader was in between.
         ReadKind::Confirm { term, result } => return (term == confirmed).then_some(*result),
+        ReadKind::Get(key) if !in_range(shared, &key) => return Some(Err(stale())),
         ReadKind::Get(key) => {
             mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX).map(Answer::Get)
+        }
+        ReadKind::Scan { start, end, at: None, .. } if !holds(shared, &start, &end) => {
+            return Some(Err(stale()));
         }
         ReadKind::Scan { start, end, direction, at, limit, keys_only } => {
             scan(shared, (&start, &end), direction, at, limit, keys_only).map(Answer::Scan)
@@ -77,6 +82,23 @@ fn serve(shared: &Shared, kind: ReadKind, confirmed: u64) -> Option<OpResult> {
     }))
 }
 
+fn stale() -> OpError {
+    let message = "the key has moved to another range; try again";
+    OpError::new(quintet_proto::v1::Code::StaleRoute, message)
+}
+
+fn in_range(shared: &Shared, key: &[u8]) -> bool {
+    shared.state.descriptor().contains(key) || planted::active(Bug::StaleRouteAccepted)
+}
+
+/// Whether the range holds all of a span. Only then may it choose the version of a scan by itself.
+fn holds(shared: &Shared, start: &[u8], end: &[u8]) -> bool {
+    let range = shared.state.descriptor();
+    let ends = range.end.is_empty() || (!end.is_empty() && end <= range.end.as_slice());
+    (range.start.as_slice() <= start && ends) || planted::active(Bug::StaleRouteAccepted)
+}
+
+/// A page; it ends with the range at the latest, and goes on behind it.
 fn scan(
     shared: &Shared,
     (start, end): (&[u8], &[u8]),
@@ -86,7 +108,21 @@ fn scan(
     keys_only: bool,
 ) -> Result<ScanPage, Error> {
     let at = at.unwrap_or_else(|| shared.state.newest());
-    let page = mvcc::scan(&**shared.state.engine(), (start, end), at, direction, limit)?;
+    let range = shared.state.descriptor();
+    let from = start.max(&range.start);
+    let upto = match (range.end.as_slice(), end) {
+        ([], end) => end,
+        (border, []) => border,
+        (border, end) => border.min(end),
+    };
+    let mut page = mvcc::scan(&**shared.state.engine(), (from, upto), at, direction, limit)?;
+    if page.next.is_none() {
+        page.next = match direction {
+            Direction::Forward if upto != end => Some(upto.to_vec()),
+            Direction::Reverse if from != start => Some(from.to_vec()),
+            _ => None,
+        };
+    }
     let mut out = ScanPage { at, ..ScanPage::default() };
     for (stored, mut version) in page.records {
         if keys_only {

@@ -57,8 +57,7 @@ pub trait ReplySink: Send + Sync {
 pub struct Reply {
     sink: Option<Arc<dyn ReplySink>>,
     id: u64,
-    metrics: Arc<Metrics>,
-    operation: Operation,
+    counted: Option<(Arc<Metrics>, Operation)>,
     started: Instant,
 }
 
@@ -70,7 +69,13 @@ impl Reply {
         metrics: Arc<Metrics>,
         operation: Operation,
     ) -> Reply {
-        Reply { sink: Some(sink), id, metrics, operation, started: Instant::now() }
+        let counted = Some((metrics, operation));
+        Reply { sink: Some(sink), id, counted, started: Instant::now() }
+    }
+
+    /// The answer to a request of the node's own, which counts as nobody's operation.
+    pub fn uncounted(sink: Arc<dyn ReplySink>, id: u64) -> Reply {
+        Reply { sink: Some(sink), id, counted: None, started: Instant::now() }
     }
 
     /// Gives the answer.
@@ -80,11 +85,13 @@ impl Reply {
 
     fn give(&mut self, result: OpResult) {
         let Some(sink) = self.sink.take() else { return };
-        let outcome = match &result {
-            Ok(_) => Outcome::Ok,
-            Err(error) => Outcome::of_code(error.code, error.maybe_committed),
-        };
-        self.metrics.operation(self.operation).done(outcome, self.started.elapsed());
+        if let Some((metrics, operation)) = &self.counted {
+            let outcome = match &result {
+                Ok(_) => Outcome::Ok,
+                Err(error) => Outcome::of_code(error.code, error.maybe_committed),
+            };
+            metrics.operation(*operation).done(outcome, self.started.elapsed());
+        }
         sink.answer(self.id, result);
     }
 }

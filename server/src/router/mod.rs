@@ -1,43 +1,77 @@
 //! From a key to the replica that serves it, here or on another node.
 //!
 //! Every node accepts every request. Where this node leads the key's range the request is decoded
-//! and queued; where another does, it is forwarded over the link to that node, once: a node that
-//! gets a forwarded request and does not lead answers `not leader` with a hint, it never forwards
-//! again. The caller (the client library, or a unary call's loop in `api/`) tries again.
+//! and queued; where another does, it is forwarded over the link to that node. Whoever is asked and
+//! does not lead, or does not hold the key, says so and says what it knows instead: the request goes
+//! there, once more and no further, and this node knows better from then on. Only definite answers
+//! are followed: nothing was begun.
+//!
+//! ```text
+//!   mod.rs      dispatch, forward, correct      scan.rs   scans over several ranges
+//!   routes.rs   key -> descriptor, as known     hints.rs  where clients had better go
+//! ```
+//!
+//! # Invariants
+//!
+//! * A replica serves a request only if the key is in its range and the request was routed by the
+//!   generation that it has ([`Router::admit`]); the executor, reads and apply look at the span again.
+//! * A request is sent to a second node only where the first has done nothing.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+mod hints;
+pub(crate) mod once;
+pub mod routes;
+mod scan;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::RwLock;
 use quintet_proto::{
     internal::v1 as wire,
-    v1::{self, Code, session_request::Op},
+    v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
 
+use self::routes::Routes;
 use crate::{
     api::decode::{self, Decoded, Limits},
     error::OpError,
-    ids::{NodeId, RangeId},
+    ids::{Generation, NodeId, RangeId},
     ops::metrics::{Metrics, Operation},
     peer::{Kind, Lane, LinkDown, Peers},
+    planted::{self, Bug},
     range::{
         replica::Replica,
         request::{Reply, ReplySink},
     },
-    storage::{Engine, codec::Descriptor},
+    storage::{
+        Engine,
+        codec::{self, Descriptor},
+    },
     time::Hlc,
 };
 
+pub use self::hints::routes as hints;
+
+/// How often a request is sent on after a definite "not here".
+const CORRECTIONS_MAX: u32 = 1;
+/// Descriptors that one answer carries to correct a route.
+const CORRECTING_DESCRIPTORS_MAX: usize = 256;
+
 /// Takes what was answered by another node, as it came.
 pub trait ForwardSink: ReplySink {
-    /// The answer to request `id`, from the node that leads the range.
-    fn forwarded(&self, id: u64, response: v1::SessionResponse, leader: NodeId);
+    /// An answer that is encoded already; it names its request.
+    fn encoded(&self, response: v1::SessionResponse);
+
+    /// Another node leads the range of what was asked.
+    fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId);
 }
 
 /// The ranges that a node knows and its replicas of them.
 pub struct Router {
-    /// By first stored key.
-    descriptors: RwLock<BTreeMap<Vec<u8>, Arc<Descriptor>>>,
+    routes: Routes,
     replicas: RwLock<BTreeMap<RangeId, Replica>>,
+    /// Who leads ranges of which this node has no replica, as was heard.
+    leaders: RwLock<BTreeMap<RangeId, NodeId>>,
+    scans: scan::Slots,
     peers: Arc<Peers>,
     hlc: Arc<Hlc>,
     metrics: Arc<Metrics>,
@@ -54,16 +88,51 @@ impl Router {
         limits: Limits,
         log: Arc<dyn Engine>,
     ) -> Router {
-        let (descriptors, replicas) = (RwLock::default(), RwLock::default());
-        Router { descriptors, replicas, peers, hlc, metrics, limits, log }
+        Router {
+            routes: Routes::default(),
+            replicas: RwLock::default(),
+            leaders: RwLock::default(),
+            scans: scan::Slots::default(),
+            peers,
+            hlc,
+            metrics,
+            limits,
+            log,
+        }
     }
 
-    /// Learns of a range, and of this node's replica of it.
-    pub fn add(&self, descriptor: Arc<Descriptor>, replica: Option<Replica>) {
-        if let Some(replica) = replica {
-            self.replicas.write().insert(replica.range, replica);
+    /// What the node knows of where keys are.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Takes this node's replica of a range into use.
+    pub fn add(&self, replica: Replica) {
+        self.routes.learn(&replica.shared.state.descriptor());
+        self.replicas.write().insert(replica.range, replica);
+    }
+
+    /// Another node leads a range, as was heard.
+    pub fn heard_leader(&self, range: RangeId, leader: NodeId) {
+        // Only of ranges that this node knows: a peer can't make the map grow.
+        if self.routes.knows(range) {
+            self.leaders.write().insert(range, leader);
         }
-        self.descriptors.write().insert(descriptor.start.clone(), descriptor);
+    }
+
+    /// Takes over what this node's own replicas know of their ranges by now.
+    pub fn refresh_routes(&self) {
+        for replica in self.replicas() {
+            self.routes.learn(&replica.shared.state.descriptor());
+        }
+    }
+
+    /// The node that leads a range, as far as this one knows.
+    pub fn leader_of(&self, range: RangeId) -> Option<NodeId> {
+        match self.replica(range) {
+            Some(replica) => replica.leader_node(),
+            None => self.leaders.read().get(&range).copied(),
+        }
     }
 
     /// This node's replica of a range.
@@ -96,60 +165,151 @@ impl Router {
         &self.peers
     }
 
-    /// The range that a stored key lies in.
-    fn range_of(&self, key: &[u8]) -> Option<Arc<Descriptor>> {
-        let descriptors = self.descriptors.read();
-        let (_, descriptor) =
-            descriptors.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
-        descriptor.contains(key).then(|| descriptor.clone())
-    }
-
     /// Serves a client's request: here, or on the node that leads its range.
     pub fn dispatch<S: ForwardSink + 'static>(
-        &self,
+        self: &Arc<Self>,
         mut request: v1::SessionRequest,
         sink: &Arc<S>,
     ) {
         let id = request.id;
-        let decoded = match self.decode(&mut request) {
-            Ok(decoded) => decoded,
-            Err(error) => return sink.answer(id, Err(error)),
-        };
-        let Some(descriptor) = self.range_of(decoded.routing_key()) else {
+        match self.decode(&mut request) {
+            Ok(decoded) if self.spans_ranges(&decoded) => {
+                scan::begin(self.clone(), request, decoded, sink.clone());
+            }
+            Ok(decoded) => self.route(request, decoded, sink.clone(), CORRECTIONS_MAX, None),
+            Err(error) => sink.answer(id, Err(error)),
+        }
+    }
+
+    /// Sends a request where its route says, or to a node that is said to know better.
+    fn route<S: ForwardSink + 'static>(
+        self: &Arc<Self>,
+        request: v1::SessionRequest,
+        decoded: Decoded,
+        sink: Arc<S>,
+        corrections: u32,
+        better: Option<NodeId>,
+    ) {
+        let id = request.id;
+        let Some(route) = self.routes.find(decoded.place()) else {
             let message = "no cluster has been formed yet: run 'quintet cluster init'";
             return sink.answer(id, Err(OpError::new(Code::NotInitialized, message)));
         };
-        let Some(replica) = self.replica(descriptor.range) else {
-            let message = "this node has no replica of the range";
+        let leader = better.or_else(|| self.leader_of(route.range)).or_else(|| self.holder(&route));
+        let Some(leader) = leader else {
+            let message = "the range has no leader at the moment; try again";
             return sink.answer(id, Err(OpError::unavailable(message)));
         };
-        match replica.leader_node() {
-            Some(node) if node == self.peers.me() => {
-                let reply = self.reply(sink.clone(), id, &request);
+        if leader != self.peers.me() {
+            return self.forward(leader, route, request, sink, corrections);
+        }
+        let Some(replica) = self.replica(route.range) else {
+            let message = "this node has no replica of the range; try again";
+            return sink.answer(id, Err(OpError::unavailable(message)));
+        };
+        match self.admit(&replica, &decoded, route.generation) {
+            Ok(()) => {
+                let reply = self.reply(sink, id, &request);
                 self.submit(&replica, decoded, reply);
             }
-            Some(node) => self.forward(node, &descriptor, request, sink.clone()),
-            None => {
-                let message = "the range has no leader at the moment; try again";
-                sink.answer(id, Err(OpError::unavailable(message)));
+            Err(newer) if corrections > 0 => {
+                newer.iter().for_each(|descriptor| self.routes.learn(descriptor));
+                // A scan may turn out to go over several ranges.
+                match self.spans_ranges(&decoded) {
+                    true => scan::begin(self.clone(), request, decoded, sink),
+                    false => self.route(request, decoded, sink, corrections - 1, None),
+                }
             }
+            Err(_) => sink.answer(id, Err(stale())),
         }
+    }
+
+    /// Some node that should have a replica, where nothing is known about the leader.
+    fn holder(&self, route: &Descriptor) -> Option<NodeId> {
+        if self.replica(route.range).is_some() {
+            return None;
+        }
+        let me = self.peers.me();
+        let mut nodes = route.replicas.iter().map(|(_, node)| *node);
+        nodes.find(|node| *node != me && self.peers.is_live(*node))
+    }
+
+    /// Whether a replica may serve a request that was routed by a generation. `Err`: it has moved on;
+    /// what is true by now, as far as this node knows.
+    fn admit(
+        &self,
+        replica: &Replica,
+        decoded: &Decoded,
+        generation: Generation,
+    ) -> Result<(), Vec<Arc<Descriptor>>> {
+        let descriptor = replica.shared.state.descriptor();
+        let admitted = generation >= descriptor.generation && decoded.lies_in(&descriptor);
+        if admitted || planted::active(Bug::StaleRouteAccepted) {
+            return Ok(());
+        }
+        self.metrics.stale_routes.inc();
+        Err(self.newer(decoded))
+    }
+
+    /// The descriptors of this node's replicas where a request wants to go.
+    fn newer(&self, decoded: &Decoded) -> Vec<Arc<Descriptor>> {
+        let replicas = self.replicas.read();
+        let descriptors = replicas.values().map(|replica| replica.shared.state.descriptor());
+        let wanted = descriptors.filter(|descriptor| decoded.overlaps(descriptor));
+        wanted.take(CORRECTING_DESCRIPTORS_MAX).collect()
+    }
+
+    /// Takes over what another node knows; whether it told anything.
+    fn correct(&self, stored: &[bytes::Bytes]) -> bool {
+        let told = stored.iter().filter_map(|stored| codec::decode::<Descriptor>(stored).ok());
+        told.map(|descriptor| self.routes.learn(&Arc::new(descriptor))).count() > 0
     }
 
     /// Serves a request that another node forwarded: here or not at all.
     pub fn serve_forwarded(
         &self,
-        mut request: v1::SessionRequest,
+        mut forward: wire::Forward,
         range: RangeId,
         sink: Arc<dyn ReplySink>,
     ) {
-        let id = request.id;
-        let reply = self.reply(sink, id, &request);
-        match (self.decode(&mut request), self.replica(range)) {
-            (Err(error), _) => reply.send(Err(error)),
-            (Ok(_), None) => reply.send(Err(OpError::not_leader(None))),
-            (Ok(decoded), Some(replica)) => self.submit(&replica, decoded, reply),
+        let mut request = forward.request.take().unwrap_or_default();
+        let reply = self.reply(sink, request.id, &request);
+        let decoded = match self.decode(&mut request) {
+            Ok(decoded) => decoded,
+            Err(error) => return reply.send(Err(error)),
+        };
+        let Some(replica) = self.replica(range) else {
+            return reply.send(Err(OpError::not_leader(None)));
+        };
+        match self.admit(&replica, &decoded, Generation(forward.generation)) {
+            Ok(()) => self.submit(&replica, decoded, reply),
+            Err(_) => reply.send(Err(stale())),
         }
+    }
+
+    /// What goes with the answer to a forwarded request: where to go instead, if it was refused for
+    /// having come to the wrong place.
+    pub fn correction(
+        &self,
+        mut request: v1::SessionRequest,
+        range: RangeId,
+        response: v1::SessionResponse,
+    ) -> wire::ForwardAnswer {
+        let mut answer = wire::ForwardAnswer::default();
+        match misrouted(&response) {
+            Some(Code::NotLeader) => {
+                answer.leader_node = self.leader_of(range).map_or(0, |node| node.0);
+            }
+            Some(_) => {
+                let newer = self.decode(&mut request).map(|decoded| self.newer(&decoded));
+                let newer = newer.unwrap_or_default();
+                answer.descriptors =
+                    newer.iter().map(|descriptor| codec::encode(&**descriptor).into()).collect();
+            }
+            None => {}
+        }
+        answer.response = Some(response);
+        answer
     }
 
     fn reply(&self, sink: Arc<dyn ReplySink>, id: u64, request: &v1::SessionRequest) -> Reply {
@@ -183,31 +343,91 @@ impl Router {
     }
 
     fn forward<S: ForwardSink + 'static>(
-        &self,
+        self: &Arc<Self>,
         node: NodeId,
-        descriptor: &Descriptor,
+        route: Arc<Descriptor>,
         request: v1::SessionRequest,
         sink: Arc<S>,
+        corrections: u32,
     ) {
         self.metrics.forwarded.inc();
         let id = request.id;
         let writes = !matches!(request.op, Some(Op::Get(_) | Op::Scan(_)));
+        let again = (corrections > 0).then(|| request.clone());
+        let forward =
+            wire::Forward { request: Some(request), generation: route.generation.0, scan: None };
         let message = wire::PeerMessage {
-            range_id: descriptor.range.0,
-            kind: Some(Kind::Forward(request)),
+            range_id: route.range.0,
+            kind: Some(Kind::Forward(forward)),
             ..wire::PeerMessage::default()
         };
+        let router = self.clone();
         self.peers.send(
             node,
             Lane::Urgent,
             message,
             Box::new(move |answer| match answer {
-                Ok(Kind::ForwardAnswer(response)) => sink.forwarded(id, response, node),
+                Ok(Kind::ForwardAnswer(mut answer)) => {
+                    let response = answer.response.take().unwrap_or_default();
+                    match again.filter(|_| misrouted(&response).is_some()) {
+                        Some(again) => {
+                            router.follow(again, answer, node, sink, corrections - 1);
+                        }
+                        None => {
+                            sink.note_route(&route, node);
+                            sink.encoded(v1::SessionResponse { id, ..response });
+                        }
+                    }
+                }
                 Ok(_) => sink.answer(id, Err(lost(writes))),
                 Err(LinkDown { was_sent }) => sink.answer(id, Err(lost(writes && was_sent))),
             }),
         );
     }
+
+    /// A node that was asked is the wrong one: learns from its answer and goes on where that says.
+    fn follow<S: ForwardSink + 'static>(
+        self: &Arc<Self>,
+        mut request: v1::SessionRequest,
+        answer: wire::ForwardAnswer,
+        asked: NodeId,
+        sink: Arc<S>,
+        corrections: u32,
+    ) {
+        let id = request.id;
+        self.metrics.corrected.inc();
+        let told = self.correct(&answer.descriptors);
+        let better = Some(NodeId(answer.leader_node)).filter(|node| node.0 != 0 && *node != asked);
+        if !told && better.is_none() {
+            // It does not know either: an election is under way. The caller tries again.
+            return sink.answer(id, Err(OpError::not_leader(None)));
+        }
+        match self.decode(&mut request) {
+            Ok(decoded) if self.spans_ranges(&decoded) => {
+                scan::begin(self.clone(), request, decoded, sink);
+            }
+            Ok(decoded) => self.route(request, decoded, sink, corrections, better),
+            Err(error) => sink.answer(id, Err(error)),
+        }
+    }
+
+    /// Whether a scan begins that goes over several ranges. Its further pages need no care: they are
+    /// read at the version of the first.
+    fn spans_ranges(&self, decoded: &Decoded) -> bool {
+        let Some((start, end)) = decoded.first_page_span() else { return false };
+        self.routes.covering(start, end, 2).len() > 1
+    }
+}
+
+/// The code of an answer that says that the request came to the wrong place and nothing was begun.
+fn misrouted(response: &v1::SessionResponse) -> Option<Code> {
+    let Some(Body::Error(error)) = &response.result else { return None };
+    let definite = error.retry() == RetryClass::Reroute && !error.maybe_committed;
+    Some(error.code()).filter(|code| definite && matches!(code, Code::NotLeader | Code::StaleRoute))
+}
+
+fn stale() -> OpError {
+    OpError::new(Code::StaleRoute, "the key has moved to another range; try again")
 }
 
 fn lost(was_sent: bool) -> OpError {

@@ -154,6 +154,11 @@ impl LogStore {
 }
 
 impl GroupLog {
+    /// Whose log it is.
+    pub(super) fn range(&self) -> RangeId {
+        self.range
+    }
+
     /// An append is durable.
     pub(super) fn written(&self, sequence: u64) {
         let mut state = self.state.lock();

@@ -7,7 +7,7 @@
 //! When a write or a sync fails nothing is ever acknowledged again: every later job fails too, and
 //! the node stops.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -94,7 +94,11 @@ async fn run(
         let mut batch = Batch::new();
         let mut waiting = Vec::with_capacity(jobs.len());
         let mut entries = 0;
+        let mut ranges = BTreeSet::new();
         for job in jobs {
+            if let Done::Append { log, .. } = &job.done {
+                ranges.insert(log.range());
+            }
             batch.changes.extend(job.changes);
             entries += job.entries;
             waiting.push(job.done);
@@ -109,6 +113,9 @@ async fn run(
             Some(error) => Err(error.clone()),
             None => write_and_sync(&*engine, batch, &metrics, entries).await,
         };
+        if !ranges.is_empty() {
+            metrics.log_sync_ranges.observe(ranges.len() as u64);
+        }
         if let Err(error) = &result
             && let Some(tell) = tell_failure.take()
         {

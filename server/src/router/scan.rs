@@ -1,0 +1,298 @@
+//! Scans over several ranges: all of their pages show one moment, as those of a scan of one range do.
+//!
+//! A range's leader gives a first page the newest version that the range holds, and later writes of
+//! that range get versions above it. Over several ranges there is no such version, so one is made:
+//!
+//! 1. every range of the span is asked for its newest version, leadership confirmed: `at` is above
+//!    all of them, so everything that was acknowledged before the scan began is at or below it;
+//! 2. every range is *closed* at `at`: a replicated command after which no write of the range is
+//!    applied with a version at or below `at`, in this leadership or a later one;
+//! 3. from then on a page at `at` shows the same state whenever it is read, in any range.
+//!
+//! That is one more Raft round a range and scan. The timestamp oracle will make it unnecessary.
+//!
+//! A scan with a limit first looks whether the range that it begins in has all that is wanted.
+//!
+//! # Bounds
+//!
+//! [`SCANS_MAX`] scans are opened at a time on a node, each asking [`RANGES_AT_ONCE`] ranges at a
+//! time.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use quintet_proto::{
+    internal::v1 as wire,
+    v1::{self, session_request::Op, session_response::Result as Body},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+
+use super::{CORRECTIONS_MAX, ForwardSink, Router, hints, misrouted, once::Once, stale};
+use crate::{
+    api::{decode::Decoded, encode_response},
+    error::OpError,
+    ids::{Generation, NodeId, RangeId},
+    peer::{Kind, Lane},
+    range::{
+        replica::Replica,
+        request::{Read, ReadKind, Reply},
+    },
+    storage::{
+        Direction,
+        codec::{self, Descriptor},
+        mvcc::PageLimit,
+    },
+    time::{AHEAD_MAX, Timestamp},
+};
+
+/// Scans over several ranges that are opened at the same time.
+const SCANS_MAX: usize = 256;
+/// Ranges that one of them asks at a time.
+const RANGES_AT_ONCE: usize = 32;
+/// Ranges of one scan.
+const RANGES_MAX: usize = 100_000;
+/// How long one range may take for a step.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a step is sent on.
+const STEP_TRIES: u32 = 1 + CORRECTIONS_MAX;
+
+/// Room for scans that are being opened.
+pub(super) struct Slots(Arc<Semaphore>);
+
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots(Arc::new(Semaphore::new(SCANS_MAX)))
+    }
+}
+
+/// Answers the first page of a scan over several ranges.
+pub(super) fn begin<S: ForwardSink + 'static>(
+    router: Arc<Router>,
+    request: v1::SessionRequest,
+    decoded: Decoded,
+    sink: Arc<S>,
+) {
+    let id = request.id;
+    let Ok(slot) = router.scans.0.clone().try_acquire_owned() else {
+        let message = "too many scans over several ranges begin at this moment; slow down";
+        return sink.answer(id, Err(OpError::overloaded(message)));
+    };
+    tokio::spawn(async move {
+        let _slot = slot;
+        let left = decoded.deadline().saturating_duration_since(Instant::now());
+        let page = match timeout(left, first_page(&router, request, &decoded)).await {
+            Ok(page) => page,
+            Err(_) => Err(OpError::deadline()),
+        };
+        match page {
+            Ok(response) => sink.encoded(v1::SessionResponse { id, ..response }),
+            Err(error) => sink.answer(id, Err(error)),
+        }
+    });
+}
+
+async fn first_page(
+    router: &Arc<Router>,
+    mut request: v1::SessionRequest,
+    decoded: &Decoded,
+) -> Result<v1::SessionResponse, OpError> {
+    let Some((start, end)) = decoded.first_page_span() else { return Err(stale()) };
+    if let Some(found) = within_one_range(router, &request, decoded).await {
+        return Ok(found);
+    }
+    let routes = router.routes.covering(start, end, RANGES_MAX);
+    let newest = each(router, &routes, wire::scan_step::Kind::Newest(true)).await?;
+    // Not below this node's clock either: what has expired by now shall not be shown.
+    let at = newest.into_iter().map(Timestamp).fold(router.hlc.peek(), Timestamp::max);
+    each(router, &routes, wire::scan_step::Kind::Close(at.0)).await?;
+    let Some(Op::Scan(scan)) = &mut request.op else { return Err(stale()) };
+    scan.at = at.0;
+    ask(router, request).await
+}
+
+/// The first page, where the range that a limited scan begins in has all that it wants.
+async fn within_one_range(
+    router: &Arc<Router>,
+    request: &v1::SessionRequest,
+    decoded: &Decoded,
+) -> Option<v1::SessionResponse> {
+    let route = router.routes.find(decoded.place())?;
+    let mut request = request.clone();
+    let Some(Op::Scan(scan)) = &mut request.op else { return None };
+    let (limit, page_max) = (scan.limit, u64::from(router.limits.scan_page_records_max));
+    if limit == 0 || limit > page_max {
+        return None;
+    }
+    let keyspace = decoded.keyspace()?;
+    if scan.reverse {
+        scan.start = hints::bound(keyspace, &route.start);
+    } else {
+        scan.end = hints::bound(keyspace, &route.end);
+    }
+    let response = ask(router, request).await.ok()?;
+    let Some(Body::Scan(page)) = &response.result else { return None };
+    (page.records.len() as u64 >= limit).then_some(response)
+}
+
+/// Serves a request as a client's.
+async fn ask(
+    router: &Arc<Router>,
+    request: v1::SessionRequest,
+) -> Result<v1::SessionResponse, OpError> {
+    let (sink, answer) = Once::new();
+    let mut request = request;
+    let decoded = router.decode(&mut request)?;
+    // Not `dispatch`: a scan within one range never comes back here.
+    router.route(request, decoded, sink, CORRECTIONS_MAX, None);
+    answer.await.map_err(|_| OpError::unavailable("the node gave the scan up; try again"))
+}
+
+/// Takes a step on every range, some at a time.
+async fn each(
+    router: &Arc<Router>,
+    routes: &[Arc<Descriptor>],
+    step: wire::scan_step::Kind,
+) -> Result<Vec<u64>, OpError> {
+    let steps: Vec<_> =
+        routes.iter().map(|route| on_range(router.clone(), route.clone(), step).boxed()).collect();
+    stream::iter(steps).buffer_unordered(RANGES_AT_ONCE).try_collect().await
+}
+
+async fn on_range(
+    router: Arc<Router>,
+    route: Arc<Descriptor>,
+    step: wire::scan_step::Kind,
+) -> Result<u64, OpError> {
+    let mut better = None;
+    let mut why = "no leader is known".to_owned();
+    for _ in 0..STEP_TRIES {
+        let leader =
+            better.or_else(|| router.leader_of(route.range)).or_else(|| router.holder(&route));
+        let Some(leader) = leader else { break };
+        let (answered, next) = match leader == router.peers.me() {
+            true => (router.step(route.range, route.generation, step).await, None),
+            false => ask_leader(&router, &route, leader, step).await,
+        };
+        match answered {
+            Ok(newest) => return Ok(newest),
+            Err(error) => why = format!("{leader} says: {}", error.message),
+        }
+        better = next.filter(|next| *next != leader);
+        if better.is_none() {
+            break;
+        }
+    }
+    let message = format!("range {} could not be asked for the scan ({why})", route.range);
+    Err(OpError::unavailable(message))
+}
+
+/// Asks another node to take a step; its answer, and who leads if it does not.
+async fn ask_leader(
+    router: &Arc<Router>,
+    route: &Descriptor,
+    leader: NodeId,
+    step: wire::scan_step::Kind,
+) -> (Result<u64, OpError>, Option<NodeId>) {
+    let forward = wire::Forward {
+        request: None,
+        generation: route.generation.0,
+        scan: Some(wire::ScanStep { kind: Some(step) }),
+    };
+    let message = wire::PeerMessage {
+        range_id: route.range.0,
+        kind: Some(Kind::Forward(forward)),
+        ..wire::PeerMessage::default()
+    };
+    let Ok(Ok(Kind::ForwardAnswer(answer))) = router.peers.ask(leader, Lane::Urgent, message).await
+    else {
+        return (Err(OpError::unavailable("the link is down")), None);
+    };
+    let response = answer.response.unwrap_or_default();
+    let Some(Body::Error(error)) = &response.result else { return (Ok(answer.newest), None) };
+    let next = Some(NodeId(answer.leader_node)).filter(|node| node.0 != 0);
+    let next = next.filter(|_| misrouted(&response).is_some());
+    router.correct(&answer.descriptors);
+    (Err(OpError::unavailable(error.message.clone())), next)
+}
+
+impl Router {
+    /// Another node's step on a range of this one.
+    pub(crate) async fn serve_step(
+        &self,
+        range: RangeId,
+        generation: Generation,
+        step: Option<wire::scan_step::Kind>,
+    ) -> wire::ForwardAnswer {
+        let done = match step {
+            Some(step) => self.step(range, generation, step).await,
+            None => Err(OpError::invalid("a step of no kind")),
+        };
+        match done {
+            Ok(newest) => wire::ForwardAnswer {
+                newest,
+                response: Some(v1::SessionResponse::default()),
+                ..wire::ForwardAnswer::default()
+            },
+            Err(error) => wire::ForwardAnswer {
+                leader_node: self.leader_of(range).map_or(0, |node| node.0),
+                descriptors: self.replica(range).map_or_else(Vec::new, |replica| {
+                    vec![codec::encode(&*replica.shared.state.descriptor()).into()]
+                }),
+                response: Some(encode_response(0, Err(error))),
+                ..wire::ForwardAnswer::default()
+            },
+        }
+    }
+
+    async fn step(
+        &self,
+        range: RangeId,
+        generation: Generation,
+        step: wire::scan_step::Kind,
+    ) -> Result<u64, OpError> {
+        let replica = self.replica(range).ok_or_else(|| OpError::not_leader(None))?;
+        let descriptor = replica.shared.state.descriptor();
+        if generation < descriptor.generation {
+            // Its next try finds the newer one, where it is this node's own.
+            self.routes.learn(&descriptor);
+            return Err(stale());
+        }
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        match step {
+            wire::scan_step::Kind::Newest(_) => self.newest(&replica, deadline).await,
+            wire::scan_step::Kind::Close(at) => {
+                if Timestamp(at) > self.hlc.peek().saturating_add(AHEAD_MAX) {
+                    return Err(OpError::invalid("a range is not closed that far ahead"));
+                }
+                replica.advance_time(Timestamp(at), deadline).await.map(|()| 0)
+            }
+        }
+    }
+
+    /// The newest version of a range that this node leads, confirmed: a read of nothing.
+    async fn newest(&self, replica: &Replica, deadline: Instant) -> Result<u64, OpError> {
+        let (sink, answer) = Once::new();
+        let nothing = replica.shared.state.descriptor().start.clone();
+        let kind = ReadKind::Scan {
+            start: nothing.clone(),
+            end: nothing,
+            direction: Direction::Forward,
+            at: None,
+            limit: PageLimit { records: 1, bytes: 1, versions: 1 },
+            keys_only: true,
+        };
+        let reply = Reply::uncounted(sink, 0);
+        replica.read(Read { kind, deadline, reply });
+        let answer = answer.await.map(|response| response.result);
+        match answer {
+            Ok(Some(Body::Scan(page))) => Ok(page.at),
+            Ok(Some(Body::Error(error))) if error.code() == v1::Code::NotLeader => {
+                Err(OpError::not_leader(None))
+            }
+            _ => Err(OpError::unavailable("the range's newest version can't be told; try again")),
+        }
+    }
+}
