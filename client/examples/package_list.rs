@@ -6,7 +6,8 @@
 //! cargo run --release --example package_list -- verify 127.0.0.1:7002
 //! ```
 //!
-//! `verify` ends with 1 where the two differ. Any number of nodes may be named.
+//! `points N` prints keys that divide the list into N equal parts, for `quintet cluster init
+//! --split-points`. `verify` ends with 1 where the two differ. Any number of nodes may be named.
 
 use std::{
     collections::BTreeMap,
@@ -45,11 +46,16 @@ async fn main() -> Result<ExitCode> {
     if nodes.is_empty() {
         nodes.push("127.0.0.1:7001".to_owned());
     }
-    if mode != "load" && mode != "verify" {
-        eprintln!("usage: package_list load|verify [HOST:PORT]...");
+    if !["load", "verify", "points"].contains(&&*mode) {
+        eprintln!("usage: package_list load|verify [HOST:PORT]...\n       package_list points N");
         return Ok(ExitCode::from(2));
     }
     let packages = read_packages()?;
+    if mode == "points" {
+        let parts = nodes.first().and_then(|number| number.parse().ok()).unwrap_or(8);
+        split_points(&packages, parts).iter().for_each(|point| println!("{point}"));
+        return Ok(ExitCode::SUCCESS);
+    }
     let client = Client::builder().nodes(nodes).timeout(TIMEOUT).connect().await?;
     if mode == "load" {
         load(&client, &packages).await?;
@@ -57,6 +63,16 @@ async fn main() -> Result<ExitCode> {
     }
     let differences = verify(&client, &packages).await?;
     Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Keys that divide the packages into parts of the same size.
+pub(crate) fn split_points(packages: &Packages, parts: usize) -> Vec<String> {
+    let names: Vec<_> = packages.keys().collect();
+    let first_of = |part: usize| names.get(part * names.len() / parts.max(1));
+    let mut points: Vec<_> =
+        (1..parts).filter_map(first_of).map(|name| format!("{PREFIX}{name}")).collect();
+    points.dedup();
+    points
 }
 
 /// Stores every package.

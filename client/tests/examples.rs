@@ -42,6 +42,9 @@ async fn package_list() {
     let expected = [("a", "first"), ("b", "second\nmore\n.\nend"), ("last", "z")];
     assert!(packages.iter().map(|(name, text)| (&**name, &**text)).eq(expected), "{packages:?}");
 
+    assert_eq!(package_list::split_points(&packages, 3), ["package/b", "package/last"]);
+    assert_eq!(package_list::split_points(&packages, 1), [""; 0]);
+
     let (_node, client) = node().await;
     assert_eq!(package_list::verify(&client, &packages).await.unwrap(), 3, "all are missing");
     package_list::load(&client, &packages).await.unwrap();

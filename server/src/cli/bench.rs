@@ -7,6 +7,8 @@
 mod cpu;
 mod load;
 
+pub(crate) use self::load::split_points;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,7 +27,8 @@ const CONNECTIONS_DEFAULT: usize = 16;
 /// Subcommands of `bench`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Single-key operations in a closed loop, on keys of its own: bench/00000000 and so on
+    /// Single-key operations in a closed loop, on keys of its own: bench/ and eight hexadecimal
+    /// digits, spread evenly
     Kv(Kv),
 }
 

@@ -6,6 +6,7 @@ use super::{
     connect,
     exit::Failure,
     output::{Format, Output},
+    split_points,
 };
 
 /// Subcommands of `cluster`.
@@ -28,14 +29,17 @@ pub(crate) struct Init {
     #[arg(long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
+    ranges: split_points::Args,
+    #[command(flatten)]
     connect: connect::Args,
 }
 
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     let Command::Init(init) = command;
+    let request = init.ranges.request(init.nodes)?;
     let client = init.connect.client().await?;
-    let formed = client.init_cluster(init.nodes).await?;
+    let formed = client.form_cluster(request).await?;
     let mut out = Output::new();
     match init.output {
         Format::Text => {

@@ -27,7 +27,7 @@ use std::{
 };
 
 use anyhow::Context;
-use quintet_client::v1::StatusResponse;
+use quintet_client::v1::{InitClusterRequest, StatusResponse};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -39,6 +39,7 @@ use super::{
     exit::{Exit, Failure},
     note,
     output::Output,
+    split_points,
 };
 
 /// Time for a cluster to come up; on a slow machine with cold disks it is a matter of seconds.
@@ -71,6 +72,8 @@ pub(crate) struct Args {
     /// Nodes of a new cluster: 1, 3 or 5; by default 5
     #[arg(long, value_name = "N", value_parser = nodes)]
     nodes: Option<u64>,
+    #[command(flatten)]
+    ranges: split_points::Args,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -96,6 +99,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return stop(dir).await;
     }
     let mut interrupts = Interrupts::new()?;
+    let nodes = u32::try_from(args.nodes.unwrap_or(plan::NODES_DEFAULT)).unwrap_or(u32::MAX);
+    // Looked at before anything is started: a file that can't be read is found out at once.
+    let request = args.ranges.request_for_bench(nodes)?;
     let dir = args.dir.map_or_else(registry::default_dir, Ok)?;
     let cluster = Cluster::open_or_create(&dir, args.base_port, args.nodes)?;
     let lock = lock(&cluster)?;
@@ -116,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let mut started = Vec::new();
     let up = tokio::select! {
-        up = bring_up(&cluster, &running, &mut started) => up,
+        up = bring_up(&cluster, &running, &mut started, request) => up,
         () = interrupts.next() => Err(Failure::unavailable("interrupted before the cluster was up")),
     };
     if let Err(failure) = up {
@@ -144,6 +150,7 @@ async fn bring_up(
     cluster: &Cluster,
     running: &[process::Running],
     started: &mut Vec<Started>,
+    request: InitClusterRequest,
 ) -> Result<(), Failure> {
     for node in cluster.nodes() {
         if running.iter().all(|running| running.id != node.id) {
@@ -151,13 +158,13 @@ async fn bring_up(
         }
     }
     tokio::select! {
-        formed = form(cluster) => formed,
+        formed = form(cluster, request) => formed,
         failure = first_death(cluster, started) => Err(failure),
     }
 }
 
 /// Waits until every node answers, forms the cluster if there is none, waits until it can serve.
-async fn form(cluster: &Cluster) -> Result<(), Failure> {
+async fn form(cluster: &Cluster, request: InitClusterRequest) -> Result<(), Failure> {
     let deadline = Instant::now() + START_TIMEOUT;
     let mut formed = false;
     for node in cluster.nodes() {
@@ -166,7 +173,7 @@ async fn form(cluster: &Cluster) -> Result<(), Failure> {
     if !formed {
         let client = connect::connect(cluster.client_addresses(), START_TIMEOUT).await?;
         let nodes = u32::try_from(cluster.nodes().len()).unwrap_or(u32::MAX);
-        client.init_cluster(nodes).await?;
+        client.form_cluster(InitClusterRequest { nodes, ..request }).await?;
     }
     for node in cluster.nodes() {
         // Only a node that answers, and says no, is outside; one that does not answer may belong.

@@ -12,6 +12,7 @@ mod dev;
 mod exit;
 mod kv;
 mod output;
+mod split_points;
 mod start;
 mod status;
 
@@ -122,6 +123,9 @@ mod tests {
             "quintet config print",
             "quintet config print --effective --config node.toml",
             "quintet cluster init --node 127.0.0.1:7401",
+            "quintet cluster init --initial-ranges 100",
+            "quintet cluster init --split-points points.txt --node a:1",
+            "quintet dev --initial-ranges 32",
             "quintet kv get k --node a:1 --node b:2 --output json",
             "quintet kv put k -",
             "quintet kv del k",
@@ -154,6 +158,7 @@ mod tests {
             "quintet bench kv --clients 0 --op put",
             "quintet bench kv --op sideways",
             "quintet dev --nodes 4",
+            "quintet dev --initial-ranges 0",
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("{line} is accepted"));
             assert!(error.use_stderr(), "{line}");

@@ -94,6 +94,31 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     text
 }
 
+/// Undoes [`escape`]; none where a backslash begins no escape.
+pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next()? {
+            b'\\' => bytes.push(b'\\'),
+            b't' => bytes.push(b'\t'),
+            b'n' => bytes.push(b'\n'),
+            b'r' => bytes.push(b'\r'),
+            b'x' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let number = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
+                bytes.push(u8::try_from(number).ok()?);
+            }
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
 fn push_hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         text.push_str(&format!("\\x{byte:02x}"));
@@ -109,6 +134,12 @@ mod tests {
         assert_eq!(escape("käse 1".as_bytes()), "käse 1");
         assert_eq!(escape(b"a\tb\\c\nd\0\x7f\xff"), "a\\tb\\\\c\\nd\\x00\\x7f\\xff");
         assert_ne!(escape(b"\\x00"), escape(b"\0"));
+        for bytes in [&b"a\tb\\c\nd\0\x7f\xff"[..], b"", "käse".as_bytes()] {
+            assert_eq!(unescape(&escape(bytes)).as_deref(), Some(bytes));
+        }
+        for wrong in ["\\", "\\x", "\\x1", "\\xg0", "\\q"] {
+            assert_eq!(unescape(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

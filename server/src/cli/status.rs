@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use quintet_client::v1::{NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
+use quintet_server::storage::keys;
 use serde_json::{Value, json};
 
 use super::{
@@ -133,8 +134,12 @@ fn replica(replica: &ReplicaStatus) -> String {
 
 /// A bound of a range: the keyspace's name and the key in it.
 fn bound(bytes: &[u8], open: &str) -> String {
-    let Some((keyspace, key)) = bytes.split_first_chunk() else {
+    let Some((keyspace, stored)) = bytes.split_first_chunk() else {
         return if bytes.is_empty() { open.to_owned() } else { escape(bytes) };
+    };
+    let key = match keys::decode(bytes) {
+        Some((_, key, [])) => key,
+        _ => stored.to_vec(),
     };
     let name = match u32::from_be_bytes(*keyspace) {
         0 => "system".to_owned(),
@@ -142,7 +147,7 @@ fn bound(bytes: &[u8], open: &str) -> String {
         2 => "redis".to_owned(),
         id => format!("keyspace {id}"),
     };
-    format!("{name}/{}", escape(key))
+    format!("{name}/{}", escape(&key))
 }
 
 fn json(status: &StatusResponse) -> Value {

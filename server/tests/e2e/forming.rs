@@ -13,8 +13,8 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::support::{
-    client, cluster::HOME_TIMEOUT, command::quintet, healthy, http, node, node::Node, status,
-    wait_for,
+    RANGES, client, cluster::HOME_TIMEOUT, command::quintet, healthy, http, node, node::Node,
+    status, wait_for,
 };
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn init(state: &Path, nodes: &[Node]) {
     }
 }
 
-/// `Err` unless the command line's status shows five live nodes, and both ranges with five replicas
+/// `Err` unless the command line's status shows five live nodes, and nine ranges with five replicas
 /// and led from room a.
 fn formed_whole(status: &serde_json::Value) -> Result<(), String> {
     let why = |what: &str| format!("{what}: {status}");
@@ -91,8 +91,8 @@ fn formed_whole(status: &serde_json::Value) -> Result<(), String> {
         return Err(why("not five live nodes"));
     }
     let ranges = status["ranges"].as_array().ok_or_else(|| why("no ranges"))?;
-    if ranges.len() != 2 {
-        return Err(why("not two ranges"));
+    if ranges.len() != RANGES {
+        return Err(why("not nine ranges"));
     }
     for range in ranges {
         let leader = nodes.iter().find(|node| node["id"] == range["leader_node"]);

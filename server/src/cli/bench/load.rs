@@ -198,8 +198,21 @@ impl Measured {
     }
 }
 
+/// Spread evenly over `bench/00000000` to `bench/ffffffff`, whatever their number is, so that ranges
+/// which divide that evenly are equally busy.
 fn key(index: usize) -> Bytes {
-    format!("bench/{index:08}").into()
+    format!("bench/{:08x}", spread(index)).into()
+}
+
+/// Multiplication by an odd number: no two of the first 2^32 are alike (Knuth, volume 3, section 6.4).
+fn spread(index: usize) -> u32 {
+    (index as u32).wrapping_mul(0x9E37_79B1)
+}
+
+/// Keys that divide those of every load into equal parts.
+pub(crate) fn split_points(parts: u32) -> Vec<Bytes> {
+    let point = |part: u32| (u64::from(part) << 32) / u64::from(parts.max(1));
+    (1..parts).map(|part| format!("bench/{:08x}", point(part)).into()).collect()
 }
 
 fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
@@ -209,6 +222,17 @@ fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_spread_over_equal_parts() {
+        let points = split_points(8);
+        let mut counts = [0_u32; 8];
+        for index in 0..10_000 {
+            let key = key(index);
+            counts[points.iter().filter(|point| **point <= key).count()] += 1;
+        }
+        assert!(counts.iter().all(|count| (1_200..1_300).contains(count)), "{counts:?}");
+    }
 
     #[test]
     fn clients_add_up() {

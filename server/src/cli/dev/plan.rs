@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
 
+/// Nodes of a cluster where nobody says how many.
+pub(super) const NODES_DEFAULT: u64 = 5;
 /// Ports that a node listens on.
 const PORTS_A_NODE: u16 = 3;
 /// Where free ports are looked for, up to where the system takes ports of outgoing connections
@@ -76,7 +78,7 @@ impl Cluster {
     ) -> Result<Cluster, Failure> {
         let cluster = match dir.join("cluster.toml").exists() {
             true => Cluster::open(dir)?,
-            false => Cluster::create(dir, base_port, nodes.unwrap_or(5))?,
+            false => Cluster::create(dir, base_port, nodes.unwrap_or(NODES_DEFAULT))?,
         };
         let there = cluster.plan.nodes.len() as u64;
         if nodes.is_some_and(|nodes| nodes != there) {

@@ -16,8 +16,10 @@ use tokio::time::Instant;
 
 /// Between two looks at a condition.
 const LOOK_PAUSE: Duration = Duration::from_millis(25);
-/// The range that holds all data of users.
+/// The first range that holds data of users.
 pub(crate) const DATA_RANGE: u64 = 2;
+/// Ranges of a new cluster, the system range included.
+pub(crate) const RANGES: usize = 9;
 
 /// Waits until `look` returns something; fails the test with what it said last.
 pub(crate) async fn wait_for<T, Why: Debug>(
@@ -51,24 +53,30 @@ pub(crate) async fn status(address: &str) -> Result<StatusResponse, String> {
     client.status().await.map_err(|error| error.to_string())
 }
 
-/// The data range in a status.
+/// The first range of data in a status.
 pub(crate) fn data_range(status: &StatusResponse) -> Result<&RangeStatus, String> {
     let range = status.ranges.iter().find(|range| range.id == DATA_RANGE);
     range.ok_or_else(|| format!("no range {DATA_RANGE} in {status:?}"))
 }
 
-/// `Err` unless all five nodes are seen alive and both ranges are led from room a.
+/// `Err` unless all five nodes are seen alive and all ranges are led from room a, as many by one node
+/// as by the other.
 pub(crate) fn healthy(status: &StatusResponse) -> Result<(), String> {
     let live = status.nodes.iter().filter(|node| node.live).count();
     if live != 5 {
         return Err(format!("{live} live nodes"));
     }
-    led_at_home(status)
+    led_at_home(status)?;
+    let led = |id| status.ranges.iter().filter(|range| range.leader_node == id).count();
+    match led(1).abs_diff(led(2)) {
+        0 | 1 => Ok(()),
+        _ => Err(format!("node 1 leads {} ranges, node 2 {}", led(1), led(2))),
+    }
 }
 
-/// `Err` unless both ranges are led from room a.
+/// `Err` unless all ranges are led from room a.
 pub(crate) fn led_at_home(status: &StatusResponse) -> Result<(), String> {
-    if status.ranges.len() != 2 {
+    if status.ranges.len() != RANGES {
         return Err(format!("{} ranges", status.ranges.len()));
     }
     for range in &status.ranges {
