@@ -387,6 +387,38 @@ impl Client {
         self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
     }
 
+    /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain); returns how
+    /// many ranges it still leads because no other node can. Waits for half of the call's deadline.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is no such node, [`Error::Unavailable`] if it can't be
+    /// reached.
+    pub async fn drain(&self, node: u64) -> Result<u32, Error> {
+        let timeout_ms = u32::try_from(self.timeout.as_millis() / 2).unwrap_or(u32::MAX);
+        let request = v1::DrainRequest { node_id: node, undo: false, timeout_ms };
+        Ok(self.ask_any(async |mut admin| admin.drain(request).await).await?.leaders_left)
+    }
+
+    /// Lets leaders come back to a node that was drained.
+    ///
+    /// # Errors
+    /// As [`drain`](Self::drain).
+    pub async fn undrain(&self, node: u64) -> Result<(), Error> {
+        let request = v1::DrainRequest { node_id: node, undo: true, timeout_ms: 0 };
+        self.ask_any(async |mut admin| admin.drain(request).await).await.map(drop)
+    }
+
+    /// The range that holds a key, with its leader and why it is there, as one node sees it.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status), and [`Error::InvalidArgument`] for what is no key.
+    pub async fn locate(&self, key: impl IntoBytes) -> Result<v1::RangeStatus, Error> {
+        let request =
+            v1::LocateRequest { keyspace: self.keyspace.to_string(), key: key.into_bytes() };
+        let found = self.ask_any(async |mut admin| admin.locate(request.clone()).await).await?;
+        found.range.ok_or_else(|| Error::Protocol("an answer without a range".to_owned()))
+    }
+
     /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
     /// server's default number of ranges.
     ///

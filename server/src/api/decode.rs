@@ -301,6 +301,13 @@ fn keyspace(name: &str) -> Result<KeyspaceId, OpError> {
     }
 }
 
+/// The stored form of a key in a keyspace that a client names.
+pub fn stored_key(name: &str, key: &[u8], limits: &Limits) -> Result<Bytes, OpError> {
+    let keyspace = keyspace(name)?;
+    authorize(Caller::Anonymous, keyspace)?;
+    check_key(key, keyspace, limits)
+}
+
 fn check_key(key: &[u8], keyspace: KeyspaceId, limits: &Limits) -> Result<Bytes, OpError> {
     let most = limits.key_bytes_max as usize;
     if key.is_empty() {

@@ -15,6 +15,7 @@ use super::{
     connect,
     exit::Failure,
     output::{Format, Output, escape, insert_bytes},
+    status,
 };
 
 /// Bytes read from standard input; no server accepts as much.
@@ -66,6 +67,13 @@ pub(crate) enum Command {
         /// The key must not exist
         #[arg(long, group = "expected")]
         absent: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say which range holds a key, where its replicas are, who leads it and why there
+    Locate {
+        /// The key, or - for standard input
+        key: String,
         #[command(flatten)]
         common: Common,
     },
@@ -142,6 +150,15 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
                 expect_version.map_or(Condition::Absent, |n| Condition::Version(Version(n)));
             let version = client.put_if(&key, &value, condition).await?;
             written(&common, &key, version)
+        }
+        Command::Locate { key, common } => {
+            let range = common.client().await?.locate(&input(key)?).await?;
+            let mut out = Output::new();
+            match common.output {
+                Format::Text => out.raw(status::located(&range).as_bytes())?,
+                Format::Json => out.json(&status::range_json(&range))?,
+            }
+            out.flush()
         }
         Command::Incr { key, delta, common } => incr(&input(key)?, delta, &common).await,
     }

@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod connect;
 mod dev;
+mod drain;
 mod exit;
 mod kv;
 mod output;
@@ -45,6 +46,10 @@ enum Command {
     Kv(kv::Command),
     /// Show nodes, ranges and leaders.
     Status(status::Args),
+    /// Move all leaders off a node and keep them away, as before maintenance.
+    Drain(drain::Args),
+    /// Let leaders come back to a drained node.
+    Undrain(drain::Args),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),
     /// Measure a running cluster.
@@ -80,6 +85,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Cluster(command) => on_one_thread(cluster::run(command)),
         Command::Kv(command) => on_one_thread(kv::run(command)),
         Command::Status(args) => on_one_thread(status::run(args)),
+        Command::Drain(args) => on_one_thread(drain::drain(args)),
+        Command::Undrain(args) => on_one_thread(drain::undrain(args)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Bench(command) => bench::run(command),
     }
@@ -136,6 +143,9 @@ mod tests {
             "quintet kv incr k",
             "quintet kv incr k -5",
             "quintet status --output json",
+            "quintet drain 3 --node a:1 --timeout 30",
+            "quintet undrain 3",
+            "quintet kv locate k --output json",
             "quintet dev --dir d --detach --base-port 7000",
             "quintet dev stop --dir d",
             "quintet bench kv --clients 64 --seconds 5 --op mixed --value-size 256 --keys 100",

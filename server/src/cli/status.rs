@@ -75,7 +75,12 @@ fn nodes(status: &StatusResponse) -> Table {
             node.id.to_string(),
             node.city.clone(),
             node.room.clone(),
-            if node.live { "yes" } else { "NO" }.to_owned(),
+            match (node.live, node.draining) {
+                (true, false) => "yes",
+                (true, true) => "drained",
+                (false, _) => "NO",
+            }
+            .to_owned(),
             node.leaders.to_string(),
             node.client_address.clone(),
             node.internal_address.clone(),
@@ -150,6 +155,25 @@ fn bound(bytes: &[u8], open: &str) -> String {
     format!("{name}/{}", escape(&key))
 }
 
+/// One range, a line for each thing that is known of it.
+pub(crate) fn located(range: &RangeStatus) -> String {
+    let replicas: Vec<_> = range.replicas.iter().map(replica).collect();
+    let leader = match range.leader_node {
+        0 => "none".to_owned(),
+        node => format!("node {node}, term {}", range.term),
+    };
+    format!(
+        "range       {}, generation {}\nfrom        {}\nto          {}\nleader      {leader}\nreason      \
+         {}\nnodes (lag) {}\n",
+        range.id,
+        range.generation,
+        bound(&range.start, "start"),
+        bound(&range.end, "end"),
+        or_dash(&range.leader_reason),
+        replicas.join(" "),
+    )
+}
+
 fn json(status: &StatusResponse) -> Value {
     let nodes: Vec<_> = status.nodes.iter().map(node_json).collect();
     let ranges: Vec<_> = status.ranges.iter().map(range_json).collect();
@@ -172,12 +196,13 @@ fn node_json(node: &NodeStatus) -> Value {
         "internal_address": node.internal_address,
         "http_address": node.http_address,
         "live": node.live,
+        "draining": node.draining,
         "leaders": node.leaders,
         "version": node.version,
     })
 }
 
-fn range_json(range: &RangeStatus) -> Value {
+pub(crate) fn range_json(range: &RangeStatus) -> Value {
     let replicas: Vec<_> = range
         .replicas
         .iter()

@@ -87,6 +87,14 @@ impl Handler for NodeHandler {
                 Some(Kind::BootstrapAnswer(wire::BootstrapAnswer { refusal }))
             }
             .boxed(),
+            Kind::Drain(request) => async move {
+                let result = match bootstrap.drain_self(request).await {
+                    Ok(done) => wire::drain_answer::Result::Ok(done),
+                    Err(error) => wire::drain_answer::Result::Error(error),
+                };
+                Some(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) }))
+            }
+            .boxed(),
             Kind::Init(request) => async move {
                 let result = match bootstrap.init(request, false).await {
                     Ok(formed) => wire::init_answer::Result::Ok(formed),

@@ -75,7 +75,7 @@ async fn move_home(bootstrap: &Bootstrap, replica: &Replica) {
 /// Moves all leaders away from this node; gives up at `until`.
 pub(super) async fn drain(bootstrap: &Bootstrap, until: Instant) {
     let me = bootstrap.peers().me();
-    bootstrap.draining.lock().insert(me, true);
+    bootstrap.set_draining(true);
     super::upkeep::ping_once(bootstrap).await;
     loop {
         let mut left = false;

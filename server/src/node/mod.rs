@@ -13,6 +13,7 @@
 
 pub mod bootstrap;
 mod dedup;
+mod drain;
 mod handler;
 mod leaders;
 mod listen;
@@ -140,6 +141,7 @@ impl Node {
             failed,
         };
         let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());
+        bootstrap.set_draining(records::is_drained(&*log)?);
         if let Some(cluster) = cluster {
             let started = bootstrap.start_replicas(&cluster).await;
             started.map_err(|error| StartError::Replica(format!("{error:#}")))?;

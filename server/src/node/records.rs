@@ -15,6 +15,7 @@ use crate::{
 const IDENTITY: &[u8] = &[0, 1];
 const CLUSTER: &[u8] = &[0, 2];
 const ADDRESSES: &[u8] = &[0, 3];
+const DRAINED: &[u8] = &[0, 4];
 
 fn put(key: Vec<u8>, value: Vec<u8>) -> Change {
     Change::Put { family: Family::Log, key, value }
@@ -49,6 +50,17 @@ pub fn cluster(log: &dyn Engine) -> Result<Option<ClusterRecord>, Error> {
 /// Joins a cluster, durably.
 pub async fn join(writer: &LogWriter, cluster: &ClusterRecord) -> Result<(), Error> {
     write(writer, vec![put(CLUSTER.to_vec(), codec::encode(cluster))]).await
+}
+
+/// Whether an operator has drained the node.
+pub fn is_drained(log: &dyn Engine) -> Result<bool, Error> {
+    let record = log.get(Family::Log, DRAINED)?;
+    record.map_or(Ok(false), |bytes| codec::decode(&bytes))
+}
+
+/// Notes that an operator has drained the node, or undone it.
+pub async fn set_drained(writer: &LogWriter, drained: bool) -> Result<(), Error> {
+    write(writer, vec![put(DRAINED.to_vec(), codec::encode(&drained))]).await
 }
 
 /// Id and incarnation of a cluster.

@@ -4,7 +4,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
 use super::bootstrap::Bootstrap;
-use crate::ids::NodeId;
+use crate::{
+    api::decode, error::OpError, ids::NodeId, range::replica::Replica, router::routes::Place,
+};
 
 /// The answer to `Admin.Status`.
 pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
@@ -23,6 +25,7 @@ pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
 pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
     let leaders: Vec<NodeId> =
         bootstrap.replicas().iter().filter_map(|replica| replica.leader_node()).collect();
+    let draining = bootstrap.draining.lock().clone();
     let mut nodes: Vec<_> = bootstrap
         .peers()
         .book()
@@ -38,6 +41,7 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
             internal_address: address.internal,
             http_address: address.http,
             version: address.version,
+            draining: draining.get(&address.node).copied().unwrap_or(false),
         })
         .collect();
     nodes.sort_by_key(|node| node.id);
@@ -45,8 +49,31 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
 }
 
 fn ranges(bootstrap: &Bootstrap) -> Vec<v1::RangeStatus> {
-    let mut out = Vec::new();
-    for replica in bootstrap.replicas() {
+    bootstrap.replicas().iter().map(|replica| range(bootstrap, replica)).collect()
+}
+
+/// The range that holds a key.
+pub fn locate(
+    bootstrap: &Bootstrap,
+    request: &v1::LocateRequest,
+) -> Result<v1::LocateResponse, OpError> {
+    let limits = bootstrap.router().limits();
+    let key = decode::stored_key(&request.keyspace, &request.key, limits)?;
+    let Some(found) = bootstrap.router().routes().find(Place::Key(&key)) else {
+        let message = "no cluster has been formed yet: run 'quintet cluster init'";
+        return Err(OpError::new(v1::Code::NotInitialized, message));
+    };
+    let replica = bootstrap.router().replica(found.range).ok_or_else(|| {
+        OpError::unavailable(format!(
+            "this node has no replica of range {}; ask another",
+            found.range
+        ))
+    })?;
+    Ok(v1::LocateResponse { range: Some(range(bootstrap, &replica)) })
+}
+
+fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
+    {
         let descriptor = replica.shared.state.descriptor();
         let metrics = replica.raft.metrics();
         let (term, last, applied) = {
@@ -56,7 +83,7 @@ fn ranges(bootstrap: &Bootstrap) -> Vec<v1::RangeStatus> {
         };
         let leader = replica.leader_node();
         let news = if replica.is_leader() {
-            Some(super::upkeep::news(bootstrap, &replica))
+            Some(super::upkeep::news(bootstrap, replica))
         } else {
             bootstrap.news.lock().get(&replica.range).cloned()
         };
@@ -79,7 +106,7 @@ fn ranges(bootstrap: &Bootstrap) -> Vec<v1::RangeStatus> {
             ),
             None => "no leader: an election is under way, or too few voters are up".to_owned(),
         };
-        out.push(v1::RangeStatus {
+        v1::RangeStatus {
             id: replica.range.0,
             generation: descriptor.generation.0,
             start: descriptor.start.clone().into(),
@@ -90,9 +117,8 @@ fn ranges(bootstrap: &Bootstrap) -> Vec<v1::RangeStatus> {
             replicas: news.map_or_else(unknown, |news| news.replicas),
             last_index: last,
             applied_index: applied,
-        });
+        }
     }
-    out
 }
 
 /// Copies what Raft knows into the metrics.

@@ -1,0 +1,65 @@
+//! `quintet drain` and `quintet undrain`: all leaders off a node, by planned switches, and back.
+
+use serde_json::json;
+
+use super::{
+    connect,
+    exit::{Exit, Failure},
+    output::{Format, Output},
+};
+
+/// Flags of `drain` and `undrain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The node, by its id
+    #[arg(value_name = "NODE")]
+    id: u64,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    connect: connect::Args,
+}
+
+/// Runs `drain`.
+pub(crate) async fn drain(args: Args) -> Result<(), Failure> {
+    let left = args.connect.client().await?.drain(args.id).await?;
+    let mut out = Output::new();
+    match args.output {
+        Format::Json => out.json(&json!({ "node": args.id, "leaders_left": left }))?,
+        Format::Text if left == 0 => out.line(format!(
+            "node {} leads nothing and takes no leaders; `quintet undrain {}` ends that",
+            args.id, args.id
+        ))?,
+        Format::Text => {}
+    }
+    out.flush()?;
+    match left {
+        0 => Ok(()),
+        left => Err(Failure::new(
+            Exit::Unavailable,
+            "not_drained",
+            format!(
+                "node {} still leads {left} ranges: no other node can; it takes no new ones. Look at \
+                 `quintet status`",
+                args.id
+            ),
+        )),
+    }
+}
+
+/// Runs `undrain`.
+pub(crate) async fn undrain(args: Args) -> Result<(), Failure> {
+    args.connect.client().await?.undrain(args.id).await?;
+    let mut out = Output::new();
+    match args.output {
+        Format::Json => out.json(&json!({ "node": args.id }))?,
+        Format::Text => {
+            out.line(format!(
+                "node {} takes leaders again; they come back by themselves",
+                args.id
+            ))?;
+        }
+    }
+    out.flush()
+}
