@@ -15,6 +15,7 @@ use std::{
 
 use madsim::runtime::{Handle, NodeHandle};
 use parking_lot::Mutex;
+use quintet_client::v1;
 use quintet_server::{
     config::Config,
     ids::{Generation, NodeId, RangeId, SYSTEM_RANGE},
@@ -112,6 +113,19 @@ pub fn between(least: u64, most: u64) -> u64 {
     least + random() % (most.saturating_sub(least) + 1)
 }
 
+/// The nodes of the first room, by name, of the city with most nodes.
+fn preferred(scenario: &Scenario) -> Vec<NodeId> {
+    let nodes = &scenario.topology.nodes;
+    let in_city = |city: &str| nodes.iter().filter(|node| node.city == city).count();
+    let first = nodes.iter().min_by(|a, b| {
+        let size = in_city(&b.city).cmp(&in_city(&a.city));
+        size.then_with(|| (&a.city, &a.room).cmp(&(&b.city, &b.room)))
+    });
+    let Some(first) = first else { return Vec::new() };
+    let there = nodes.iter().filter(|node| (&node.city, &node.room) == (&first.city, &first.room));
+    there.map(|node| NodeId(node.id)).collect()
+}
+
 /// One of them, at random.
 fn pick<T>(of: &[T]) -> Option<&T> {
     of.get(usize::try_from(random() % of.len().max(1) as u64).unwrap_or(0))
@@ -137,6 +151,8 @@ pub struct Cluster {
     handle: Handle,
     machines: BTreeMap<NodeId, Mutex<Machine>>,
     tear: bool,
+    /// Nodes of the room that leaders prefer.
+    preferred: Vec<NodeId>,
     /// How many ranges there are, the system range included.
     ranges: usize,
     /// Which node led a range in a term: one at most, ever.
@@ -210,6 +226,7 @@ impl Cluster {
             handle,
             machines,
             tear: scenario.disk.tear,
+            preferred: preferred(scenario),
             ranges: scenario.split_points.len() + 2,
             leaders: Mutex::default(),
             broken: Mutex::default(),
@@ -287,6 +304,48 @@ impl Cluster {
             .collect();
         leaders.sort();
         leaders.last().map(|(_, node)| *node)
+    }
+
+    /// The nodes of the room that leaders prefer.
+    pub fn first_room(&self) -> Vec<NodeId> {
+        self.preferred.clone()
+    }
+
+    /// Drains a node, as an operator does, or undoes it. Whether it is drained.
+    pub async fn drain(&self, node: NodeId, undo: bool) -> bool {
+        let Some(machine) = self.machines.get(&node) else { return false };
+        let running = machine.lock().running.lock().clone();
+        let Some(bootstrap) = running else { return false };
+        trace::event("fault", format_args!("drain {node}, undo {undo}"));
+        let request = v1::DrainRequest { node_id: node.0, undo, timeout_ms: 5_000 };
+        // On the node's own machine, so that it ends with it.
+        let draining = machine.lock().handle.spawn(async move { bootstrap.drain(request).await });
+        matches!(draining.await, Ok(Ok(done)) if done.leaders_left == 0)
+    }
+
+    /// Undoes all draining. Nodes must be up.
+    pub async fn undrain_all(&self) {
+        for node in self.nodes() {
+            self.drain(node, true).await;
+        }
+    }
+
+    /// Whether every range is led from the preferred room; `Err` says which is not.
+    pub fn led_at_home(&self) -> Result<(), String> {
+        let mut leaders: BTreeMap<RangeId, (u64, NodeId)> = BTreeMap::new();
+        for (node, replica) in self.replicas() {
+            let Ok(leader) = replica.raft.as_leader() else { continue };
+            let led = leaders.entry(replica.range).or_insert((leader.term(), node));
+            *led = (*led).max((leader.term(), node));
+        }
+        for range in 1..=self.ranges as u64 {
+            match leaders.get(&RangeId(range)) {
+                Some((_, node)) if self.preferred.contains(node) => {}
+                Some((_, node)) => return Err(format!("range {range} is led by {node}")),
+                None => return Err(format!("range {range} has no leader")),
+            }
+        }
+        Ok(())
     }
 
     /// One node takes an old state for true: one range that holds all data. Whether there is one that

@@ -37,6 +37,18 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 up.get(chosen).copied().filter(|_| may_fall).into_iter().collect()
             }
             Fault::PowerLoss { .. } => cluster.nodes(),
+            Fault::RoomLoss { .. } => cluster.first_room(),
+            Fault::Drain { .. } => {
+                let up = cluster.up();
+                let chosen = usize::try_from(random() % up.len().max(1) as u64).unwrap_or(0);
+                let Some(node) = up.get(chosen).copied() else { continue };
+                if cluster.drain(node, false).await {
+                    *fired.lock().entry(fault.kind()).or_default() += 1;
+                }
+                sleep(seconds_between(down_least, down_most)).await;
+                cluster.drain(node, true).await;
+                continue;
+            }
             Fault::StaleRoutes { .. } => {
                 if cluster.forget_routes() {
                     *fired.lock().entry(fault.kind()).or_default() += 1;
@@ -56,10 +68,14 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
             continue;
         }
         *fired.lock().entry(fault.kind()).or_default() += 1;
+        let together = matches!(fault, Fault::RoomLoss { .. });
+        let mut down = seconds_between(down_least, down_most);
         for victim in victims {
             cluster.kill(victim);
             let cluster = cluster.clone();
-            let down = seconds_between(down_least, down_most);
+            if !together {
+                down = seconds_between(down_least, down_most);
+            }
             tokio::spawn(async move {
                 sleep(down).await;
                 cluster.restart(victim);

@@ -30,6 +30,9 @@ const HEAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Simulated time, after that, until all replicas must be equal.
 const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Simulated time, after that, until every range must be led from where its leader belongs.
+const HOME_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What a run was and what came of it.
 #[derive(Debug)]
 pub struct Report {
@@ -196,6 +199,7 @@ async fn heal(
         cluster.restart(node);
         cluster.mend(node);
     }
+    cluster.undrain_all().await;
     trace::event("phase", format_args!("heal"));
     let (machine, client) = client(cluster, 201, HEAL_TIMEOUT).await?;
     let mut caller = Caller::new(shared.clone(), client);
@@ -236,7 +240,7 @@ async fn heal(
     loop {
         cluster.look();
         match cluster.replicas_equal() {
-            Ok(true) => return Ok(verdict),
+            Ok(true) => break,
             Err(why) => return Ok(Verdict::Violation(why)),
             Ok(false) if Instant::now() >= until => {
                 let why = format!("replicas do not come together within {EQUAL_TIMEOUT:?}");
@@ -245,6 +249,16 @@ async fn heal(
             Ok(false) => sleep(Duration::from_millis(50)).await,
         }
     }
+    // All replicas are caught up: from now on leaders have this long to come home.
+    let until = Instant::now() + HOME_TIMEOUT;
+    while let Err(why) = cluster.led_at_home() {
+        if Instant::now() >= until {
+            let why = format!("{why} {HOME_TIMEOUT:?} after all replicas were equal");
+            return Ok(Verdict::Violation(why));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(verdict)
 }
 
 fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {

@@ -196,6 +196,29 @@ pub enum Fault {
         /// Most time that a node is down.
         down_s_max: f64,
     },
+    /// All nodes of the room that leaders prefer, the first of the city with most nodes, are killed at
+    /// once and started again together. What they had not synced is lost.
+    RoomLoss {
+        /// Least time from one to the next.
+        every_s_min: f64,
+        /// Most time from one to the next.
+        every_s_max: f64,
+        /// Least time that it lasts.
+        down_s_min: f64,
+        /// Most time that it lasts.
+        down_s_max: f64,
+    },
+    /// One node, chosen at random, is drained of its leaders, and later they may come back.
+    Drain {
+        /// Least time from one to the next.
+        every_s_min: f64,
+        /// Most time from one to the next.
+        every_s_max: f64,
+        /// Least time that it lasts.
+        down_s_min: f64,
+        /// Most time that it lasts.
+        down_s_max: f64,
+    },
     /// One node forgets which range holds which keys and takes an old state for true: one range, chosen
     /// at random, holding all data.
     StaleRoutes {
@@ -290,6 +313,8 @@ impl Fault {
             Fault::PowerLoss { .. } => "power-loss",
             Fault::LeaderCut { .. } => "leader-cut",
             Fault::StaleRoutes { .. } => "stale-routes",
+            Fault::RoomLoss { .. } => "room-loss",
+            Fault::Drain { .. } => "drain",
         }
     }
 
@@ -299,6 +324,8 @@ impl Fault {
             Fault::NodeKill { every_s_min, every_s_max, .. }
             | Fault::PowerLoss { every_s_min, every_s_max, .. }
             | Fault::LeaderCut { every_s_min, every_s_max, .. }
+            | Fault::RoomLoss { every_s_min, every_s_max, .. }
+            | Fault::Drain { every_s_min, every_s_max, .. }
             | Fault::StaleRoutes { every_s_min, every_s_max } => (*every_s_min, *every_s_max),
         }
     }
@@ -309,6 +336,8 @@ impl Fault {
             Fault::StaleRoutes { .. } => (f64::MIN_POSITIVE, f64::MIN_POSITIVE),
             Fault::NodeKill { down_s_min, down_s_max, .. }
             | Fault::PowerLoss { down_s_min, down_s_max, .. }
+            | Fault::RoomLoss { down_s_min, down_s_max, .. }
+            | Fault::Drain { down_s_min, down_s_max, .. }
             | Fault::LeaderCut { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
         }
     }
