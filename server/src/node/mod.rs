@@ -17,6 +17,7 @@ mod drain;
 mod handler;
 mod leaders;
 mod listen;
+mod pulse;
 pub mod records;
 pub mod status;
 mod upkeep;
@@ -153,6 +154,7 @@ impl Node {
         #[cfg(madsim)]
         let mut tasks = bound.serve(&bootstrap, &config);
         tasks.push(tokio::spawn(leaders::run(bootstrap.clone())));
+        tasks.push(tokio::spawn(pulse::run(bootstrap.clone(), config.raft.heartbeat())));
         tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::truncate_logs(bootstrap.clone())));
         tasks.push(tokio::spawn(dedup::move_threshold(

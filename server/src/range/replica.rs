@@ -237,12 +237,16 @@ fn config(range: RangeId, times: RaftTimes) -> Config {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: range.to_string(),
-        heartbeat_interval: ms(times.heartbeat),
+        heartbeat_interval: ms(times.election_min * 4 / 5),
         election_timeout_min: ms(times.election_min),
         election_timeout_max: ms(times.election_max),
         // A restarted node never resumes a term (design, section 4). openraft's default does.
         enable_leader_restore: Some(planted::active(Bug::TermResumedAfterRestart)),
         enable_pre_vote: Some(true),
+        // The node sends heartbeats for all its groups at once (`node/pulse.rs`). What is left of the
+        // interval above is how long messages of the group may take, and a fifth of it how often
+        // each group looks at its clock: at every 20 ms a hundred idle groups are a busy node.
+        enable_heartbeat: false,
         // The log is kept until every replica holds it, so nobody ever needs a raft snapshot.
         snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: u64::MAX,
