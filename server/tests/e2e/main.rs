@@ -4,6 +4,7 @@
 //! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
 //! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
+//! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! directory.rs   data directories that a node must not use
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
@@ -20,4 +21,5 @@ mod forming;
 mod hostile;
 mod kills;
 mod pauses;
+mod ranges;
 mod support;

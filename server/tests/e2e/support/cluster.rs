@@ -27,10 +27,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A new cluster of which every node is known to be healthy.
     pub(crate) async fn start() -> Cluster {
+        let cluster = Cluster::start_with(&[]).await;
+        cluster.wait_healthy(HOME_TIMEOUT).await;
+        cluster
+    }
+
+    /// A new cluster by `dev` with some more arguments.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Cluster {
         let temp = tempfile::tempdir().expect("a directory");
         let (clients, internals, https) = Default::default();
         let mut cluster = Cluster { temp, clients, internals, https };
-        cluster.bring_back().await;
+        let dir = cluster.dir();
+        let dev = ["dev", "--detach", "--dir", dir.to_str().expect("a path in UTF-8")];
+        cluster.quintet(&[&dev, arguments].concat()).await.done();
         let plan = fs::read_to_string(cluster.dir().join("cluster.toml")).expect("the plan");
         let plan: toml::Value = toml::from_str(&plan).expect("TOML");
         let nodes = plan["nodes"].as_array().expect("nodes").clone();
@@ -40,7 +49,6 @@ impl Cluster {
         cluster.clients = addresses("client");
         cluster.internals = addresses("internal");
         cluster.https = addresses("http");
-        cluster.wait_healthy(HOME_TIMEOUT).await;
         cluster
     }
 
