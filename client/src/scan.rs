@@ -18,7 +18,7 @@ use quintet_proto::v1;
 use crate::{
     client::Client,
     error::Error,
-    types::{IntoBytes, Record, Version, detach},
+    types::{IntoBytes, Record, Version, detach, expiry},
 };
 
 /// What to scan: which keys, in which direction, how many.
@@ -232,6 +232,7 @@ impl Stream for Scan {
                     key: detach(record.key),
                     value: detach(state.value),
                     version: Version(state.version),
+                    expires_at: expiry(state.expires_at),
                 })));
             }
             if self.ended || self.options.limit == Some(0) {

@@ -140,7 +140,7 @@ async fn a_broken_stream_makes_a_later_attempt_under_the_same_id() {
     first.react([Reaction::DoAndBreak]);
     second.react([Reaction::DoAndBreak]);
     assert_eq!(client.increment("n", 1).await.unwrap().value, 1);
-    assert_eq!(store.lock().records["n".as_bytes()].1, "1", "done once");
+    assert_eq!(store.lock().records["n".as_bytes()].value, "1", "done once");
 
     let mut contexts = first.seen(|seen| seen.contexts());
     let elsewhere = second.seen(|seen| seen.contexts());
@@ -192,7 +192,7 @@ async fn an_ambiguous_answer_makes_a_later_attempt() {
         Reaction::DoAndRefuse(unknown),
     ]);
     assert_eq!(client.increment("n", 1).await.unwrap().value, 1);
-    assert_eq!(store.lock().records["n".as_bytes()].1, "1", "done once");
+    assert_eq!(store.lock().records["n".as_bytes()].value, "1", "done once");
     let attempts: Vec<u32> =
         node.seen(|seen| seen.contexts().iter().map(|context| context.attempt).collect());
     assert_eq!(attempts, [0, 1, 1, 2]);

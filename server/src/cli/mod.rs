@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod connect;
 mod dev;
+mod duration;
 mod exit;
 mod kv;
 mod output;

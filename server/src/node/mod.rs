@@ -13,6 +13,7 @@
 
 pub mod bootstrap;
 mod dedup;
+mod gc;
 mod handler;
 mod leaders;
 mod listen;
@@ -137,6 +138,7 @@ impl Node {
             peers: peers.clone(),
             metrics: metrics.clone(),
             times,
+            version_retention: config.limits.version_retention(),
             failed,
         };
         let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());
@@ -158,6 +160,11 @@ impl Node {
             config.limits.dedup_window(),
         )));
         tasks.push(tokio::spawn(dedup::collect(bootstrap.clone())));
+        tasks.push(tokio::spawn(gc::move_threshold(
+            bootstrap.clone(),
+            config.limits.version_retention(),
+        )));
+        tasks.push(tokio::spawn(gc::collect(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
         tracing::info!(
             node = %config.node.id,

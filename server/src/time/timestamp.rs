@@ -30,6 +30,11 @@ impl Timestamp {
         self.0 >> Self::LOGICAL_BITS
     }
 
+    /// Milliseconds from `now` to this timestamp, rounded up; 0 where it has come.
+    pub fn ms_after(self, now: Timestamp) -> u64 {
+        self.0.saturating_sub(now.0).div_ceil(1_000 << Self::LOGICAL_BITS)
+    }
+
     /// The timestamp right after this one.
     pub fn next(self) -> Timestamp {
         Timestamp(self.0.saturating_add(1))
