@@ -25,6 +25,7 @@ use quintet_server::{
     storage::{
         Durability, Engine, Error, Family,
         codec::{self, DedupRecord},
+        gc::Collectable,
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
     },
 };
@@ -151,6 +152,8 @@ fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
     config.listen.client = address(node, CLIENT_PORT);
     config.listen.internal = address(node, INTERNAL_PORT);
     config.listen.http = None;
+    config.limits.dedup_window_s = scenario.memory.dedup_window_s;
+    config.limits.version_retention_s = scenario.memory.version_retention_s;
     config.seeds = scenario
         .topology
         .nodes
@@ -359,10 +362,12 @@ impl Cluster {
 }
 
 /// A hash over versions and remembered requests. Requests that are too old to be asked again do not
-/// count: each node forgets them in its own time.
+/// count, nor do versions that nobody can see any more: each node forgets them in its own time.
 fn state_hash(replica: &Replica) -> Result<u64, String> {
     let engine = replica.shared.state.engine();
     let threshold = replica.shared.state.dedup_threshold();
+    let gc_threshold = replica.shared.state.gc_threshold();
+    let mut versions = Collectable::new();
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
     for family in [Family::Data, Family::Dedup] {
         let scanned = engine.scan(
@@ -374,7 +379,10 @@ fn state_hash(replica: &Replica) -> Result<u64, String> {
                 let is_forgotten = family == Family::Dedup
                     && codec::decode::<DedupRecord>(value)
                         .is_ok_and(|record| record.first_attempt < threshold);
-                if is_forgotten {
+                // What can't be decoded counts.
+                let is_collectable = family == Family::Data
+                    && versions.is_collectable(key, value, gc_threshold).unwrap_or(false);
+                if is_forgotten || is_collectable {
                     return std::ops::ControlFlow::Continue(());
                 }
                 hash.update(&(key.len() as u64).to_be_bytes());
