@@ -20,6 +20,8 @@ use super::order::observation;
 use crate::history::{Call, Op, Outcome, Version};
 
 const NS_PER_MS: u64 = 1_000_000;
+/// The process of an expiry: nobody.
+pub(super) const NOBODY: u64 = u64::MAX;
 
 /// Who saw a value although it must have been gone, in words.
 pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<String> {
@@ -78,7 +80,7 @@ pub(super) fn as_operations(ops: &[&Op], skew_ns: u64) -> Vec<Op> {
         };
         let earliest_ns = (op.invoke_ns + ttl_ms * NS_PER_MS).saturating_sub(skew_ns);
         expiries.push(Op {
-            process: op.process,
+            process: NOBODY,
             key: op.key.clone(),
             call: Call::Delete { expected },
             invoke_ns: earliest_ns.max(op.invoke_ns),
