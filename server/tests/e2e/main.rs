@@ -4,6 +4,7 @@
 //! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
 //! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
+//! expiry.rs      keys that expire, from every side; what is collected behind them
 //! directory.rs   data directories that a node must not use
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
@@ -16,6 +17,7 @@
 #![cfg(not(madsim))]
 
 mod directory;
+mod expiry;
 mod forming;
 mod hostile;
 mod kills;
