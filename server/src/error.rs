@@ -33,7 +33,7 @@ pub struct OpError {
     /// How long to wait before another try.
     pub retry_after: Option<Duration>,
     /// With [`Code::Conflict`]: what stands.
-    pub current: Option<Standing>,
+    pub current: Option<Box<Standing>>,
     /// Client address of a node that is likely to know better.
     pub hint: Option<String>,
 }
@@ -86,6 +86,7 @@ impl OpError {
 
     /// The condition did not hold.
     pub fn conflict(current: Option<Standing>) -> OpError {
+        let current = current.map(Box::new);
         let message = match &current {
             Some(standing) => {
                 format!("the key has version {} now; read it again", standing.version.0)

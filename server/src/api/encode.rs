@@ -22,7 +22,7 @@ fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
 
 /// An error on the wire.
 pub(crate) fn error(error: OpError) -> v1::Error {
-    let current = (error.code == v1::Code::Conflict).then(|| match &error.current {
+    let current = (error.code == v1::Code::Conflict).then(|| match error.current.as_deref() {
         Some(Standing { version, value, expires_at, ttl_ms }) => v1::KeyState {
             version: version.0,
             value: value.clone(),

@@ -17,7 +17,7 @@ use super::{
     raft::types::Raft,
     reads::{self, Expiring, Expiry, Served},
     replica::Shared,
-    request::ReadKind,
+    request::{OpResult, ReadKind},
 };
 use crate::error::OpError;
 
@@ -50,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, raft: Raft, mut queue: mpsc::Receiv
 }
 
 /// The answer to a read for which the time was moved.
-fn settled(shared: &Shared, kind: ReadKind) -> crate::range::request::OpResult {
+fn settled(shared: &Shared, kind: ReadKind) -> OpResult {
     // Only gets and scans wait, and those do not ask for a term.
     match reads::serve(shared, kind, 0, Expiry::ByTime) {
         Served::Answer(result) => result,

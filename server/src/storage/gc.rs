@@ -92,10 +92,13 @@ impl Collectable {
 mod tests {
     use super::*;
 
-    /// Fates of the versions of a key, each `(at, value, expires_at)`, at threshold 6.
-    fn fates(key: &[u8], versions: &[(u64, Option<&[u8]>, Option<u64>)]) -> Vec<Fate> {
+    /// Timestamp, value, expiry.
+    type Stored<'a> = (u64, Option<&'a [u8]>, Option<u64>);
+
+    /// Fates of the versions of a key at threshold 6.
+    fn fates(key: &[u8], versions: &[Stored<'_>]) -> Vec<Fate> {
         let mut rule = Collectable::new();
-        let fate = |(at, value, expires_at): &(u64, Option<&[u8]>, Option<u64>)| {
+        let fate = |(at, value, expires_at): &Stored<'_>| {
             let stored = keys::version(key, Timestamp(*at));
             let record =
                 VersionRecord { value: *value, txn: None, expires_at: expires_at.map(Timestamp) };
