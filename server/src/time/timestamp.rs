@@ -58,3 +58,18 @@ impl fmt::Display for Timestamp {
         write!(f, "{}|{}", self.us(), self.0 & ((1 << Self::LOGICAL_BITS) - 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_rounded_up_to_milliseconds() {
+        let now = Timestamp::from_us(5_000);
+        assert_eq!(now.ms_after(now), 0);
+        assert_eq!(now.next().ms_after(now), 1);
+        assert_eq!(now.saturating_add(Duration::from_millis(7)).ms_after(now), 7);
+        assert_eq!(now.ms_after(now.next()), 0, "it has come");
+        assert!(Timestamp::MAX.ms_after(Timestamp::ZERO) > 0);
+    }
+}
