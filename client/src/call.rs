@@ -66,6 +66,7 @@ impl<'a> Call<'a> {
             Op::Put(put) => (true, put.key.len() + put.value.len()),
             Op::Delete(delete) => (true, delete.key.len()),
             Op::Increment(increment) => (true, increment.key.len()),
+            Op::Expire(expire) => (true, expire.key.len()),
             Op::Scan(scan) => (false, scan.start.len() + scan.end.len()),
         };
         let mut request = v1::SessionRequest { id: 0, op: Some(op) };
@@ -197,6 +198,7 @@ impl<'a> Call<'a> {
             Some(Op::Put(put)) => Place::Key(&put.key),
             Some(Op::Delete(delete)) => Place::Key(&delete.key),
             Some(Op::Increment(increment)) => Place::Key(&increment.key),
+            Some(Op::Expire(expire)) => Place::Key(&expire.key),
             Some(Op::Scan(scan)) if scan.reverse => Place::Below(&scan.end),
             Some(Op::Scan(scan)) => Place::Key(&scan.start),
             None => Place::Key(&[]),
@@ -258,6 +260,7 @@ impl<'a> Call<'a> {
             Some(Op::Put(put)) => (&put.key, &put.value),
             Some(Op::Delete(delete)) => (&delete.key, &no_value),
             Some(Op::Increment(increment)) => (&increment.key, &no_value),
+            Some(Op::Expire(expire)) => (&expire.key, &no_value),
             // bounds of a scan are not keys: they may be empty, and one byte longer
             Some(Op::Scan(_)) | None => return Ok(()),
         };
@@ -279,6 +282,18 @@ impl<'a> Call<'a> {
                 limits.value_bytes_max
             ));
         }
+        let ttl_ms = match &self.request.op {
+            Some(Op::Put(put)) => put.ttl_ms,
+            Some(Op::Increment(increment)) => increment.ttl_ms,
+            Some(Op::Expire(expire)) => expire.ttl_ms,
+            _ => 0,
+        };
+        if Duration::from_millis(ttl_ms) > limits.ttl_max {
+            return invalid(format!(
+                "a ttl of {ttl_ms} ms is too long, {} ms are allowed",
+                limits.ttl_max.as_millis()
+            ));
+        }
         Ok(())
     }
 
@@ -289,6 +304,7 @@ impl<'a> Call<'a> {
                 | (Some(Op::Put(_)), Answer::Put(_))
                 | (Some(Op::Delete(_)), Answer::Delete(_))
                 | (Some(Op::Increment(_)), Answer::Increment(_))
+                | (Some(Op::Expire(_)), Answer::Expire(_))
                 | (Some(Op::Scan(_)), Answer::Scan(_))
         )
     }
@@ -300,6 +316,7 @@ fn context(request: &v1::SessionRequest) -> Option<&v1::RequestContext> {
         Op::Put(put) => put.context.as_ref(),
         Op::Delete(delete) => delete.context.as_ref(),
         Op::Increment(increment) => increment.context.as_ref(),
+        Op::Expire(expire) => expire.context.as_ref(),
         Op::Scan(scan) => scan.context.as_ref(),
     }
 }
@@ -310,6 +327,7 @@ fn context_slot(request: &mut v1::SessionRequest) -> Option<&mut Option<v1::Requ
         Op::Put(put) => &mut put.context,
         Op::Delete(delete) => &mut delete.context,
         Op::Increment(increment) => &mut increment.context,
+        Op::Expire(expire) => &mut expire.context,
         Op::Scan(scan) => &mut scan.context,
     })
 }

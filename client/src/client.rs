@@ -23,7 +23,9 @@ use crate::{
     pool::Pool,
     retry::unknown_outcome,
     scan::{Scan, ScanOptions},
-    types::{ClusterInfo, Condition, Incremented, IntoBytes, Limits, Version, Versioned},
+    types::{
+        ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Ttl, Version, Versioned,
+    },
 };
 
 /// Items of one batch that are under way at the same time.
@@ -169,13 +171,42 @@ impl Client {
     }
 
     async fn get_bytes(&self, key: Bytes) -> Result<Option<Versioned>, Error> {
+        Ok(Versioned::from_wire(self.state(key).await?))
+    }
+
+    async fn state(&self, key: Bytes) -> Result<Option<v1::KeyState>, Error> {
         match self.call(Op::Get(v1::GetRequest { context: None, key })).await? {
-            Answer::Get(found) => Ok(Versioned::from_wire(found.state)),
+            Answer::Get(found) => Ok(found.state),
             _ => Err(mismatch()),
         }
     }
 
-    /// Writes a key; the result is the version of the write.
+    /// How long a key will be there, or `None` if it is not.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use quintet_client::Ttl;
+    /// match client.ttl("session/7").await? {
+    ///     Some(Ttl::Left(left)) => println!("{left:?} left"),
+    ///     Some(Ttl::Forever) => println!("does not expire"),
+    ///     None => println!("there is no such key"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn ttl(&self, key: impl IntoBytes) -> Result<Option<Ttl>, Error> {
+        let state = self.state(key.into_bytes()).await?.filter(|state| state.version != 0);
+        Ok(state.map(|state| match state.expires_at {
+            0 => Ttl::Forever,
+            _ => Ttl::Left(Duration::from_millis(state.ttl_ms)),
+        }))
+    }
+
+    /// Writes a key; the result is the version of the write. A key that would have expired does not
+    /// any more.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
@@ -187,7 +218,7 @@ impl Client {
     /// # Errors
     /// Where [`Error::maybe_committed`] is true the write may have happened; else it did not.
     pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Version, Error> {
-        self.put_bytes(key.into_bytes(), value.into_bytes(), None).await
+        self.put_bytes(key.into_bytes(), value.into_bytes(), PutOptions::new()).await
     }
 
     /// Writes a key if it is absent, or if it has an expected version.
@@ -213,17 +244,48 @@ impl Client {
         value: impl IntoBytes,
         condition: Condition,
     ) -> Result<Version, Error> {
-        self.put_bytes(key.into_bytes(), value.into_bytes(), Some(condition)).await
+        let options = PutOptions::new().condition(condition);
+        self.put_bytes(key.into_bytes(), value.into_bytes(), options).await
+    }
+
+    /// Writes a key that expires, on a condition, or both: [`PutOptions`].
+    ///
+    /// From its expiry on the key is absent for everybody: it is not found, a write on condition that
+    /// it is absent succeeds, and it does not come back, whichever node fails.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use std::time::Duration;
+    /// use quintet_client::PutOptions;
+    ///
+    /// let half_an_hour = PutOptions::new().ttl(Duration::from_secs(1_800));
+    /// client.put_with("session/7", "alice", half_an_hour).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a time of zero or of more than 100 years; [`Error::Conflict`]
+    /// if the condition does not hold; else as [`put`](Self::put).
+    pub async fn put_with(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+        options: PutOptions,
+    ) -> Result<Version, Error> {
+        self.put_bytes(key.into_bytes(), value.into_bytes(), options).await
     }
 
     async fn put_bytes(
         &self,
         key: Bytes,
         value: Bytes,
-        condition: Option<Condition>,
+        options: PutOptions,
     ) -> Result<Version, Error> {
-        let condition = condition.map(Into::into);
-        match self.call(Op::Put(v1::PutRequest { context: None, key, value, condition })).await? {
+        let condition = options.condition.map(Into::into);
+        let ttl_ms = ttl_ms(options.ttl)?;
+        let put = v1::PutRequest { context: None, key, value, condition, ttl_ms };
+        match self.call(Op::Put(put)).await? {
             Answer::Put(put) => Ok(Version(put.version)),
             _ => Err(mismatch()),
         }
@@ -283,10 +345,114 @@ impl Client {
     /// [`Error::NotANumber`] if the key holds something else or the sum does not fit in 64 bits;
     /// else as [`put`](Self::put).
     pub async fn increment(&self, key: impl IntoBytes, delta: i64) -> Result<Incremented, Error> {
-        let key = key.into_bytes();
-        match self.call(Op::Increment(v1::IncrementRequest { context: None, key, delta })).await? {
+        self.increment_bytes(key.into_bytes(), delta, None).await
+    }
+
+    /// As [`increment`](Self::increment), which leaves alone when the key expires; this one sets it:
+    /// so long after the write.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use std::time::Duration;
+    /// // calls of this user, forgotten a minute after the last one
+    /// let calls = client.increment_with_ttl("calls/7", 1, Duration::from_secs(60)).await?.value;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a time of zero or of more than 100 years; else as
+    /// [`increment`](Self::increment).
+    pub async fn increment_with_ttl(
+        &self,
+        key: impl IntoBytes,
+        delta: i64,
+        ttl: Duration,
+    ) -> Result<Incremented, Error> {
+        self.increment_bytes(key.into_bytes(), delta, Some(ttl)).await
+    }
+
+    async fn increment_bytes(
+        &self,
+        key: Bytes,
+        delta: i64,
+        ttl: Option<Duration>,
+    ) -> Result<Incremented, Error> {
+        let increment = v1::IncrementRequest { context: None, key, delta, ttl_ms: ttl_ms(ttl)? };
+        match self.call(Op::Increment(increment)).await? {
             Answer::Increment(incremented) => {
                 Ok(Incremented { value: incremented.value, version: Version(incremented.version) })
+            }
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Makes a key expire so long from now, and leaves its value. The result is the version of this
+    /// write, or `None` if there is no such key.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use std::time::Duration;
+    /// if client.expire("session/7", Duration::from_secs(1_800)).await?.is_none() {
+    ///     println!("it has expired already");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a time of zero or of more than 100 years; else as
+    /// [`put`](Self::put).
+    pub async fn expire(
+        &self,
+        key: impl IntoBytes,
+        ttl: Duration,
+    ) -> Result<Option<Version>, Error> {
+        self.expire_bytes(key.into_bytes(), Some(ttl), None).await
+    }
+
+    /// As [`expire`](Self::expire), if the key has this version.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with the current value and version if the key has another version or is
+    /// absent; else as [`expire`](Self::expire).
+    pub async fn expire_if(
+        &self,
+        key: impl IntoBytes,
+        ttl: Duration,
+        version: Version,
+    ) -> Result<Option<Version>, Error> {
+        let condition = Some(Condition::Version(version));
+        self.expire_bytes(key.into_bytes(), Some(ttl), condition).await
+    }
+
+    /// Makes a key stay for ever, and leaves its value. The result is the version of this write, or
+    /// `None` if there is no such key.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// let kept = client.persist("draft/7").await?.is_some();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn persist(&self, key: impl IntoBytes) -> Result<Option<Version>, Error> {
+        self.expire_bytes(key.into_bytes(), None, None).await
+    }
+
+    async fn expire_bytes(
+        &self,
+        key: Bytes,
+        ttl: Option<Duration>,
+        condition: Option<Condition>,
+    ) -> Result<Option<Version>, Error> {
+        let condition = condition.map(Into::into);
+        let expire = v1::ExpireRequest { context: None, key, ttl_ms: ttl_ms(ttl)?, condition };
+        match self.call(Op::Expire(expire)).await? {
+            Answer::Expire(written) => {
+                Ok((written.version != 0).then_some(Version(written.version)))
             }
             _ => Err(mismatch()),
         }
@@ -334,7 +500,8 @@ impl Client {
         if let Some(error) = self.batch_error(items.len()) {
             return items.iter().map(|_| Err(error.clone())).collect();
         }
-        let puts = items.into_iter().map(|(key, value)| self.put_bytes(key, value, None));
+        let puts =
+            items.into_iter().map(|(key, value)| self.put_bytes(key, value, PutOptions::new()));
         stream::iter(puts).buffered(BATCH_IN_FLIGHT_MAX).collect().await
     }
 
@@ -506,6 +673,18 @@ impl Client {
     async fn call(&self, op: Op) -> Result<Answer, Error> {
         Call::new(&self.shared, &self.keyspace, self.timeout, op).run().await
     }
+}
+
+/// A time to live as the wire has it, 0 for none: in milliseconds, rounded up.
+fn ttl_ms(ttl: Option<Duration>) -> Result<u64, Error> {
+    let Some(ttl) = ttl else { return Ok(0) };
+    if ttl.is_zero() {
+        return Err(Error::InvalidArgument(
+            "a ttl of zero: the key would be gone at once; delete it instead".to_owned(),
+        ));
+    }
+    // what is too long is refused with the server's limit
+    Ok(u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 /// `Call` checks the kind of an answer, so that this is out of reach.

@@ -69,6 +69,10 @@ pub enum Error {
     /// The write may have happened, or may happen still.
     #[error("unknown outcome: {0}")]
     UnknownOutcome(String),
+    /// The moment that a scan shows is further back than the cluster keeps versions: it took too
+    /// long. Begin it again.
+    #[error("version collected: {0}")]
+    VersionCollected(String),
     /// The node's disk is full or failed.
     #[error("storage: {0}")]
     Storage(String),
@@ -94,6 +98,7 @@ impl Error {
             Self::AlreadyInitialized(_) => "already_initialized",
             Self::NotANumber(_) => "not_a_number",
             Self::UnknownOutcome(_) => "unknown_outcome",
+            Self::VersionCollected(_) => "version_collected",
             Self::Storage(_) => "storage",
             Self::Protocol(_) => "protocol",
         }
@@ -145,6 +150,7 @@ impl Error {
             v1::Code::AlreadyInitialized => Self::AlreadyInitialized(text),
             v1::Code::NotANumber => Self::NotANumber(text),
             v1::Code::UnknownOutcome => Self::UnknownOutcome(text),
+            v1::Code::VersionCollected => Self::VersionCollected(text),
             v1::Code::Storage => Self::Storage(text),
             v1::Code::Unspecified => Self::Protocol(format!("answer without a code: {text}")),
         }

@@ -63,7 +63,8 @@ pub use client::Client;
 pub use error::Error;
 pub use scan::{Scan, ScanOptions};
 pub use types::{
-    ClusterInfo, Condition, Incremented, IntoBytes, Limits, Record, Version, Versioned,
+    ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Ttl, Version,
+    Versioned,
 };
 
 /// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.

@@ -20,7 +20,7 @@ use quintet_proto::v1;
 use crate::{
     client::Client,
     error::Error,
-    types::{IntoBytes, Record, Version, detach},
+    types::{IntoBytes, Record, Version, detach, expiry},
 };
 
 /// What to scan: which keys, in which direction, how many.
@@ -341,6 +341,7 @@ impl Stream for Scan {
                     key: detach(record.key),
                     value: detach(state.value),
                     version: Version(state.version),
+                    expires_at: expiry(state.expires_at),
                 })));
             }
             match (part.ended, &part.page) {

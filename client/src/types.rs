@@ -1,6 +1,6 @@
 //! What goes into calls and comes out of them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use quintet_proto::v1;
@@ -21,23 +21,78 @@ impl fmt::Display for Version {
 
 /// A value and its version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Versioned {
     /// The value.
     pub value: Bytes,
     /// The version of the write that made it.
     pub version: Version,
+    /// The cluster's time from which on the key is absent; `None`: it does not expire. What is left
+    /// until then is asked of [`Client::ttl`](crate::Client::ttl).
+    pub expires_at: Option<Version>,
 }
 
 impl Versioned {
     /// `None` where the state says that the key is absent.
     pub(crate) fn from_wire(state: Option<v1::KeyState>) -> Option<Self> {
         let state = state.filter(|state| state.version != 0)?;
-        Some(Self { value: detach(state.value), version: Version(state.version) })
+        let expires_at = expiry(state.expires_at);
+        Some(Self { value: detach(state.value), version: Version(state.version), expires_at })
+    }
+}
+
+/// When a key expires, where the wire has 0 for never.
+pub(crate) fn expiry(expires_at: u64) -> Option<Version> {
+    (expires_at != 0).then_some(Version(expires_at))
+}
+
+/// How long a key will be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ttl {
+    /// So long, rounded up to milliseconds, when the leader was asked.
+    Left(Duration),
+    /// It does not expire.
+    Forever,
+}
+
+/// How a put is done: on which condition, and for how long.
+///
+/// ```
+/// use std::time::Duration;
+/// use quintet_client::{Condition, PutOptions};
+///
+/// let session = PutOptions::new().ttl(Duration::from_secs(1_800));
+/// let lock = PutOptions::new().ttl(Duration::from_secs(10)).condition(Condition::Absent);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct PutOptions {
+    pub(crate) condition: Option<Condition>,
+    pub(crate) ttl: Option<Duration>,
+}
+
+impl PutOptions {
+    /// Always, and for ever.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only where this holds.
+    pub fn condition(mut self, condition: Condition) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    /// The key expires so long after the write: from 1 ms, below which it is rounded up, to 100 years.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
     }
 }
 
 /// A key with its value and version, from a scan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Record {
     /// The key.
     pub key: Bytes,
@@ -45,6 +100,8 @@ pub struct Record {
     pub value: Bytes,
     /// The version of the write that made the value.
     pub version: Version,
+    /// The cluster's time from which on the key is absent; `None`: it does not expire.
+    pub expires_at: Option<Version>,
 }
 
 /// The result of an increment.
@@ -87,6 +144,8 @@ pub struct Limits {
     pub batch_items_max: usize,
     /// Most operations in flight on one session; over it calls wait.
     pub session_in_flight_max: usize,
+    /// The longest time after which a key may be told to expire.
+    pub ttl_max: Duration,
 }
 
 impl Default for Limits {
@@ -96,6 +155,7 @@ impl Default for Limits {
             value_bytes_max: 1 << 20,
             batch_items_max: 1_000,
             session_in_flight_max: 1_024,
+            ttl_max: Duration::from_secs(100 * 365 * 24 * 3_600),
         }
     }
 }
@@ -114,6 +174,10 @@ impl Limits {
             value_bytes_max: or(limits.value_bytes_max, default.value_bytes_max),
             batch_items_max: or(limits.batch_items_max, default.batch_items_max),
             session_in_flight_max: or(limits.session_in_flight_max, default.session_in_flight_max),
+            ttl_max: match limits.ttl_ms_max {
+                0 => default.ttl_max,
+                ms => Duration::from_millis(ms),
+            },
         }
     }
 }

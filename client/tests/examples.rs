@@ -10,6 +10,9 @@ mod package_list;
 #[path = "../examples/scan.rs"]
 mod scan;
 #[expect(dead_code, reason = "its main function")]
+#[path = "../examples/session_store.rs"]
+mod session_store;
+#[expect(dead_code, reason = "its main function")]
 #[path = "../examples/stock_counter.rs"]
 mod stock_counter;
 #[expect(dead_code, reason = "made for more than these tests")]
@@ -58,6 +61,16 @@ async fn package_list() {
 async fn scan() {
     let (_node, client) = node().await;
     scan::run(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn session_store() {
+    let store = Store::shared("alpha");
+    let node = FakeNode::start(&store, 1).await;
+    let client = Client::connect([node.address.as_str()]).await.unwrap();
+    // the node's time passes as the example asks for it
+    let pass = async |time| store.lock().pass(time);
+    session_store::run(&client, std::time::Duration::from_secs(60), pass).await.unwrap();
 }
 
 #[tokio::test]

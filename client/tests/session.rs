@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{TryStreamExt, future::join_all};
 use parking_lot::Mutex;
 use quintet_client::{
-    Client, Condition, Error, Record, ScanOptions, Version,
+    Client, Condition, Error, PutOptions, Record, ScanOptions, Ttl, Version,
     v1::{self, Code, RetryClass, session_request::Op},
 };
 use support::{FakeNode, Reaction, Store, error, eventually};
@@ -47,6 +47,43 @@ async fn reads_and_writes() {
     assert_eq!((cluster.cluster_id.as_str(), cluster.incarnation), ("alpha", 1));
     assert_eq!((cluster.room, cluster.node_id), (7, 107));
     assert!(client.cluster_time().unwrap() > first);
+}
+
+#[tokio::test]
+async fn keys_expire() {
+    let (node, store, client) = one_node().await;
+    let second = Duration::from_secs(1);
+    let version = client.put_with("k", "v", PutOptions::new().ttl(second)).await.unwrap();
+    let found = client.get("k").await.unwrap().unwrap();
+    assert_eq!(found.expires_at, Some(Version(version.0 + (1_000_000 << 12))));
+    let scanned: Vec<_> = client.scan(ScanOptions::all()).try_collect().await.unwrap();
+    assert_eq!(scanned[0].expires_at, found.expires_at);
+    assert_eq!(client.ttl("k").await.unwrap(), Some(Ttl::Left(second)));
+    let kept = client.persist("k").await.unwrap().unwrap();
+    assert_eq!(client.ttl("k").await.unwrap(), Some(Ttl::Forever));
+    assert_eq!(client.get("k").await.unwrap().unwrap().expires_at, None);
+    let conflict = client.expire_if("k", second, version).await.unwrap_err();
+    assert_eq!(conflict.code(), "conflict");
+    assert!(client.expire_if("k", second, kept).await.unwrap().is_some());
+    store.lock().pass(2 * second);
+    assert_eq!(client.ttl("k").await.unwrap(), None);
+    assert_eq!(client.expire("k", second).await.unwrap(), None);
+    assert_eq!(client.persist("k").await.unwrap(), None);
+
+    // What is shorter than a millisecond is not taken for none; what is no time is not sent.
+    let sent = |node: &FakeNode| node.seen(|seen| seen.requests.len());
+    client.put_with("k", "v", PutOptions::new().ttl(Duration::from_nanos(1))).await.unwrap();
+    assert_eq!(client.ttl("k").await.unwrap(), Some(Ttl::Left(Duration::from_millis(1))));
+    let before = sent(&node);
+    for ttl in [Duration::ZERO, Duration::MAX, 101 * 365 * 86_400 * second] {
+        let refused = [
+            client.put_with("k", "v", PutOptions::new().ttl(ttl)).await.unwrap_err(),
+            client.increment_with_ttl("n", 1, ttl).await.unwrap_err(),
+            client.expire("k", ttl).await.unwrap_err(),
+        ];
+        assert!(refused.iter().all(|error| error.code() == "invalid_argument"), "{refused:?}");
+    }
+    assert_eq!(sent(&node), before);
 }
 
 #[tokio::test]
@@ -140,7 +177,7 @@ async fn a_broken_stream_makes_a_later_attempt_under_the_same_id() {
     first.react([Reaction::DoAndBreak]);
     second.react([Reaction::DoAndBreak]);
     assert_eq!(client.increment("n", 1).await.unwrap().value, 1);
-    assert_eq!(store.lock().records["n".as_bytes()].1, "1", "done once");
+    assert_eq!(store.lock().records["n".as_bytes()].value, "1", "done once");
 
     let mut contexts = first.seen(|seen| seen.contexts());
     let elsewhere = second.seen(|seen| seen.contexts());
@@ -192,7 +229,7 @@ async fn an_ambiguous_answer_makes_a_later_attempt() {
         Reaction::DoAndRefuse(unknown),
     ]);
     assert_eq!(client.increment("n", 1).await.unwrap().value, 1);
-    assert_eq!(store.lock().records["n".as_bytes()].1, "1", "done once");
+    assert_eq!(store.lock().records["n".as_bytes()].value, "1", "done once");
     let attempts: Vec<u32> =
         node.seen(|seen| seen.contexts().iter().map(|context| context.attempt).collect());
     assert_eq!(attempts, [0, 1, 1, 2]);

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 pub use self::sources::{Error, Loaded, Origin, keys};
 use crate::{ids::NodeId, placement::locality::Locality};
 
+/// The longest time after which a key may be told to expire: 100 years.
+pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;
+
 /// Everything that can be set. Field names are the keys of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,6 +117,8 @@ pub struct Limits {
     pub sessions_max: u32,
     /// For how long request ids are remembered: within it a repetition never acts twice.
     pub dedup_window_s: u32,
+    /// For how long versions that were overwritten, removed or have expired can still be read.
+    pub version_retention_s: u32,
 }
 
 /// `[storage]`: how the node stores.
@@ -154,6 +159,7 @@ impl Default for Limits {
             session_in_flight_max: 4096,
             sessions_max: 4096,
             dedup_window_s: 600,
+            version_retention_s: 600,
         }
     }
 }
@@ -273,7 +279,11 @@ impl Config {
         within("limits.scan_page_bytes_max", page, 1024, 16 * 1024 * 1024)?;
         within("limits.session_in_flight_max", limits.session_in_flight_max.into(), 1, 65_536)?;
         within("limits.sessions_max", limits.sessions_max.into(), 1, 1_000_000)?;
-        within("limits.dedup_window_s", limits.dedup_window_s.into(), 10, 86_400)?;
+        let window = u64::from(limits.dedup_window_s);
+        within("limits.dedup_window_s", window, 10, 86_400)?;
+        // A remembered refusal is answered with what stood then.
+        let retention = u64::from(limits.version_retention_s);
+        within("limits.version_retention_s", retention, window, 30 * 86_400)?;
         within("storage.block_cache_mb", self.storage.block_cache_mb.into(), 1, 1024 * 1024)
     }
 }
@@ -296,6 +306,11 @@ impl Limits {
         Duration::from_secs(self.dedup_window_s.into())
     }
 
+    /// See [`Limits::version_retention_s`].
+    pub fn version_retention(&self) -> Duration {
+        Duration::from_secs(self.version_retention_s.into())
+    }
+
     /// What clients are told.
     pub fn advertised(&self) -> quintet_proto::v1::Limits {
         quintet_proto::v1::Limits {
@@ -306,6 +321,8 @@ impl Limits {
             scan_page_bytes_max: self.scan_page_bytes_max,
             session_in_flight_max: self.session_in_flight_max,
             dedup_window_ms: u64::from(self.dedup_window_s) * 1000,
+            ttl_ms_max: TTL_MS_MAX,
+            version_retention_ms: u64::from(self.version_retention_s) * 1000,
         }
     }
 }

@@ -7,6 +7,19 @@ use quintet_proto::v1::{Code, RetryClass};
 
 use crate::time::Timestamp;
 
+/// What a key holds, as an answer tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Timestamp of the write.
+    pub version: Timestamp,
+    /// Its value.
+    pub value: Bytes,
+    /// From then on the key is absent.
+    pub expires_at: Option<Timestamp>,
+    /// Milliseconds until then.
+    pub ttl_ms: u64,
+}
+
 /// A request that got no result.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
@@ -19,8 +32,8 @@ pub struct OpError {
     pub maybe_committed: bool,
     /// How long to wait before another try.
     pub retry_after: Option<Duration>,
-    /// With [`Code::Conflict`]: version and value that stand.
-    pub current: Option<(Timestamp, Bytes)>,
+    /// With [`Code::Conflict`]: what stands.
+    pub current: Option<Box<Standing>>,
     /// Client address of a node that is likely to know better.
     pub hint: Option<String>,
 }
@@ -72,9 +85,12 @@ impl OpError {
     }
 
     /// The condition did not hold.
-    pub fn conflict(current: Option<(Timestamp, Bytes)>) -> OpError {
+    pub fn conflict(current: Option<Standing>) -> OpError {
+        let current = current.map(Box::new);
         let message = match &current {
-            Some((version, _)) => format!("the key has version {} now; read it again", version.0),
+            Some(standing) => {
+                format!("the key has version {} now; read it again", standing.version.0)
+            }
             None => "the key does not exist now; read it again".to_owned(),
         };
         OpError { current, ..OpError::new(Code::Conflict, message) }

@@ -15,6 +15,8 @@ pub enum Bug {
     AckBeforeFsync,
     /// Nobody looks whether a request was done before.
     RetryAppliedTwice,
+    /// Whether a key has expired is decided by the wall clock of the node that serves the read.
+    ExpiryByReplicaClock,
     /// A result that was evaluated under an earlier leadership is applied under a later one.
     StaleEvaluationApplied,
     /// A replica serves keys that are not in its range.
@@ -25,8 +27,9 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 5] = [
+    pub const ALL: [(&'static str, Bug); 6] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
+        ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
         ("stale-route-accepted", Bug::StaleRouteAccepted),

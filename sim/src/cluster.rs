@@ -26,6 +26,7 @@ use quintet_server::{
     storage::{
         Durability, Engine, Error, Family,
         codec::{self, DedupRecord, Descriptor},
+        gc::Collectable,
         keys,
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
     },
@@ -175,6 +176,8 @@ fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
     config.listen.client = address(node, CLIENT_PORT);
     config.listen.internal = address(node, INTERNAL_PORT);
     config.listen.http = None;
+    config.limits.dedup_window_s = scenario.memory.dedup_window_s;
+    config.limits.version_retention_s = scenario.memory.version_retention_s;
     config.seeds = scenario
         .topology
         .nodes
@@ -463,11 +466,13 @@ impl Cluster {
 }
 
 /// A hash over a range's versions and remembered requests. Requests that are too old to be asked again
-/// do not count: each node forgets them in its own time.
+/// do not count, nor do versions that nobody can see any more: each node forgets them in its own time.
 fn state_hash(replica: &Replica) -> Result<u64, String> {
     let engine = replica.shared.state.engine();
     let threshold = replica.shared.state.dedup_threshold();
+    let gc_threshold = replica.shared.state.gc_threshold();
     let range = replica.shared.state.descriptor();
+    let mut versions = Collectable::new();
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
     let mut add = |key: &[u8], value: &[u8]| {
         hash.update(&(key.len() as u64).to_be_bytes());
@@ -477,7 +482,13 @@ fn state_hash(replica: &Replica) -> Result<u64, String> {
     };
     let forward = quintet_server::storage::Direction::Forward;
     engine
-        .scan(Family::Data, &range.start, &range.end, forward, &mut add)
+        .scan(Family::Data, &range.start, &range.end, forward, &mut |key, value| {
+            // What can't be decoded counts.
+            if versions.is_collectable(key, value, gc_threshold).unwrap_or(false) {
+                return std::ops::ControlFlow::Continue(());
+            }
+            add(key, value)
+        })
         .map_err(|error| error.to_string())?;
     engine
         .scan(Family::Dedup, &[], &[], forward, &mut |key, value| {

@@ -14,9 +14,9 @@
 //! | f | invoke | ok | fail |
 //! |---|---|---|---|
 //! | `read` | `null` | `null` (absent) or `{"version","value"}` | `null` |
-//! | `write`, `insert` | `"text"` | `{"version"}` | `null` |
+//! | `write`, `insert` | `"text"`; a write that expires `{"value","ttl_ms"}` | `{"version"}` | `null` |
 //! | `delete` | `null` or `{"expected"}` | `{"version"}`, 0: there was nothing | `null` or `{"current"}` |
-//! | `cas` | `{"expected","value"}`, 0: absent | `{"version"}` | `null` or `{"current"}` |
+//! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"` | `{"version"}` | `null` or `{"current"}` |
 //! | `increment` | a number | `{"version","number"}` | `null` |
 //! | `scan` | `null` | `[{"key","version","value"}]` | `null` |
 //!
@@ -134,6 +134,19 @@ pub struct Exchange {
     pub expected: Version,
     /// What to write then.
     pub value: String,
+    /// After how many milliseconds it expires, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// `{"value","ttl_ms"}`: a write that expires.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expiring {
+    /// What to write.
+    pub value: String,
+    /// After how many milliseconds it expires.
+    pub ttl_ms: u64,
 }
 
 /// `{"current"}`: what a refusal rests on.
@@ -162,6 +175,8 @@ pub enum Value {
     Number(Numbered),
     /// What a write made.
     Version(Versioned),
+    /// A write that expires.
+    Expiring(Expiring),
     /// A compare-and-set.
     Exchange(Exchange),
     /// A conditional delete.
@@ -367,7 +382,7 @@ mod tests {
 
     fn sample() -> History {
         let mut history = History::new();
-        history.invoke(1, 10, "a", &Call::Cas { expected: 0, value: "x".into() });
+        history.invoke(1, 10, "a", &Call::Cas { expected: 0, value: "x".into(), ttl_ms: None });
         history.invoke(2, 10, "a", &Call::Delete { expected: Some(4) });
         history.complete(1, 20, &Outcome::Ok(Reply::Written { version: 7 }));
         history.complete(2, 25, &Outcome::Refused(Some(Record { version: 7, value: "x".into() })));
@@ -443,7 +458,7 @@ mod tests {
     #[should_panic(expected = "acts again")]
     fn a_process_with_an_unknown_outcome_is_retired() {
         let mut history = History::new();
-        history.invoke(1, 0, "a", &Call::Write { value: "x".into() });
+        history.invoke(1, 0, "a", &Call::Write { value: "x".into(), ttl_ms: None });
         history.complete(1, 1, &Outcome::Unknown);
         history.invoke(1, 2, "a", &Call::Read);
     }

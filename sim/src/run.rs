@@ -20,7 +20,7 @@ use crate::{
     judge::{Verdict, acknowledged, counter, linearizable},
     scenario::Scenario,
     trace,
-    workload::{Caller, INSERT_PREFIX, Shared},
+    workload::{Caller, INSERT_PREFIX, Shared, TTL_PREFIX},
 };
 
 /// Simulated time for the cluster to form.
@@ -206,7 +206,8 @@ async fn heal(
     let keys = scenario.workload.keys;
     let mix = scenario.workload.mix.clone();
     let last_reads = machine.spawn(async move {
-        let first = caller.call("healed", Call::Write { value: "yes".to_owned() }).await;
+        let first =
+            caller.call("healed", Call::Write { value: "yes".to_owned(), ttl_ms: None }).await;
         if !matches!(first, Outcome::Ok(_)) {
             return Verdict::Violation(format!(
                 "no write is acknowledged within {HEAL_TIMEOUT:?} after all faults: {first:?}"
@@ -215,6 +216,9 @@ async fn heal(
         let mut reads = Vec::new();
         for key in 0..keys {
             reads.push((format!("key/{key}"), Call::Read));
+            if mix.expiring() > 0 {
+                reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
+            }
             if mix.increment > 0 {
                 reads.push((format!("counter/{key}"), Call::Read));
             }
@@ -264,7 +268,12 @@ async fn heal(
 fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     let history = shared.history.lock();
     let ops = history.operations();
-    let mut verdict = linearizable::check(&ops);
+    let limits = linearizable::Limits {
+        // One clock may be ahead by as much as another is behind.
+        skew_ns: 2 * scenario.clocks.offset_ms_max * 1_000_000,
+        ..linearizable::Limits::default()
+    };
+    let mut verdict = linearizable::check_within(&ops, limits);
     if scenario.workload.mix.insert > 0 {
         verdict = verdict.and(acknowledged::check(&ops));
     }

@@ -69,6 +69,9 @@ pub struct Scenario {
     /// How wrong the nodes' clocks are.
     #[serde(default)]
     pub clocks: Clocks,
+    /// How long nodes remember.
+    #[serde(default)]
+    pub memory: Memory,
     /// What the clients do.
     pub workload: Workload,
     /// What goes wrong, each kind by itself and at its own times. Default: nothing.
@@ -132,6 +135,16 @@ pub struct Clocks {
     pub offset_ms_max: u64,
 }
 
+/// How long every node remembers, as in its configuration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// `limits.dedup_window_s`.
+    pub dedup_window_s: u32,
+    /// `limits.version_retention_s`.
+    pub version_retention_s: u32,
+}
+
 /// What the clients do.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +160,20 @@ pub struct Workload {
     pub think_time_ms_max: u64,
     /// Deadline of an operation, in milliseconds; after it the outcome is unknown.
     pub operation_timeout_ms: u64,
+    /// Least time after which a key expires that is told to, in milliseconds.
+    #[serde(default = "ttl_ms_min")]
+    pub ttl_ms_min: u64,
+    /// Most time. Short ones are drawn more often.
+    #[serde(default = "ttl_ms_max")]
+    pub ttl_ms_max: u64,
+}
+
+fn ttl_ms_min() -> u64 {
+    50
+}
+
+fn ttl_ms_max() -> u64 {
+    8_000
 }
 
 /// Relative weights of the operations; 0, the default, means never.
@@ -165,6 +192,12 @@ pub struct Mix {
     pub increment: u32,
     /// Put a key that nobody else writes: the acknowledged set.
     pub insert: u32,
+    /// Put a key that expires; these keys are others than those of `put`.
+    pub put_ttl: u32,
+    /// Put such a key on the version last seen, or on absence.
+    pub cas_ttl: u32,
+    /// Read such a key.
+    pub get_ttl: u32,
 }
 
 /// Something that goes wrong again and again. The time between two, and how long each lasts, are
@@ -297,11 +330,23 @@ impl Default for Clocks {
     }
 }
 
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { dedup_window_s: 600, version_retention_s: 600 }
+    }
+}
+
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
-        let Mix { get, put, cas, delete, increment, insert } = *self;
-        [get, put, cas, delete, increment, insert].into_iter().map(u64::from).sum()
+        let Mix { get, put, cas, delete, increment, insert, .. } = *self;
+        let lasting = [get, put, cas, delete, increment, insert];
+        lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
+    }
+
+    /// The weights of operations on keys that expire.
+    pub fn expiring(&self) -> u64 {
+        [self.put_ttl, self.cas_ttl, self.get_ttl].into_iter().map(u64::from).sum()
     }
 }
 
@@ -427,7 +472,13 @@ impl Workload {
         )?;
         ensure(self.keys > 0, "workload.keys", "must be at least 1")?;
         ensure(self.mix.total() > 0, "workload.mix", "needs a weight above 0")?;
-        ensure(self.operation_timeout_ms > 0, "workload.operation_timeout_ms", "must be at least 1")
+        ensure(
+            self.operation_timeout_ms > 0,
+            "workload.operation_timeout_ms",
+            "must be at least 1",
+        )?;
+        ensure(self.ttl_ms_min > 0, "workload.ttl_ms_min", "must be at least 1")?;
+        range("workload.ttl", self.ttl_ms_min, self.ttl_ms_max, "ms")
     }
 }
 

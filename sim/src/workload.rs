@@ -12,7 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use parking_lot::Mutex;
-use quintet_client::{Client, Condition, Error, ScanOptions, Version, Versioned};
+use quintet_client::{Client, Condition, Error, PutOptions, ScanOptions, Version, Versioned};
 use tokio::time::sleep;
 
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
 
 /// The keys of the acknowledged set begin so.
 pub const INSERT_PREFIX: &str = "set/";
+
+/// The keys that expire begin so.
+pub const TTL_PREFIX: &str = "ttl/";
 
 /// What all clients of a run share.
 pub struct Shared {
@@ -56,6 +59,11 @@ impl Shared {
 
 fn now_ns() -> u64 {
     u64::try_from(madsim::time::TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn options(ttl_ms: Option<u64>) -> PutOptions {
+    let options = PutOptions::new();
+    ttl_ms.map_or(options, |ms| options.ttl(Duration::from_millis(ms)))
 }
 
 fn record(state: Versioned) -> Record {
@@ -92,7 +100,8 @@ impl Caller {
         let register = format!("key/{}", random() % workload.keys.max(1));
         let counter = format!("counter/{}", random() % workload.keys.max(1));
         let value = || format!("{}-{:x}", self.process, random() & 0xFFFF_FFFF);
-        let Mix { get, put, cas, delete, increment, insert } = workload.mix;
+        let Mix { get, put, cas, delete, increment, insert, put_ttl, cas_ttl, get_ttl } =
+            workload.mix;
         let mut left = random() % workload.mix.total().max(1);
         let mut falls = |weight: u32| {
             let hit = left < u64::from(weight);
@@ -102,19 +111,38 @@ impl Caller {
         if falls(get) {
             (register, Call::Read)
         } else if falls(put) {
-            (register, Call::Write { value: value() })
+            (register, Call::Write { value: value(), ttl_ms: None })
         } else if falls(cas) {
             let expected = self.seen.get(&register).copied().unwrap_or(0);
-            (register, Call::Cas { expected, value: value() })
+            (register, Call::Cas { expected, value: value(), ttl_ms: None })
         } else if falls(delete) {
             (register, Call::Delete { expected: None })
         } else if falls(increment) {
             (counter, Call::Increment { delta: 1 })
+        } else if falls(put_ttl + cas_ttl + get_ttl) {
+            self.choose_expiring(workload, value())
         } else {
             debug_assert!(insert > 0);
             let number = self.shared.inserts.fetch_add(1, Ordering::Relaxed);
             let key = format!("{INSERT_PREFIX}{number:08}");
             (key, Call::Insert { value: value() })
+        }
+    }
+
+    fn choose_expiring(&self, workload: &Workload, value: String) -> (String, Call) {
+        let key = format!("{TTL_PREFIX}{}", random() % workload.keys.max(1));
+        let Mix { put_ttl, cas_ttl, .. } = workload.mix;
+        let drawn = random() % workload.mix.expiring().max(1);
+        // The least of three: many that expire soon, and some that live longer than clocks differ.
+        let (least, most) = (workload.ttl_ms_min, workload.ttl_ms_max);
+        let ttl = (0..3).map(|_| between(least, most)).min();
+        let expected = self.seen.get(&key).copied().unwrap_or(0);
+        if drawn < u64::from(put_ttl) {
+            (key, Call::Write { value, ttl_ms: ttl })
+        } else if drawn < u64::from(put_ttl) + u64::from(cas_ttl) {
+            (key, Call::Cas { expected, value, ttl_ms: ttl })
+        } else {
+            (key, Call::Read)
         }
     }
 
@@ -148,15 +176,17 @@ impl Caller {
         let written = |version: Version| Reply::Written { version: version.0 };
         let asked = match call {
             Call::Read => client.get(key).await.map(|state| Reply::Read(state.map(record))),
-            Call::Write { value } | Call::Insert { value } => {
-                client.put(key, value.clone()).await.map(written)
+            Call::Write { value, ttl_ms } => {
+                client.put_with(key, value.clone(), options(*ttl_ms)).await.map(written)
             }
-            Call::Cas { expected: 0, value } => {
-                client.put_if(key, value.clone(), Condition::Absent).await.map(written)
-            }
-            Call::Cas { expected, value } => {
-                let condition = Condition::Version(Version(*expected));
-                client.put_if(key, value.clone(), condition).await.map(written)
+            Call::Insert { value } => client.put(key, value.clone()).await.map(written),
+            Call::Cas { expected, value, ttl_ms } => {
+                let condition = match expected {
+                    0 => Condition::Absent,
+                    expected => Condition::Version(Version(*expected)),
+                };
+                let options = options(*ttl_ms).condition(condition);
+                client.put_with(key, value.clone(), options).await.map(written)
             }
             Call::Delete { expected: None } => client
                 .delete(key)

@@ -41,12 +41,21 @@ pub(crate) enum Reaction {
     DoAndRefuse(v1::Error),
 }
 
+/// What a key holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) version: u64,
+    pub(crate) value: Bytes,
+    /// 0: never.
+    pub(crate) expires_at: u64,
+}
+
 /// The state of a cluster.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) cluster_id: String,
     pub(crate) limits: v1::Limits,
-    pub(crate) records: BTreeMap<Bytes, (u64, Bytes)>,
+    pub(crate) records: BTreeMap<Bytes, Held>,
     done: BTreeMap<Vec<u8>, Answer>,
     clock: u64,
     /// Records of a page of a scan.
@@ -76,12 +85,25 @@ impl Store {
         self.clock
     }
 
+    /// Lets time pass: what has expired by then is gone.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.clock += (time.as_micros() as u64) << 12;
+        let now = self.clock;
+        self.records.retain(|_, held| held.expires_at == 0 || held.expires_at > now);
+    }
+
+    /// When a key expires that is written now.
+    fn expiry(&self, ttl_ms: u64) -> u64 {
+        if ttl_ms == 0 { 0 } else { self.clock + ((ttl_ms * 1_000) << 12) }
+    }
+
     /// Does a request once; a repetition gets the first one's result.
     fn run(&mut self, op: &Op) -> Answer {
         let context = match op {
             Op::Put(put) => &put.context,
             Op::Delete(delete) => &delete.context,
             Op::Increment(increment) => &increment.context,
+            Op::Expire(expire) => &expire.context,
             Op::Get(_) | Op::Scan(_) => &None,
         };
         let id = context.as_ref().and_then(|context| context.request_id.clone());
@@ -105,7 +127,9 @@ impl Store {
                 Some(error) => Answer::Error(error),
                 None => {
                     let version = self.tick();
-                    self.records.insert(put.key.clone(), (version, put.value.clone()));
+                    let expires_at = self.expiry(put.ttl_ms);
+                    let value = put.value.clone();
+                    self.records.insert(put.key.clone(), Held { version, value, expires_at });
                     Answer::Put(v1::PutResponse { version, ..Default::default() })
                 }
             },
@@ -118,28 +142,54 @@ impl Store {
                 }
             },
             Op::Increment(increment) => {
-                let value = self.records.get(&increment.key).map_or(Some(0), |(_, value)| {
-                    std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok())
+                let held = self.records.get(&increment.key).cloned();
+                let value = held.as_ref().map_or(Some(0), |held| {
+                    std::str::from_utf8(&held.value).ok().and_then(|text| text.parse::<i64>().ok())
                 });
                 let Some(value) = value else {
                     return Answer::Error(error(v1::Code::NotANumber, v1::RetryClass::Never));
                 };
                 let value = value + increment.delta;
                 let version = self.tick();
-                self.records.insert(increment.key.clone(), (version, value.to_string().into()));
+                let expires_at = match increment.ttl_ms {
+                    0 => held.map_or(0, |held| held.expires_at),
+                    ttl_ms => self.expiry(ttl_ms),
+                };
+                let held = Held { version, value: value.to_string().into(), expires_at };
+                self.records.insert(increment.key.clone(), held);
                 Answer::Increment(v1::IncrementResponse { value, version, ..Default::default() })
             }
+            Op::Expire(expire) => match self.refusal(&expire.key, expire.condition) {
+                Some(error) => Answer::Error(error),
+                None => {
+                    let (tick, expires_at) = (self.tick(), self.expiry(expire.ttl_ms));
+                    let version = match self.records.get_mut(&expire.key) {
+                        Some(held) => {
+                            (held.version, held.expires_at) = (tick, expires_at);
+                            tick
+                        }
+                        None => 0,
+                    };
+                    let context = None;
+                    Answer::Expire(v1::ExpireResponse { context, version, expires_at })
+                }
+            },
             Op::Scan(scan) => self.scan(scan),
         }
     }
 
     fn state(&self, key: &[u8]) -> Option<v1::KeyState> {
-        let (version, value) = self.records.get(key).cloned().unwrap_or_default();
-        Some(v1::KeyState { version, value })
+        Some(self.shown(self.records.get(key).cloned().unwrap_or_default()))
+    }
+
+    fn shown(&self, held: Held) -> v1::KeyState {
+        let Held { version, value, expires_at } = held;
+        let ttl_ms = (expires_at.saturating_sub(self.clock) >> 12).div_ceil(1_000);
+        v1::KeyState { version, value, expires_at, ttl_ms }
     }
 
     fn refusal(&self, key: &[u8], condition: Option<v1::Condition>) -> Option<v1::Error> {
-        let version = self.records.get(key).map_or(0, |(version, _)| *version);
+        let version = self.records.get(key).map_or(0, |held| held.version);
         let holds = match condition.and_then(|condition| condition.kind) {
             None => true,
             Some(v1::condition::Kind::Absent(_)) => version == 0,
@@ -155,17 +205,17 @@ impl Store {
         assert!(scan.prefix.is_empty(), "the client turns a prefix into a range");
         let at = if scan.at == 0 { self.clock } else { scan.at };
         let inside = |key: &Bytes| *key >= scan.start && (scan.end.is_empty() || *key < scan.end);
-        let visible = |(key, (version, _)): &(&Bytes, &(u64, Bytes))| inside(key) && *version <= at;
+        let visible = |(key, held): &(&Bytes, &Held)| inside(key) && held.version <= at;
         let mut found: Vec<v1::Record> = self
             .records
             .iter()
             .filter(visible)
-            .map(|(key, (version, value))| {
-                let value = if scan.keys_only { Bytes::new() } else { value.clone() };
-                v1::Record {
-                    key: key.clone(),
-                    state: Some(v1::KeyState { version: *version, value }),
+            .map(|(key, held)| {
+                let mut held = held.clone();
+                if scan.keys_only {
+                    held.value = Bytes::new();
                 }
+                v1::Record { key: key.clone(), state: Some(self.shown(held)) }
             })
             .collect();
         if scan.reverse {
@@ -213,6 +263,7 @@ impl Seen {
             Op::Put(put) => put.context.clone(),
             Op::Delete(delete) => delete.context.clone(),
             Op::Increment(increment) => increment.context.clone(),
+            Op::Expire(expire) => expire.context.clone(),
             Op::Get(_) | Op::Scan(_) => None,
         };
         self.requests.iter().filter_map(context).collect()
@@ -364,6 +415,13 @@ impl Kv for Service {
         Err(Status::unimplemented("unary"))
     }
 
+    async fn expire(
+        &self,
+        _: Request<v1::ExpireRequest>,
+    ) -> Result<Response<v1::ExpireResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
     async fn batch_get(
         &self,
         _: Request<v1::BatchGetRequest>,
@@ -404,6 +462,20 @@ impl Admin for Service {
             incarnation: 1,
             nodes: Vec::new(),
         }))
+    }
+
+    async fn drain(
+        &self,
+        _: Request<v1::DrainRequest>,
+    ) -> Result<Response<v1::DrainResponse>, Status> {
+        Err(Status::unimplemented("drain"))
+    }
+
+    async fn locate(
+        &self,
+        _: Request<v1::LocateRequest>,
+    ) -> Result<Response<v1::LocateResponse>, Status> {
+        Err(Status::unimplemented("locate"))
     }
 
     async fn status(
@@ -465,6 +537,7 @@ impl Inner {
             limits: Some(limits),
             room: self.room,
             node_id: u64::from(self.room) + 100,
+            nodes: Vec::new(),
         };
         self.send(outgoing, Some(welcome), Vec::new()).await;
         true
@@ -477,12 +550,7 @@ impl Inner {
         responses: Vec<v1::SessionResponse>,
     ) {
         let cluster_time = self.store.lock().clock;
-        let body = v1::SessionResponses {
-            welcome,
-            responses,
-            cluster_time,
-            leader_address: String::new(),
-        };
+        let body = v1::SessionResponses { welcome, responses, cluster_time, routes: Vec::new() };
         let body = body.encode_to_vec();
         drop(outgoing.send(Ok(v1::SessionFrame { body: body.into() })).await);
     }

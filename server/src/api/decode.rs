@@ -13,7 +13,7 @@ use crate::{
     peer::ClusterIdentity,
     range::{
         command::evaluate::{Condition, WriteKind},
-        request::{Read, ReadKind, Reply, Write},
+        request::{Read, ReadKind, Reply, Scan, Write},
     },
     router::routes::Place,
     storage::{
@@ -25,7 +25,7 @@ use crate::{
     time::{AHEAD_MAX, Hlc, Timestamp},
 };
 
-pub use crate::config::Limits;
+pub use crate::config::{Limits, TTL_MS_MAX};
 
 /// How long a request may take where its caller does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -74,8 +74,10 @@ impl Decoded {
             Decoded::Write(write) => Place::Key(&write.key),
             Decoded::Read(read) => match &read.kind {
                 ReadKind::Get(key) => Place::Key(key),
-                ReadKind::Scan { end, direction: Direction::Reverse, .. } => Place::Below(end),
-                ReadKind::Scan { start, .. } => Place::Key(start),
+                ReadKind::Scan(Scan { end, direction: Direction::Reverse, .. }) => {
+                    Place::Below(end)
+                }
+                ReadKind::Scan(Scan { start, .. }) => Place::Key(start),
                 ReadKind::Confirm { .. } => Place::Key(&[]),
             },
         }
@@ -85,7 +87,7 @@ impl Decoded {
     pub fn first_page_span(&self) -> Option<(&[u8], &[u8])> {
         match self {
             Decoded::Read(DecodedRead {
-                kind: ReadKind::Scan { start, end, at: None, .. },
+                kind: ReadKind::Scan(Scan { start, end, at: None, .. }),
                 ..
             }) => Some((start, end)),
             _ => None,
@@ -111,7 +113,9 @@ impl Decoded {
     /// Whether it asks for something that a range may hold.
     pub fn overlaps(&self, range: &Descriptor) -> bool {
         match self {
-            Decoded::Read(DecodedRead { kind: ReadKind::Scan { start, end, .. }, .. }) => {
+            Decoded::Read(DecodedRead {
+                kind: ReadKind::Scan(Scan { start, end, .. }), ..
+            }) => {
                 (range.end.is_empty() || *start < range.end)
                     && (end.is_empty() || range.start < *end)
             }
@@ -193,7 +197,8 @@ pub fn decode(
                 )));
             }
             let condition = check_condition(put.condition.as_ref())?;
-            let kind = WriteKind::Put { value: put.value.clone(), condition };
+            let ttl = check_ttl(put.ttl_ms)?;
+            let kind = WriteKind::Put { value: put.value.clone(), condition, ttl };
             write(context, &put.key, kind, limits)
         }
         Op::Delete(delete) => {
@@ -201,7 +206,19 @@ pub fn decode(
             write(context, &delete.key, WriteKind::Delete { condition }, limits)
         }
         Op::Increment(increment) => {
-            write(context, &increment.key, WriteKind::Increment { delta: increment.delta }, limits)
+            let ttl = check_ttl(increment.ttl_ms)?;
+            let kind = WriteKind::Increment { delta: increment.delta, ttl };
+            write(context, &increment.key, kind, limits)
+        }
+        Op::Expire(expire) => {
+            let condition = check_condition(expire.condition.as_ref())?;
+            if condition == Condition::Absent {
+                return Err(OpError::invalid(
+                    "a key that is absent has no expiry: set the condition 'version' or none",
+                ));
+            }
+            let kind = WriteKind::Expire { ttl: check_ttl(expire.ttl_ms)?, condition };
+            write(context, &expire.key, kind, limits)
         }
     }
 }
@@ -217,6 +234,7 @@ fn context_of(
         Op::Put(put) => &mut put.context,
         Op::Delete(delete) => &mut delete.context,
         Op::Increment(increment) => &mut increment.context,
+        Op::Expire(expire) => &mut expire.context,
         Op::Scan(scan) => &mut scan.context,
     };
     let context = slot.get_or_insert_default();
@@ -332,6 +350,16 @@ fn check_condition(condition: Option<&v1::Condition>) -> Result<Condition, OpErr
     }
 }
 
+fn check_ttl(ttl_ms: u64) -> Result<Option<Duration>, OpError> {
+    if ttl_ms > TTL_MS_MAX {
+        return Err(OpError::invalid(format!(
+            "a ttl of {ttl_ms} ms is too long, {TTL_MS_MAX} ms (100 years) are allowed; leave it \
+             out for a key that does not expire"
+        )));
+    }
+    Ok((ttl_ms > 0).then(|| Duration::from_millis(ttl_ms)))
+}
+
 fn write(
     context: Context,
     key: &[u8],
@@ -365,19 +393,29 @@ fn hash(key: &[u8], kind: &WriteKind) -> u64 {
             hash.update(&version.0.to_be_bytes());
         }
     };
+    let lifetime = |hash: &mut Xxh3, ttl: &Option<Duration>| {
+        hash.update(&ttl.map_or(0, |ttl| ttl.as_millis()).to_be_bytes());
+    };
     match kind {
-        WriteKind::Put { value, condition: holds } => {
+        WriteKind::Put { value, condition: holds, ttl } => {
             hash.update(&[1]);
             condition(&mut hash, holds);
+            lifetime(&mut hash, ttl);
             hash.update(value);
         }
         WriteKind::Delete { condition: holds } => {
             hash.update(&[2]);
             condition(&mut hash, holds);
         }
-        WriteKind::Increment { delta } => {
+        WriteKind::Increment { delta, ttl } => {
             hash.update(&[3]);
             hash.update(&delta.to_be_bytes());
+            lifetime(&mut hash, ttl);
+        }
+        WriteKind::Expire { ttl, condition: holds } => {
+            hash.update(&[4]);
+            condition(&mut hash, holds);
+            lifetime(&mut hash, ttl);
         }
     }
     hash.digest()
@@ -415,7 +453,7 @@ fn decode_scan(
         0 => limits.scan_page_records_max as usize,
         limit => limit.min(limits.scan_page_records_max as usize),
     };
-    let kind = ReadKind::Scan {
+    let kind = ReadKind::Scan(Scan {
         start,
         end,
         direction: if scan.reverse { Direction::Reverse } else { Direction::Forward },
@@ -426,7 +464,7 @@ fn decode_scan(
             versions: PAGE_VERSIONS_MAX,
         },
         keys_only: scan.keys_only,
-    };
+    });
     let deadline = context.deadline;
     Ok(Decoded::Read(DecodedRead { keyspace, kind, deadline }))
 }

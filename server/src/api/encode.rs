@@ -4,22 +4,31 @@ use bytes::Bytes;
 use quintet_proto::v1::{self, session_response::Result as Body};
 
 use crate::{
-    error::OpError,
+    error::{OpError, Standing},
     range::request::{Answer, OpResult},
     storage::mvcc::Version,
+    time::Timestamp,
 };
 
-fn state(version: Option<Version>) -> v1::KeyState {
-    match version {
-        Some(version) => v1::KeyState { version: version.at.0, value: Bytes::from(version.value) },
-        None => v1::KeyState::default(),
+fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
+    let Some(Version { at, value, expires_at }) = version else { return v1::KeyState::default() };
+    v1::KeyState {
+        version: at.0,
+        value: Bytes::from(value),
+        expires_at: expires_at.map_or(0, |at| at.0),
+        ttl_ms: expires_at.map_or(0, |at| at.ms_after(now)),
     }
 }
 
 /// An error on the wire.
 pub(crate) fn error(error: OpError) -> v1::Error {
-    let current = (error.code == v1::Code::Conflict).then(|| match &error.current {
-        Some((version, value)) => v1::KeyState { version: version.0, value: value.clone() },
+    let current = (error.code == v1::Code::Conflict).then(|| match error.current.as_deref() {
+        Some(Standing { version, value, expires_at, ttl_ms }) => v1::KeyState {
+            version: version.0,
+            value: value.clone(),
+            expires_at: expires_at.map_or(0, |at| at.0),
+            ttl_ms: *ttl_ms,
+        },
         None => v1::KeyState::default(),
     });
     let retry_after = error.retry_after.map_or(0, |wait| wait.as_millis());
@@ -38,8 +47,8 @@ pub(crate) fn error(error: OpError) -> v1::Error {
 pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
     let body = match result {
         Err(failed) => Body::Error(error(failed)),
-        Ok(Answer::Get(version)) => {
-            Body::Get(v1::GetResponse { context: None, state: Some(state(version)) })
+        Ok(Answer::Get { found, now }) => {
+            Body::Get(v1::GetResponse { context: None, state: Some(state(found, now)) })
         }
         Ok(Answer::Put(at)) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
         Ok(Answer::Delete(at)) => {
@@ -48,6 +57,11 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
         Ok(Answer::Increment(value, at)) => {
             Body::Increment(v1::IncrementResponse { context: None, value, version: at.0 })
         }
+        Ok(Answer::Expire(written)) => {
+            let (version, expires_at) = written.unwrap_or_default();
+            let expires_at = expires_at.unwrap_or_default().0;
+            Body::Expire(v1::ExpireResponse { context: None, version: version.0, expires_at })
+        }
         Ok(Answer::Scan(page)) => Body::Scan(v1::ScanResponse {
             context: None,
             records: page
@@ -55,7 +69,7 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
                 .into_iter()
                 .map(|(key, version)| v1::Record {
                     key: Bytes::from(key),
-                    state: Some(state(Some(version))),
+                    state: Some(state(Some(version), page.now)),
                 })
                 .collect(),
             at: page.at.0,

@@ -100,6 +100,7 @@ fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
         Op::Put(put) => &mut put.context,
         Op::Delete(delete) => &mut delete.context,
         Op::Increment(increment) => &mut increment.context,
+        Op::Expire(expire) => &mut expire.context,
         Op::Scan(scan) => &mut scan.context,
     };
     slot.get_or_insert_default()
@@ -110,6 +111,7 @@ pub(super) fn status(error: v1::Error) -> Status {
     let code = match error.code() {
         Code::InvalidArgument | Code::NotANumber => tonic::Code::InvalidArgument,
         Code::Conflict | Code::RequestIdReused | Code::Expired => tonic::Code::FailedPrecondition,
+        Code::VersionCollected => tonic::Code::OutOfRange,
         Code::AlreadyInitialized => tonic::Code::AlreadyExists,
         Code::WrongCluster | Code::NotInitialized => tonic::Code::FailedPrecondition,
         Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
@@ -195,6 +197,18 @@ impl v1::kv_server::Kv for KvService {
             Body::Increment(increment) => {
                 let context = stamp(&self.router);
                 Ok(Response::new(v1::IncrementResponse { context, ..increment }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn expire(
+        &self,
+        request: Request<v1::ExpireRequest>,
+    ) -> Result<Response<v1::ExpireResponse>, Status> {
+        match self.run(Op::Expire(request.into_inner())).await? {
+            Body::Expire(expire) => {
+                Ok(Response::new(v1::ExpireResponse { context: stamp(&self.router), ..expire }))
             }
             _ => Err(unexpected()),
         }

@@ -2,17 +2,18 @@
 //!
 //! Keys and values are arguments; `-` reads one from standard input, as it is. Text output is the
 //! bare value; JSON has `key` and `value` (`key_base64`, `value_base64` where the bytes are not
-//! UTF-8) and `version`, a string: versions do not fit into the numbers of most JSON readers.
+//! UTF-8) and `version`, a string: versions do not fit into the numbers of most JSON readers. Of a key
+//! that expires it has `expires_at` too, a time of the cluster in the form of a version.
 
-use std::{io::Read, ops::Bound};
+use std::{io::Read, ops::Bound, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use quintet_client::{Client, Condition, Record, ScanOptions, Version};
+use quintet_client::{Client, Condition, PutOptions, Record, ScanOptions, Ttl, Version};
 use serde_json::{Map, Value};
 
 use super::{
-    connect,
+    connect, duration,
     exit::Failure,
     output::{Format, Output, escape, insert_bytes},
     status,
@@ -38,6 +39,8 @@ pub(crate) enum Command {
         /// The value, or - for standard input
         #[arg(allow_hyphen_values = true)]
         value: String,
+        #[command(flatten)]
+        lifetime: Lifetime,
         #[command(flatten)]
         common: Common,
     },
@@ -68,6 +71,8 @@ pub(crate) enum Command {
         #[arg(long, group = "expected")]
         absent: bool,
         #[command(flatten)]
+        lifetime: Lifetime,
+        #[command(flatten)]
         common: Common,
     },
     /// Say which range holds a key, where its replicas are, who leads it and why there
@@ -85,8 +90,54 @@ pub(crate) enum Command {
         #[arg(default_value_t = 1, allow_negative_numbers = true)]
         delta: i64,
         #[command(flatten)]
+        lifetime: Lifetime,
+        #[command(flatten)]
         common: Common,
     },
+    /// Print how long a key will be there; exit code 3 if it is not
+    Ttl {
+        /// The key, or - for standard input
+        key: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Make a key expire; exit code 3 if there is none
+    Expire {
+        /// The key, or - for standard input
+        key: String,
+        /// How long from now, as in 250ms, 30s, 5m, 2h, 7d
+        #[arg(allow_hyphen_values = true)]
+        ttl: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Make a key stay that would expire; exit code 3 if there is none
+    Persist {
+        /// The key, or - for standard input
+        key: String,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// How long a written key is there.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Lifetime {
+    /// The key expires so long after the write, as in 250ms, 30s, 5m, 2h, 7d
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    ttl: Option<String>,
+}
+
+impl Lifetime {
+    fn ttl(&self) -> Result<Option<Duration>, Failure> {
+        self.ttl.as_deref().map(duration::parse).transpose()
+    }
+
+    fn options(&self) -> Result<PutOptions, Failure> {
+        let options = PutOptions::new();
+        Ok(self.ttl()?.map_or(options, |ttl| options.ttl(ttl)))
+    }
 }
 
 /// Flags of every `kv` command.
@@ -129,9 +180,10 @@ pub(crate) struct Scan {
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Get { key, common } => get(&input(key)?, &common).await,
-        Command::Put { key, value, common } => {
+        Command::Put { key, value, lifetime, common } => {
+            let options = lifetime.options()?;
             let ([key, value], client) = (inputs(key, value)?, common.client().await?);
-            let version = client.put(&key, &value).await?;
+            let version = client.put_with(&key, &value, options).await?;
             written(&common, &key, version)
         }
         Command::Del { key, expect_version, common } => {
@@ -143,12 +195,27 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
             deleted(&common, &key, removed)
         }
         Command::Scan(args) => scan(args).await,
-        Command::Cas { key, value, expect_version, absent: _, common } => {
+        Command::Cas { key, value, expect_version, absent: _, lifetime, common } => {
+            let options = lifetime.options()?;
             let ([key, value], client) = (inputs(key, value)?, common.client().await?);
             // One of the two is there: clap's group requires it.
             let condition =
                 expect_version.map_or(Condition::Absent, |n| Condition::Version(Version(n)));
-            let version = client.put_if(&key, &value, condition).await?;
+            let version = client.put_with(&key, &value, options.condition(condition)).await?;
+            written(&common, &key, version)
+        }
+        Command::Incr { key, delta, lifetime, common } => {
+            incr(&input(key)?, delta, lifetime.ttl()?, &common).await
+        }
+        Command::Ttl { key, common } => ttl(&input(key)?, &common).await,
+        Command::Expire { key, ttl, common } => {
+            let (ttl, key, client) = (duration::parse(&ttl)?, input(key)?, common.client().await?);
+            let version = client.expire(&key, ttl).await?.ok_or_else(|| no_such_key(&key))?;
+            written(&common, &key, version)
+        }
+        Command::Persist { key, common } => {
+            let (key, client) = (input(key)?, common.client().await?);
+            let version = client.persist(&key).await?.ok_or_else(|| no_such_key(&key))?;
             written(&common, &key, version)
         }
         Command::Locate { key, common } => {
@@ -160,7 +227,6 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
             }
             out.flush()
         }
-        Command::Incr { key, delta, common } => incr(&input(key)?, delta, &common).await,
     }
 }
 
@@ -174,17 +240,54 @@ async fn get(key: &Bytes, common: &Common) -> Result<(), Failure> {
     let found = common.client().await?.get(key).await?;
     let mut out = Output::new();
     let Some(found) = found else {
-        return Err(Failure::absent(format!("there is no key {:?}", escape(key))));
+        return Err(no_such_key(key));
     };
     match common.output {
         Format::Text => out.value(&found.value)?,
-        Format::Json => out.json(&object(key, Some(&found.value), found.version).into())?,
+        Format::Json => {
+            let object = object(key, Some(&found.value), found.version);
+            out.json(&expiring(object, found.expires_at).into())?;
+        }
     }
     out.flush()
 }
 
-async fn incr(key: &Bytes, delta: i64, common: &Common) -> Result<(), Failure> {
-    let sum = common.client().await?.increment(key, delta).await?;
+fn no_such_key(key: &[u8]) -> Failure {
+    Failure::absent(format!("there is no key {:?}", escape(key)))
+}
+
+async fn ttl(key: &Bytes, common: &Common) -> Result<(), Failure> {
+    let ttl = common.client().await?.ttl(key).await?.ok_or_else(|| no_such_key(key))?;
+    let mut out = Output::new();
+    match (common.output, ttl) {
+        (Format::Text, Ttl::Forever) => out.line("no expiry")?,
+        (Format::Text, Ttl::Left(left)) => out.line(duration::words(left))?,
+        (Format::Json, ttl) => {
+            let left = match ttl {
+                Ttl::Forever => Value::Null,
+                // Below 2^53: a number for every reader.
+                Ttl::Left(left) => u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into(),
+            };
+            let mut object = Map::new();
+            insert_bytes(&mut object, "key", key);
+            object.insert("ttl_ms".to_owned(), left);
+            out.json(&object.into())?;
+        }
+    }
+    out.flush()
+}
+
+async fn incr(
+    key: &Bytes,
+    delta: i64,
+    ttl: Option<Duration>,
+    common: &Common,
+) -> Result<(), Failure> {
+    let client = common.client().await?;
+    let sum = match ttl {
+        Some(ttl) => client.increment_with_ttl(key, delta, ttl).await?,
+        None => client.increment(key, delta).await?,
+    };
     let mut out = Output::new();
     match common.output {
         Format::Text => out.line(sum.value.to_string())?,
@@ -231,7 +334,10 @@ fn print_record(
 ) -> Result<(), Failure> {
     let value = (!keys_only).then_some(&record.value[..]);
     match (format, value) {
-        (Format::Json, value) => out.json(&object(&record.key, value, record.version).into()),
+        (Format::Json, value) => {
+            let object = object(&record.key, value, record.version);
+            out.json(&expiring(object, record.expires_at).into())
+        }
         (Format::Text, None) => out.line(escape(&record.key)),
         (Format::Text, Some(value)) => {
             out.line(format!("{}\t{}", escape(&record.key), escape(value)))
@@ -272,6 +378,13 @@ fn object(key: &[u8], value: Option<&[u8]>, version: Version) -> Map<String, Val
         insert_bytes(&mut object, "value", value);
     }
     object.insert("version".to_owned(), version.to_string().into());
+    object
+}
+
+fn expiring(mut object: Map<String, Value>, expires_at: Option<Version>) -> Map<String, Value> {
+    if let Some(expires_at) = expires_at {
+        object.insert("expires_at".to_owned(), expires_at.to_string().into());
+    }
     object
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod dev;
 mod drain;
+mod duration;
 mod exit;
 mod kv;
 mod output;

@@ -52,7 +52,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 24] = [
+const KEYS: [(&str, Kind); 25] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -76,6 +76,7 @@ const KEYS: [(&str, Kind); 24] = [
     ("limits.session_in_flight_max", Kind::Whole),
     ("limits.sessions_max", Kind::Whole),
     ("limits.dedup_window_s", Kind::Whole),
+    ("limits.version_retention_s", Kind::Whole),
     ("storage.block_cache_mb", Kind::Whole),
 ];
 

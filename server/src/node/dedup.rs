@@ -93,16 +93,16 @@ fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<usize, st
 }
 
 /// The thresholds of a node's ranges.
-struct Thresholds(BTreeMap<Vec<u8>, (Arc<Descriptor>, Timestamp)>);
+pub(super) struct Thresholds(BTreeMap<Vec<u8>, (Arc<Descriptor>, Timestamp)>);
 
 impl Thresholds {
-    fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Timestamp)>) -> Thresholds {
+    pub(super) fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Timestamp)>) -> Thresholds {
         let by_start = ranges.map(|(descriptor, at)| (descriptor.start.clone(), (descriptor, at)));
         Thresholds(by_start.collect())
     }
 
-    /// That of the range of an anchor, if this node holds it.
-    fn get(&self, anchor: &[u8]) -> Option<Timestamp> {
+    /// That of the range of an anchor or another `enc(key)`, if this node holds it.
+    pub(super) fn get(&self, anchor: &[u8]) -> Option<Timestamp> {
         let upto = (Bound::Unbounded, Bound::Included(anchor));
         let (_, (descriptor, threshold)) = self.0.range::<[u8], _>(upto).next_back()?;
         descriptor.contains(anchor).then_some(*threshold)

@@ -14,6 +14,7 @@
 pub mod bootstrap;
 mod dedup;
 mod drain;
+mod gc;
 mod handler;
 mod leaders;
 mod listen;
@@ -139,6 +140,7 @@ impl Node {
             peers: peers.clone(),
             metrics: metrics.clone(),
             times,
+            version_retention: config.limits.version_retention(),
             failed,
         };
         let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());
@@ -162,6 +164,11 @@ impl Node {
             config.limits.dedup_window(),
         )));
         tasks.push(tokio::spawn(dedup::collect(bootstrap.clone())));
+        tasks.push(tokio::spawn(gc::move_threshold(
+            bootstrap.clone(),
+            config.limits.version_retention(),
+        )));
+        tasks.push(tokio::spawn(gc::collect(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
         tracing::info!(
             node = %config.node.id,

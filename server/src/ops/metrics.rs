@@ -36,6 +36,8 @@ pub enum Operation {
     Delete,
     /// An increment.
     Increment,
+    /// A change of the expiry.
+    Expire,
     /// Several keys' values; counted once, beside its items.
     BatchGet,
     /// Several writes; counted once, beside its items.
@@ -45,11 +47,12 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [(Operation, &str); 7] = [
+    const ALL: [(Operation, &str); 8] = [
         (Operation::Get, "get"),
         (Operation::Put, "put"),
         (Operation::Delete, "delete"),
         (Operation::Increment, "increment"),
+        (Operation::Expire, "expire"),
         (Operation::BatchGet, "batch_get"),
         (Operation::BatchPut, "batch_put"),
         (Operation::Scan, "scan"),
@@ -101,6 +104,7 @@ impl Outcome {
             Code::InvalidArgument
             | Code::Expired
             | Code::RequestIdReused
+            | Code::VersionCollected
             | Code::WrongCluster
             | Code::AlreadyInitialized => Outcome::Invalid,
             Code::Unspecified
@@ -210,6 +214,10 @@ pub struct Metrics {
     pub dedup_hits: Counter,
     /// Proposals refused at apply and evaluated again.
     pub reevaluations: Counter,
+    /// Proposals that moved a range's time, so that what has expired is absent for good.
+    pub time_advances: Counter,
+    /// Versions removed because no read can ask for them any more.
+    pub versions_collected: Counter,
     /// Proposals handed to Raft and not yet applied.
     pub proposals_in_flight: Gauge,
     /// Syncs of the log.
@@ -326,6 +334,16 @@ impl Metrics {
                 "reevaluations",
                 "Proposals that apply refused and that were evaluated again",
             ),
+            time_advances: add(
+                r,
+                "time_advances",
+                "Proposals that moved the time of a range, so that what has expired is absent for good",
+            ),
+            versions_collected: add(
+                r,
+                "versions_collected",
+                "Versions removed because no read can ask for them any more",
+            ),
             proposals_in_flight: add(
                 r,
                 "proposals_in_flight",
@@ -375,12 +393,13 @@ impl Metrics {
 
     /// The handle of a kind of operation.
     pub fn operation(&self, operation: Operation) -> &OperationMetrics {
-        let [get, put, delete, increment, batch_get, batch_put, scan] = &self.operations;
+        let [get, put, delete, increment, expire, batch_get, batch_put, scan] = &self.operations;
         match operation {
             Operation::Get => get,
             Operation::Put => put,
             Operation::Delete => delete,
             Operation::Increment => increment,
+            Operation::Expire => expire,
             Operation::BatchGet => batch_get,
             Operation::BatchPut => batch_put,
             Operation::Scan => scan,

@@ -33,6 +33,7 @@ pub(super) async fn advance_time(
     let not_leader = || OpError::not_leader(shared.leader_hint(raft));
     let Ok(leader) = raft.as_leader() else { return Err(not_leader()) };
     let term = leader.term();
+    shared.metrics.time_advances.inc();
     // What is evaluated from now on is above it, and not evaluated in vain.
     shared.hlc.observe(to);
     let command = Command::AdvanceTime { evaluated_under: term, to };

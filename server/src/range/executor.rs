@@ -14,6 +14,9 @@
 //! * A refusal is answered only from a state that was confirmed afterwards (`reads`), or from an
 //!   applied entry. A refusal of a later attempt is stored, so that a delayed first attempt cannot
 //!   act afterwards.
+//! * Whether a key has expired is decided by the timestamp of the write, and answered only from a
+//!   range whose time has passed the expiry: a refusal that rests on it is proposed, which moves the
+//!   time.
 //! * A request whose proposal was handed to Raft is answered with a result or as ambiguous, never as
 //!   failed.
 
@@ -34,13 +37,13 @@ use tokio::{
 };
 
 use super::{
-    command::evaluate::{Current, evaluate},
+    command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
     raft::types::{Applied, Proposal, Raft},
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Write},
 };
 use crate::{
-    error::OpError,
+    error::{OpError, Standing},
     planted::{self, Bug},
     storage::{
         Family,
@@ -73,6 +76,15 @@ struct Pending {
 }
 
 impl Pending {
+    /// Bytes that it takes in an entry, roughly.
+    fn size(&self) -> usize {
+        let value = match &self.effect {
+            Effect::Put { value, .. } => value.len(),
+            Effect::Nothing | Effect::Delete => 0,
+        };
+        self.write.key.len() + value + 64
+    }
+
     fn record(&self) -> Operation {
         Operation {
             request: self.write.request,
@@ -205,7 +217,7 @@ impl Executor {
             match self.evaluate(write, group, term, now) {
                 Ok(Some((pending, after))) => {
                     operations += 1;
-                    bytes += pending.write.size();
+                    bytes += pending.size();
                     let key = pending.write.key.clone();
                     let slot = *by_key.entry(key.clone()).or_insert(groups.len());
                     match groups.get_mut(slot) {
@@ -284,14 +296,18 @@ impl Executor {
             None if write.kind.is_unconditional() => Current(None),
             None => read_current(&self.shared, &write.key)?,
         };
-        let (effect, outcome) = evaluate(&current, &write.kind);
+        let at = self.shared.hlc.now();
+        let expires_at = current.expires_at();
+        let current = current.seen_at(at);
+        // Expired by the clock, and the range does not know it yet.
+        let is_news = current.0.is_none() && expires_at > Some(state.time());
+        let (effect, outcome) = evaluate(&current, &write.kind, at);
         let changes_nothing = effect == Effect::Nothing;
-        if changes_nothing && group.is_none() && !write.later_attempt {
-            let result = answer(&write, outcome, Timestamp::ZERO, &current);
+        if changes_nothing && group.is_none() && !write.later_attempt && !is_news {
+            let result = answer(&write, outcome, Timestamp::ZERO, &current, at);
             self.confirm(write, term, result);
             return Ok(None);
         }
-        let at = self.shared.hlc.now();
         let after = current.after(&effect, at);
         Ok(Some((Pending { write, effect, outcome, at, refused_by: current }, after)))
     }
@@ -320,12 +336,20 @@ impl Executor {
         }
         let current = match record.outcome {
             Outcome::Conflict(version) if version > Timestamp::ZERO => {
-                let stood = mvcc::read_exact(&**self.shared.state.engine(), &write.key, version)?;
-                Current(stood.map(|found| (found.at, Bytes::from(found.value))))
+                match mvcc::read_exact(&**self.shared.state.engine(), &write.key, version)? {
+                    Some(stood) => Current(Some(held(stood))),
+                    // Kept for as long as requests are remembered; a clock that leapt may break that.
+                    None => {
+                        return Ok(Err(OpError::new(
+                            quintet_proto::v1::Code::Expired,
+                            "the request was refused, by a version that is not kept any more",
+                        )));
+                    }
+                }
             }
             _ => Current(None),
         };
-        Ok(answer(write, record.outcome, record.at, &current))
+        Ok(answer(write, record.outcome, record.at, &current, self.shared.hlc.peek()))
     }
 
     async fn propose(&mut self, term: u64, groups: Vec<PendingGroup>) {
@@ -380,7 +404,8 @@ impl Executor {
                 match flag {
                     Some(true) => {
                         let Pending { write, outcome, at, refused_by, .. } = pending;
-                        let result = answer(&write, outcome, at, &refused_by);
+                        let now = self.shared.hlc.peek();
+                        let result = answer(&write, outcome, at, &refused_by, now);
                         write.reply.send(result);
                     }
                     Some(false) => {
@@ -448,16 +473,6 @@ impl Executor {
     }
 }
 
-impl Write {
-    fn size(&self) -> usize {
-        let value = match &self.kind {
-            super::command::evaluate::WriteKind::Put { value, .. } => value.len(),
-            _ => 0,
-        };
-        self.key.len() + value + 64
-    }
-}
-
 impl PendingGroup {
     fn holds(&self, write: &Write) -> bool {
         self.members.iter().any(|member| member.write.request == write.request)
@@ -471,21 +486,42 @@ impl PendingGroup {
     }
 }
 
-/// The newest state of a key.
+/// The newest version of a key, expired or not.
 fn read_current(shared: &Shared, key: &[u8]) -> Result<Current, Error> {
     let found = mvcc::read(&**shared.state.engine(), key, Timestamp::MAX)?;
-    Ok(Current(found.map(|version| (version.at, Bytes::from(version.value)))))
+    Ok(Current(found.map(held)))
 }
 
-/// What a caller is told of an outcome.
-fn answer(write: &Write, outcome: Outcome, at: Timestamp, current: &Current) -> OpResult {
-    use super::command::evaluate::WriteKind;
+fn held(version: mvcc::Version) -> Held {
+    let mvcc::Version { at, value, expires_at } = version;
+    Held { version: at, value: Bytes::from(value), expires_at }
+}
+
+/// What a caller is told of an outcome; `now` says what is left of the life of what stands.
+fn answer(
+    write: &Write,
+    outcome: Outcome,
+    at: Timestamp,
+    current: &Current,
+    now: Timestamp,
+) -> OpResult {
     match (outcome, &write.kind) {
         (Outcome::Written, WriteKind::Delete { .. }) => Ok(Answer::Delete(Some(at))),
+        (Outcome::Written, WriteKind::Expire { ttl, .. }) => {
+            Ok(Answer::Expire(Some((at, expiry(at, *ttl)))))
+        }
+        (Outcome::NoSuchKey, _) => Ok(Answer::Expire(None)),
         (Outcome::Written, _) => Ok(Answer::Put(at)),
         (Outcome::NothingToDelete, _) => Ok(Answer::Delete(None)),
         (Outcome::Number(sum), _) => Ok(Answer::Increment(sum, at)),
-        (Outcome::Conflict(_), _) => Err(OpError::conflict(current.0.clone())),
+        (Outcome::Conflict(_), _) => {
+            Err(OpError::conflict(current.0.clone().map(|held| Standing {
+                version: held.version,
+                value: held.value,
+                expires_at: held.expires_at,
+                ttl_ms: held.expires_at.map_or(0, |expires_at| expires_at.ms_after(now)),
+            })))
+        }
         (Outcome::NotANumber, _) => Err(OpError::new(
             quintet_proto::v1::Code::NotANumber,
             "the value is not a decimal number, or the sum does not fit in 64 bits",

@@ -3,11 +3,13 @@
 //! ```text
 //!   request --> executor --(evaluate under latches)--> proposal --> raft --> apply --> answer
 //!           \-> reads    --(leadership confirmed)----> state  --------------------> answer
+//!                    \-> expiring --(the range's time moved)--> state -----------> answer
 //! ```
 
 mod advance;
 pub mod command;
 mod executor;
+mod expiring;
 pub mod raft;
 mod reads;
 pub mod replica;

@@ -4,21 +4,35 @@
 //! that began after a read arrived proves that this replica led at that moment; the read then sees
 //! at least everything that was committed before (Ongaro's thesis, section 6.4). Leader leases are
 //! not used: they need an assumption on clock rates.
+//!
+//! # Expiry
+//!
+//! Whether a key has expired is decided by the range's time, which no clock and no failover takes
+//! back. Where only the leader's clock has passed an expiry, the read waits until the time is moved
+//! past it (`expiring`), apart from this loop: nobody else waits for that.
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use openraft::LinearizerOption;
+use quintet_proto::v1::Code;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     raft::types::Raft,
     replica::Shared,
-    request::{Answer, OpResult, Read, ReadKind, ScanPage},
+    request::{Answer, OpResult, Read, ReadKind, Scan, ScanPage},
 };
 use crate::{
     error::OpError,
     planted::{self, Bug},
-    storage::{Direction, engine::Error, keys, mvcc},
+    storage::{
+        Direction,
+        codec::Descriptor,
+        engine::Error,
+        keys,
+        mvcc::{self, Life},
+    },
     time::Timestamp,
 };
 
@@ -27,7 +41,12 @@ const ROUND_READS_MAX: usize = 4_096;
 /// How long a round may take before its reads are turned away.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(shared: Arc<Shared>, raft: Raft, mut queue: mpsc::Receiver<Read>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    raft: Raft,
+    mut queue: mpsc::Receiver<Read>,
+    expiring: mpsc::Sender<Expiring>,
+) {
     let mut batch = Vec::new();
     loop {
         if queue.recv_many(&mut batch, ROUND_READS_MAX).await == 0 {
@@ -36,16 +55,36 @@ pub(super) async fn run(shared: Arc<Shared>, raft: Raft, mut queue: mpsc::Receiv
         shared.metrics.read_confirmations.inc();
         let confirmed = confirm(&raft).await;
         let now = Instant::now();
-        for read in batch.drain(..) {
-            let result = if read.deadline <= now {
-                Err(OpError::deadline())
-            } else if let Some(term) = confirmed {
-                serve(&shared, read.kind, term)
-                    .unwrap_or_else(|| Err(OpError::not_leader(shared.leader_hint(&raft))))
-            } else {
-                Err(OpError::not_leader(shared.leader_hint(&raft)))
-            };
-            read.reply.send(result);
+        for Read { kind, deadline, reply } in batch.drain(..) {
+            if deadline <= now {
+                reply.send(Err(OpError::deadline()));
+                continue;
+            }
+            let served = confirmed.map(|term| serve(&shared, kind, term, Expiry::ByClock));
+            match served {
+                Some(Served::Answer(result)) => reply.send(result),
+                Some(Served::Later { kind, to }) => {
+                    let read = Expiring { read: Read { kind, deadline, reply }, to };
+                    wait_for_time(&expiring, read);
+                }
+                Some(Served::Stale) | None => {
+                    reply.send(Err(OpError::not_leader(shared.leader_hint(&raft))));
+                }
+            }
+        }
+    }
+}
+
+fn wait_for_time(expiring: &mpsc::Sender<Expiring>, read: Expiring) {
+    use mpsc::error::TrySendError::{Closed, Full};
+    match expiring.try_send(read) {
+        Ok(()) => {}
+        Err(Full(Expiring { read, .. })) => {
+            let why = "too many reads wait for keys to expire; slow down";
+            read.reply.send(Err(OpError::overloaded(why)));
+        }
+        Err(Closed(Expiring { read, .. })) => {
+            read.reply.send(Err(OpError::unavailable("the node is stopping")));
         }
     }
 }
@@ -59,29 +98,6 @@ async fn confirm(raft: &Raft) -> Option<u64> {
     raft.as_leader().ok().map(|leader| leader.term())
 }
 
-/// The answer; none where it rests on an earlier leadership.
-fn serve(shared: &Shared, kind: ReadKind, confirmed: u64) -> Option<OpResult> {
-    let result = match kind {
-        // Terms only rise: the same term afterwards means that no other leader was in between.
-        ReadKind::Confirm { term, result } => return (term == confirmed).then_some(*result),
-        ReadKind::Get(key) if !in_range(shared, &key) => return Some(Err(stale())),
-        ReadKind::Get(key) => {
-            mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX).map(Answer::Get)
-        }
-        ReadKind::Scan { start, end, at: None, .. } if !holds(shared, &start, &end) => {
-            return Some(Err(stale()));
-        }
-        ReadKind::Scan { start, end, direction, at, limit, keys_only } => {
-            scan(shared, (&start, &end), direction, at, limit, keys_only).map(Answer::Scan)
-        }
-    };
-    Some(result.map_err(|error| {
-        tracing::error!(range = %shared.range, %error, "state can't be read");
-        shared.fail(error.clone());
-        OpError::new(quintet_proto::v1::Code::Storage, error.to_string())
-    }))
-}
-
 fn stale() -> OpError {
     let message = "the key has moved to another range; try again";
     OpError::new(quintet_proto::v1::Code::StaleRoute, message)
@@ -92,46 +108,148 @@ fn in_range(shared: &Shared, key: &[u8]) -> bool {
 }
 
 /// Whether the range holds all of a span. Only then may it choose the version of a scan by itself.
-fn holds(shared: &Shared, start: &[u8], end: &[u8]) -> bool {
+fn holds(shared: &Shared, wanted: &Scan) -> bool {
     let range = shared.state.descriptor();
-    let ends = range.end.is_empty() || (!end.is_empty() && end <= range.end.as_slice());
-    (range.start.as_slice() <= start && ends) || planted::active(Bug::StaleRouteAccepted)
+    let end = &wanted.end;
+    let ends = range.end.is_empty() || (!end.is_empty() && *end <= range.end);
+    (range.start <= wanted.start && ends) || planted::active(Bug::StaleRouteAccepted)
 }
 
-/// A page; it ends with the range at the latest, and goes on behind it.
-fn scan(
-    shared: &Shared,
-    (start, end): (&[u8], &[u8]),
-    direction: Direction,
-    at: Option<Timestamp>,
-    limit: mvcc::PageLimit,
-    keys_only: bool,
-) -> Result<ScanPage, Error> {
-    let at = at.unwrap_or_else(|| shared.state.newest());
-    let range = shared.state.descriptor();
-    let from = start.max(&range.start);
-    let upto = match (range.end.as_slice(), end) {
+/// What a read waits for that nothing but the range's time keeps from its answer.
+pub(super) struct Expiring {
+    pub(super) read: Read,
+    /// Where the time has to be.
+    pub(super) to: Timestamp,
+}
+
+/// How a read decides what has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// By the leader's clock: what that has passed and the range's time has not makes it wait.
+    ByClock,
+    /// By the range's time, which was moved since the read arrived.
+    ByTime,
+}
+
+/// What became of a read.
+pub(super) enum Served {
+    Answer(OpResult),
+    /// The range's time has to be at `to` first.
+    Later {
+        kind: ReadKind,
+        to: Timestamp,
+    },
+    /// It rests on an earlier leadership.
+    Stale,
+}
+
+/// Serves a read of a range that is led in the term `confirmed`.
+pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Served {
+    let served = match kind {
+        // Terms only rise: the same term afterwards means that no other leader was in between.
+        ReadKind::Confirm { term, result } if term == confirmed => {
+            return Served::Answer(*result);
+        }
+        ReadKind::Confirm { .. } => return Served::Stale,
+        ReadKind::Get(key) if !in_range(shared, &key) => return Served::Answer(Err(stale())),
+        ReadKind::Get(key) => get(shared, key, expiry),
+        ReadKind::Scan(wanted) if wanted.at.is_none() && !holds(shared, &wanted) => {
+            return Served::Answer(Err(stale()));
+        }
+        ReadKind::Scan(wanted) => scan(shared, wanted, expiry),
+    };
+    served.unwrap_or_else(|error| {
+        tracing::error!(range = %shared.range, %error, "state can't be read");
+        shared.fail(error.clone());
+        Served::Answer(Err(OpError::new(Code::Storage, error.to_string())))
+    })
+}
+
+fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
+    let (time, now) = (shared.state.time(), shared.hlc.peek());
+    let (time, clock) = match expiry {
+        // The careless hand: "everybody has a clock".
+        _ if planted::active(Bug::ExpiryByReplicaClock) => (shared.hlc.wall(), shared.hlc.wall()),
+        Expiry::ByClock => (time, now),
+        Expiry::ByTime => (time, time),
+    };
+    let found = mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX)?;
+    let found = match found.as_ref().map(|version| version.life(time, clock)) {
+        Some(Life::Expiring(to)) => {
+            return Ok(Served::Later { kind: ReadKind::Get(key), to });
+        }
+        Some(Life::Expired) => None,
+        Some(Life::Alive) | None => found,
+    };
+    Ok(Served::Answer(Ok(Answer::Get { found, now })))
+}
+
+/// What of a scan lies in a range.
+fn clip<'a>(wanted: &'a Scan, range: &'a Descriptor) -> (&'a [u8], &'a [u8]) {
+    let upto = match (range.end.as_slice(), wanted.end.as_slice()) {
         ([], end) => end,
         (border, []) => border,
         (border, end) => border.min(end),
     };
-    let mut page = mvcc::scan(&**shared.state.engine(), (from, upto), at, direction, limit)?;
-    if page.next.is_none() {
-        page.next = match direction {
-            Direction::Forward if upto != end => Some(upto.to_vec()),
-            Direction::Reverse if from != start => Some(from.to_vec()),
-            _ => None,
-        };
+    (wanted.start.as_slice().max(&range.start), upto)
+}
+
+/// Where a scan goes on behind the part of it that was read; none where that was all.
+fn behind<'a>(wanted: &Scan, (from, upto): (&'a [u8], &'a [u8])) -> Option<&'a [u8]> {
+    match wanted.direction {
+        Direction::Forward => (upto != wanted.end).then_some(upto),
+        Direction::Reverse => (from != wanted.start).then_some(from),
     }
-    let mut out = ScanPage { at, ..ScanPage::default() };
+}
+
+/// A page; it ends with the range at the latest, and goes on behind it.
+fn scan(shared: &Shared, wanted: Scan, expiry: Expiry) -> Result<Served, Error> {
+    let state = &shared.state;
+    let (time, now) = (state.time(), shared.hlc.peek());
+    let at = wanted.at.unwrap_or(time);
+    if at > now {
+        return Ok(Served::Answer(Err(OpError::invalid(
+            "the scan asks for a moment that is yet to come; take the 'at' of a first page",
+        ))));
+    }
+    let later = |wanted, to| Ok(Served::Later { kind: ReadKind::Scan(wanted), to });
+    if at > time {
+        // It may change until then.
+        return later(wanted, at);
+    }
+    let is_first = wanted.at.is_none();
+    let clock = if is_first && expiry == Expiry::ByClock { now } else { at };
+    let range = state.descriptor();
+    let span = clip(&wanted, &range);
+    let mut page =
+        mvcc::scan(&**state.engine(), span, (at, clock), wanted.direction, wanted.limit)?;
+    if page.next.is_none() {
+        page.next = behind(&wanted, span).map(<[u8]>::to_vec);
+    }
+    // What was removed while this was read is below the threshold by now.
+    if at < state.gc_threshold() {
+        if is_first {
+            return later(wanted, now);
+        }
+        return Ok(Served::Answer(Err(OpError::new(
+            Code::VersionCollected,
+            "the moment that the scan shows is further back than versions are kept; begin again",
+        ))));
+    }
+    // Further pages need time before the moment is out of reach.
+    let is_old = page.next.is_some() && at.saturating_add(shared.version_retention / 2) < now;
+    if is_first && expiry == Expiry::ByClock && (page.is_outlived || is_old) {
+        return later(wanted, now);
+    }
+    let mut out = ScanPage { at, now, ..ScanPage::default() };
     for (stored, mut version) in page.records {
-        if keys_only {
+        if wanted.keys_only {
             version.value = Vec::new();
         }
         out.records.push((user_key(&stored)?, version));
     }
     out.next = page.next.map(|stored| user_key(&stored)).transpose()?;
-    Ok(out)
+    Ok(Served::Answer(Ok(Answer::Scan(out))))
 }
 
 fn user_key(stored: &[u8]) -> Result<Vec<u8>, Error> {

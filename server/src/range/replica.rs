@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     advance,
     executor::Executor,
+    expiring,
     raft::{
         log_store::LogStore,
         log_writer::LogWriter,
@@ -56,6 +57,8 @@ pub struct Shared {
     pub hlc: Arc<Hlc>,
     /// Where the range's timestamps come from.
     pub time_domain: TimeDomain,
+    /// For how long versions are kept that nobody sees any more at the newest.
+    pub version_retention: Duration,
     /// The node's metrics.
     pub metrics: Arc<Metrics>,
     /// The node's peers: addresses for hints.
@@ -94,6 +97,8 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// Times of its Raft groups.
     pub times: RaftTimes,
+    /// For how long versions are kept that nobody sees any more at the newest.
+    pub version_retention: Duration,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
 }
@@ -126,6 +131,7 @@ impl Replica {
             state: state.clone(),
             hlc: host.hlc.clone(),
             time_domain: TimeDomain::default(),
+            version_retention: host.version_retention,
             metrics: host.metrics.clone(),
             peers: host.peers.clone(),
             failed: host.failed.clone(),
@@ -138,7 +144,9 @@ impl Replica {
         let (reads, read_queue) = mpsc::channel(QUEUE_MAX);
         let executor = Executor::new(shared.clone(), raft.clone(), write_queue, reads.clone());
         tokio::spawn(executor.run());
-        tokio::spawn(reads::run(shared.clone(), raft.clone(), read_queue));
+        let (expiring, expiring_queue) = mpsc::channel(expiring::WAITING_MAX);
+        tokio::spawn(reads::run(shared.clone(), raft.clone(), read_queue, expiring));
+        tokio::spawn(expiring::run(shared.clone(), raft.clone(), expiring_queue));
         Ok(Replica { range, id, raft, log, shared, writes, reads })
     }
 

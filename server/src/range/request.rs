@@ -21,13 +21,20 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The newest version, or absent.
-    Get(Option<Version>),
+    Get {
+        /// The version, if there is one.
+        found: Option<Version>,
+        /// The leader's clock, to say what is left of its life.
+        now: Timestamp,
+    },
     /// Version of the write.
     Put(Timestamp),
     /// Version of the removal, or nothing was there.
     Delete(Option<Timestamp>),
     /// The sum, and its version.
     Increment(i64, Timestamp),
+    /// Version of the write and when the key expires, or there was no key.
+    Expire(Option<(Timestamp, Option<Timestamp>)>),
     /// A page of a scan.
     Scan(ScanPage),
 }
@@ -41,6 +48,8 @@ pub struct ScanPage {
     pub at: Timestamp,
     /// Where the next page starts (forward) or ends (reverse), as a user key.
     pub next: Option<Vec<u8>>,
+    /// The leader's clock, to say what is left of a record's life.
+    pub now: Timestamp,
 }
 
 /// The result of a request.
@@ -136,21 +145,8 @@ pub struct Read {
 pub enum ReadKind {
     /// The newest version of `enc(key)`.
     Get(Bytes),
-    /// A page of stored keys in `[start, end)`, at a version or at the newest.
-    Scan {
-        /// Inclusive.
-        start: Vec<u8>,
-        /// Exclusive; empty is no end.
-        end: Vec<u8>,
-        /// Which way.
-        direction: Direction,
-        /// The version that the first page showed.
-        at: Option<Timestamp>,
-        /// Bounds of the page.
-        limit: PageLimit,
-        /// Leave the values out.
-        keys_only: bool,
-    },
+    /// A page of stored keys.
+    Scan(Scan),
     /// Nothing is read; the answer, which rests on a read of a leader of `term`, is given once
     /// leadership in that term is confirmed (design, section 6, T4).
     Confirm {
@@ -159,4 +155,20 @@ pub enum ReadKind {
         /// The answer.
         result: Box<OpResult>,
     },
+}
+
+/// A page of stored keys in `[start, end)`, at a version or at the newest.
+pub struct Scan {
+    /// Inclusive.
+    pub start: Vec<u8>,
+    /// Exclusive; empty is no end.
+    pub end: Vec<u8>,
+    /// Which way.
+    pub direction: Direction,
+    /// The version that the first page showed.
+    pub at: Option<Timestamp>,
+    /// Bounds of the page.
+    pub limit: PageLimit,
+    /// Leave the values out.
+    pub keys_only: bool,
 }

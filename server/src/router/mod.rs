@@ -318,6 +318,7 @@ impl Router {
             Some(Op::Put(_)) => Operation::Put,
             Some(Op::Delete(_)) => Operation::Delete,
             Some(Op::Increment(_)) => Operation::Increment,
+            Some(Op::Expire(_)) => Operation::Expire,
             Some(Op::Scan(_)) => Operation::Scan,
         };
         Reply::new(sink, id, self.metrics.clone(), operation)

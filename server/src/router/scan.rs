@@ -38,7 +38,7 @@ use crate::{
     peer::{Kind, Lane},
     range::{
         replica::Replica,
-        request::{Read, ReadKind, Reply},
+        request::{Read, ReadKind, Reply, Scan},
     },
     storage::{
         Direction,
@@ -276,14 +276,14 @@ impl Router {
     async fn newest(&self, replica: &Replica, deadline: Instant) -> Result<u64, OpError> {
         let (sink, answer) = Once::new();
         let nothing = replica.shared.state.descriptor().start.clone();
-        let kind = ReadKind::Scan {
+        let kind = ReadKind::Scan(Scan {
             start: nothing.clone(),
             end: nothing,
             direction: Direction::Forward,
             at: None,
             limit: PageLimit { records: 1, bytes: 1, versions: 1 },
             keys_only: true,
-        };
+        });
         let reply = Reply::uncounted(sink, 0);
         replica.read(Read { kind, deadline, reply });
         let answer = answer.await.map(|response| response.result);

@@ -81,6 +81,8 @@ pub enum Outcome {
     Conflict(Timestamp),
     /// Refused: the value was not a decimal number, or the sum did not fit.
     NotANumber,
+    /// A change of the expiry found no key.
+    NoSuchKey,
 }
 
 impl Outcome {
@@ -169,6 +171,8 @@ pub struct AppliedRecord {
     pub time: Timestamp,
     /// Requests with an earlier first attempt are refused.
     pub dedup_threshold: Timestamp,
+    /// Reads of earlier moments are refused; `time` or below.
+    pub gc_threshold: Timestamp,
     /// Where those timestamps come from.
     pub time_domain: TimeDomain,
 }
@@ -215,6 +219,14 @@ pub enum Command {
         evaluated_under: u64,
         /// The new time; a lower one changes nothing.
         to: Timestamp,
+    },
+    /// Moves the gc threshold, and the range's time where it is below: what nobody sees at the
+    /// threshold or later may be removed from here on, and reads of earlier moments are refused.
+    MoveGcThreshold {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// The new threshold; a lower one changes nothing.
+        threshold: Timestamp,
     },
 }
 

@@ -1,5 +1,5 @@
 //! The bytes of every stored format that a directory of this build may hold. Those of directories
-//! before `quintet 3` differ (an applied record had no time): such a directory is refused whole.
+//! before `quintet 3` differ (an applied record had neither time nor gc threshold): such a directory is refused whole.
 
 use super::*;
 
@@ -49,6 +49,14 @@ fn format_1() {
     });
     let advance = Command::AdvanceTime { evaluated_under: 4, to: Timestamp(300) };
     holds(&advance, "010204fb2c01");
+    let gc = Command::MoveGcThreshold { evaluated_under: 4, threshold: Timestamp(300) };
+    holds(&gc, "010304fb2c01");
+    let expiring =
+        Effect::Put { value: Bytes::from_static(b"v"), expires_at: Some(Timestamp(300)) };
+    holds(&expiring, "0101017601fb2c01");
+    holds(&Outcome::NoSuchKey, "0105");
+    let version = VersionRecord { value: Some(b"v"), txn: None, expires_at: Some(Timestamp(300)) };
+    assert_eq!(hex(&encode(&version)), "010101760001fb2c01");
     // Term, domain, one group: key, one operation: request id, first attempt, hash, at, put, written.
     holds(&write, "0100040001016b0103fc04030201090102030101760000");
     holds(
@@ -62,9 +70,10 @@ fn format_1() {
             newest: Timestamp(9),
             time: Timestamp(10),
             dedup_threshold: Timestamp(3),
+            gc_threshold: Timestamp(4),
             time_domain: TimeDomain(0),
         },
-        "010102070102010202010b020c010100090a0300",
+        "010102070102010202010b020c010100090a030400",
     );
 }
 

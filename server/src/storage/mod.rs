@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod engine;
+pub mod gc;
 pub mod keys;
 pub mod memory;
 pub mod mvcc;

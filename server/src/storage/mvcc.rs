@@ -1,4 +1,7 @@
 //! Versions of keys: reading the newest one, and the keys of a span.
+//!
+//! A version may expire: at a timestamp at or above its `expires_at` the key is absent. Whether a key
+//! is absent *now* is decided by the range's time, never by a clock alone: [`Version::life`].
 
 use std::ops::ControlFlow;
 
@@ -16,9 +19,35 @@ pub struct Version {
     pub at: Timestamp,
     /// Its value.
     pub value: Vec<u8>,
+    /// From then on the key is absent.
+    pub expires_at: Option<Timestamp>,
 }
 
-/// The newest version of `enc(key)` that is not above `at`; none if the key is absent then.
+/// Whether a version is still there for those who ask now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It is.
+    Alive,
+    /// The range's time has passed its expiry: it is not, for anybody ever after.
+    Expired,
+    /// The clock has passed its expiry, the range's time has not: it is absent as soon as the
+    /// range's time is moved to this moment, which has to come first.
+    Expiring(Timestamp),
+}
+
+impl Version {
+    /// Whether it is there, by the range's time and the leader's clock.
+    pub fn life(&self, time: Timestamp, clock: Timestamp) -> Life {
+        match self.expires_at {
+            Some(expires_at) if expires_at <= time => Life::Expired,
+            Some(expires_at) if expires_at <= clock => Life::Expiring(expires_at),
+            _ => Life::Alive,
+        }
+    }
+}
+
+/// The newest version of `enc(key)` that is not above `at`; none if that is a removal or there is
+/// none. Whether it has expired is for the caller to decide.
 pub fn read(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>, Error> {
     let start = keys::version(key, at);
     let end = version_end(key);
@@ -39,7 +68,7 @@ pub fn read_exact(
     match reader.get(Family::Data, &keys::version(key, at))? {
         Some(record) => {
             let record: VersionRecord<'_> = codec::decode_borrowed(&record)?;
-            Ok(record.value.map(|value| Version { at, value: value.to_vec() }))
+            Ok(version(at, &record))
         }
         None => Ok(None),
     }
@@ -57,7 +86,12 @@ fn decode(stored: &[u8], record: &[u8]) -> Result<Option<Version>, Error> {
     let (_, at) = keys::split_version(stored)
         .ok_or_else(|| Error::Corrupt(format!("data key of {} bytes", stored.len())))?;
     let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
-    Ok(record.value.map(|value| Version { at, value: value.to_vec() }))
+    Ok(version(at, &record))
+}
+
+fn version(at: Timestamp, record: &VersionRecord<'_>) -> Option<Version> {
+    let value = record.value?.to_vec();
+    Some(Version { at, value, expires_at: record.expires_at })
 }
 
 /// Where a page of a scan ended.
@@ -68,6 +102,8 @@ pub struct Page {
     /// If the span may hold more: `enc(key)` where the next page starts (forward, inclusive) or
     /// ends (reverse, exclusive).
     pub next: Option<Vec<u8>>,
+    /// A record of the page has expired between its moment and `clock` ([`scan`]).
+    pub is_outlived: bool,
 }
 
 /// Bounds of one page.
@@ -82,14 +118,15 @@ pub struct PageLimit {
 }
 
 /// The keys in `[start, end)` that exist at `at`, up to a page. Stored keys; empty `end` is no end.
+/// Where one of them does not exist any more at `clock`, because it expires, the page says so.
 pub fn scan(
     reader: &dyn Reader,
     span: (&[u8], &[u8]),
-    at: Timestamp,
+    (at, clock): (Timestamp, Timestamp),
     direction: Direction,
     limit: PageLimit,
 ) -> Result<Page, Error> {
-    let mut scan = Scan { at, direction, limit, ..Scan::default() };
+    let mut scan = Scan { at, clock, direction, limit, ..Scan::default() };
     let mut failed = None;
     reader.scan(Family::Data, span.0, span.1, direction, &mut |stored, record| {
         scan.step(stored, record).unwrap_or_else(|error| {
@@ -107,6 +144,7 @@ pub fn scan(
 #[derive(Default)]
 struct Scan {
     at: Timestamp,
+    clock: Timestamp,
     direction: Direction,
     limit: PageLimit,
     page: Page,
@@ -125,6 +163,10 @@ impl Scan {
         let same = self.candidate.as_ref().is_some_and(|(candidate, _)| candidate == key);
         if !same {
             let previous = self.settle();
+            if self.page.is_outlived {
+                // It will be read again at a later moment.
+                return Ok(ControlFlow::Break(()));
+            }
             if let Some(previous) = previous.filter(|_| self.is_full()) {
                 self.page.next = Some(if forward { key.to_vec() } else { previous });
                 return Ok(ControlFlow::Break(()));
@@ -137,11 +179,11 @@ impl Scan {
             return Ok(ControlFlow::Continue(()));
         }
         let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
-        // A removal is kept as a version at zero, which no write has.
-        let value = record.value.map(<[u8]>::to_vec);
-        let version = match value {
-            Some(value) => Version { at, value },
-            None => Version { at: Timestamp::ZERO, value: Vec::new() },
+        // What is absent is kept as a version at zero, which no write has.
+        let exists = record.value.is_some() && record.expires_at.is_none_or(|end| end > self.at);
+        let version = match version(at, &record) {
+            Some(version) if exists => version,
+            _ => Version { at: Timestamp::ZERO, value: Vec::new(), expires_at: None },
         };
         self.candidate = Some((key.to_vec(), Some(version)));
         Ok(ControlFlow::Continue(()))
@@ -158,6 +200,7 @@ impl Scan {
         let (key, found) = self.candidate.take()?;
         if let Some(version) = found.filter(|version| version.at > Timestamp::ZERO) {
             self.bytes += key.len() + version.value.len();
+            self.page.is_outlived |= version.expires_at.is_some_and(|end| end <= self.clock);
             self.page.records.push((key.clone(), version));
         }
         Some(key)

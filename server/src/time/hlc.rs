@@ -54,6 +54,11 @@ impl Hlc {
         physical.max(Timestamp(self.last.load(Ordering::Acquire)))
     }
 
+    /// The node's wall clock alone. Nothing may be decided by it.
+    pub fn wall(&self) -> Timestamp {
+        Timestamp::from_us(self.clock.wall_us())
+    }
+
     /// Raises the clock to a reading that a range has applied, which is a fact.
     pub fn observe(&self, seen: Timestamp) {
         self.last.fetch_max(seen.0, Ordering::AcqRel);

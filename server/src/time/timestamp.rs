@@ -30,6 +30,11 @@ impl Timestamp {
         self.0 >> Self::LOGICAL_BITS
     }
 
+    /// Milliseconds from `now` to this timestamp, rounded up; 0 where it has come.
+    pub fn ms_after(self, now: Timestamp) -> u64 {
+        self.0.saturating_sub(now.0).div_ceil(1_000 << Self::LOGICAL_BITS)
+    }
+
     /// The timestamp right after this one.
     pub fn next(self) -> Timestamp {
         Timestamp(self.0.saturating_add(1))
@@ -51,5 +56,20 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}|{}", self.us(), self.0 & ((1 << Self::LOGICAL_BITS) - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_rounded_up_to_milliseconds() {
+        let now = Timestamp::from_us(5_000);
+        assert_eq!(now.ms_after(now), 0);
+        assert_eq!(now.next().ms_after(now), 1);
+        assert_eq!(now.saturating_add(Duration::from_millis(7)).ms_after(now), 7);
+        assert_eq!(now.ms_after(now.next()), 0, "it has come");
+        assert!(Timestamp::MAX.ms_after(Timestamp::ZERO) > 0);
     }
 }

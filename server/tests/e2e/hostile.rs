@@ -217,6 +217,7 @@ async fn senseless_requests(cluster: &Cluster, client: &Client) {
         key: Bytes::copy_from_slice(key),
         value: Bytes::from_static(b"x"),
         condition: None,
+        ttl_ms: 0,
     };
     let nonsense = [
         put(None, b""),
@@ -244,6 +245,7 @@ async fn senseless_requests(cluster: &Cluster, client: &Client) {
         ),
         v1::PutRequest { value: vec![0; VALUE_BYTES + 1].into(), ..put(None, b"k") },
         v1::PutRequest { condition: Some(v1::Condition { kind: None }), ..put(None, b"k") },
+        v1::PutRequest { ttl_ms: u64::MAX, ..put(None, b"k") },
     ];
     for request in nonsense {
         let shown: String = format!("{request:?}").chars().take(300).collect();

@@ -5,6 +5,7 @@
 //! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
+//! expiry.rs      keys that expire, from every side; what is collected behind them
 //! directory.rs   data directories that a node must not use
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
@@ -17,6 +18,7 @@
 #![cfg(not(madsim))]
 
 mod directory;
+mod expiry;
 mod forming;
 mod hostile;
 mod kills;

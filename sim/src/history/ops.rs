@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Current, Entry, Event, Exchange, Expected, Kind, Numbered, Operation, Record, Value, Version,
-    Versioned,
+    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, Record, Value,
+    Version, Versioned,
 };
 
 /// What a client asked for, with arguments.
@@ -17,6 +17,8 @@ pub enum Call {
     Write {
         /// What to write.
         value: String,
+        /// After how many milliseconds it expires, if it does.
+        ttl_ms: Option<u64>,
     },
     /// Writes a key that nobody else ever writes.
     Insert {
@@ -29,6 +31,8 @@ pub enum Call {
         expected: Version,
         /// What to write then.
         value: String,
+        /// After how many milliseconds it expires, if it does.
+        ttl_ms: Option<u64>,
     },
     /// Removes a key.
     Delete {
@@ -114,11 +118,15 @@ impl Call {
         match self {
             Call::Read => (Operation::Read, Value::Null),
             Call::Scan => (Operation::Scan, Value::Null),
-            Call::Write { value } => (Operation::Write, Value::Text(value.clone())),
+            Call::Write { value, ttl_ms: None } => (Operation::Write, Value::Text(value.clone())),
+            Call::Write { value, ttl_ms: Some(ttl_ms) } => {
+                let (value, ttl_ms) = (value.clone(), *ttl_ms);
+                (Operation::Write, Value::Expiring(Expiring { value, ttl_ms }))
+            }
             Call::Insert { value } => (Operation::Insert, Value::Text(value.clone())),
-            Call::Cas { expected, value } => {
-                let value = value.clone();
-                (Operation::Cas, Value::Exchange(Exchange { expected: *expected, value }))
+            Call::Cas { expected, value, ttl_ms } => {
+                let (value, ttl_ms) = (value.clone(), *ttl_ms);
+                (Operation::Cas, Value::Exchange(Exchange { expected: *expected, value, ttl_ms }))
             }
             Call::Delete { expected: None } => (Operation::Delete, Value::Null),
             Call::Delete { expected: Some(expected) } => {
@@ -132,10 +140,13 @@ impl Call {
         Ok(match (f, value.clone()) {
             (Operation::Read, Value::Null) => Call::Read,
             (Operation::Scan, Value::Null) => Call::Scan,
-            (Operation::Write, Value::Text(value)) => Call::Write { value },
+            (Operation::Write, Value::Text(value)) => Call::Write { value, ttl_ms: None },
+            (Operation::Write, Value::Expiring(Expiring { value, ttl_ms })) => {
+                Call::Write { value, ttl_ms: Some(ttl_ms) }
+            }
             (Operation::Insert, Value::Text(value)) => Call::Insert { value },
-            (Operation::Cas, Value::Exchange(Exchange { expected, value })) => {
-                Call::Cas { expected, value }
+            (Operation::Cas, Value::Exchange(Exchange { expected, value, ttl_ms })) => {
+                Call::Cas { expected, value, ttl_ms }
             }
             (Operation::Delete, Value::Null) => Call::Delete { expected: None },
             (Operation::Delete, Value::Expected(Expected { expected })) => {
@@ -144,6 +155,14 @@ impl Call {
             (Operation::Increment, Value::Delta(delta)) => Call::Increment { delta },
             (f, value) => return Err(format!("{f:?} cannot be asked with {value:?}")),
         })
+    }
+
+    /// After how many milliseconds what it writes expires, if it does.
+    pub fn ttl_ms(&self) -> Option<u64> {
+        match self {
+            Call::Write { ttl_ms, .. } | Call::Cas { ttl_ms, .. } => *ttl_ms,
+            _ => None,
+        }
     }
 
     /// Does it change the key when it succeeds?
@@ -283,15 +302,20 @@ impl fmt::Display for Op {
         match &self.call {
             Call::Read => write!(f, "reads {key:?}")?,
             Call::Scan => write!(f, "scans")?,
-            Call::Write { value } => write!(f, "writes {value:?} to {key:?}")?,
+            Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
-            Call::Cas { expected: 0, value } => write!(f, "writes {value:?} to {key:?} if absent")?,
-            Call::Cas { expected, value } => {
+            Call::Cas { expected: 0, value, .. } => {
+                write!(f, "writes {value:?} to {key:?} if absent")?
+            }
+            Call::Cas { expected, value, .. } => {
                 write!(f, "writes {value:?} to {key:?} if at version {expected}")?;
             }
             Call::Delete { expected: None } => write!(f, "deletes {key:?}")?,
             Call::Delete { expected: Some(v) } => write!(f, "deletes {key:?} if at version {v}")?,
             Call::Increment { delta } => write!(f, "adds {delta} to {key:?}")?,
+        }
+        if let Some(ttl_ms) = self.call.ttl_ms() {
+            write!(f, " for {ttl_ms} ms")?;
         }
         match &self.outcome {
             Outcome::Ok(Reply::Read(record)) => write!(f, " -> {}", record_in_words(record))?,

@@ -33,6 +33,9 @@
 //! before. An unknown operation's version is free until somebody sees it. Operations that failed
 //! definitely are left out: whoever sees their effect sees what nobody wrote. Scans are not judged.
 //!
+//! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
+//! from when it was written and how wrong clocks may be, and stays absent until something is written.
+//!
 //! The search is bounded ([`Limits`]); a key that exceeds it is `Undecided`, never a pass.
 
 use std::collections::BTreeMap;
@@ -40,6 +43,7 @@ use std::collections::BTreeMap;
 use super::Verdict;
 use crate::history::{Call, Op};
 
+mod expiry;
 mod order;
 mod search;
 
@@ -51,11 +55,14 @@ pub struct Limits {
     pub steps_max_per_key: u64,
     /// Steps after which it is examined whether what is stuck is stuck for a reason near by.
     pub patience_steps: u64,
+    /// How far two clocks of the cluster may be apart: so much too early or too late may a value
+    /// expire.
+    pub skew_ns: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { steps_max_per_key: 200_000, patience_steps: 20_000 }
+        Limits { steps_max_per_key: 200_000, patience_steps: 20_000, skew_ns: 0 }
     }
 }
 
@@ -79,10 +86,15 @@ pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
 
 fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
     // The cheap checks first: they need no search and can say plainly what is wrong.
-    if let Some(words) = order::contradiction(ops) {
+    if let Some(words) = order::contradiction(ops).or_else(|| expiry::outlived(ops, limits.skew_ns))
+    {
         return Verdict::Violation(format!("key {key:?} is not linearizable: {words}"));
     }
-    match search::search(ops, limits) {
+    let expiries = expiry::as_operations(ops, limits.skew_ns);
+    let mut with_expiries = ops.to_vec();
+    with_expiries.extend(&expiries);
+    with_expiries.sort_by_key(|op| op.invoke_index);
+    match search::search(&with_expiries, limits) {
         search::Found::Order => Verdict::Holds,
         search::Found::Exhausted(words) => {
             Verdict::Violation(format!("key {key:?} is not linearizable: {words}"))

@@ -74,7 +74,7 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
         return None;
     }
     Some(match &op.call {
-        Call::Write { value } | Call::Insert { value } | Call::Cas { value, .. } => {
+        Call::Write { value, .. } | Call::Insert { value } | Call::Cas { value, .. } => {
             Some(value.clone())
         }
         Call::Delete { .. } => None,

@@ -75,7 +75,7 @@ impl Register {
             {
                 Outcome::Refused(self.current())
             }
-            Call::Write { value } | Call::Insert { value } | Call::Cas { value, .. } => {
+            Call::Write { value, .. } | Call::Insert { value } | Call::Cas { value, .. } => {
                 Outcome::Ok(Reply::Written { version: self.put(Some(value.clone())) })
             }
             Call::Delete { .. } if self.value.is_none() => {
@@ -172,8 +172,8 @@ fn make_call(plan: &Plan, index: usize, register: &Register) -> Call {
     let value = if plan.number == 3 { index.to_string() } else { format!("v{index}") };
     match plan.kind {
         0 => Call::Read,
-        1 => Call::Write { value },
-        2 => Call::Cas { expected: register.guess(plan.guess), value },
+        1 => Call::Write { value, ttl_ms: None },
+        2 => Call::Cas { expected: register.guess(plan.guess), value, ttl_ms: None },
         3 => Call::Delete { expected: None },
         4 => Call::Delete { expected: Some(register.guess(plan.guess).max(1)) },
         _ => Call::Increment { delta: plan.number },
@@ -186,7 +186,7 @@ fn tamper(ops: &mut [Op], which: usize, how: usize) {
     let values: Vec<String> = ops
         .iter()
         .filter_map(|op| match &op.call {
-            Call::Write { value } | Call::Cas { value, .. } => Some(value.clone()),
+            Call::Write { value, .. } | Call::Cas { value, .. } => Some(value.clone()),
             _ => None,
         })
         .chain(["never".into(), "1".into()])

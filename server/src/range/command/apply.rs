@@ -57,6 +57,16 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<App
             target.applied.time = target.applied.time.max(to);
             Ok(Applied::Done)
         }
+        Command::MoveGcThreshold { evaluated_under, threshold } => {
+            if evaluated_under != term {
+                return Ok(Applied::ReEvaluate);
+            }
+            let applied = &mut *target.applied;
+            applied.gc_threshold = applied.gc_threshold.max(threshold);
+            // What is seen at the threshold must not change any more.
+            applied.time = applied.time.max(applied.gc_threshold);
+            Ok(Applied::Done)
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-//! What a request means on a given state: the leader's half, pure.
+//! What a request means on a given state at a given moment: the leader's half, pure.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -27,6 +29,8 @@ pub enum WriteKind {
         value: Bytes,
         /// When it may happen.
         condition: Condition,
+        /// After which it expires; none is never.
+        ttl: Option<Duration>,
     },
     /// Absence.
     Delete {
@@ -37,6 +41,15 @@ pub enum WriteKind {
     Increment {
         /// The number.
         delta: i64,
+        /// After which the key expires; none leaves that as it is.
+        ttl: Option<Duration>,
+    },
+    /// The same value with another expiry, if the key exists.
+    Expire {
+        /// After which the key expires; none is never.
+        ttl: Option<Duration>,
+        /// When it may happen.
+        condition: Condition,
     },
 }
 
@@ -47,14 +60,35 @@ impl WriteKind {
     }
 }
 
-/// A key's newest state: version and value, or absent.
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Timestamp of the write.
+    pub version: Timestamp,
+    /// Its value.
+    pub value: Bytes,
+    /// From then on the key is absent.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key's newest state: what it holds, or absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Current(pub Option<(Timestamp, Bytes)>);
+pub struct Current(pub Option<Held>);
 
 impl Current {
     /// The version, or `ZERO` where the key is absent.
     pub fn version(&self) -> Timestamp {
-        self.0.as_ref().map_or(Timestamp::ZERO, |(at, _)| *at)
+        self.0.as_ref().map_or(Timestamp::ZERO, |held| held.version)
+    }
+
+    /// When what it holds expires, if it holds something that does.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.0.as_ref().and_then(|held| held.expires_at)
+    }
+
+    /// The state as it is at a moment: absent where the key has expired.
+    pub fn seen_at(self, at: Timestamp) -> Current {
+        Current(self.0.filter(|held| held.expires_at.is_none_or(|expires_at| expires_at > at)))
     }
 
     fn holds(&self, condition: Condition) -> bool {
@@ -70,32 +104,50 @@ impl Current {
         match effect {
             Effect::Nothing => self.clone(),
             Effect::Delete => Current(None),
-            Effect::Put { value, .. } => Current(Some((at, value.clone()))),
+            Effect::Put { value, expires_at } => {
+                Current(Some(Held { version: at, value: value.clone(), expires_at: *expires_at }))
+            }
         }
     }
 }
 
-/// What a request does to a state, and what its caller is told.
-pub fn evaluate(current: &Current, kind: &WriteKind) -> (Effect, Outcome) {
+/// When a key that is written at `at` expires.
+pub fn expiry(at: Timestamp, ttl: Option<Duration>) -> Option<Timestamp> {
+    ttl.map(|ttl| at.saturating_add(ttl))
+}
+
+/// What a request does at the timestamp `at` to a state as it is then ([`Current::seen_at`]), and
+/// what its caller is told.
+pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, Outcome) {
     match kind {
-        WriteKind::Put { condition, .. } | WriteKind::Delete { condition }
+        WriteKind::Put { condition, .. }
+        | WriteKind::Delete { condition }
+        | WriteKind::Expire { condition, .. }
             if !current.holds(*condition) =>
         {
             (Effect::Nothing, Outcome::Conflict(current.version()))
         }
-        WriteKind::Put { value, .. } => {
-            (Effect::Put { value: value.clone(), expires_at: None }, Outcome::Written)
+        WriteKind::Put { value, ttl, .. } => {
+            (Effect::Put { value: value.clone(), expires_at: expiry(at, *ttl) }, Outcome::Written)
         }
         WriteKind::Delete { .. } if current.0.is_none() => {
             (Effect::Nothing, Outcome::NothingToDelete)
         }
         WriteKind::Delete { .. } => (Effect::Delete, Outcome::Written),
-        WriteKind::Increment { delta } => match sum(current, *delta) {
+        WriteKind::Increment { delta, ttl } => match sum(current, *delta) {
             Some(sum) => {
                 let value = Bytes::from(sum.to_string());
-                (Effect::Put { value, expires_at: None }, Outcome::Number(sum))
+                let expires_at = expiry(at, *ttl).or(current.expires_at());
+                (Effect::Put { value, expires_at }, Outcome::Number(sum))
             }
             None => (Effect::Nothing, Outcome::NotANumber),
+        },
+        WriteKind::Expire { ttl, .. } => match &current.0 {
+            Some(held) => {
+                let expires_at = expiry(at, *ttl);
+                (Effect::Put { value: held.value.clone(), expires_at }, Outcome::Written)
+            }
+            None => (Effect::Nothing, Outcome::NoSuchKey),
         },
     }
 }
@@ -103,7 +155,7 @@ pub fn evaluate(current: &Current, kind: &WriteKind) -> (Effect, Outcome) {
 fn sum(current: &Current, delta: i64) -> Option<i64> {
     let number = match &current.0 {
         None => 0,
-        Some((_, value)) => std::str::from_utf8(value).ok()?.parse::<i64>().ok()?,
+        Some(held) => std::str::from_utf8(&held.value).ok()?.parse::<i64>().ok()?,
     };
     number.checked_add(delta)
 }
@@ -112,13 +164,34 @@ fn sum(current: &Current, delta: i64) -> Option<i64> {
 mod tests {
     use super::*;
 
+    const AT: Timestamp = Timestamp(100);
+
     fn holding(version: u64, value: &'static str) -> Current {
-        Current(Some((Timestamp(version), Bytes::from_static(value.as_bytes()))))
+        expiring(version, value, None)
+    }
+
+    fn expiring(version: u64, value: &'static str, expires_at: Option<u64>) -> Current {
+        let value = Bytes::from_static(value.as_bytes());
+        let expires_at = expires_at.map(Timestamp);
+        Current(Some(Held { version: Timestamp(version), value, expires_at }))
+    }
+
+    fn evaluate(current: &Current, kind: &WriteKind) -> (Effect, Outcome) {
+        super::evaluate(current, kind, AT)
+    }
+
+    /// When what a request leaves expires.
+    fn left(current: &Current, kind: &WriteKind) -> Option<Timestamp> {
+        match evaluate(current, kind).0 {
+            Effect::Put { expires_at, .. } => expires_at,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn conditions() {
-        let put = |condition| WriteKind::Put { value: Bytes::from_static(b"new"), condition };
+        let put =
+            |condition| WriteKind::Put { value: Bytes::from_static(b"new"), condition, ttl: None };
         let refused = |current: &Current, condition| {
             evaluate(current, &put(condition))
                 == (Effect::Nothing, Outcome::Conflict(current.version()))
@@ -134,7 +207,9 @@ mod tests {
 
     #[test]
     fn increments() {
-        let add = |current: &Current, delta| evaluate(current, &WriteKind::Increment { delta }).1;
+        let add = |current: &Current, delta| {
+            evaluate(current, &WriteKind::Increment { delta, ttl: None }).1
+        };
         assert_eq!(add(&Current(None), 3), Outcome::Number(3));
         assert_eq!(add(&holding(1, "-5"), 3), Outcome::Number(-2));
         assert_eq!(add(&holding(1, "five"), 3), Outcome::NotANumber);
@@ -146,5 +221,50 @@ mod tests {
         let delete = WriteKind::Delete { condition: Condition::Always };
         assert_eq!(evaluate(&Current(None), &delete), (Effect::Nothing, Outcome::NothingToDelete));
         assert_eq!(evaluate(&holding(1, "x"), &delete), (Effect::Delete, Outcome::Written));
+    }
+
+    #[test]
+    fn a_key_is_absent_from_its_expiry_on() {
+        let current = expiring(5, "7", Some(AT.0));
+        assert_eq!(current.clone().seen_at(Timestamp(AT.0 - 1)), current);
+        assert_eq!(current.seen_at(AT), Current(None));
+        let forever = holding(5, "7");
+        assert_eq!(forever.clone().seen_at(Timestamp::MAX), forever);
+    }
+
+    #[test]
+    fn who_sets_an_expiry_and_who_keeps_it() {
+        let ms = Duration::from_millis(1);
+        let after_ms = Some(AT.saturating_add(ms));
+        let put = |ttl| WriteKind::Put {
+            value: Bytes::from_static(b"1"),
+            condition: Condition::Always,
+            ttl,
+        };
+        let add = |ttl| WriteKind::Increment { delta: 1, ttl };
+        let expire = |ttl| WriteKind::Expire { ttl, condition: Condition::Always };
+        let (lasting, expiring) = (holding(5, "7"), expiring(5, "7", Some(200)));
+        for current in [&lasting, &expiring, &Current(None)] {
+            assert_eq!(left(current, &put(None)), None);
+            assert_eq!(left(current, &put(Some(ms))), after_ms);
+            assert_eq!(left(current, &add(Some(ms))), after_ms);
+        }
+        assert_eq!(left(&expiring, &add(None)), Some(Timestamp(200)));
+        assert_eq!(left(&lasting, &add(None)), None);
+        for current in [&lasting, &expiring] {
+            assert_eq!(left(current, &expire(None)), None);
+            assert_eq!(left(current, &expire(Some(ms))), after_ms);
+            let (effect, outcome) = evaluate(current, &expire(None));
+            let value = Bytes::from_static(b"7");
+            assert_eq!(effect, Effect::Put { value, expires_at: None });
+            assert_eq!(outcome, Outcome::Written);
+        }
+        let nothing = (Effect::Nothing, Outcome::NoSuchKey);
+        assert_eq!(evaluate(&Current(None), &expire(None)), nothing);
+        let other = WriteKind::Expire { ttl: None, condition: Condition::Version(Timestamp(4)) };
+        let conflict = (Effect::Nothing, Outcome::Conflict(Timestamp(5)));
+        assert_eq!(evaluate(&lasting, &other), conflict);
+        // The end of time is reached, not passed.
+        assert!(expiry(AT, Some(Duration::MAX)) > Some(Timestamp(u64::MAX >> 1)));
     }
 }

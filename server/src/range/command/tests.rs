@@ -9,13 +9,13 @@ use crate::{
     ids::{Generation, RangeId, ReplicaId, TimeDomain},
     range::raft::types::Applied,
     storage::{
-        Batch, Durability, Engine,
+        Batch, Direction, Durability, Engine,
         codec::{
             AppliedRecord, Command, Descriptor, Effect, Group, Operation, Outcome, RequestId,
             WriteCommand,
         },
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
-        mvcc,
+        mvcc::{self, Life},
     },
     time::Timestamp,
 };
@@ -136,4 +136,74 @@ fn a_group_at_or_below_the_time_leaves_no_trace() {
     let again = write(vec![(b"late", vec![put(1, 20, "a")]), (b"then", vec![put(7, 21, "g")])]);
     assert_eq!(range.apply(vec![again]), [Applied::Groups(vec![true, true])]);
     assert_eq!(range.value(b"late"), Some((20, b"a".to_vec())));
+}
+
+#[test]
+fn the_gc_threshold_takes_the_time_along() {
+    let mut range = Range::new();
+    let gc = |term, threshold| Command::MoveGcThreshold {
+        evaluated_under: term,
+        threshold: Timestamp(threshold),
+    };
+    range.apply(vec![write(vec![(b"k", vec![put(1, 5, "x")])])]);
+    let results = range.apply(vec![gc(1, 3), gc(2, 50), gc(1, 2)]);
+    assert_eq!(results, [Applied::Done, Applied::ReEvaluate, Applied::Done]);
+    assert_eq!((range.applied.gc_threshold, range.applied.time), (Timestamp(3), Timestamp(5)));
+    // Never above the time: what is seen at the threshold does not change any more.
+    let late = write(vec![(b"k", vec![put(2, 8, "y")])]);
+    assert_eq!(range.apply(vec![gc(1, 8), late])[1], Applied::Groups(vec![false]));
+    assert_eq!((range.applied.gc_threshold, range.applied.time), (Timestamp(8), Timestamp(8)));
+    assert_eq!(range.value(b"k"), Some((5, b"x".to_vec())));
+}
+
+#[test]
+fn an_expiry_is_stored_with_its_version() {
+    let mut range = Range::new();
+    let mut expiring = put(1, 5, "x");
+    let expires_at = Some(Timestamp(9));
+    expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
+    range.apply(vec![write(vec![(b"k", vec![expiring]), (b"l", vec![put(2, 6, "y")])])]);
+    let read = |key| mvcc::read(&*range.engine, key, Timestamp::MAX).expect("read").expect("found");
+    let (version, time) = (read(b"k"), Timestamp);
+    assert_eq!(version.expires_at, expires_at);
+    assert_eq!(version.life(time(8), time(8)), Life::Alive);
+    assert_eq!(version.life(time(8), time(9)), Life::Expiring(time(9)));
+    assert_eq!(version.life(time(9), time(9)), Life::Expired);
+    // The range's time decides, also for a clock that is behind it.
+    assert_eq!(version.life(time(9), time(1)), Life::Expired);
+    assert_eq!(read(b"l").life(Timestamp::MAX, Timestamp::MAX), Life::Alive);
+}
+
+#[test]
+fn a_scan_shows_who_is_there_at_its_moment() {
+    let mut range = Range::new();
+    let expiring = |sequence, at, end| {
+        let mut expiring = put(sequence, at, "x");
+        let expires_at = Some(Timestamp(end));
+        expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
+        expiring
+    };
+    range.apply(vec![write(vec![
+        (b"a", vec![expiring(1, 5, 20)]),
+        (b"b", vec![put(2, 6, "x"), expiring(3, 7, 10)]),
+        (b"c", vec![put(4, 8, "x")]),
+    ])]);
+    let limit = mvcc::PageLimit { records: 10, bytes: 1_000, versions: 100 };
+    for direction in [Direction::Forward, Direction::Reverse] {
+        let page = |at, clock| {
+            let moment = (Timestamp(at), Timestamp(clock));
+            let page = mvcc::scan(&*range.engine, (b"", b""), moment, direction, limit);
+            let page = page.expect("scanned");
+            let mut keys: Vec<_> = page.records.into_iter().map(|(key, _)| key).collect();
+            keys.sort();
+            (String::from_utf8(keys.concat()).expect("text"), page.is_outlived)
+        };
+        assert_eq!(page(8, 8), ("abc".to_owned(), false));
+        // Before b was told to expire: what it held then stays.
+        assert_eq!(page(6, 6), ("ab".to_owned(), false));
+        assert_eq!(page(10, 10), ("ac".to_owned(), false), "the older version of b comes back");
+        assert_eq!(page(20, 30), ("c".to_owned(), false));
+        assert!(page(8, 10).1, "b has expired since");
+        assert_eq!(page(10, 19), ("ac".to_owned(), false), "only what is shown counts");
+    }
 }

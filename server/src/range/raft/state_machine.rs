@@ -114,6 +114,11 @@ impl RangeState {
         self.applied.lock().dedup_threshold
     }
 
+    /// Reads of earlier moments are refused: what only they would see may be gone.
+    pub fn gc_threshold(&self) -> Timestamp {
+        self.applied.lock().gc_threshold
+    }
+
     /// Where the replica keeps its data.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine

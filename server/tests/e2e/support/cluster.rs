@@ -68,6 +68,15 @@ impl Cluster {
         fs::remove_dir_all(self.node_dir(id).join("data")).expect("removed");
     }
 
+    /// Adds to the configuration of every node; it counts from their next start on.
+    pub(crate) fn configure(&self, more: &str) {
+        for id in 1..=5 {
+            let path = self.node_dir(id).join("node.toml");
+            let config = fs::read_to_string(&path).expect("a configuration");
+            fs::write(&path, config + more).expect("written");
+        }
+    }
+
     /// Runs a command that finds this cluster by itself.
     pub(crate) async fn quintet(&self, arguments: &[&str]) -> Outcome {
         command::quintet(&self.state(), arguments).await

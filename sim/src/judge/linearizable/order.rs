@@ -76,7 +76,7 @@ fn duplicate_version(ops: &[&Op]) -> Option<String> {
 /// What a write leaves in the key, if that can be told from the operation alone.
 fn value_left(op: &Op) -> Option<String> {
     match (&op.call, &op.outcome) {
-        (Call::Write { value } | Call::Insert { value } | Call::Cas { value, .. }, _) => {
+        (Call::Write { value, .. } | Call::Insert { value } | Call::Cas { value, .. }, _) => {
             Some(value.clone())
         }
         (_, Outcome::Ok(Reply::Incremented { number, .. })) => Some(number.to_string()),

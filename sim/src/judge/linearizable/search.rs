@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Limits;
-use super::order::observation;
+use super::{expiry::NOBODY, order::observation};
 use crate::history::{Op, Outcome, Reply};
 
 mod model;
@@ -507,7 +507,8 @@ impl<'a> Search<'a> {
         {
             words.push_str(&format!("\n  next by version: {next}"));
         }
-        let others = self.ops.iter().filter(|op| **op != stuck && op.overlaps(stuck));
+        let asked = self.ops.iter().filter(|op| op.process != NOBODY);
+        let others = asked.filter(|op| **op != stuck && op.overlaps(stuck));
         let (unknown, open): (Vec<&&Op>, Vec<&&Op>) =
             others.partition(|op| op.outcome == Outcome::Unknown);
         let unknown = unknown.into_iter().filter(|op| op.call.is_mutation());

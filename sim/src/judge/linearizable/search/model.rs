@@ -114,10 +114,10 @@ impl Demand {
         }
         let version = op.version_made()?;
         Some(match (&op.call, &op.outcome) {
-            (Call::Write { value } | Call::Insert { value }, _) => {
+            (Call::Write { value, .. } | Call::Insert { value }, _) => {
                 Demand::Put { version, value: values.id(value) }
             }
-            (Call::Cas { expected, value }, _) => {
+            (Call::Cas { expected, value, .. }, _) => {
                 Demand::Cas { version, expected: *expected, value: values.id(value) }
             }
             (Call::Delete { expected }, _) => Demand::Delete { version, expected: *expected },
@@ -255,8 +255,8 @@ impl Effect {
     pub(super) fn of(call: &Call, values: &mut Values) -> Option<Effect> {
         Some(match call {
             Call::Read | Call::Scan => return None,
-            Call::Write { value } | Call::Insert { value } => Effect::Put(values.id(value)),
-            Call::Cas { expected, value } => {
+            Call::Write { value, .. } | Call::Insert { value } => Effect::Put(values.id(value)),
+            Call::Cas { expected, value, .. } => {
                 Effect::Cas { expected: *expected, value: values.id(value) }
             }
             Call::Delete { expected } => Effect::Delete { expected: *expected },

@@ -1,0 +1,103 @@
+//! Times to live as people write and read them.
+
+use std::time::Duration;
+
+use super::exit::Failure;
+
+/// Reads a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
+pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
+    let refused = |why: &str| {
+        Err(Failure::usage(format!(
+            "{text:?} is no time to live: {why}; write it as in 250ms, 30s, 5m, 2h or 7d"
+        )))
+    };
+    if text.starts_with('-') {
+        return refused("it is negative");
+    }
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "" => return refused("it has no unit"),
+        _ => return refused("it is not a whole number with a unit"),
+    };
+    if number.is_empty() {
+        return refused("it has no number");
+    }
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    match ms {
+        Some(0) => refused("it is zero"),
+        Some(ms) => Ok(Duration::from_millis(ms)),
+        None => refused("it is too long"),
+    }
+}
+
+/// For people: the two largest units, and milliseconds where it is short.
+pub(crate) fn words(left: Duration) -> String {
+    let (seconds, ms) = (left.as_secs(), left.subsec_millis());
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{seconds}.{ms:03}s"),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read() {
+        let cases = [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("7d", 604_800_000),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(parse(text).expect(text), Duration::from_millis(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_the_reason() {
+        let cases = [
+            ("-5s", "negative"),
+            ("0s", "zero"),
+            ("0ms", "zero"),
+            ("30", "no unit"),
+            ("", "no unit"),
+            ("s", "no number"),
+            ("1.5s", "whole number"),
+            ("5 m", "whole number"),
+            ("ten", "whole number"),
+            ("99999999999999999999s", "too long"),
+            ("99999999999999999d", "too long"),
+        ];
+        for (text, why) in cases {
+            let line = parse(text).expect_err(text).line().expect("a line");
+            assert!(line.starts_with("error: usage: ") && line.contains(why), "{text}: {line}");
+        }
+    }
+
+    #[test]
+    fn words_for_what_is_left() {
+        let cases = [
+            (7, "7ms"),
+            (12_034, "12.034s"),
+            (61_900, "1m 1s"),
+            (7_260_000, "2h 1m"),
+            (176_400_000, "2d 1h"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(words(Duration::from_millis(ms)), text);
+        }
+    }
+}

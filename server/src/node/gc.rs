@@ -1,0 +1,352 @@
+//! Versions that nobody can see any more go: how far back reads reach, and what is removed behind that.
+//!
+//! The leader of a range moves its gc threshold (a replicated command); every node then removes by
+//! itself, in bounded steps, what the rule of `storage/gc.rs` lets go.
+//!
+//! # Invariants
+//!
+//! * Only what is collectable at the threshold that is applied on this node goes. A read that finds
+//!   the threshold at or below its moment afterwards has missed nothing (`range/reads.rs`).
+//! * A base that says "absent" goes in the same batch as the last of what is older, or later.
+//!
+//! # On a crash
+//!
+//! Thresholds are part of the replicated state, and a batch that removes is written after the one
+//! that moved the threshold: where it survives, the threshold does. What was not removed yet is
+//! removed later.
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use openraft::impls::OneshotResponder;
+
+use super::{bootstrap::Bootstrap, dedup::Thresholds, upkeep::pause};
+use crate::{
+    range::raft::types::Proposal,
+    storage::{
+        self, Batch, Direction, Engine, Family,
+        codec::{self, Command},
+        gc::{Collectable, Fate},
+        keys,
+    },
+    time::Timestamp,
+};
+
+const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
+/// Versions that one step looks at: a few milliseconds.
+const STEP_VERSIONS_MAX: usize = 5_000;
+/// Where at least one of so many could go, the next step follows at once: garbage must not grow
+/// faster than it goes. Else a step has been for nothing, and may wait.
+const GO_ON_SHARE: usize = 8;
+/// After so many versions of a key that are above the threshold the rest of these is jumped over.
+const KEPT_IN_A_ROW_MAX: usize = 16;
+
+/// Moves the gc threshold of the ranges that this node leads.
+pub(super) async fn move_threshold(bootstrap: Arc<Bootstrap>, retention: Duration) {
+    let every = (retention / 10).max(Duration::from_secs(1));
+    loop {
+        pause(&bootstrap, "moves gc thresholds", every).await;
+        for replica in bootstrap.replicas() {
+            let Ok(leader) = replica.raft.as_leader() else { continue };
+            let threshold = bootstrap.router().hlc().peek().saturating_sub(retention);
+            let command = Command::MoveGcThreshold { evaluated_under: leader.term(), threshold };
+            let (responder, _applied) = OneshotResponder::new_pair();
+            let proposal = Proposal(Bytes::from(codec::encode(&command)));
+            let write = replica.raft.write(proposal).responder(responder);
+            // A lost proposal is made up for by the next one.
+            write.with_leader(leader.term()).await.ok();
+        }
+    }
+}
+
+/// Removes what nobody can see any more.
+pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
+    let mut cursor = Vec::new();
+    loop {
+        pause(&bootstrap, "collects versions", COLLECT_INTERVAL).await;
+        loop {
+            match collect_step(&bootstrap, &mut cursor) {
+                Ok(step) if step.is_worth_it() && !cursor.is_empty() => {
+                    tokio::task::yield_now().await;
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "versions not collected");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<Step, storage::Error> {
+    let replicas = bootstrap.replicas();
+    // All replicas of a node keep their data in one engine.
+    let Some(replica) = replicas.first() else { return Ok(Step::default()) };
+    let states = replicas.iter().map(|replica| &replica.shared.state);
+    let thresholds =
+        Thresholds::new(states.map(|state| (state.descriptor(), state.gc_threshold())));
+    let engine = &**replica.shared.state.engine();
+    let step = remove_collectable(engine, &thresholds, cursor, STEP_VERSIONS_MAX)?;
+    replica.shared.metrics.versions_collected.inc_by(step.removed as u64);
+    Ok(step)
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Step {
+    visited: usize,
+    removed: usize,
+}
+
+impl Step {
+    fn is_worth_it(self) -> bool {
+        self.removed * GO_ON_SHARE >= self.visited
+    }
+}
+
+/// Where a key's versions are being followed.
+#[derive(Default)]
+struct Follower {
+    rule: Collectable,
+    key: Vec<u8>,
+    /// Threshold of the key's range.
+    threshold: Timestamp,
+    /// Its base, which says "absent" and goes with the last of what is older.
+    base: Option<Vec<u8>>,
+    kept_in_a_row: usize,
+}
+
+impl Follower {
+    fn end_of_key(&mut self, batch: &mut Batch) {
+        if let Some(base) = self.base.take() {
+            batch.delete(Family::Data, base);
+        }
+    }
+
+    /// Takes the next version in. `Break` asks to go on at [`Follower::resume`].
+    fn step(
+        &mut self,
+        stored: &[u8],
+        record: &[u8],
+        thresholds: &Thresholds,
+        batch: &mut Batch,
+    ) -> Result<ControlFlow<()>, storage::Error> {
+        let key = keys::split_version(stored).map_or(stored, |(key, _)| key);
+        if self.key != key {
+            self.end_of_key(batch);
+            self.key = key.to_vec();
+            // A key of no range of this node stays: nothing is below zero.
+            self.threshold = thresholds.get(key).unwrap_or(Timestamp::ZERO);
+            self.kept_in_a_row = 0;
+        }
+        match self.rule.fate(stored, record, self.threshold)? {
+            Fate::Kept => self.kept_in_a_row += 1,
+            Fate::Superseded => batch.delete(Family::Data, stored.to_vec()),
+            Fate::Absent => self.base = Some(stored.to_vec()),
+        }
+        if self.kept_in_a_row < KEPT_IN_A_ROW_MAX {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.kept_in_a_row = 0;
+        Ok(ControlFlow::Break(()))
+    }
+
+    /// Where the key's base is, or the next key.
+    fn resume(&self) -> Vec<u8> {
+        keys::version(&self.key, self.threshold)
+    }
+}
+
+/// Looks at a bounded number of versions from the cursor on and removes what may go. The cursor is
+/// empty when the end was reached.
+fn remove_collectable(
+    engine: &dyn Engine,
+    thresholds: &Thresholds,
+    cursor: &mut Vec<u8>,
+    visited_max: usize,
+) -> Result<Step, storage::Error> {
+    let (mut batch, mut visited) = (Batch::new(), 0);
+    let mut follower = Follower::default();
+    let mut start = std::mem::take(cursor);
+    loop {
+        let mut ended = Ok(Some(()));
+        engine.scan(Family::Data, &start, &[], Direction::Forward, &mut |stored, record| {
+            visited += 1;
+            match follower.step(stored, record, thresholds, &mut batch) {
+                Ok(ControlFlow::Continue(())) if visited < visited_max => {
+                    return ControlFlow::Continue(());
+                }
+                Ok(_) => ended = Ok(None),
+                Err(error) => ended = Err(error),
+            }
+            ControlFlow::Break(())
+        })?;
+        if ended?.is_some() {
+            follower.end_of_key(&mut batch);
+            break;
+        }
+        // Followed anew from its base on: what was seen of the key is forgotten.
+        start = std::mem::take(&mut follower).resume();
+        if visited >= visited_max {
+            // The base stays until this key is looked at again: something older may be left.
+            *cursor = start;
+            break;
+        }
+    }
+    let removed = batch.changes.len();
+    if removed > 0 {
+        engine.write(batch)?;
+    }
+    Ok(Step { visited, removed })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        ids::{Generation, RangeId, ReplicaId},
+        storage::{
+            codec::{Descriptor, VersionRecord},
+            engine::Durability,
+            memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        },
+    };
+
+    fn engine() -> Arc<dyn Engine> {
+        let disk = MemoryDisk::new();
+        MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant())
+            .expect("opened")
+    }
+
+    fn thresholds(ranges: &[(&[u8], &[u8], u64)]) -> Thresholds {
+        Thresholds::new(ranges.iter().map(|(start, end, threshold)| {
+            let descriptor = Descriptor {
+                range: RangeId(1),
+                start: start.to_vec(),
+                end: end.to_vec(),
+                generation: Generation(1),
+                replicas: Vec::new(),
+                next_replica: ReplicaId(1),
+            };
+            (Arc::new(descriptor), Timestamp(*threshold))
+        }))
+    }
+
+    /// Writes versions of a key: a value, or a removal where `exists` says so; perhaps expiring.
+    fn write(engine: &dyn Engine, key: &[u8], versions: &[(u64, bool, Option<u64>)]) {
+        let mut batch = Batch::new();
+        for (at, exists, expires_at) in versions {
+            let record = VersionRecord {
+                value: exists.then_some(&b"x"[..]),
+                txn: None,
+                expires_at: expires_at.map(Timestamp),
+            };
+            let stored = keys::version(key, Timestamp(*at));
+            batch.put(Family::Data, stored, codec::encode(&record));
+        }
+        engine.write(batch).expect("written");
+    }
+
+    /// What is left of each key, newest first.
+    fn left(engine: &dyn Engine) -> BTreeMap<Vec<u8>, Vec<u64>> {
+        let mut left = BTreeMap::<Vec<u8>, Vec<u64>>::new();
+        let mut visit = |stored: &[u8], _: &[u8]| {
+            let (key, at) = keys::split_version(stored).expect("a version");
+            left.entry(key.to_vec()).or_default().push(at.0);
+            ControlFlow::Continue(())
+        };
+        engine.scan(Family::Data, &[], &[], Direction::Forward, &mut visit).expect("scanned");
+        left
+    }
+
+    /// Steps until the end was reached; how many, and what all removed.
+    fn pass(engine: &dyn Engine, thresholds: &Thresholds, visited_max: usize) -> (usize, usize) {
+        let (mut cursor, mut steps, mut removed) = (Vec::new(), 0, 0);
+        loop {
+            let step = remove_collectable(engine, thresholds, &mut cursor, visited_max);
+            let step = step.expect("collected");
+            assert!(step.visited <= visited_max, "{step:?}");
+            removed += step.removed;
+            steps += 1;
+            if cursor.is_empty() {
+                return (steps, removed);
+            }
+            assert!(steps < 10_000, "no end at {cursor:x?}");
+        }
+    }
+
+    #[test]
+    fn each_key_goes_by_the_threshold_of_its_range() {
+        let engine = engine();
+        let versions = [(9, true, None), (5, true, None), (3, true, None), (1, true, None)];
+        for key in [&b"a"[..], b"m", b"z"] {
+            write(&*engine, key, &versions);
+        }
+        // Removed, expired, and about to expire.
+        write(&*engine, b"b", &[(4, false, None), (2, true, None)]);
+        write(&*engine, b"c", &[(4, true, Some(6)), (2, true, None)]);
+        write(&*engine, b"d", &[(4, true, Some(7)), (2, true, None)]);
+        let thresholds = thresholds(&[(b"", b"m", 6), (b"m", b"n", 2)]);
+        assert_eq!(pass(&*engine, &thresholds, 100), (1, 2 + 2 + 2 + 1));
+        let expected = BTreeMap::from([
+            (b"a".to_vec(), vec![9, 5]),
+            (b"d".to_vec(), vec![4]),
+            // Of its versions only the oldest is at or below 2, and it is the base.
+            (b"m".to_vec(), vec![9, 5, 3, 1]),
+            // Of no range here.
+            (b"z".to_vec(), vec![9, 5, 3, 1]),
+        ]);
+        assert_eq!(left(&*engine), expected);
+        assert_eq!(pass(&*engine, &thresholds, 100), (1, 0));
+    }
+
+    #[test]
+    fn a_removal_never_goes_before_what_it_removes() {
+        for visited_max in [3, 4, 7, 20] {
+            let engine = engine();
+            let mut versions: Vec<_> = (1..40).map(|at| (at, true, None)).collect();
+            versions.push((40, false, None));
+            write(&*engine, b"a", &versions);
+            write(&*engine, b"b", &versions);
+            let thresholds = thresholds(&[(b"", b"", 50)]);
+            let (mut cursor, mut ended) = (Vec::new(), false);
+            while !ended {
+                remove_collectable(&*engine, &thresholds, &mut cursor, visited_max)
+                    .expect("collected");
+                ended = cursor.is_empty();
+                for (key, versions) in left(&*engine) {
+                    assert_eq!(versions.first(), Some(&40), "{key:?} came back: {versions:?}");
+                }
+            }
+            assert_eq!(left(&*engine), BTreeMap::new(), "{visited_max} at a time");
+        }
+    }
+
+    #[test]
+    fn versions_that_stay_are_jumped_over_and_the_base_is_kept() {
+        // One more and one less than what is jumped at, so that the base is met on both sides of it.
+        for newer in KEPT_IN_A_ROW_MAX as u64 - 2..KEPT_IN_A_ROW_MAX as u64 + 3 {
+            let engine = engine();
+            let mut versions = vec![(1, true, None), (2, true, None), (3, true, None)];
+            versions.extend((11..11 + newer).map(|at| (at, true, None)));
+            write(&*engine, b"a", &versions);
+            assert_eq!(pass(&*engine, &thresholds(&[(b"", b"", 10)]), 1_000).1, 2, "{newer}");
+            let left = left(&*engine).remove(&b"a"[..]).expect("the key");
+            assert_eq!(left.last(), Some(&3), "{newer}");
+            assert_eq!(left.len() as u64, newer + 1, "{newer}");
+        }
+        let engine = engine();
+        let versions: Vec<_> = (1..10_001).map(|at| (at, true, None)).collect();
+        write(&*engine, b"a", &versions);
+        // A few are looked at, not all.
+        let mut cursor = Vec::new();
+        let thresholds = thresholds(&[(b"", b"", 0)]);
+        let step =
+            remove_collectable(&*engine, &thresholds, &mut cursor, 5_000).expect("collected");
+        assert_eq!((step.removed, cursor.is_empty()), (0, true));
+        assert!(step.visited <= KEPT_IN_A_ROW_MAX, "{step:?}");
+    }
+}
