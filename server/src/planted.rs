@@ -19,15 +19,21 @@ pub enum Bug {
     StaleEvaluationApplied,
     /// A restarted leader resumes its term before it has applied its log again.
     TermResumedAfterRestart,
+    /// The last record of each chunk of a raft snapshot is left out.
+    SnapshotDropsLastKey,
+    /// A raft snapshot is installed without what is remembered of requests.
+    SnapshotWithoutDedup,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 4] = [
+    pub const ALL: [(&'static str, Bug); 6] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
         ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
+        ("snapshot-drops-last-key", Bug::SnapshotDropsLastKey),
+        ("snapshot-without-dedup", Bug::SnapshotWithoutDedup),
     ];
 
     /// The bug of a name.

@@ -8,6 +8,7 @@ mod bench;
 mod cluster;
 mod config;
 mod connect;
+mod debug;
 mod dev;
 mod exit;
 mod kv;
@@ -49,6 +50,9 @@ enum Command {
     /// Measure a running cluster.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Look into a running cluster.
+    #[command(subcommand)]
+    Debug(debug::Command),
 }
 
 /// Runs the program.
@@ -81,6 +85,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => on_one_thread(status::run(args)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Bench(command) => bench::run(command),
+        Command::Debug(command) => on_one_thread(debug::run(command)),
     }
 }
 
@@ -132,6 +137,7 @@ mod tests {
             "quintet kv incr k",
             "quintet kv incr k -5",
             "quintet status --output json",
+            "quintet debug checksum --range 2 --output json",
             "quintet dev --dir d --detach --base-port 7000",
             "quintet dev stop --dir d",
             "quintet bench kv --clients 64 --seconds 5 --op mixed --value-size 256 --keys 100",

@@ -17,6 +17,7 @@ mod handler;
 mod leaders;
 mod listen;
 pub mod records;
+mod snapshot;
 pub mod status;
 mod upkeep;
 
@@ -35,6 +36,7 @@ use crate::{
     range::{
         raft::log_writer::LogWriter,
         replica::{Host, RaftTimes},
+        snapshot::limits::Transfers,
     },
     router::Router,
     seams::Seams,
@@ -137,6 +139,11 @@ impl Node {
             peers: peers.clone(),
             metrics: metrics.clone(),
             times,
+            transfers: Arc::new(Transfers::new(
+                config.raft.snapshot_bytes_per_s(),
+                config.raft.log_retention_bytes(),
+                seams.random.clone(),
+            )),
             failed,
         };
         let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());

@@ -5,9 +5,11 @@
 //!           \-> reads    --(leadership confirmed)----> state  --------------------> answer
 //! ```
 
+pub mod checksum;
 pub mod command;
 mod executor;
 pub mod raft;
 mod reads;
 pub mod replica;
 pub mod request;
+pub mod snapshot;

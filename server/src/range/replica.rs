@@ -16,6 +16,7 @@ use super::{
     },
     reads,
     request::{Read, Write},
+    snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
 };
 use crate::{
     error::OpError,
@@ -33,6 +34,8 @@ const QUEUE_MAX: usize = 16_384;
 const LOG_KEPT_ENTRIES: u64 = 1_000;
 /// A log is truncated once so many entries can go.
 const TRUNCATE_ENTRIES_MIN: u64 = 5_000;
+/// What goes of a log that is larger than its retention is at least this part of the retention.
+const RETENTION_STEP: u64 = 4;
 
 /// Times of a Raft group.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,10 @@ pub struct Shared {
     pub peers: Arc<Peers>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
+    /// Its raft snapshot to send.
+    pub outbox: Arc<Outbox>,
+    /// The place for one that is received.
+    pub inbox: Inbox,
 }
 
 impl Shared {
@@ -93,6 +100,8 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// Times of its Raft groups.
     pub times: RaftTimes,
+    /// What raft snapshots may take, and the log that spares them.
+    pub transfers: Arc<Transfers>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
 }
@@ -119,9 +128,13 @@ impl Replica {
     pub async fn start(id: ReplicaId, birth: &Descriptor, host: &Host) -> anyhow::Result<Replica> {
         let range = birth.range;
         let log = LogStore::open(range, host.log.clone(), host.writer.clone())?;
+        install::recover(&*host.data, range).await?;
         let state = RangeState::open(birth, host.data.clone(), host.hlc.clone())?;
+        let outbox = Arc::new(Outbox::new(range, host.data.clone(), host.transfers.clone()));
         let shared = Arc::new(Shared {
             range,
+            outbox: outbox.clone(),
+            inbox: Inbox::new(),
             state: state.clone(),
             hlc: host.hlc.clone(),
             time_domain: TimeDomain::default(),
@@ -130,8 +143,15 @@ impl Replica {
             failed: host.failed.clone(),
         });
         let config = Arc::new(config(range, host.times).validate()?);
-        let network = Network::new(range, id, host.peers.clone());
-        let machine = StateMachine::new(state);
+        let network = Network::new(
+            range,
+            id,
+            host.peers.clone(),
+            host.transfers.clone(),
+            outbox.clone(),
+            host.metrics.clone(),
+        );
+        let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (reads, read_queue) = mpsc::channel(QUEUE_MAX);
@@ -197,24 +217,45 @@ impl Replica {
         leader_node(&self.raft)
     }
 
-    /// Truncates the log below what every replica holds and this one's data engine has made durable
-    /// (design, section 4).
-    pub async fn truncate_log(&self, held_by_all: u64) -> anyhow::Result<()> {
+    /// Truncates the log below what every replica holds, and, where it is larger than `retention_bytes`,
+    /// also below what a lagging one needs: that one is sent a raft snapshot. Always only below what this
+    /// replica's data engine has made durable (design, section 4), and not behind a raft snapshot from
+    /// which a replica still has to catch up.
+    pub async fn truncate_log(&self, held_by_all: u64, retention_bytes: u64) -> anyhow::Result<()> {
         let purged = self.log.purged().map_or(0, |purged| purged.index());
-        if held_by_all < purged + TRUNCATE_ENTRIES_MIN + LOG_KEPT_ENTRIES {
+        let held = held_by_all.saturating_sub(LOG_KEPT_ENTRIES);
+        let held = Some(held).filter(|held| *held >= purged + TRUNCATE_ENTRIES_MIN);
+        let over = self.log.bytes().saturating_sub(retention_bytes);
+        let surplus = Some(over).filter(|over| *over > retention_bytes / RETENTION_STEP);
+        let surplus = surplus.and_then(|_| self.log.index_before(retention_bytes));
+        let Some(wanted) = held.max(surplus) else { return Ok(()) };
+        let wanted = self.shared.outbox.held_from().map_or(wanted, |from| wanted.min(from));
+        if wanted <= purged {
             return Ok(());
         }
         let durable =
             |record: storage::codec::AppliedRecord| record.applied.map_or(0, |at| at.index);
-        let wanted = held_by_all - LOG_KEPT_ENTRIES;
-        if durable(self.shared.state.durable()?) < wanted {
+        // The data engine flushes by itself, and mostly soon enough: what is only surplus waits for it
+        // a while.
+        let urgent = held.is_some() || over > retention_bytes;
+        if durable(self.shared.state.durable()?) < wanted && urgent {
             self.shared.state.engine().sync().await?;
         }
         let upto = wanted.min(durable(self.shared.state.durable()?));
+        if upto <= purged {
+            return Ok(());
+        }
         // openraft truncates only below a snapshot: this makes it note the durable point.
         self.raft.trigger().snapshot().await?;
         self.raft.trigger().purge_log(upto).await?;
         Ok(())
+    }
+
+    /// Lets go of what raft snapshots left behind and nobody wants any more.
+    pub fn collect_snapshots(&self) -> Result<(), storage::Error> {
+        self.shared.outbox.drop_idle();
+        let state = &self.shared.state;
+        self.shared.inbox.collect(&**state.engine(), self.range, state.applied_index())
     }
 }
 
@@ -236,7 +277,8 @@ fn config(range: RangeId, times: RaftTimes) -> Config {
         // A restarted node never resumes a term (design, section 4). openraft's default does.
         enable_leader_restore: Some(planted::active(Bug::TermResumedAfterRestart)),
         enable_pre_vote: Some(true),
-        // The log is kept until every replica holds it, so nobody ever needs a raft snapshot.
+        // The node says when the log is truncated (`truncate_log`), and raft snapshots to send are
+        // read when they are needed.
         snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: u64::MAX,
         max_in_snapshot_log_to_keep: u64::MAX,
