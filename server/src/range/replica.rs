@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openraft::{Config, SnapshotPolicy};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     executor::Executor,
@@ -229,7 +229,7 @@ impl Replica {
         let surplus = Some(over).filter(|over| *over > retention_bytes / RETENTION_STEP);
         let surplus = surplus.and_then(|_| self.log.index_before(retention_bytes));
         let Some(wanted) = held.max(surplus) else { return Ok(()) };
-        let wanted = self.shared.outbox.held_from().map_or(wanted, |from| wanted.min(from));
+        let wanted = self.shared.outbox.held_from(Instant::now()).map_or(wanted, |from| wanted.min(from));
         if wanted <= purged {
             return Ok(());
         }
@@ -253,9 +253,10 @@ impl Replica {
 
     /// Lets go of what raft snapshots left behind and nobody wants any more.
     pub fn collect_snapshots(&self) -> Result<(), storage::Error> {
-        self.shared.outbox.drop_idle();
+        let now = Instant::now();
+        self.shared.outbox.drop_idle(now);
         let state = &self.shared.state;
-        self.shared.inbox.collect(&**state.engine(), self.range, state.applied_index())
+        self.shared.inbox.collect(&**state.engine(), self.range, state.applied_index(), now)
     }
 }
 

@@ -33,6 +33,7 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use super::{
     log_store::LogStore,
@@ -369,7 +370,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     /// What to send now. Its position may be beyond what is durable here: it is committed.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let purged = self.log.purged().map_or(0, |purged| purged.index());
-        let Some(source) = self.outbox.source(purged).map_err(io::Error::other)? else {
+        let now = Instant::now();
+        let Some(source) = self.outbox.source(purged, now).map_err(io::Error::other)? else {
             return Ok(None);
         };
         let meta = snapshot_meta(&source.head().applied)?;

@@ -89,6 +89,7 @@ impl Inbox {
         engine: &dyn Engine,
         range: RangeId,
         applied: Option<u64>,
+        now: Instant,
     ) -> Result<(), Error> {
         if !self.staged.load(Ordering::Acquire) {
             return Ok(());
@@ -99,7 +100,8 @@ impl Inbox {
             return Ok(());
         };
         let index = found.head.applied.applied.map(|at| at.index);
-        if index > applied && self.touched.lock().elapsed() < STAGED_IDLE_MAX {
+        let idle = now.saturating_duration_since(*self.touched.lock());
+        if index > applied && idle < STAGED_IDLE_MAX {
             return Ok(());
         }
         let mut batch = Batch::new();

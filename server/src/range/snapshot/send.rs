@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
+use tokio::time::Instant;
 
 use super::{
     limits::Transfers,
@@ -54,7 +55,7 @@ impl Sending {
             self.outbox.give_up(&self.source);
             return Err("two other raft snapshots are being sent: later".to_owned());
         };
-        self.outbox.hold(self.to, &self.source);
+        self.outbox.hold(self.to, &self.source, Instant::now());
         let opened = self.peers.open_snapshot(self.node).await;
         let sent = match opened {
             Ok(mut pipe) => {
@@ -68,7 +69,7 @@ impl Sending {
         };
         match &sent {
             Ok(_) => {
-                self.outbox.hold(self.to, &self.source);
+                self.outbox.hold(self.to, &self.source, Instant::now());
                 self.metrics.snapshots.sent.inc();
                 tracing::info!(
                     %range, %to, snapshot = format_args!("{id:032x}"), "raft snapshot sent"
@@ -106,7 +107,7 @@ impl Sending {
         loop {
             let chunk = self.source.chunk(number).await.map_err(|error| error.to_string())?;
             let Some(chunk) = chunk else { break };
-            self.outbox.hold(self.to, &self.source);
+            self.outbox.hold(self.to, &self.source, Instant::now());
             self.transfers.throttle.take(chunk.records.len()).await;
             metrics.chunks_sent.inc();
             metrics.bytes_sent.inc_by(chunk.records.len() as u64);
@@ -131,7 +132,7 @@ impl Sending {
         };
         pipe.send(Kind::End(wire::SnapshotEnd { chunks, checksum })).await?;
         loop {
-            self.outbox.hold(self.to, &self.source);
+            self.outbox.hold(self.to, &self.source, Instant::now());
             match pipe.receive(PATIENCE).await? {
                 Kind::Installing(_) => {}
                 Kind::Held(held) => return held.vote.ok_or_else(nonsense),

@@ -107,7 +107,7 @@ impl Source {
 
     /// A chunk by its number; none behind the last one.
     pub async fn chunk(&self, number: u64) -> Result<Option<Chunk>, Error> {
-        self.touch();
+        self.touch(Instant::now());
         let mut starts = self.starts.lock().await;
         loop {
             let known = starts.len() as u64 - 1;
@@ -151,12 +151,12 @@ impl Source {
         again
     }
 
-    fn touch(&self) {
-        *self.used.lock() = Instant::now();
+    fn touch(&self, now: Instant) {
+        *self.used.lock() = now;
     }
 
-    fn is_idle(self: &Arc<Self>) -> bool {
-        self.used.lock().elapsed() >= IDLE_MAX
+    fn is_idle(&self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.used.lock()) >= IDLE_MAX
     }
 }
 
@@ -179,13 +179,13 @@ impl Outbox {
 
     /// One to send, that of the last time where the log (truncated up to `purged`) still follows it.
     /// `None` where nothing is applied yet.
-    pub fn source(&self, purged: u64) -> Result<Option<Arc<Source>>, Error> {
+    pub fn source(&self, purged: u64, now: Instant) -> Result<Option<Arc<Source>>, Error> {
         let mut current = self.current.lock();
         if let Some(source) = &*current
             && source.index() >= purged
-            && !source.is_idle()
+            && !source.is_idle(now)
         {
-            source.touch();
+            source.touch(now);
             return Ok(Some(source.clone()));
         }
         let (id, chunk_bytes) = (self.transfers.id(), self.transfers.chunk_bytes);
@@ -194,22 +194,22 @@ impl Outbox {
     }
 
     /// Keeps the log behind a raft snapshot for a replica that is being sent it, or was just now.
-    pub fn hold(&self, to: ReplicaId, source: &Source) {
-        source.touch();
-        self.held.lock().insert(to, (source.index(), Instant::now() + CATCH_UP));
+    pub fn hold(&self, to: ReplicaId, source: &Source, now: Instant) {
+        source.touch(now);
+        self.held.lock().insert(to, (source.index(), now + CATCH_UP));
     }
 
     /// The log behind this index must be kept.
-    pub fn held_from(&self) -> Option<u64> {
+    pub fn held_from(&self, now: Instant) -> Option<u64> {
         let mut held = self.held.lock();
-        held.retain(|_, (_, until)| *until > Instant::now());
+        held.retain(|_, (_, until)| *until > now);
         held.values().map(|(index, _)| *index).min()
     }
 
     /// Lets go of a read snapshot that nobody used for a while.
-    pub fn drop_idle(&self) {
+    pub fn drop_idle(&self, now: Instant) {
         let mut current = self.current.lock();
-        if current.as_ref().is_some_and(Source::is_idle) {
+        if current.as_ref().is_some_and(|source| source.is_idle(now)) {
             *current = None;
         }
     }
