@@ -65,6 +65,9 @@ pub struct Scenario {
     /// How wrong the nodes' clocks are.
     #[serde(default)]
     pub clocks: Clocks,
+    /// What ranges keep of their logs, and how fast raft snapshots go.
+    #[serde(default)]
+    pub raft: Raft,
     /// What the clients do.
     pub workload: Workload,
     /// What goes wrong, each kind by itself and at its own times. Default: nothing.
@@ -126,6 +129,17 @@ pub struct Disk {
 pub struct Clocks {
     /// A node's wall clock is off by up to this much, either way, in milliseconds.
     pub offset_ms_max: u64,
+}
+
+/// Settings of the nodes that decide who is sent a raft snapshot. The defaults are the product's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raft {
+    /// Kibibytes of entries that a range keeps for replicas that lag.
+    pub log_retention_kb: u32,
+    /// Mebibytes a second that a node sends of raft snapshots; a slow one sends small chunks, so that
+    /// the small states of a run are many.
+    pub snapshot_mb_per_s: u32,
 }
 
 /// What the clients do.
@@ -192,6 +206,19 @@ pub enum Fault {
         /// Most time that a node is down.
         down_s_max: f64,
     },
+    /// One node, chosen at random, is killed and stays away for long, twice in a row. Where it is seen
+    /// to install a raft snapshot afterwards it is killed once more in the middle of that, every other
+    /// time.
+    LongOutage {
+        /// Least time from the end of one to the next.
+        every_s_min: f64,
+        /// Most time from the end of one to the next.
+        every_s_max: f64,
+        /// Least time that the node is away, each time.
+        down_s_min: f64,
+        /// Most time that the node is away, each time.
+        down_s_max: f64,
+    },
     /// The node that leads the first range of data is cut off from all others and from the clients,
     /// while it goes on; later the cut is mended.
     LeaderCut {
@@ -214,6 +241,8 @@ pub struct Expect {
     pub commits_min: u64,
     /// At least so many leaders elected.
     pub elections_min: u64,
+    /// At least so many raft snapshots installed.
+    pub snapshots_min: u64,
 }
 
 /// More nodes than this are not simulated.
@@ -256,6 +285,12 @@ impl Default for Clocks {
     }
 }
 
+impl Default for Raft {
+    fn default() -> Raft {
+        Raft { log_retention_kb: 4 * 1024, snapshot_mb_per_s: 64 }
+    }
+}
+
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
@@ -271,6 +306,7 @@ impl Fault {
             Fault::NodeKill { .. } => "node-kill",
             Fault::PowerLoss { .. } => "power-loss",
             Fault::LeaderCut { .. } => "leader-cut",
+            Fault::LongOutage { .. } => "long-outage",
         }
     }
 
@@ -279,6 +315,7 @@ impl Fault {
         match self {
             Fault::NodeKill { every_s_min, every_s_max, .. }
             | Fault::PowerLoss { every_s_min, every_s_max, .. }
+            | Fault::LongOutage { every_s_min, every_s_max, .. }
             | Fault::LeaderCut { every_s_min, every_s_max, .. } => (*every_s_min, *every_s_max),
         }
     }
@@ -288,6 +325,7 @@ impl Fault {
         match self {
             Fault::NodeKill { down_s_min, down_s_max, .. }
             | Fault::PowerLoss { down_s_min, down_s_max, .. }
+            | Fault::LongOutage { down_s_min, down_s_max, .. }
             | Fault::LeaderCut { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
         }
     }
@@ -318,6 +356,7 @@ impl Scenario {
         range("network.latency", self.network.latency_min_us, self.network.latency_max_us, "us")?;
         ensure((0.0..=0.5).contains(&self.network.loss), "network.loss", "must be 0 to 0.5")?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
+        ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
         self.workload.validate()?;
         for (position, fault) in self.faults.iter().enumerate() {
             let field = format!("faults[{position}] ({})", fault.kind());

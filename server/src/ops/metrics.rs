@@ -186,6 +186,8 @@ pub struct RangeMetrics {
     pub lag_entries: Gauge,
     /// Elections that this replica won.
     pub elections_won: Counter,
+    /// Bytes of entries that the log has here.
+    pub log_bytes: Gauge,
 }
 
 /// All figures of a node. Cheap to share: put it into an `Arc`.
@@ -507,6 +509,7 @@ struct Ranges {
     applied_index: Family<RangeLabels, Gauge>,
     lag_entries: Family<RangeLabels, Gauge>,
     elections_won: Family<RangeLabels, Counter>,
+    log_bytes: Family<RangeLabels, Gauge>,
 }
 
 impl Ranges {
@@ -524,6 +527,7 @@ impl Ranges {
                 "Entries that the furthest replica of the range is behind; kept by the leader",
             ),
             elections_won: add(r, "range_elections_won", "Elections that the replica here won"),
+            log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
         }
     }
 
@@ -537,6 +541,7 @@ impl Ranges {
             applied_index: self.applied_index.get_or_create_owned(&labels),
             lag_entries: self.lag_entries.get_or_create_owned(&labels),
             elections_won: self.elections_won.get_or_create_owned(&labels),
+            log_bytes: self.log_bytes.get_or_create_owned(&labels),
         };
         self.handles.lock().entry(range).or_insert_with(make).clone()
     }
@@ -551,6 +556,7 @@ impl Ranges {
         self.applied_index.remove(&labels);
         self.lag_entries.remove(&labels);
         self.elections_won.remove(&labels);
+        self.log_bytes.remove(&labels);
     }
 }
 

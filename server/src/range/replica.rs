@@ -37,6 +37,9 @@ const TRUNCATE_ENTRIES_MIN: u64 = 5_000;
 /// What goes of a log that is larger than its retention is at least this part of the retention.
 const RETENTION_STEP: u64 = 4;
 
+/// How long openraft may take to note what is durable.
+const DURABLE_POINT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Times of a Raft group.
 #[derive(Clone, Copy, Debug)]
 pub struct RaftTimes {
@@ -128,7 +131,9 @@ impl Replica {
     pub async fn start(id: ReplicaId, birth: &Descriptor, host: &Host) -> anyhow::Result<Replica> {
         let range = birth.range;
         let log = LogStore::open(range, host.log.clone(), host.writer.clone())?;
-        install::recover(&*host.data, range).await?;
+        if install::recover(&*host.data, range).await? {
+            host.metrics.snapshots.received.inc();
+        }
         let state = RangeState::open(birth, host.data.clone(), host.hlc.clone())?;
         let outbox = Arc::new(Outbox::new(range, host.data.clone(), host.transfers.clone()));
         let shared = Arc::new(Shared {
@@ -229,6 +234,7 @@ impl Replica {
         let surplus = Some(over).filter(|over| *over > retention_bytes / RETENTION_STEP);
         let surplus = surplus.and_then(|_| self.log.index_before(retention_bytes));
         let Some(wanted) = held.max(surplus) else { return Ok(()) };
+        self.shared.outbox.release(wanted, |replica| self.matched(replica));
         let wanted = self.shared.outbox.held_from(Instant::now()).map_or(wanted, |from| wanted.min(from));
         if wanted <= purged {
             return Ok(());
@@ -245,10 +251,26 @@ impl Replica {
         if upto <= purged {
             return Ok(());
         }
+        tracing::debug!(
+            range = %self.range, purged, upto, held_by_all, bytes = self.log.bytes(), "truncating"
+        );
         // openraft truncates only below a snapshot: this makes it note the durable point.
         self.raft.trigger().snapshot().await?;
+        let is_noted = |metrics: &openraft::RaftMetrics<types::TypeConfig>| {
+            metrics.snapshot.as_ref().is_some_and(|noted| noted.index() >= upto)
+        };
+        self.raft.wait(Some(DURABLE_POINT_TIMEOUT)).metrics(is_noted, "durable").await?;
         self.raft.trigger().purge_log(upto).await?;
         Ok(())
+    }
+
+    /// The index up to which another replica is known to hold the log; the leader knows.
+    fn matched(&self, replica: ReplicaId) -> Option<u64> {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref()?.get(&replica.0).copied().flatten()?;
+        Some(matched.index())
     }
 
     /// Lets go of what raft snapshots left behind and nobody wants any more.

@@ -4,6 +4,7 @@
 //! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
 //! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
+//! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! directory.rs   data directories that a node must not use
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
@@ -19,5 +20,6 @@ mod directory;
 mod forming;
 mod hostile;
 mod kills;
+mod outages;
 mod pauses;
 mod support;

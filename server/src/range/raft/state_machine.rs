@@ -283,8 +283,8 @@ pub fn snapshot_meta(record: &AppliedRecord) -> io::Result<SnapshotMeta> {
 
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
-/// Makes the applied state durable: openraft truncates a log only below such a point. It has no
-/// content; what is sent is read when it is needed ([`Outbox`]).
+/// Says what of the applied state is durable: openraft truncates a log only below such a point. It has
+/// no content; what is sent is read when it is needed ([`Outbox`]).
 pub struct DurablePoint {
     state: Arc<RangeState>,
 }
@@ -293,7 +293,6 @@ impl RaftSnapshotBuilder<TypeConfig> for DurablePoint {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        self.state.engine.sync().await.map_err(io::Error::other)?;
         let durable = self.state.durable().map_err(io::Error::other)?;
         Ok(Snapshot { meta: snapshot_meta(&durable)?, snapshot: SnapshotData::Durable })
     }

@@ -59,15 +59,16 @@ pub fn pending(engine: &dyn Engine, range: RangeId) -> Result<Option<InstallReco
     marker.map(|bytes| codec::decode(&bytes)).transpose()
 }
 
-/// Ends an installation that a crash has interrupted. To be called before the replica's state is
-/// looked at.
-pub async fn recover(engine: &dyn Engine, range: RangeId) -> Result<(), Error> {
-    let Some(record) = pending(engine, range)? else { return Ok(()) };
+/// Ends an installation that a crash has interrupted; whether there was one. To be called before the
+/// replica's state is looked at.
+pub async fn recover(engine: &dyn Engine, range: RangeId) -> Result<bool, Error> {
+    let Some(record) = pending(engine, range)? else { return Ok(false) };
     tracing::info!(
         %range, snapshot = format_args!("{:032x}", record.head.id), chunks = record.chunks,
         "the installation of a raft snapshot was interrupted: completed now"
     );
-    complete(engine, &record).await
+    complete(engine, &record).await?;
+    Ok(true)
 }
 
 /// Does what was committed. Durable when this returns; may be begun any number of times.

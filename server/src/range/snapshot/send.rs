@@ -55,7 +55,6 @@ impl Sending {
             self.outbox.give_up(&self.source);
             return Err("two other raft snapshots are being sent: later".to_owned());
         };
-        self.outbox.hold(self.to, &self.source, Instant::now());
         let opened = self.peers.open_snapshot(self.node).await;
         let sent = match opened {
             Ok(mut pipe) => {
@@ -106,8 +105,8 @@ impl Sending {
         let metrics = &self.metrics.snapshots;
         loop {
             let chunk = self.source.chunk(number).await.map_err(|error| error.to_string())?;
-            let Some(chunk) = chunk else { break };
             self.outbox.hold(self.to, &self.source, Instant::now());
+            let Some(chunk) = chunk else { break };
             self.transfers.throttle.take(chunk.records.len()).await;
             metrics.chunks_sent.inc();
             metrics.bytes_sent.inc_by(chunk.records.len() as u64);

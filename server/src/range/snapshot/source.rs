@@ -22,11 +22,11 @@ use crate::{
     },
 };
 
-/// A read snapshot that nobody used for so long goes: it pins what was overwritten since. A stream
-/// that was cut is tried again much sooner.
-const IDLE_MAX: Duration = Duration::from_secs(15);
-/// For how long after the last chunk the log is kept from the raft snapshot on, whatever its size: the
-/// replica has to catch up from there, or it would need the next raft snapshot.
+/// A read snapshot of which nobody took a chunk for so long goes: it pins what was overwritten since.
+/// A stream that was cut is tried again much sooner; a replica that can't be reached is no reason.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// For how long after the last chunk the log is kept from the raft snapshot on at most, whatever its
+/// size: the replica has to catch up from there, or it would need the next raft snapshot.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// A chunk as it is sent.
@@ -185,7 +185,6 @@ impl Outbox {
             && source.index() >= purged
             && !source.is_idle(now)
         {
-            source.touch(now);
             return Ok(Some(source.clone()));
         }
         let (id, chunk_bytes) = (self.transfers.id(), self.transfers.chunk_bytes);
@@ -193,10 +192,17 @@ impl Outbox {
         Ok(current.clone())
     }
 
-    /// Keeps the log behind a raft snapshot for a replica that is being sent it, or was just now.
+    /// Keeps the log behind a raft snapshot for a replica that is taking it, or did just now. Not for
+    /// one that can't be reached: that may last.
     pub fn hold(&self, to: ReplicaId, source: &Source, now: Instant) {
         source.touch(now);
         self.held.lock().insert(to, (source.index(), now + CATCH_UP));
+    }
+
+    /// Replicas whose log is kept need nothing below `surplus` any more: by what each holds.
+    pub fn release(&self, surplus: u64, matched: impl Fn(ReplicaId) -> Option<u64>) {
+        let has_caught_up = |replica: &ReplicaId| matched(*replica) >= Some(surplus);
+        self.held.lock().retain(|replica, _| !has_caught_up(replica));
     }
 
     /// The log behind this index must be kept.

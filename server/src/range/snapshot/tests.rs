@@ -730,7 +730,14 @@ async fn a_read_snapshot_is_kept_while_it_is_used() {
     assert_eq!(outbox.held_from(later(26)), Some(90), "its replica catches up from there");
     outbox.drop_idle(later(10));
     assert_eq!(Arc::strong_count(&newer), 2);
-    outbox.drop_idle(later(26));
+    // Asked for again and again, and never sent: the replica can't be reached.
+    outbox.source(100, later(29)).expect("read").expect("a state");
+    outbox.drop_idle(later(31));
     assert_eq!(Arc::strong_count(&newer), 1, "idle, so let go");
+    outbox.release(91, |_| Some(90));
+    assert_eq!(outbox.held_from(later(31)), Some(90));
     assert_eq!(outbox.held_from(later(41)), None);
+    outbox.hold(ReplicaId(2), &first, later(50));
+    outbox.release(91, |_| Some(91));
+    assert_eq!(outbox.held_from(later(50)), None, "it needs nothing that will go");
 }
