@@ -586,6 +586,17 @@ impl Client {
         found.range.ok_or_else(|| Error::Protocol("an answer without a range".to_owned()))
     }
 
+    /// Hashes over the replicas of one node, the first that answers; `range` 0 is all its ranges. A
+    /// client that was given one node asks that one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered,
+    /// [`Error::Overloaded`] while it takes another checksum.
+    pub async fn checksum(&self, range: u64) -> Result<v1::ChecksumResponse, Error> {
+        let request = v1::ChecksumRequest { range_id: range };
+        self.ask_any(async |mut admin| admin.checksum(request).await).await
+    }
+
     /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
     /// server's default number of ranges.
     ///

@@ -94,6 +94,11 @@ pub struct Raft {
     pub election_max_ms: u64,
     /// A link without an answer for so long, while one is due, is dialled again.
     pub link_stall_ms: u64,
+    /// Mebibytes of entries that a range keeps for replicas that lag; one that lags more is sent a
+    /// raft snapshot.
+    pub log_retention_mb: f64,
+    /// Mebibytes a second that the node sends of raft snapshots, of all ranges together.
+    pub snapshot_mb_per_s: u32,
 }
 
 /// `[limits]`: what the node accepts; it tells clients, which enforce the same. The same on all
@@ -144,7 +149,14 @@ impl Default for Listen {
 
 impl Default for Raft {
     fn default() -> Raft {
-        Raft { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 1000, link_stall_ms: 800 }
+        Raft {
+            heartbeat_ms: 100,
+            election_min_ms: 500,
+            election_max_ms: 1000,
+            link_stall_ms: 800,
+            log_retention_mb: 4.0,
+            snapshot_mb_per_s: 64,
+        }
     }
 }
 
@@ -266,7 +278,12 @@ impl Config {
         within("raft.heartbeat_ms", raft.heartbeat_ms, 10, 10_000)?;
         within("raft.election_min_ms", raft.election_min_ms, 3 * raft.heartbeat_ms, 60_000)?;
         within("raft.election_max_ms", raft.election_max_ms, raft.election_min_ms + 1, 120_000)?;
-        within("raft.link_stall_ms", raft.link_stall_ms, 2 * raft.heartbeat_ms, 60_000)
+        within("raft.link_stall_ms", raft.link_stall_ms, 2 * raft.heartbeat_ms, 60_000)?;
+        let retention = raft.log_retention_mb;
+        require((0.01..=65_536.0).contains(&retention), "raft.log_retention_mb", || {
+            format!("{retention} is out of bounds: set it to 0.01 at least and 65536 at most")
+        })?;
+        within("raft.snapshot_mb_per_s", raft.snapshot_mb_per_s.into(), 1, 16_384)
     }
 
     fn validate_limits(&self) -> Result<(), Invalid> {
@@ -297,6 +314,17 @@ impl Raft {
     /// See [`Raft::link_stall_ms`].
     pub fn link_stall(&self) -> Duration {
         Duration::from_millis(self.link_stall_ms)
+    }
+
+    /// See [`Raft::log_retention_mb`].
+    pub fn log_retention_bytes(&self) -> u64 {
+        // Validated to be positive and not large.
+        (self.log_retention_mb * f64::from(1 << 20)) as u64
+    }
+
+    /// See [`Raft::snapshot_mb_per_s`].
+    pub fn snapshot_bytes_per_s(&self) -> u64 {
+        u64::from(self.snapshot_mb_per_s) << 20
     }
 }
 

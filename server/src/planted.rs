@@ -23,17 +23,23 @@ pub enum Bug {
     StaleRouteAccepted,
     /// A restarted leader resumes its term before it has applied its log again.
     TermResumedAfterRestart,
+    /// The last record of each chunk of a raft snapshot is left out.
+    SnapshotDropsLastKey,
+    /// A raft snapshot is installed without what is remembered of requests.
+    SnapshotWithoutDedup,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 6] = [
+    pub const ALL: [(&'static str, Bug); 8] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
         ("stale-route-accepted", Bug::StaleRouteAccepted),
         ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
+        ("snapshot-drops-last-key", Bug::SnapshotDropsLastKey),
+        ("snapshot-without-dedup", Bug::SnapshotWithoutDedup),
     ];
 
     /// The bug of a name.

@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -160,6 +160,8 @@ pub struct Cluster {
     leaders: Mutex<BTreeMap<(RangeId, u64), NodeId>>,
     /// Broken invariants, seen as the run goes.
     broken: Mutex<Vec<String>>,
+    /// Raft snapshots that nodes had installed when they were killed.
+    snapshots: AtomicU64,
 }
 
 fn address(node: u64, port: u16) -> SocketAddr {
@@ -178,6 +180,8 @@ fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
     config.listen.http = None;
     config.limits.dedup_window_s = scenario.memory.dedup_window_s;
     config.limits.version_retention_s = scenario.memory.version_retention_s;
+    config.raft.log_retention_mb = f64::from(scenario.raft.log_retention_kb) / 1024.0;
+    config.raft.snapshot_mb_per_s = scenario.raft.snapshot_mb_per_s;
     config.seeds = scenario
         .topology
         .nodes
@@ -233,6 +237,7 @@ impl Cluster {
             ranges: scenario.split_points.len() + 2,
             leaders: Mutex::default(),
             broken: Mutex::default(),
+            snapshots: AtomicU64::new(0),
         }))
     }
 
@@ -261,7 +266,9 @@ impl Cluster {
         }
         trace::event("fault", format_args!("kill {node}"));
         machine.is_up = false;
-        *machine.running.lock() = None;
+        if let Some(running) = machine.running.lock().take() {
+            self.snapshots.fetch_add(installed(&running), Ordering::Relaxed);
+        }
         self.handle.kill(machine.handle.id());
         machine.disk.crash(&mut random, self.tear);
     }
@@ -414,6 +421,21 @@ impl Cluster {
         self.leaders.lock().len() as u64
     }
 
+    /// Raft snapshots that were installed, on all nodes.
+    pub fn snapshots(&self) -> u64 {
+        let running =
+            self.machines.values().filter_map(|machine| machine.lock().running.lock().clone());
+        let now: u64 = running.map(|bootstrap| installed(&bootstrap)).sum();
+        self.snapshots.load(Ordering::Relaxed) + now
+    }
+
+    /// Whether a node installs a raft snapshot at the moment.
+    pub fn is_installing(&self, node: NodeId) -> bool {
+        let Some(machine) = self.machines.get(&node) else { return false };
+        let running = machine.lock().running.lock().clone();
+        running.is_some_and(|node| node.router().metrics().snapshots.installing.get() > 0)
+    }
+
     /// The replicas of nodes that are up.
     fn replicas(&self) -> Vec<(NodeId, Replica)> {
         let mut out = Vec::new();
@@ -463,6 +485,11 @@ impl Cluster {
         }
         Ok(true)
     }
+}
+
+/// Raft snapshots that a node has installed since its start.
+fn installed(node: &Bootstrap) -> u64 {
+    node.router().metrics().snapshots.received.get()
 }
 
 /// A hash over a range's versions and remembered requests. Requests that are too old to be asked again

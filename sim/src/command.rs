@@ -124,6 +124,7 @@ struct Totals {
     commits: u64,
     elections: u64,
     faults: u64,
+    snapshots: u64,
     events: u64,
     violation: Option<(u64, String)>,
     could_not: Option<String>,
@@ -175,6 +176,7 @@ impl Campaign {
         totals.seeds += 1;
         totals.commits += report.commits;
         totals.elections += report.elections;
+        totals.snapshots += report.snapshots;
         totals.events += report.events;
         totals.faults += report.faults.values().sum::<u64>();
         if self.args.seed.is_some() {
@@ -199,13 +201,15 @@ impl Campaign {
         let wall = self.started.elapsed().as_secs_f64();
         let simulated = totals.seeds * self.scenario.duration_s;
         println!(
-            "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults",
+            "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults, \
+             {} raft snapshots",
             self.scenario.name,
             totals.seeds,
             simulated,
             totals.commits,
             totals.elections,
-            totals.faults
+            totals.faults,
+            totals.snapshots
         );
         if let Some(why) = totals.could_not {
             bail!(why);

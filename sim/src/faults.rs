@@ -6,15 +6,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use quintet_server::ids::NodeId;
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    cluster::{Cluster, random, seconds_between},
+    cluster::{Cluster, between, random, seconds_between},
     scenario::Fault,
 };
+
+/// For how long after its return a node is watched: does it install a raft snapshot?
+const WATCHED: Duration = Duration::from_secs(3);
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
+/// Outages of one node in a row.
+const OUTAGES: usize = 2;
 
 /// How often each kind of fault happened.
 pub type Fired = Arc<Mutex<BTreeMap<&'static str, u64>>>;
@@ -29,12 +37,17 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
         }
         let (down_least, down_most) = fault.down_s();
         let victims = match &fault {
-            Fault::NodeKill { .. } => {
-                let up = cluster.up();
-                // A majority stays up: this fault is about single nodes.
-                let may_fall = up.len() > cluster.nodes().len() / 2 + 1;
-                let chosen = usize::try_from(random() % up.len().max(1) as u64).unwrap_or(0);
-                up.get(chosen).copied().filter(|_| may_fall).into_iter().collect()
+            Fault::NodeKill { .. } => single(&cluster).into_iter().collect(),
+            Fault::LongOutage { .. } => {
+                let Some(victim) = single(&cluster) else { continue };
+                *fired.lock().entry(fault.kind()).or_default() += 1;
+                for _ in 0..OUTAGES {
+                    cluster.kill(victim);
+                    sleep(seconds_between(down_least, down_most)).await;
+                    cluster.restart(victim);
+                    disturb_installation(&cluster, victim).await;
+                }
+                continue;
             }
             Fault::PowerLoss { .. } => cluster.nodes(),
             Fault::RoomLoss { .. } => cluster.first_room(),
@@ -81,5 +94,30 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 cluster.restart(victim);
             });
         }
+    }
+}
+
+/// A node that may be killed alone: a majority stays up.
+fn single(cluster: &Cluster) -> Option<NodeId> {
+    let up = cluster.up();
+    let may_fall = up.len() > cluster.nodes().len() / 2 + 1;
+    let chosen = usize::try_from(random() % up.len().max(1) as u64).unwrap_or(0);
+    up.get(chosen).copied().filter(|_| may_fall)
+}
+
+/// Watches a node that is back. While it installs a raft snapshot it may be killed again.
+async fn disturb_installation(cluster: &Cluster, node: NodeId) {
+    let until = Instant::now() + WATCHED;
+    while Instant::now() < until {
+        if cluster.is_installing(node) {
+            if random() % 2 == 0 {
+                sleep(Duration::from_micros(between(0, 20_000))).await;
+                cluster.kill(node);
+                sleep(seconds_between(0.1, 0.5)).await;
+                cluster.restart(node);
+            }
+            return;
+        }
+        sleep(LOOK_PAUSE).await;
     }
 }

@@ -50,6 +50,8 @@ pub struct Report {
     pub commits: u64,
     /// Leaders elected.
     pub elections: u64,
+    /// Raft snapshots installed.
+    pub snapshots: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
 }
@@ -90,6 +92,7 @@ pub fn run(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<R
         events,
         commits,
         elections: found.elections,
+        snapshots: found.snapshots,
         faults: found.faults,
     })
 }
@@ -103,6 +106,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 #[derive(Default)]
 struct Found {
     elections: u64,
+    snapshots: u64,
     faults: BTreeMap<&'static str, u64>,
 }
 
@@ -177,6 +181,7 @@ async fn drive(
     {
         let mut found = found.lock();
         found.elections = cluster.elections();
+        found.snapshots = cluster.snapshots();
         found.faults.clone_from(&fired.lock());
     }
     let verdict = healed.and(judge(&scenario, &shared, &cluster));
@@ -285,10 +290,15 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     }
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
-    if commits < wanted.commits_min || elected < wanted.elections_min {
+    let installed = cluster.snapshots();
+    if commits < wanted.commits_min
+        || elected < wanted.elections_min
+        || installed < wanted.snapshots_min
+    {
         let why = format!(
-            "the run exercised too little: {commits} commits of {}, {elected} elections of {}",
-            wanted.commits_min, wanted.elections_min
+            "the run exercised too little: {commits} commits of {}, {elected} elections of {}, \
+             {installed} raft snapshots installed of {}",
+            wanted.commits_min, wanted.elections_min, wanted.snapshots_min
         );
         verdict = verdict.and(Verdict::Violation(why));
     }

@@ -72,6 +72,9 @@ pub struct Scenario {
     /// How long nodes remember.
     #[serde(default)]
     pub memory: Memory,
+    /// What ranges keep of their logs, and how fast raft snapshots go.
+    #[serde(default)]
+    pub raft: Raft,
     /// What the clients do.
     pub workload: Workload,
     /// What goes wrong, each kind by itself and at its own times. Default: nothing.
@@ -143,6 +146,17 @@ pub struct Memory {
     pub dedup_window_s: u32,
     /// `limits.version_retention_s`.
     pub version_retention_s: u32,
+}
+
+/// Settings of the nodes that decide who is sent a raft snapshot. The defaults are the product's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raft {
+    /// Kibibytes of entries that a range keeps for replicas that lag.
+    pub log_retention_kb: u32,
+    /// Mebibytes a second that a node sends of raft snapshots; a slow one sends small chunks, so that
+    /// the small states of a run are many.
+    pub snapshot_mb_per_s: u32,
 }
 
 /// What the clients do.
@@ -260,6 +274,19 @@ pub enum Fault {
         /// Most time from one to the next.
         every_s_max: f64,
     },
+    /// One node, chosen at random, is killed and stays away for long, twice in a row. Where it is seen
+    /// to install a raft snapshot afterwards it is killed once more in the middle of that, every other
+    /// time.
+    LongOutage {
+        /// Least time from the end of one to the next.
+        every_s_min: f64,
+        /// Most time from the end of one to the next.
+        every_s_max: f64,
+        /// Least time that the node is away, each time.
+        down_s_min: f64,
+        /// Most time that the node is away, each time.
+        down_s_max: f64,
+    },
     /// The node that leads the first range of data is cut off from all others and from the clients,
     /// while it goes on; later the cut is mended.
     LeaderCut {
@@ -288,6 +315,8 @@ pub struct Expect {
     pub commits_min: u64,
     /// At least so many leaders elected.
     pub elections_min: u64,
+    /// At least so many raft snapshots installed.
+    pub snapshots_min: u64,
 }
 
 /// More nodes than this are not simulated.
@@ -336,6 +365,12 @@ impl Default for Memory {
     }
 }
 
+impl Default for Raft {
+    fn default() -> Raft {
+        Raft { log_retention_kb: 4 * 1024, snapshot_mb_per_s: 64 }
+    }
+}
+
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
@@ -360,6 +395,7 @@ impl Fault {
             Fault::StaleRoutes { .. } => "stale-routes",
             Fault::RoomLoss { .. } => "room-loss",
             Fault::Drain { .. } => "drain",
+            Fault::LongOutage { .. } => "long-outage",
         }
     }
 
@@ -371,6 +407,7 @@ impl Fault {
             | Fault::LeaderCut { every_s_min, every_s_max, .. }
             | Fault::RoomLoss { every_s_min, every_s_max, .. }
             | Fault::Drain { every_s_min, every_s_max, .. }
+            | Fault::LongOutage { every_s_min, every_s_max, .. }
             | Fault::StaleRoutes { every_s_min, every_s_max } => (*every_s_min, *every_s_max),
         }
     }
@@ -383,6 +420,7 @@ impl Fault {
             | Fault::PowerLoss { down_s_min, down_s_max, .. }
             | Fault::RoomLoss { down_s_min, down_s_max, .. }
             | Fault::Drain { down_s_min, down_s_max, .. }
+            | Fault::LongOutage { down_s_min, down_s_max, .. }
             | Fault::LeaderCut { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
         }
     }
@@ -416,6 +454,7 @@ impl Scenario {
         range("network.latency", self.network.latency_min_us, self.network.latency_max_us, "us")?;
         ensure((0.0..=0.5).contains(&self.network.loss), "network.loss", "must be 0 to 0.5")?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
+        ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
         self.workload.validate()?;
         for (position, fault) in self.faults.iter().enumerate() {
             let field = format!("faults[{position}] ({})", fault.kind());

@@ -471,6 +471,13 @@ impl Admin for Service {
         Err(Status::unimplemented("drain"))
     }
 
+    async fn checksum(
+        &self,
+        _: Request<v1::ChecksumRequest>,
+    ) -> Result<Response<v1::ChecksumResponse>, Status> {
+        Err(Status::unimplemented("checksum"))
+    }
+
     async fn locate(
         &self,
         _: Request<v1::LocateRequest>,

@@ -5,18 +5,24 @@ use std::sync::Arc;
 use quintet_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{encode_error, kv};
-use crate::node::{bootstrap::Bootstrap, status};
+use super::{encode, encode_error, kv};
+use crate::{
+    error::OpError,
+    node::{bootstrap::Bootstrap, status},
+    range::checksum,
+};
 
 /// The service.
 pub struct AdminService {
     bootstrap: Arc<Bootstrap>,
+    /// One at a time: each reads all that the node stores.
+    summing: tokio::sync::Mutex<()>,
 }
 
 impl AdminService {
     /// Serves a node.
     pub fn new(bootstrap: Arc<Bootstrap>) -> AdminService {
-        AdminService { bootstrap }
+        AdminService { bootstrap, summing: tokio::sync::Mutex::new(()) }
     }
 }
 
@@ -51,5 +57,34 @@ impl v1::admin_server::Admin for AdminService {
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         Ok(Response::new(status::of(&self.bootstrap)))
+    }
+    async fn checksum(
+        &self,
+        request: Request<v1::ChecksumRequest>,
+    ) -> Result<Response<v1::ChecksumResponse>, Status> {
+        let wanted = request.into_inner().range_id;
+        let failed = |error: OpError| kv::status(encode::error(error));
+        let Ok(_alone) = self.summing.try_lock() else {
+            return Err(failed(OpError::overloaded("another checksum is being taken; ask again")));
+        };
+        let mut ranges = Vec::new();
+        for replica in self.bootstrap.replicas() {
+            if wanted != 0 && replica.range.0 != wanted {
+                continue;
+            }
+            let sum = checksum::of(&replica.shared.state)
+                .await
+                .map_err(|error| failed(OpError::new(v1::Code::Storage, error.to_string())))?;
+            // A replica without a state, or between two of them, has no checksum now.
+            ranges.extend(sum.map(|sum| v1::RangeChecksum {
+                range_id: replica.range.0,
+                replica_id: replica.id.0,
+                applied_index: sum.applied_index,
+                hash: sum.hash,
+                records: sum.records,
+            }));
+        }
+        let node_id = self.bootstrap.peers().me().0;
+        Ok(Response::new(v1::ChecksumResponse { node_id, ranges }))
     }
 }

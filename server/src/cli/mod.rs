@@ -8,6 +8,7 @@ mod bench;
 mod cluster;
 mod config;
 mod connect;
+mod debug;
 mod dev;
 mod drain;
 mod duration;
@@ -56,6 +57,9 @@ enum Command {
     /// Measure a running cluster.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Look into a running cluster.
+    #[command(subcommand)]
+    Debug(debug::Command),
 }
 
 /// Runs the program.
@@ -90,6 +94,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Undrain(args) => on_one_thread(drain::undrain(args)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Bench(command) => bench::run(command),
+        Command::Debug(command) => on_one_thread(debug::run(command)),
     }
 }
 
@@ -147,6 +152,7 @@ mod tests {
             "quintet drain 3 --node a:1 --timeout 30",
             "quintet undrain 3",
             "quintet kv locate k --output json",
+            "quintet debug checksum --range 2 --output json",
             "quintet dev --dir d --detach --base-port 7000",
             "quintet dev stop --dir d",
             "quintet bench kv --clients 64 --seconds 5 --op mixed --value-size 256 --keys 100",

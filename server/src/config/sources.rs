@@ -40,6 +40,7 @@ const SIMILAR: f64 = 0.75;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Whole,
+    Decimal,
     Text,
     /// `IP:port`.
     Address,
@@ -52,7 +53,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 25] = [
+const KEYS: [(&str, Kind); 27] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -68,6 +69,8 @@ const KEYS: [(&str, Kind); 25] = [
     ("raft.election_min_ms", Kind::Whole),
     ("raft.election_max_ms", Kind::Whole),
     ("raft.link_stall_ms", Kind::Whole),
+    ("raft.log_retention_mb", Kind::Decimal),
+    ("raft.snapshot_mb_per_s", Kind::Whole),
     ("limits.key_bytes_max", Kind::Whole),
     ("limits.value_bytes_max", Kind::Whole),
     ("limits.batch_items_max", Kind::Whole),
@@ -301,6 +304,9 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             let number = text.replace('_', "");
             Value::Integer(number.parse().map_err(|_| format!("{text:?} is not a whole number"))?)
         }
+        Kind::Decimal => {
+            Value::Float(text.parse().map_err(|_| format!("{text:?} is not a number"))?)
+        }
         Kind::HostPorts => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
@@ -316,6 +322,9 @@ fn check(kind: Kind, value: &Value) -> Result<(), String> {
     match (kind, value) {
         (Kind::Whole, Value::Integer(n)) if *n >= 0 => Ok(()),
         (Kind::Whole, other) => Err(format!("{other} is not a whole number from 0")),
+        (Kind::Decimal, Value::Integer(n)) if *n >= 0 => Ok(()),
+        (Kind::Decimal, Value::Float(n)) if n.is_finite() && *n >= 0.0 => Ok(()),
+        (Kind::Decimal, other) => Err(format!("{other} is not a number from 0")),
         (Kind::HostPorts, Value::Array(items)) => {
             items.iter().try_for_each(|item| check(Kind::HostPort, item))
         }

@@ -87,8 +87,9 @@ fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<usize, st
     // All replicas of a node keep their data in one engine.
     let Some(replica) = replicas.first() else { return Ok(0) };
     let states = replicas.iter().map(|replica| &replica.shared.state);
-    let thresholds =
-        Thresholds::new(states.map(|state| (state.descriptor(), state.dedup_threshold())));
+    let settled: Vec<_> = states.filter_map(|state| Some((state, state.removal()?))).collect();
+    let thresholds = settled.iter().map(|(state, _)| (state.descriptor(), state.dedup_threshold()));
+    let thresholds = Thresholds::new(thresholds);
     remove_refused(&**replica.shared.state.engine(), &thresholds, cursor)
 }
 

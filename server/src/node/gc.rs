@@ -84,8 +84,9 @@ fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<Step, sto
     // All replicas of a node keep their data in one engine.
     let Some(replica) = replicas.first() else { return Ok(Step::default()) };
     let states = replicas.iter().map(|replica| &replica.shared.state);
-    let thresholds =
-        Thresholds::new(states.map(|state| (state.descriptor(), state.gc_threshold())));
+    let settled: Vec<_> = states.filter_map(|state| Some((state, state.removal()?))).collect();
+    let thresholds = settled.iter().map(|(state, _)| (state.descriptor(), state.gc_threshold()));
+    let thresholds = Thresholds::new(thresholds);
     let engine = &**replica.shared.state.engine();
     let step = remove_collectable(engine, &thresholds, cursor, STEP_VERSIONS_MAX)?;
     replica.shared.metrics.versions_collected.inc_by(step.removed as u64);

@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::oneshot;
 
-use super::bootstrap::Bootstrap;
+use super::{bootstrap::Bootstrap, snapshot};
 use crate::{
     api::{encode, encode_response},
     error::OpError,
     ids::{Generation, NodeId, RangeId},
-    peer::{Handler, Kind},
+    peer::{Handler, Kind, SnapshotPipe},
     range::{
         raft::wire as raft_wire,
         replica::Replica,
@@ -105,6 +105,22 @@ impl Handler for NodeHandler {
             .boxed(),
             _ => failed("an answer where a request belongs"),
         }
+    }
+
+    fn snapshot(
+        &self,
+        from: NodeId,
+        offer: wire::SnapshotOffer,
+        mut pipe: SnapshotPipe,
+    ) -> BoxFuture<'static, ()> {
+        let bootstrap = self.bootstrap.upgrade();
+        async move {
+            match bootstrap {
+                Some(bootstrap) => snapshot::receive(&bootstrap, from, offer, pipe).await,
+                None => pipe.refuse("the node is stopping").await,
+            }
+        }
+        .boxed()
     }
 }
 

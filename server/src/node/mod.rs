@@ -20,6 +20,7 @@ mod leaders;
 mod listen;
 mod pulse;
 pub mod records;
+mod snapshot;
 pub mod status;
 mod upkeep;
 
@@ -38,6 +39,7 @@ use crate::{
     range::{
         raft::log_writer::LogWriter,
         replica::{Host, RaftTimes},
+        snapshot::limits::Transfers,
     },
     router::Router,
     seams::Seams,
@@ -141,6 +143,11 @@ impl Node {
             metrics: metrics.clone(),
             times,
             version_retention: config.limits.version_retention(),
+            transfers: Arc::new(Transfers::new(
+                config.raft.snapshot_bytes_per_s(),
+                config.raft.log_retention_bytes(),
+                seams.random.clone(),
+            )),
             failed,
         };
         let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());

@@ -133,6 +133,7 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
         range.is_leader.set(u64::from(replica.is_leader()));
         range.last_index.set(raft.last_log_index.unwrap_or(0));
         range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
+        range.log_bytes.set(replica.log.bytes());
     }
     let nodes = bootstrap.peers().book().all();
     let live = nodes.iter().filter(|node| bootstrap.peers().is_live(node.node)).count();

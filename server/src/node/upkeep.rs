@@ -19,7 +19,7 @@ const PING_INTERVAL: Duration = Duration::from_millis(1_000);
 /// A node that has met only strangers after so many pings stops.
 const ASTRAY_PINGS: u32 = 3;
 const BOOK_RETRY: Duration = Duration::from_secs(2);
-const TRUNCATE_INTERVAL: Duration = Duration::from_secs(5);
+const TRUNCATE_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) async fn pause(bootstrap: &Bootstrap, what: &str, how_long: Duration) {
     trace::event("timer", format_args!("{} {what} in {how_long:?}", bootstrap.peers().me()));
@@ -104,14 +104,18 @@ pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews 
     }
 }
 
-/// Truncates logs below what every replica holds and this node has made durable.
+/// Truncates logs, see [`Replica::truncate_log`], and lets go of raft snapshots that nobody wants.
 pub(super) async fn truncate_logs(bootstrap: Arc<Bootstrap>) {
     loop {
         pause(&bootstrap, "truncates logs", TRUNCATE_INTERVAL).await;
         for replica in bootstrap.replicas() {
             let held = bootstrap.news.lock().get(&replica.range).map_or(0, |news| news.held_by_all);
-            if let Err(error) = replica.truncate_log(held).await {
+            let retention_bytes = bootstrap.host().transfers.log_retention_bytes;
+            if let Err(error) = replica.truncate_log(held, retention_bytes).await {
                 tracing::warn!(range = %replica.range, %error, "log not truncated");
+            }
+            if let Err(error) = replica.collect_snapshots() {
+                tracing::warn!(range = %replica.range, %error, "raft snapshots not collected");
             }
         }
     }

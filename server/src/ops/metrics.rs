@@ -190,6 +190,8 @@ pub struct RangeMetrics {
     pub lag_entries: Gauge,
     /// Elections that this replica won.
     pub elections_won: Counter,
+    /// Bytes of entries that the log has here.
+    pub log_bytes: Gauge,
 }
 
 /// All figures of a node. Cheap to share: put it into an `Arc`.
@@ -242,6 +244,62 @@ pub struct Metrics {
     pub peer_bytes_sent: Counter,
     /// Known nodes that are live, this one included.
     pub nodes_live: Gauge,
+    /// Raft snapshots.
+    pub snapshots: SnapshotMetrics,
+}
+
+/// Figures of raft snapshots.
+pub struct SnapshotMetrics {
+    /// Sent and installed by the receiver.
+    pub sent: Counter,
+    /// Received and installed.
+    pub received: Counter,
+    /// Transfers that ended otherwise, on the sender's side.
+    pub send_failed: Counter,
+    /// Transfers that ended otherwise, on the receiver's side.
+    pub receive_failed: Counter,
+    /// Bytes of chunks sent.
+    pub bytes_sent: Counter,
+    /// Bytes of chunks received.
+    pub bytes_received: Counter,
+    /// Chunks sent.
+    pub chunks_sent: Counter,
+    /// Chunks sent more than once to a replica.
+    pub chunks_resent: Counter,
+    /// Being installed at the moment.
+    pub installing: Gauge,
+}
+
+impl SnapshotMetrics {
+    fn new(r: &mut Registry) -> SnapshotMetrics {
+        SnapshotMetrics {
+            sent: add(r, "snapshots_sent", "Raft snapshots sent and installed by the receiver"),
+            received: add(r, "snapshots_received", "Raft snapshots received and installed"),
+            send_failed: add(
+                r,
+                "snapshots_send_failed",
+                "Sendings of raft snapshots that were cut or refused; most go on later",
+            ),
+            receive_failed: add(
+                r,
+                "snapshots_receive_failed",
+                "Receivings of raft snapshots that were cut or refused; most go on later",
+            ),
+            bytes_sent: add(r, "snapshot_sent_bytes", "Bytes of chunks of raft snapshots sent"),
+            bytes_received: add(
+                r,
+                "snapshot_received_bytes",
+                "Bytes of chunks of raft snapshots received",
+            ),
+            chunks_sent: add(r, "snapshot_chunks_sent", "Chunks of raft snapshots sent"),
+            chunks_resent: add(
+                r,
+                "snapshot_chunks_resent",
+                "Chunks of raft snapshots sent more than once to a replica",
+            ),
+            installing: add(r, "snapshots_installing", "Raft snapshots being installed"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -387,6 +445,7 @@ impl Metrics {
             ),
             peer_bytes_sent: add(r, "peer_sent_bytes", "Bytes of messages to other nodes"),
             nodes_live: add(r, "nodes_live", "Known nodes that are live, this one included"),
+            snapshots: SnapshotMetrics::new(r),
             registry,
         }
     }
@@ -491,6 +550,7 @@ struct Ranges {
     applied_index: Family<RangeLabels, Gauge>,
     lag_entries: Family<RangeLabels, Gauge>,
     elections_won: Family<RangeLabels, Counter>,
+    log_bytes: Family<RangeLabels, Gauge>,
 }
 
 impl Ranges {
@@ -508,6 +568,7 @@ impl Ranges {
                 "Entries that the furthest replica of the range is behind; kept by the leader",
             ),
             elections_won: add(r, "range_elections_won", "Elections that the replica here won"),
+            log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
         }
     }
 
@@ -521,6 +582,7 @@ impl Ranges {
             applied_index: self.applied_index.get_or_create_owned(&labels),
             lag_entries: self.lag_entries.get_or_create_owned(&labels),
             elections_won: self.elections_won.get_or_create_owned(&labels),
+            log_bytes: self.log_bytes.get_or_create_owned(&labels),
         };
         self.handles.lock().entry(range).or_insert_with(make).clone()
     }
@@ -535,6 +597,7 @@ impl Ranges {
         self.applied_index.remove(&labels);
         self.lag_entries.remove(&labels);
         self.elections_won.remove(&labels);
+        self.log_bytes.remove(&labels);
     }
 }
 

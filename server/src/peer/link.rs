@@ -30,7 +30,7 @@ const FRAME_BULK_BYTES_MAX: usize = 256 << 10;
 const FRAME_MESSAGES_MAX: usize = 4_096;
 /// A connection whose other end does not even answer pings ends, whatever it still had to send.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 const REDIAL_SPREAD_MS: u64 = 150;
 

@@ -16,6 +16,7 @@
 mod book;
 mod link;
 mod server;
+pub(crate) mod snapshot;
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +34,7 @@ use quintet_proto::internal::v1 as wire;
 pub use book::AddressBook;
 pub use link::{Lane, Link, LinkDown};
 pub use server::PeerService;
+pub use snapshot::SnapshotPipe;
 pub use wire::peer_message::Kind;
 
 use crate::{
@@ -54,6 +56,14 @@ pub trait Handler: Send + Sync {
     /// Begins to answer a request of a peer. The first poll of the future happens in the order in
     /// which requests arrived on the link. `None` sends no answer.
     fn handle(&self, from: NodeId, message: wire::PeerMessage) -> BoxFuture<'static, Option<Kind>>;
+
+    /// Receives a raft snapshot that a peer offers.
+    fn snapshot(
+        &self,
+        from: NodeId,
+        offer: wire::SnapshotOffer,
+        pipe: SnapshotPipe,
+    ) -> BoxFuture<'static, ()>;
 }
 
 /// The cluster that a node belongs to.

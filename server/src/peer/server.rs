@@ -35,6 +35,14 @@ type Frames = Pin<Box<dyn Stream<Item = Result<wire::PeerFrame, Status>> + Send>
 #[tonic::async_trait]
 impl Peer for PeerService {
     type LinkStream = Frames;
+    type SnapshotStream = super::snapshot::Frames;
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotFrame>>,
+    ) -> Result<Response<super::snapshot::Frames>, Status> {
+        Ok(super::snapshot::serve(&self.peers, request))
+    }
 
     async fn link(
         &self,

@@ -7,6 +7,7 @@
 //! ```
 
 mod advance;
+pub mod checksum;
 pub mod command;
 mod executor;
 mod expiring;
@@ -14,3 +15,4 @@ pub mod raft;
 mod reads;
 pub mod replica;
 pub mod request;
+pub mod snapshot;

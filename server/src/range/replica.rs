@@ -18,6 +18,7 @@ use super::{
     },
     reads,
     request::{Read, Write},
+    snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
 };
 use crate::{
     error::OpError,
@@ -35,6 +36,11 @@ const QUEUE_MAX: usize = 16_384;
 const LOG_KEPT_ENTRIES: u64 = 1_000;
 /// A log is truncated once so many entries can go.
 const TRUNCATE_ENTRIES_MIN: u64 = 5_000;
+/// What goes of a log that is larger than its retention is at least this part of the retention.
+const RETENTION_STEP: u64 = 4;
+
+/// How long openraft may take to note what is durable.
+const DURABLE_POINT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Times of a Raft group.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +71,10 @@ pub struct Shared {
     pub peers: Arc<Peers>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
+    /// Its raft snapshot to send.
+    pub outbox: Arc<Outbox>,
+    /// The place for one that is received.
+    pub inbox: Inbox,
 }
 
 impl Shared {
@@ -99,6 +109,8 @@ pub struct Host {
     pub times: RaftTimes,
     /// For how long versions are kept that nobody sees any more at the newest.
     pub version_retention: Duration,
+    /// What raft snapshots may take, and the log that spares them.
+    pub transfers: Arc<Transfers>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
 }
@@ -125,9 +137,15 @@ impl Replica {
     pub async fn start(id: ReplicaId, birth: &Descriptor, host: &Host) -> anyhow::Result<Replica> {
         let range = birth.range;
         let log = LogStore::open(range, host.log.clone(), host.writer.clone())?;
+        if install::recover(&*host.data, range).await? {
+            host.metrics.snapshots.received.inc();
+        }
         let state = RangeState::open(birth, host.data.clone(), host.hlc.clone())?;
+        let outbox = Arc::new(Outbox::new(range, host.data.clone(), host.transfers.clone()));
         let shared = Arc::new(Shared {
             range,
+            outbox: outbox.clone(),
+            inbox: Inbox::new(),
             state: state.clone(),
             hlc: host.hlc.clone(),
             time_domain: TimeDomain::default(),
@@ -137,8 +155,15 @@ impl Replica {
             failed: host.failed.clone(),
         });
         let config = Arc::new(config(range, host.times).validate()?);
-        let network = Network::new(range, id, host.peers.clone());
-        let machine = StateMachine::new(state);
+        let network = Network::new(
+            range,
+            id,
+            host.peers.clone(),
+            host.transfers.clone(),
+            outbox.clone(),
+            host.metrics.clone(),
+        );
+        let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (reads, read_queue) = mpsc::channel(QUEUE_MAX);
@@ -212,24 +237,64 @@ impl Replica {
         leader_node(&self.raft)
     }
 
-    /// Truncates the log below what every replica holds and this one's data engine has made durable
-    /// (design, section 4).
-    pub async fn truncate_log(&self, held_by_all: u64) -> anyhow::Result<()> {
+    /// Truncates the log below what every replica holds, and, where it is larger than `retention_bytes`,
+    /// also below what a lagging one needs: that one is sent a raft snapshot. Always only below what this
+    /// replica's data engine has made durable (design, section 4), and not behind a raft snapshot from
+    /// which a replica still has to catch up.
+    pub async fn truncate_log(&self, held_by_all: u64, retention_bytes: u64) -> anyhow::Result<()> {
         let purged = self.log.purged().map_or(0, |purged| purged.index());
-        if held_by_all < purged + TRUNCATE_ENTRIES_MIN + LOG_KEPT_ENTRIES {
+        let held = held_by_all.saturating_sub(LOG_KEPT_ENTRIES);
+        let held = Some(held).filter(|held| *held >= purged + TRUNCATE_ENTRIES_MIN);
+        let over = self.log.bytes().saturating_sub(retention_bytes);
+        let surplus = Some(over).filter(|over| *over > retention_bytes / RETENTION_STEP);
+        let surplus = surplus.and_then(|_| self.log.index_before(retention_bytes));
+        let Some(wanted) = held.max(surplus) else { return Ok(()) };
+        self.shared.outbox.release(wanted, |replica| self.matched(replica));
+        let wanted =
+            self.shared.outbox.held_from(Instant::now()).map_or(wanted, |from| wanted.min(from));
+        if wanted <= purged {
             return Ok(());
         }
         let durable =
             |record: storage::codec::AppliedRecord| record.applied.map_or(0, |at| at.index);
-        let wanted = held_by_all - LOG_KEPT_ENTRIES;
-        if durable(self.shared.state.durable()?) < wanted {
+        // The data engine flushes by itself, and mostly soon enough: what is only surplus waits for it
+        // a while.
+        let urgent = held.is_some() || over > retention_bytes;
+        if durable(self.shared.state.durable()?) < wanted && urgent {
             self.shared.state.engine().sync().await?;
         }
         let upto = wanted.min(durable(self.shared.state.durable()?));
+        if upto <= purged {
+            return Ok(());
+        }
+        tracing::debug!(
+            range = %self.range, purged, upto, held_by_all, bytes = self.log.bytes(), "truncating"
+        );
         // openraft truncates only below a snapshot: this makes it note the durable point.
         self.raft.trigger().snapshot().await?;
+        let is_noted = |metrics: &openraft::RaftMetrics<types::TypeConfig>| {
+            metrics.snapshot.as_ref().is_some_and(|noted| noted.index() >= upto)
+        };
+        self.raft.wait(Some(DURABLE_POINT_TIMEOUT)).metrics(is_noted, "durable").await?;
         self.raft.trigger().purge_log(upto).await?;
         Ok(())
+    }
+
+    /// The index up to which another replica is known to hold the log; the leader knows.
+    fn matched(&self, replica: ReplicaId) -> Option<u64> {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref()?.get(&replica.0).copied().flatten()?;
+        Some(matched.index())
+    }
+
+    /// Lets go of what raft snapshots left behind and nobody wants any more.
+    pub fn collect_snapshots(&self) -> Result<(), storage::Error> {
+        let now = Instant::now();
+        self.shared.outbox.drop_idle(now);
+        let state = &self.shared.state;
+        self.shared.inbox.collect(&**state.engine(), self.range, state.applied_index(), now)
     }
 }
 
@@ -255,7 +320,8 @@ fn config(range: RangeId, times: RaftTimes) -> Config {
         // interval above is how long messages of the group may take, and a fifth of it how often
         // each group looks at its clock: at every 20 ms a hundred idle groups are a busy node.
         enable_heartbeat: false,
-        // The log is kept until every replica holds it, so nobody ever needs a raft snapshot.
+        // The node says when the log is truncated (`truncate_log`), and raft snapshots to send are
+        // read when they are needed.
         snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: u64::MAX,
         max_in_snapshot_log_to_keep: u64::MAX,

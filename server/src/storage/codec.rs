@@ -201,6 +201,61 @@ impl Descriptor {
     }
 }
 
+/// What a raft snapshot is of: the state of a range at one applied position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotHead {
+    /// Names it for ever: a transfer resumes only where this is equal.
+    pub id: u128,
+    /// Applied position, membership, thresholds.
+    pub applied: AppliedRecord,
+    /// The descriptor at that position.
+    pub descriptor: Descriptor,
+}
+
+/// A record of a range in a raft snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentRecord<'a> {
+    /// The family, as [`super::Family::ALL`] numbers them from 0.
+    pub family: u8,
+    /// Its key.
+    #[serde(borrow, with = "serde_bytes")]
+    pub key: &'a [u8],
+    /// Its value.
+    #[serde(borrow, with = "serde_bytes")]
+    pub value: &'a [u8],
+}
+
+/// A chunk of a raft snapshot: on the wire, and in [`super::Family::Staged`] while it is received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRecord<'a> {
+    /// In the order of families and keys.
+    #[serde(borrow)]
+    pub records: Vec<ContentRecord<'a>>,
+}
+
+/// How far a raft snapshot has been received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedRecord {
+    /// Of what.
+    pub head: SnapshotHead,
+    /// Chunks below it are there.
+    pub chunks: u64,
+    /// Over their checksums.
+    pub checksum: u64,
+}
+
+/// The commit point of an installation: while it is there the replica's state is this raft snapshot,
+/// whatever else is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallRecord {
+    /// What is installed.
+    pub head: SnapshotHead,
+    /// How many chunks were staged.
+    pub chunks: u64,
+    /// Spans that are cleared before: the replica's old one and the new one.
+    pub clear: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 /// A replicated command (design, section 6), as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {

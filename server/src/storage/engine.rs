@@ -39,11 +39,13 @@ pub enum Family {
     Dedup,
     /// Applied index, descriptor, closed timestamp, thresholds of each range.
     Meta,
+    /// Chunks of raft snapshots that are being received.
+    Staged,
 }
 
 impl Family {
     /// Every family, in the order of their declaration.
-    pub const ALL: [Family; 7] = [
+    pub const ALL: [Family; 8] = [
         Family::Log,
         Family::Data,
         Family::Lock,
@@ -51,6 +53,7 @@ impl Family {
         Family::Mark,
         Family::Dedup,
         Family::Meta,
+        Family::Staged,
     ];
 
     /// The stable name, as in RocksDB's column families and in metrics.
@@ -63,6 +66,7 @@ impl Family {
             Family::Mark => "mark",
             Family::Dedup => "dedup",
             Family::Meta => "meta",
+            Family::Staged => "staged",
         }
     }
 }
@@ -175,6 +179,18 @@ pub trait Reader: Send + Sync {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), Error>;
+
+    /// As [`Reader::scan`], forward, for bulk that is read once: what others read often stays in
+    /// the caches.
+    fn scan_once(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Error> {
+        self.scan(family, start, end, Direction::Forward, visit)
+    }
 }
 
 /// An ordered key-value store. See the module's header for the invariants.

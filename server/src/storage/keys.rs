@@ -127,6 +127,21 @@ pub enum MetaKind {
     Applied = 1,
     /// The descriptor.
     Descriptor = 2,
+    /// A raft snapshot is being installed: the marker.
+    Installing = 16,
+}
+
+/// Where a chunk of a raft snapshot of a range is stored in [`crate::storage::Family::Staged`].
+pub fn staged_chunk(range: RangeId, number: u64) -> Vec<u8> {
+    let mut out = staged(range);
+    out.push(1);
+    out.extend_from_slice(&number.to_be_bytes());
+    out
+}
+
+/// Where it is stored how far the chunks of a range are there; the keys of the chunks begin with it.
+pub fn staged(range: RangeId) -> Vec<u8> {
+    range.0.to_be_bytes().to_vec()
 }
 
 #[cfg(test)]

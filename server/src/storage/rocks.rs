@@ -227,6 +227,20 @@ impl Reader for RocksEngine {
         let iterator = self.db.raw_iterator_cf_opt(handle(&self.db, family)?, options);
         run_scan(iterator, start, direction, visit)
     }
+
+    fn scan_once(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Error> {
+        let direction = Direction::Forward;
+        let Some(mut options) = scan_options(family, start, end, direction) else { return Ok(()) };
+        options.fill_cache(false);
+        let iterator = self.db.raw_iterator_cf_opt(handle(&self.db, family)?, options);
+        run_scan(iterator, start, direction, visit)
+    }
 }
 
 impl Engine for RocksEngine {
@@ -363,6 +377,20 @@ impl Reader for OwnedSnapshot {
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
         let Some(options) = scan_options(family, start, end, direction) else { return Ok(()) };
+        let iterator = self.snapshot.raw_iterator_cf_opt(handle(&self.db, family)?, options);
+        run_scan(iterator, start, direction, visit)
+    }
+
+    fn scan_once(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Error> {
+        let direction = Direction::Forward;
+        let Some(mut options) = scan_options(family, start, end, direction) else { return Ok(()) };
+        options.fill_cache(false);
         let iterator = self.snapshot.raw_iterator_cf_opt(handle(&self.db, family)?, options);
         run_scan(iterator, start, direction, visit)
     }

@@ -6,6 +6,7 @@
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! expiry.rs      keys that expire, from every side; what is collected behind them
+//! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! directory.rs   data directories that a node must not use
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
@@ -22,6 +23,7 @@ mod expiry;
 mod forming;
 mod hostile;
 mod kills;
+mod outages;
 mod pauses;
 mod ranges;
 mod support;

@@ -3,7 +3,8 @@
 //! Records in [`Family::Log`]: `1 | range id | kind | index`, where kind is the vote, the purged
 //! position, or an entry. The newest entries are kept in memory as well: replication and apply read
 //! them there, and an entry is readable as soon as `append` returned, before it is written. The
-//! cache drops an entry only after it is written.
+//! cache drops an entry only after it is written; all groups of a node share one budget of memory
+//! (`log_cache.rs`).
 //!
 //! # On a crash
 //!
@@ -27,6 +28,7 @@ use openraft::{
 use parking_lot::Mutex;
 
 use super::{
+    log_cache::{GROUP_BYTES_MAX, Sizes},
     log_writer::{Done, Job, LogWriter},
     types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote},
 };
@@ -39,8 +41,6 @@ use crate::{
     },
 };
 
-/// Bytes of entries that are kept in memory for each group.
-const CACHE_BYTES_MAX: usize = 16 << 20;
 /// Bytes that one read for replication or apply returns, but at least one entry.
 const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -80,11 +80,13 @@ struct State {
     /// Appends so far, and how many of them are written.
     appended: u64,
     written: u64,
+    sizes: Sizes,
 }
 
 impl State {
-    fn evict(&mut self) {
-        while self.cache_bytes > CACHE_BYTES_MAX
+    /// Drops written entries from the cache until it has at most so many bytes.
+    fn evict(&mut self, bytes_max: usize) {
+        while self.cache_bytes > bytes_max
             && self.cache.front().is_some_and(|cached| cached.sequence <= self.written)
         {
             let bytes = self.cache.pop_front().map_or(0, |cached| cached.bytes);
@@ -138,8 +140,30 @@ impl LogStore {
             Some(entry) => Some(entry.log_id),
             None => purged,
         };
-        let state = State { vote, purged, last, ..State::default() };
-        Ok(LogStore(Arc::new(GroupLog { range, engine, writer, state: Mutex::new(state) })))
+        let mut sizes = Sizes::default();
+        let first = purged.map_or(0, |purged| purged.index() + 1);
+        let start = key(range, Kind::Entry, first);
+        engine.scan_once(Family::Log, &start, &end, &mut |key, record| {
+            if let Some(index) = key.last_chunk() {
+                sizes.push(u64::from_be_bytes(*index), record.len());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let state = Mutex::new(State { vote, purged, last, sizes, ..State::default() });
+        let log = Arc::new(GroupLog { range, engine, writer, state });
+        log.writer.budget.join(&log);
+        Ok(LogStore(log))
+    }
+
+    /// Bytes of its entries, about.
+    pub fn bytes(&self) -> u64 {
+        self.0.state.lock().sizes.bytes()
+    }
+
+    /// The last index that can go so that about so many bytes of entries stay; none where the log has
+    /// no more than that.
+    pub fn index_before(&self, kept_bytes: u64) -> Option<u64> {
+        self.0.state.lock().sizes.index_before(kept_bytes)
     }
 
     /// The last entry's position.
@@ -161,9 +185,35 @@ impl GroupLog {
 
     /// An append is durable.
     pub(super) fn written(&self, sequence: u64) {
+        self.change(|state| {
+            state.written = state.written.max(sequence);
+            state.evict(GROUP_BYTES_MAX);
+        });
+        self.writer.budget.balance();
+    }
+
+    /// Bytes of entries in memory.
+    pub(super) fn cached_bytes(&self) -> usize {
+        self.state.lock().cache_bytes
+    }
+
+    /// Keeps no more than so many bytes of written entries in memory.
+    pub(super) fn shrink(&self, bytes_max: usize) {
+        self.change(|state| state.evict(bytes_max));
+    }
+
+    /// Changes the state and tells the node's budget what that did to the cache.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        state.written = state.written.max(sequence);
-        state.evict();
+        let before = state.cache_bytes;
+        let result = change(&mut state);
+        let after = state.cache_bytes;
+        if after > before {
+            self.writer.budget.take(after - before);
+        } else {
+            self.writer.budget.give(before - after);
+        }
+        result
     }
 
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
@@ -246,6 +296,12 @@ impl GroupLog {
 
     async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
         self.writer.write(changes).await
+    }
+}
+
+impl Drop for GroupLog {
+    fn drop(&mut self) {
+        self.writer.budget.give(self.state.get_mut().cache_bytes);
     }
 }
 
@@ -370,8 +426,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let (mut changes, mut bytes) = (Vec::new(), 0);
-        let sequence = {
-            let mut state = self.0.state.lock();
+        let sequence = self.0.change(|state| {
             state.appended += 1;
             let sequence = state.appended;
             for entry in entries {
@@ -383,12 +438,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 let key = key(self.0.range, Kind::Entry, entry.log_id.index());
                 changes.push(Change::Put { family: Family::Log, key, value });
                 state.last = Some(entry.log_id());
+                state.sizes.push(entry.log_id.index(), size);
                 state.cache_bytes += size;
                 state.cache.push_back(Cached { entry, bytes: size, sequence });
             }
-            state.evict();
+            state.evict(GROUP_BYTES_MAX);
             sequence
-        };
+        });
+        self.0.writer.budget.balance();
         let entries = changes.len() as u64;
         let done = Done::Append { flushed, log: self.0.clone(), sequence };
         self.0.writer.submit(Job { changes, bytes, entries, done }).await
@@ -396,14 +453,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let first_removed = last.map_or(0, |last| last.index() + 1);
-        {
-            let mut state = self.0.state.lock();
+        self.0.change(|state| {
             while state.cache.back().is_some_and(|c| c.entry.log_id.index() >= first_removed) {
                 let bytes = state.cache.pop_back().map_or(0, |cached| cached.bytes);
                 state.cache_bytes -= bytes;
             }
             state.last = last;
-        }
+            state.sizes.cut_tail(last.map(|last| last.index()));
+        });
         let remove = Change::DeleteRange {
             family: Family::Log,
             start: key(self.0.range, Kind::Entry, first_removed),
@@ -413,8 +470,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        let before = {
-            let mut state = self.0.state.lock();
+        let before = self.0.change(|state| {
             while state.cache.front().is_some_and(|c| c.entry.log_id.index() <= upto.index()) {
                 let bytes = state.cache.pop_front().map_or(0, |cached| cached.bytes);
                 state.cache_bytes -= bytes;
@@ -424,8 +480,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             if state.last.is_none_or(|last| last.index() < upto.index()) {
                 state.last = Some(upto);
             }
+            let is_all = state.last.is_some_and(|last| last.index() == upto.index());
+            state.sizes.cut_head(upto.index(), is_all);
             before
-        };
+        });
         let position = codec::encode(&types::position(&upto));
         let purged = Change::Put {
             family: Family::Log,

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, io, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{log_store::GroupLog, types::TypeConfig};
+use super::{log_cache::Budget, log_store::GroupLog, types::TypeConfig};
 use crate::{
     ops::metrics::Metrics,
     planted::{self, Bug},
@@ -45,9 +45,11 @@ pub(super) struct Job {
 }
 
 /// A handle to the writer; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogWriter {
     jobs: mpsc::Sender<Job>,
+    /// Memory for entries, shared by all groups whose logs it writes.
+    pub(super) budget: Arc<Budget>,
 }
 
 impl LogWriter {
@@ -60,7 +62,7 @@ impl LogWriter {
     ) -> LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         (seams.spawn_disk_writer)(Box::pin(run(engine, queue, metrics, failed)));
-        LogWriter { jobs }
+        LogWriter { jobs, budget: Arc::default() }
     }
 
     pub(super) async fn submit(&self, job: Job) -> io::Result<()> {

@@ -27,7 +27,9 @@ use super::{
 };
 use crate::{
     ids::{NodeId, RangeId, ReplicaId},
+    ops::metrics::Metrics,
     peer::{Kind, Lane, LinkDown, Peers},
+    range::snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
 };
 
 /// Appends of one stream that are sent and not yet answered.
@@ -39,12 +41,22 @@ pub struct Network {
     range: RangeId,
     me: ReplicaId,
     peers: Arc<Peers>,
+    transfers: Arc<Transfers>,
+    outbox: Arc<Outbox>,
+    metrics: Arc<Metrics>,
 }
 
 impl Network {
     /// The network of a replica.
-    pub fn new(range: RangeId, me: ReplicaId, peers: Arc<Peers>) -> Network {
-        Network { range, me, peers }
+    pub fn new(
+        range: RangeId,
+        me: ReplicaId,
+        peers: Arc<Peers>,
+        transfers: Arc<Transfers>,
+        outbox: Arc<Outbox>,
+        metrics: Arc<Metrics>,
+    ) -> Network {
+        Network { range, me, peers, transfers, outbox, metrics }
     }
 }
 
@@ -204,18 +216,46 @@ impl NetTransferLeader<TypeConfig> for Connection {
 }
 
 impl NetSnapshot<TypeConfig> for Connection {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
+    /// openraft's own deadline is not kept to: a raft snapshot takes as long as it takes, and the
+    /// stream has its own patience.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<TypeConfig, ()>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: openraft::alias::SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        // The log is kept until every replica holds it, so this is never needed.
-        let why = AnyError::error("raft snapshots between nodes are not supported by this version");
-        Err(StreamingError::Unreachable(Unreachable::new(&why)))
+        let later = |why: String| {
+            let error = AnyError::error(why);
+            StreamingError::Unreachable(Unreachable::new(&error))
+        };
+        let SnapshotData::Source(source) = snapshot.snapshot else {
+            return Err(later("a durable point can't be sent".to_owned()));
+        };
+        let Network { range, me, peers, transfers, outbox, metrics } = self.network.clone();
+        let sending = Sending {
+            peers,
+            transfers,
+            metrics,
+            outbox,
+            range,
+            from: me,
+            to: self.target,
+            node: self.node,
+            vote: wire::vote_out(&vote),
+            source,
+        };
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = sending.run() => {
+                let vote = wire::vote_in(Some(sent.map_err(later)?));
+                let vote = vote.ok_or_else(|| later("an answer without a vote".to_owned()))?;
+                Ok(SnapshotResponse::new(vote))
+            }
+        }
     }
 }
 

@@ -14,14 +14,17 @@
 //! # On a crash
 //!
 //! The data engine is not synced at each apply. It comes back at an earlier applied position, and
-//! the log, which is truncated only below what the data engine has made durable, is applied again.
+//! the log, which is truncated only below what the data engine has made durable, is applied again. A
+//! raft snapshot whose installation was interrupted is installed before the state is opened
+//! ([`install::recover`]).
 
 use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -29,12 +32,20 @@ use openraft::{
     OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::time::Instant;
 
-use super::types::{self, Applied, Entry, LogId, Payload, StoredMembership, TypeConfig};
+use super::{
+    log_store::LogStore,
+    types::{self, Applied, Entry, LogId, Payload, StoredMembership, TypeConfig},
+};
 use crate::{
     ids::{Generation, RangeId},
-    range::command::apply::{self, Overlay},
+    ops::metrics::Metrics,
+    range::{
+        command::apply::{self, Overlay},
+        snapshot::{SnapshotData, Ticket, install, source::Outbox},
+    },
     storage::{
         Batch, Engine, Family,
         codec::{self, AppliedRecord, Command, Descriptor},
@@ -50,6 +61,8 @@ const APPLY_ENTRIES_MAX: usize = 256;
 /// Bytes of entries after which a batch takes no more: the node's few threads do nothing else while
 /// one is applied.
 const APPLY_BYTES_MAX: usize = 256 << 10;
+/// How long an installation waits for room on a full disk before it looks again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A replica's applied state, shared by the state machine and the leader's evaluation.
 pub struct RangeState {
@@ -62,16 +75,25 @@ pub struct RangeState {
     newest: AtomicU64,
     /// Copy of `applied.time`, to read without the lock.
     time: AtomicU64,
+    /// A raft snapshot is being installed: what is stored is neither the old state nor the new one.
+    installing: AtomicBool,
+    /// Held while something is removed from what is stored beside apply.
+    removal: Mutex<()>,
 }
 
 impl RangeState {
-    /// Loads a replica's applied state. `birth` describes the range where nothing is stored yet.
+    /// Loads a replica's applied state. `birth` describes the range where nothing is stored yet. An
+    /// interrupted installation must have been completed ([`install::recover`]).
     pub fn open(
         birth: &Descriptor,
         engine: Arc<dyn Engine>,
         hlc: Arc<Hlc>,
     ) -> Result<Arc<RangeState>, Error> {
         let range = birth.range;
+        if install::pending(&*engine, range)?.is_some() {
+            let why = format!("the installation of a raft snapshot of {range} is not completed");
+            return Err(Error::Open(why));
+        }
         let read = |kind| engine.get(Family::Meta, &keys::range_meta(range, kind));
         let applied: AppliedRecord = match read(MetaKind::Applied)? {
             Some(bytes) => codec::decode(&bytes)?,
@@ -88,6 +110,8 @@ impl RangeState {
             hlc,
             newest: AtomicU64::new(applied.newest.0),
             time: AtomicU64::new(applied.time.0),
+            installing: AtomicBool::new(false),
+            removal: Mutex::default(),
             applied: Mutex::new(applied),
             descriptor: RwLock::new(Arc::new(descriptor)),
         }))
@@ -122,6 +146,52 @@ impl RangeState {
     /// Where the replica keeps its data.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// The index up to which everything is applied.
+    pub fn applied_index(&self) -> Option<u64> {
+        self.applied.lock().applied.map(|at| at.index)
+    }
+
+    /// Whether a raft snapshot is being installed. Nothing may read the state meanwhile.
+    pub fn is_installing(&self) -> bool {
+        self.installing.load(Ordering::Acquire)
+    }
+
+    /// For removing what nobody can see any more; none while a raft snapshot is being installed. What
+    /// looks like a key's last version then may only be the last one that is there already.
+    pub fn removal(&self) -> Option<MutexGuard<'_, ()>> {
+        let guard = self.removal.lock();
+        (!self.is_installing()).then_some(guard)
+    }
+
+    /// Puts a raft snapshot that is staged in the place of the state. Durable when this returns.
+    pub async fn install(&self, ticket: &Ticket) -> Result<(), Error> {
+        self.installing.store(true, Ordering::Release);
+        // A removal that is under way ends first; later ones leave this range out.
+        drop(self.removal.lock());
+        let old = self.descriptor();
+        let record = install::commit(&*self.engine, ticket, &old).await?;
+        loop {
+            match install::complete(&*self.engine, &record).await {
+                Ok(()) => break,
+                // There is no way back from the commit point; the old content went first, so there
+                // may be room soon.
+                Err(Error::Full(why)) => {
+                    tracing::warn!(range = %self.range, why, "raft snapshot: waiting for room");
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let applied = record.head.applied;
+        self.hlc.observe(applied.time);
+        self.newest.store(applied.newest.0, Ordering::Release);
+        self.time.store(applied.time.0, Ordering::Release);
+        *self.applied.lock() = applied;
+        *self.descriptor.write() = Arc::new(record.head.descriptor);
+        self.installing.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// What a crash at this moment would leave applied.
@@ -206,48 +276,58 @@ fn with_membership(current: &Descriptor, membership: &codec::Membership) -> Desc
 /// openraft's handle to a replica's applied state.
 pub struct StateMachine {
     state: Arc<RangeState>,
-    snapshot: Option<openraft::alias::SnapshotMetaOf<TypeConfig>>,
-    built: Arc<Mutex<Option<openraft::alias::SnapshotMetaOf<TypeConfig>>>>,
+    outbox: Arc<Outbox>,
+    log: LogStore,
+    metrics: Arc<Metrics>,
 }
 
 impl StateMachine {
-    /// A state machine over a replica's state.
-    pub fn new(state: Arc<RangeState>) -> StateMachine {
-        StateMachine { state, snapshot: None, built: Arc::default() }
+    /// A state machine over a replica's state. `log` says what a raft snapshot must reach to be of
+    /// use.
+    pub fn new(
+        state: Arc<RangeState>,
+        outbox: Arc<Outbox>,
+        log: LogStore,
+        metrics: Arc<Metrics>,
+    ) -> StateMachine {
+        StateMachine { state, outbox, log, metrics }
     }
 }
+
+type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 
 fn stored_membership(record: &AppliedRecord) -> io::Result<StoredMembership> {
     let membership = types::membership(&record.membership).map_err(io::Error::other)?;
     Ok(StoredMembership::new(record.membership_at.map(types::log_id), membership))
 }
 
-type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
+/// What openraft wants to know of a raft snapshot of an applied state.
+pub fn snapshot_meta(record: &AppliedRecord) -> io::Result<SnapshotMeta> {
+    Ok(SnapshotMeta {
+        last_log_id: record.applied.map(types::log_id),
+        last_membership: stored_membership(record)?,
+    })
+}
 
-/// Makes the applied state durable. The "snapshot" has no content: raft snapshots between nodes are
-/// not built yet, and openraft truncates a log only below one.
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
+
+/// Says what of the applied state is durable: openraft truncates a log only below such a point. It has
+/// no content; what is sent is read when it is needed ([`Outbox`]).
 pub struct DurablePoint {
     state: Arc<RangeState>,
-    built: Arc<Mutex<Option<openraft::alias::SnapshotMetaOf<TypeConfig>>>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for DurablePoint {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        self.state.engine.sync().await.map_err(io::Error::other)?;
         let durable = self.state.durable().map_err(io::Error::other)?;
-        let meta = openraft::alias::SnapshotMetaOf::<TypeConfig> {
-            last_log_id: durable.applied.map(types::log_id),
-            last_membership: stored_membership(&durable)?,
-        };
-        *self.built.lock() = Some(meta.clone());
-        Ok(Snapshot { meta, snapshot: () })
+        Ok(Snapshot { meta: snapshot_meta(&durable)?, snapshot: SnapshotData::Durable })
     }
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = DurablePoint;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -289,23 +369,40 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> DurablePoint {
-        DurablePoint { state: self.state.clone(), built: self.built.clone() }
+        DurablePoint { state: self.state.clone() }
     }
 
     async fn install_snapshot(
         &mut self,
-        _meta: &openraft::alias::SnapshotMetaOf<TypeConfig>,
-        (): (),
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
     ) -> io::Result<()> {
-        // No peer of this version sends one: the log is kept until every replica holds it.
-        Err(io::Error::other("raft snapshots between nodes are not supported by this version"))
+        let SnapshotData::Staged(ticket) = snapshot else {
+            return Err(io::Error::other("only what was received can be installed"));
+        };
+        if meta.last_log_id != ticket.head.applied.applied.map(types::log_id) {
+            return Err(io::Error::other("the raft snapshot is not what it is said to be"));
+        }
+        let range = self.state.range;
+        trace::event("install", format_args!("{range} begins"));
+        self.metrics.snapshots.installing.inc();
+        let installed = self.state.install(&ticket).await;
+        self.metrics.snapshots.installing.dec();
+        installed.map_err(io::Error::other)?;
+        self.metrics.snapshots.received.inc();
+        trace::event("install", format_args!("{range} ends"));
+        Ok(())
     }
 
+    /// What to send now. Its position may be beyond what is durable here: it is committed.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        if let Some(built) = self.built.lock().take() {
-            self.snapshot = Some(built);
-        }
-        Ok(self.snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
+        let purged = self.log.purged().map_or(0, |purged| purged.index());
+        let now = Instant::now();
+        let Some(source) = self.outbox.source(purged, now).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        let meta = snapshot_meta(&source.head().applied)?;
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Source(source) }))
     }
 }
 

@@ -10,7 +10,8 @@ use quintet_proto::internal::v1 as wire;
 use super::types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote};
 use crate::storage::codec::{self, Position};
 
-fn vote_out(vote: &Vote) -> wire::Vote {
+/// A vote, for the wire.
+pub fn vote_out(vote: &Vote) -> wire::Vote {
     wire::Vote {
         term: vote.leader_id.term,
         replica_id: vote.leader_id.voted_for,
@@ -18,7 +19,8 @@ fn vote_out(vote: &Vote) -> wire::Vote {
     }
 }
 
-fn vote_in(vote: Option<wire::Vote>) -> Option<Vote> {
+/// A vote, from the wire.
+pub fn vote_in(vote: Option<wire::Vote>) -> Option<Vote> {
     let vote = vote?;
     Some(if vote.committed {
         Vote::new_committed(vote.term, vote.replica_id)

@@ -144,6 +144,11 @@ pub(super) fn family(options: &RocksOptions, family: Family, cache: &Cache) -> O
             table.set_whole_key_filtering(false);
             table.set_block_size(BLOCK_BYTES);
         }
+        // Written, read once from end to end, removed.
+        Family::Staged => {
+            cf.set_compression_type(DBCompressionType::Lz4);
+            table.set_block_size(LOG_BLOCK_BYTES);
+        }
         // Read by whole keys; those of `Dedup` are mostly absent.
         Family::Lock | Family::Txn | Family::Mark | Family::Dedup | Family::Meta => {
             cf.set_compression_type(DBCompressionType::Lz4);
