@@ -56,9 +56,9 @@ impl v1::admin_server::Admin for AdminService {
             if wanted != 0 && replica.range.0 != wanted {
                 continue;
             }
-            let sum = checksum::of(&replica.shared.state).await.map_err(|error| {
-                failed(OpError::new(v1::Code::Storage, error.to_string()))
-            })?;
+            let sum = checksum::of(&replica.shared.state)
+                .await
+                .map_err(|error| failed(OpError::new(v1::Code::Storage, error.to_string())))?;
             // A replica without a state, or between two of them, has no checksum now.
             ranges.extend(sum.map(|sum| v1::RangeChecksum {
                 range_id: replica.range.0,

@@ -90,9 +90,9 @@ impl receive::Target for Here {
         let raft = self.replica.raft.metrics();
         let committed = raft.borrow_watched().local_committed.as_ref().map(types::position);
         match committed {
-            Some(known) if applied > known && applied.index <= known.index => Err(format!(
-                "it contradicts what is committed here: {applied:?} against {known:?}"
-            )),
+            Some(known) if applied > known && applied.index <= known.index => {
+                Err(format!("it contradicts what is committed here: {applied:?} against {known:?}"))
+            }
             _ => Ok(()),
         }
     }
@@ -108,7 +108,7 @@ impl receive::Target for Here {
             let meta = snapshot_meta(&ticket.head.applied).map_err(|error| error.to_string())?;
             let snapshot = openraft::alias::SnapshotOf::<types::TypeConfig, SnapshotData> {
                 meta,
-                snapshot: SnapshotData::Staged(ticket),
+                snapshot: SnapshotData::Staged(Box::new(ticket)),
             };
             let installed = raft.install_full_snapshot(vote, snapshot).await;
             installed

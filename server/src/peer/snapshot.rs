@@ -28,8 +28,7 @@ pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// Frames of a raft snapshot's stream, as gRPC takes them.
-pub(super) type Frames =
-    Pin<Box<dyn Stream<Item = Result<wire::SnapshotFrame, Status>> + Send>>;
+pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<wire::SnapshotFrame, Status>> + Send>>;
 
 /// One end of the stream of a raft snapshot.
 pub struct SnapshotPipe {

@@ -43,23 +43,26 @@ pub async fn of(state: &Arc<RangeState>) -> Result<Option<Checksum>, Error> {
     hash.update(&codec::encode(&head.descriptor));
     let mut cursor = Cursor::default();
     loop {
-        let step = content::step(source.reader(), &head.descriptor, &mut cursor, &mut |family,
-                                                                                       key,
-                                                                                       value| {
-            if family == Family::Dedup {
-                match codec::decode::<DedupRecord>(value) {
-                    Ok(record) if record.first_attempt < threshold => return true,
-                    Ok(_) => {}
-                    Err(error) => failed = Some(error),
+        let step = content::step(
+            source.reader(),
+            &head.descriptor,
+            &mut cursor,
+            &mut |family, key, value| {
+                if family == Family::Dedup {
+                    match codec::decode::<DedupRecord>(value) {
+                        Ok(record) if record.first_attempt < threshold => return true,
+                        Ok(_) => {}
+                        Err(error) => failed = Some(error),
+                    }
                 }
-            }
-            records += 1;
-            for part in [&[family as u8][..], key, value] {
-                hash.update(&(part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-            true
-        })?;
+                records += 1;
+                for part in [&[family as u8][..], key, value] {
+                    hash.update(&(part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+                true
+            },
+        )?;
         if let Some(error) = failed.take() {
             return Err(error);
         }

@@ -235,7 +235,8 @@ impl Replica {
         let surplus = surplus.and_then(|_| self.log.index_before(retention_bytes));
         let Some(wanted) = held.max(surplus) else { return Ok(()) };
         self.shared.outbox.release(wanted, |replica| self.matched(replica));
-        let wanted = self.shared.outbox.held_from(Instant::now()).map_or(wanted, |from| wanted.min(from));
+        let wanted =
+            self.shared.outbox.held_from(Instant::now()).map_or(wanted, |from| wanted.min(from));
         if wanted <= purged {
             return Ok(());
         }

@@ -40,11 +40,8 @@ impl Trio {
         for id in [1, 3, 5] {
             let config = node::configure(temp.path(), id, &seeds);
             let mut file = OpenOptions::new().append(true).open(&config).expect("opened");
-            writeln!(
-                file,
-                "[raft]\nlog_retention_mb = 1\nsnapshot_mb_per_s = {snapshot_mb_per_s}"
-            )
-            .expect("written");
+            writeln!(file, "[raft]\nlog_retention_mb = 1\nsnapshot_mb_per_s = {snapshot_mb_per_s}")
+                .expect("written");
             let node = Node::start(&config).await;
             seeds.push(node.internal.clone());
             nodes.push(Some(node));
@@ -185,9 +182,10 @@ async fn a_node_that_was_away_for_long_comes_back_twice() {
         let found = left.get(key).await.expect("read").unwrap_or_else(|| panic!("{key} is lost"));
         assert_eq!(found.value.len(), VALUE_BYTES);
     }
-    let line = quintet(trio.dir(), &["debug", "checksum", "--timeout", "2", "--node", &left_node(&trio)])
-        .await
-        .refused(4);
+    let line =
+        quintet(trio.dir(), &["debug", "checksum", "--timeout", "2", "--node", &left_node(&trio)])
+            .await
+            .refused(4);
     assert!(line.contains("did not answer for one applied index"), "{line}");
 }
 

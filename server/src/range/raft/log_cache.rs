@@ -57,7 +57,8 @@ impl Budget {
             return;
         }
         let groups: Vec<_> = self.groups.lock().iter().filter_map(Weak::upgrade).collect();
-        let mut by_size: Vec<_> = groups.iter().map(|group| (group.cached_bytes(), group)).collect();
+        let mut by_size: Vec<_> =
+            groups.iter().map(|group| (group.cached_bytes(), group)).collect();
         by_size.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         for (bytes, group) in by_size {
             if self.used.load(Ordering::Acquire) <= budget || bytes <= GROUP_BYTES_MIN {

@@ -121,9 +121,10 @@ fn clear_spans(engine: &dyn Engine, record: &InstallRecord) -> Result<(), Error>
 /// What is remembered of requests is stored by request: the spans' records stand anywhere.
 async fn clear_remembered(engine: &dyn Engine, record: &InstallRecord) -> Result<(), Error> {
     let lies_in = |anchor: &[u8]| {
-        record.clear.iter().any(|(start, end)| {
-            anchor >= &start[..] && (end.is_empty() || anchor < &end[..])
-        })
+        record
+            .clear
+            .iter()
+            .any(|(start, end)| anchor >= &start[..] && (end.is_empty() || anchor < &end[..]))
     };
     let mut start = Vec::new();
     loop {

@@ -113,11 +113,8 @@ impl Sending {
             if self.source.note_sent(self.to, number) {
                 metrics.chunks_resent.inc();
             }
-            let chunk = wire::SnapshotChunk {
-                number,
-                checksum: chunk.checksum,
-                records: chunk.records,
-            };
+            let chunk =
+                wire::SnapshotChunk { number, checksum: chunk.checksum, records: chunk.records };
             pipe.send(Kind::Chunk(chunk)).await?;
             match pipe.receive(PATIENCE).await? {
                 Kind::Taken(taken) if taken.number == number => number += 1,

@@ -116,8 +116,7 @@ impl Source {
             let Some(start) = start.filter(|start| !start.is_end) else { return Ok(None) };
             let (mut cursor, before) = (start.cursor.clone(), start.checksum);
             let of = &self.head.descriptor;
-            let records =
-                content::chunk(&*self.reader, of, &mut cursor, self.chunk_bytes).await?;
+            let records = content::chunk(&*self.reader, of, &mut cursor, self.chunk_bytes).await?;
             let Some(records) = records else {
                 if let Some(start) = starts.last_mut() {
                     start.is_end = true;
@@ -223,7 +222,8 @@ impl Outbox {
     /// Lets go of a read snapshot that can't be sent now: it would pin much for nothing.
     pub fn give_up(&self, source: &Arc<Source>) {
         let mut current = self.current.lock();
-        let unused = |held: &&Arc<Source>| Arc::ptr_eq(held, source) && Arc::strong_count(held) <= 2;
+        let unused =
+            |held: &&Arc<Source>| Arc::ptr_eq(held, source) && Arc::strong_count(held) <= 2;
         if current.as_ref().filter(unused).is_some() {
             *current = None;
         }
