@@ -108,7 +108,7 @@ impl receive::Target for Here {
             let meta = snapshot_meta(&ticket.head.applied).map_err(|error| error.to_string())?;
             let snapshot = openraft::alias::SnapshotOf::<types::TypeConfig, SnapshotData> {
                 meta,
-                snapshot: SnapshotData::Staged(ticket),
+                snapshot: SnapshotData::Staged(Box::new(ticket)),
             };
             let installed = raft.install_full_snapshot(vote, snapshot).await;
             installed

@@ -77,6 +77,37 @@ fn format_1() {
     );
 }
 
+/// What came with `quintet 3` directories; older ones have none of it.
+#[test]
+fn raft_snapshots() {
+    let head = SnapshotHead {
+        id: 0x0708,
+        applied: AppliedRecord {
+            applied: Some(Position { term: 2, index: 7 }),
+            newest: Timestamp(9),
+            ..AppliedRecord::default()
+        },
+        descriptor: Descriptor {
+            range: RangeId(2),
+            start: b"a".to_vec(),
+            end: Vec::new(),
+            generation: Generation(4),
+            replicas: vec![(ReplicaId(1), NodeId(11))],
+            next_replica: ReplicaId(2),
+        },
+    };
+    // Id; applied position, membership and where it stood, newest version, threshold, domain; range,
+    // span, generation, replicas, next one.
+    let shown = "fb0807010207000000090000020161000401010b02";
+    holds(&StagedRecord { head: head.clone(), chunks: 3, checksum: 5 }, &format!("01{shown}0305"));
+    let clear = vec![(b"a".to_vec(), Vec::new())];
+    holds(&InstallRecord { head, chunks: 3, clear }, &format!("01{shown}0301016100"));
+    let chunk = ChunkRecord { records: vec![ContentRecord { family: 1, key: b"k", value: b"v" }] };
+    let bytes = encode(&chunk);
+    assert_eq!(hex(&bytes), "010101016b0176");
+    assert_eq!(decode_borrowed::<ChunkRecord<'_>>(&bytes).expect("decodes"), chunk);
+}
+
 #[test]
 fn other_formats_are_refused() {
     let newer = decode::<VoteRecord>(&[2, 7, 2, 1]).expect_err("format 2");

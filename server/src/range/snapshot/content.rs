@@ -154,11 +154,11 @@ pub async fn chunk(
     Ok(Some(codec::encode(&ChunkRecord { records: records.collect() })))
 }
 
-/// The records of a chunk with their families; an error where one is not of this range.
-pub fn records<'a>(
-    of: &Descriptor,
-    chunk: &'a [u8],
-) -> Result<Vec<(Family, &'a [u8], &'a [u8])>, Error> {
+/// Family, key and value.
+pub type Record<'a> = (Family, &'a [u8], &'a [u8]);
+
+/// The records of a chunk; an error where one is not of this range.
+pub fn records<'a>(of: &Descriptor, chunk: &'a [u8]) -> Result<Vec<Record<'a>>, Error> {
     let chunk: ChunkRecord<'a> = codec::decode_borrowed(chunk)?;
     let mut out = Vec::with_capacity(chunk.records.len());
     for record in chunk.records {

@@ -65,7 +65,7 @@ pub enum SnapshotData {
     /// To be sent.
     Source(Arc<source::Source>),
     /// Received, staged and checked.
-    Staged(Ticket),
+    Staged(Box<Ticket>),
 }
 
 impl fmt::Debug for SnapshotData {
