@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const RETENTION_BYTES: u64 = 1 << 20;
 const VALUE_BYTES: usize = 8 << 10;
 
-/// Three nodes with a small retention.
+/// Three nodes with a small retention, and one range of data.
 struct Trio {
     temp: tempfile::TempDir,
     configs: Vec<PathBuf>,
@@ -48,8 +48,8 @@ impl Trio {
             configs.push(config);
         }
         let trio = Trio { temp, configs, nodes };
-        let init = ["cluster", "init", "--nodes", "3", "--node", &trio.node(0).client];
-        quintet(trio.dir(), &init).await.done();
+        let init = ["cluster", "init", "--nodes", "3", "--initial-ranges", "1"];
+        quintet(trio.dir(), &[&init[..], &["--node", &trio.node(0).client]].concat()).await.done();
         trio
     }
 
