@@ -151,7 +151,8 @@ fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     for range in ping.ranges {
         let id = RangeId(range.range_id);
         // Only of ranges that this node knows: a peer can't make the map grow.
-        if !bootstrap.router().routes().knows(id) {
+        let router = bootstrap.router();
+        if router.replica(id).is_none() && !router.routes().knows(id) {
             continue;
         }
         bootstrap.router().heard_leader(id, NodeId(range.leader_node));

@@ -75,6 +75,10 @@ impl Routes {
 
     /// Takes a descriptor in. Keys for which a newer one is known keep that.
     pub fn learn(&self, heard: &Arc<Descriptor>) {
+        if !heard.end.is_empty() && heard.start >= heard.end {
+            // Nonsense of a peer: it owns nothing.
+            return;
+        }
         let mut routes = self.by_start.write();
         let overlapping: Vec<_> =
             routes.values().filter(|known| overlap(known, heard)).cloned().collect();
@@ -154,6 +158,8 @@ mod tests {
         routes.learn(&descriptor(4, b"a", b"z", 0));
         assert_eq!((at(b"a"), at(b"f"), at(b"o"), at(b"p")), (Some(4), Some(3), Some(3), Some(4)));
         routes.learn(&descriptor(2, b"", b"", 0));
+        routes.learn(&descriptor(5, b"z", b"c", 9));
+        assert_eq!(routes.all().len(), 3, "a span that ends before it begins");
         assert_eq!(found(&routes, Place::Below(b"p")), Some(3));
         assert_eq!(found(&routes, Place::Below(b"")), Some(2));
         assert_eq!(found(&routes, Place::Below(b"f")), Some(2));
