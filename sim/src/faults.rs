@@ -110,7 +110,7 @@ async fn disturb_installation(cluster: &Cluster, node: NodeId) {
     let until = Instant::now() + WATCHED;
     while Instant::now() < until {
         if cluster.is_installing(node) {
-            if random() % 2 == 0 {
+            if random().is_multiple_of(2) {
                 sleep(Duration::from_micros(between(0, 20_000))).await;
                 cluster.kill(node);
                 sleep(seconds_between(0.1, 0.5)).await;

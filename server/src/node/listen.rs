@@ -178,8 +178,6 @@ mod real {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
-                .initial_stream_window_size(crate::peer::snapshot::WINDOW_BYTES)
-                .initial_connection_window_size(crate::peer::snapshot::WINDOW_BYTES)
                 .add_service(peer!(bootstrap))
                 .serve_with_incoming(TcpIncoming::from(self.internal).with_nodelay(Some(true)));
             let tasks = vec![

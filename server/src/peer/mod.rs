@@ -16,7 +16,7 @@
 mod book;
 mod link;
 mod server;
-pub(crate) mod snapshot;
+mod snapshot;
 
 use std::{
     collections::BTreeMap,

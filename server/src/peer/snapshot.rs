@@ -21,9 +21,6 @@ use crate::{ids::NodeId, trace};
 const OUTBOUND_FRAMES_MAX: usize = 2;
 /// How long the first message may take.
 const OFFER_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes that may be under way before the receiver has taken them: a chunk in one go, however far away
-/// it goes.
-pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
 /// Largest frame: a chunk with a single record of the largest size that can be set.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
