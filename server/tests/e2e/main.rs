@@ -7,6 +7,8 @@
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! directory.rs   data directories that a node must not use
+//! figures.rs     /metrics, the dashboard of it, lines that name requests
+//! python.rs      a Python program that knows an address and nothing else
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
 //! ```
@@ -19,9 +21,11 @@
 
 mod directory;
 mod expiry;
+mod figures;
 mod forming;
 mod hostile;
 mod kills;
 mod pauses;
+mod python;
 mod ranges;
 mod support;
