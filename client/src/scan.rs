@@ -324,7 +324,7 @@ impl Stream for Scan {
                 self.parts.clear();
             }
             let waiting = self.parts.front().map_or(0, |part| part.records.len());
-            if waiting % LOOK_AFTER_RECORDS == 0 {
+            if waiting.is_multiple_of(LOOK_AFTER_RECORDS) {
                 self.fetch();
                 if let Err(error) = self.take(cx) {
                     self.parts.clear();

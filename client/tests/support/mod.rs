@@ -493,13 +493,6 @@ impl Admin for Service {
         let initialized = !cluster_id.is_empty();
         Ok(Response::new(v1::StatusResponse { cluster_id, initialized, ..Default::default() }))
     }
-
-    async fn checksum(
-        &self,
-        _request: Request<v1::ChecksumRequest>,
-    ) -> Result<Response<v1::ChecksumResponse>, Status> {
-        Ok(Response::new(v1::ChecksumResponse::default()))
-    }
 }
 
 impl Inner {

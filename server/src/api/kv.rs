@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{encode, session};
 use crate::{
     error::OpError,
+    ops::metrics::{Held, Operation, Outcome},
     router::{Router, once::Once},
 };
 
@@ -37,6 +38,7 @@ impl KvService {
 
 /// Runs one request, trying again while that is safe and there is time.
 pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::Error> {
+    let _in_flight = Held::one(&router.metrics().requests_in_flight);
     let context = context_mut(&mut op);
     let ms = if context.timeout_ms == 0 { 10_000 } else { context.timeout_ms.min(60_000) };
     let deadline = Instant::now() + Duration::from_millis(ms.into());
@@ -136,6 +138,12 @@ impl KvService {
         call(&self.router, op).await.map_err(status)
     }
 
+    /// Counts a batch by its first item that failed.
+    fn count(&self, batch: Operation, failed: Option<&v1::Error>, started: Instant) {
+        let outcome = failed.map_or(Outcome::Ok, Outcome::of);
+        self.router.metrics().operation(batch).done(outcome, started.elapsed());
+    }
+
     fn check_items(&self, items: usize) -> Result<(), Status> {
         let most = self.router.limits().batch_items_max as usize;
         if items <= most {
@@ -219,7 +227,7 @@ impl v1::kv_server::Kv for KvService {
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         use v1::get_result::Result as Item;
-        let request = request.into_inner();
+        let (request, started) = (request.into_inner(), Instant::now());
         self.check_items(request.keys.len())?;
         let calls = request.keys.into_iter().map(|key| {
             let get = v1::GetRequest { context: request.context.clone(), key };
@@ -235,7 +243,12 @@ impl v1::kv_server::Kv for KvService {
             };
             v1::GetResult { result: Some(item) }
         });
-        let items = items.collect();
+        let items: Vec<_> = items.collect();
+        let failed = items.iter().find_map(|item| match &item.result {
+            Some(Item::Error(error)) => Some(error),
+            _ => None,
+        });
+        self.count(Operation::BatchGet, failed, started);
         Ok(Response::new(v1::BatchGetResponse { context: stamp(&self.router), items }))
     }
 
@@ -244,7 +257,7 @@ impl v1::kv_server::Kv for KvService {
         request: Request<v1::BatchPutRequest>,
     ) -> Result<Response<v1::BatchPutResponse>, Status> {
         use v1::put_result::Result as Item;
-        let request = request.into_inner();
+        let (request, started) = (request.into_inner(), Instant::now());
         self.check_items(request.items.len())?;
         let shared = request.context.unwrap_or_default();
         let calls = request.items.into_iter().map(|mut put| {
@@ -269,7 +282,12 @@ impl v1::kv_server::Kv for KvService {
             };
             v1::PutResult { result: Some(item) }
         });
-        let items = items.collect();
+        let items: Vec<_> = items.collect();
+        let failed = items.iter().find_map(|item| match &item.result {
+            Some(Item::Error(error)) => Some(error),
+            _ => None,
+        });
+        self.count(Operation::BatchPut, failed, started);
         Ok(Response::new(v1::BatchPutResponse { context: stamp(&self.router), items }))
     }
 

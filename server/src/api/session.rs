@@ -30,6 +30,7 @@ use super::{encode, kv};
 use crate::{
     error::OpError,
     ids::NodeId,
+    ops::metrics::{Metrics, Queue},
     range::request::{OpResult, ReplySink},
     router::{self, ForwardSink, Router},
     storage::codec::Descriptor,
@@ -61,6 +62,9 @@ struct Sink {
     waiting_bytes: AtomicUsize,
     /// Told when answers were taken.
     taken: Notify,
+    /// Where `open`, and how many of them are answered, are counted too.
+    metrics: Arc<Metrics>,
+    answered: AtomicUsize,
     /// Who leads the ranges of forwarded requests, since the last frame.
     routes: Mutex<Vec<(Arc<Descriptor>, NodeId)>>,
 }
@@ -72,6 +76,8 @@ impl Sink {
             response = encode::without_value(response);
         }
         self.waiting_bytes.fetch_add(encode::size(&response), Ordering::AcqRel);
+        self.answered.fetch_add(1, Ordering::AcqRel);
+        self.metrics.queue(Queue::Session).inc();
         // The session may be over; nobody waits then.
         self.answers.send(response).ok();
     }
@@ -80,7 +86,19 @@ impl Sink {
         let bytes = responses.iter().map(encode::size).sum();
         self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.open.fetch_sub(responses.len(), Ordering::AcqRel);
+        self.answered.fetch_sub(responses.len(), Ordering::AcqRel);
+        let taken = responses.len() as u64;
+        self.metrics.requests_in_flight.dec_by(taken);
+        self.metrics.queue(Queue::Session).dec_by(taken);
         self.taken.notify_one();
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // What nobody took any more.
+        self.metrics.requests_in_flight.dec_by(*self.open.get_mut() as u64);
+        self.metrics.queue(Queue::Session).dec_by(*self.answered.get_mut() as u64);
     }
 }
 
@@ -126,6 +144,8 @@ pub(super) fn open(
         open: AtomicUsize::new(0),
         waiting_bytes: AtomicUsize::new(0),
         taken: Notify::new(),
+        metrics: router.metrics().clone(),
+        answered: AtomicUsize::new(0),
         routes: Mutex::default(),
     });
     let welcome = welcome(&router);
@@ -297,6 +317,7 @@ async fn read(
     loop {
         for request in requests {
             let open = sink.open.fetch_add(1, Ordering::AcqRel);
+            sink.metrics.requests_in_flight.inc();
             if open >= most {
                 let error = OpError::overloaded(format!(
                     "{most} requests are in flight on the session; wait for answers"

@@ -1,11 +1,18 @@
 //! The cluster as a node sees it, for `quintet status` and the metrics.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
 use super::bootstrap::Bootstrap;
 use crate::{
-    api::decode, error::OpError, ids::NodeId, range::replica::Replica, router::routes::Place,
+    api::decode,
+    error::OpError,
+    ids::NodeId,
+    ops::metrics::{Metrics, Queue},
+    range::replica::Replica,
+    router::routes::Place,
 };
 
 /// The answer to `Admin.Status`.
@@ -126,12 +133,26 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
     let metrics = bootstrap.router().metrics();
     for replica in bootstrap.replicas() {
         let range = metrics.range(replica.range);
+        let is_leader = replica.is_leader();
+        let lag = match is_leader {
+            true => super::upkeep::news(bootstrap, &replica).replicas,
+            false => Vec::new(),
+        };
+        let lag = lag.iter().map(|replica| replica.lag_entries).max();
+        range.lag_entries.set(lag.unwrap_or(0));
+        let leader = replica.leader_node().map_or(0, |node| node.0);
         let raft = replica.raft.metrics();
         let raft = raft.borrow_watched();
+        let last = raft.last_log_index.unwrap_or(0);
+        let purged = replica.log.purged().map_or(0, |purged| purged.index());
         range.term.set(raft.current_term);
-        range.leader_node.set(replica.leader_node().map_or(0, |node| node.0));
-        range.is_leader.set(u64::from(replica.is_leader()));
-        range.last_index.set(raft.last_log_index.unwrap_or(0));
+        range.leader_node.set(leader);
+        range.is_leader.set(u64::from(is_leader));
+        if is_leader {
+            range.leads_in(raft.current_term);
+        }
+        range.last_index.set(last);
+        range.log_entries.set(last.saturating_sub(purged));
         range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
         range.log_bytes.set(replica.log.bytes());
     }
@@ -139,8 +160,22 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
     let live = nodes.iter().filter(|node| bootstrap.peers().is_live(node.node)).count();
     metrics.nodes_live.set(live as u64);
     metrics.peer_links_up.set(live.saturating_sub(1) as u64);
+    queues(bootstrap, metrics);
     metrics.set_engine("log", &bootstrap.host().log.metrics());
     metrics.set_engine("data", &bootstrap.host().data.metrics());
+}
+
+/// Looks how much waits where. The other queues are counted as they fill and empty.
+fn queues(bootstrap: &Bootstrap, metrics: &Metrics) {
+    let replicas = bootstrap.replicas();
+    let sum = |of: fn(&Replica) -> usize| replicas.iter().map(of).sum::<usize>() as u64;
+    metrics.queue(Queue::Propose).set(sum(Replica::writes_waiting));
+    metrics.queue(Queue::Read).set(sum(Replica::reads_waiting));
+    metrics.proposals_in_flight.set(sum(|replica| replica.shared.waiting.proposals.load(Relaxed)));
+    metrics.queue(Queue::Log).set(bootstrap.host().writer.waiting() as u64);
+    let (urgent, bulk) = bootstrap.peers().waiting();
+    metrics.queue(Queue::Peer).set(urgent as u64);
+    metrics.queue(Queue::PeerBulk).set(bulk as u64);
 }
 
 /// Whether the node can serve clients; `Err` says why not.

@@ -9,7 +9,15 @@
 
 mod histogram;
 
-use std::{collections::BTreeMap, fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -20,6 +28,7 @@ use prometheus_client::{
 use quintet_proto::v1::Code;
 
 pub use self::histogram::Histogram;
+use super::requests::RequestLog;
 use crate::ids::RangeId;
 
 /// A figure that goes up and down.
@@ -57,6 +66,11 @@ impl Operation {
         (Operation::BatchPut, "batch_put"),
         (Operation::Scan, "scan"),
     ];
+
+    /// As in the labels.
+    pub fn name(self) -> &'static str {
+        Operation::ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
 }
 
 /// How an operation ended.
@@ -88,6 +102,11 @@ impl Outcome {
         (Outcome::Unknown, "unknown"),
         (Outcome::Storage, "storage"),
     ];
+
+    /// As in the labels.
+    pub fn name(self) -> &'static str {
+        Outcome::ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
 
     /// The outcome that an error on the wire stands for.
     pub fn of(error: &quintet_proto::v1::Error) -> Outcome {
@@ -149,7 +168,7 @@ pub enum Queue {
     Session,
     /// Requests waiting for the answer of another node.
     Forward,
-    /// Proposals waiting to enter a Raft log.
+    /// Writes waiting to be proposed, behind others of their key included.
     Propose,
     /// Reads waiting for the confirmation of leadership.
     Read,
@@ -186,12 +205,42 @@ pub struct RangeMetrics {
     pub last_index: Gauge,
     /// Last index that is applied.
     pub applied_index: Gauge,
-    /// Entries that the furthest replica is behind; kept by the leader.
+    /// Entries of the log that are kept.
+    pub log_entries: Gauge,
+    /// Entries that the furthest replica is behind; 0 where this node does not lead.
     pub lag_entries: Gauge,
-    /// Elections that this replica won.
+    /// Terms in which this replica was seen to lead.
     pub elections_won: Counter,
     /// Bytes of entries that the log has here.
     pub log_bytes: Gauge,
+    last_won_term: Arc<AtomicU64>,
+}
+
+impl RangeMetrics {
+    /// This replica leads in a term; counts each term once.
+    pub fn leads_in(&self, term: u64) {
+        if self.last_won_term.fetch_max(term, Relaxed) < term {
+            self.elections_won.inc();
+        }
+    }
+}
+
+/// Counts as one in a gauge for as long as it lives.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    /// One more.
+    pub fn one(gauge: &Gauge) -> Held {
+        gauge.inc();
+        Held(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// All figures of a node. Cheap to share: put it into an `Arc`.
@@ -201,6 +250,8 @@ pub struct Metrics {
     queues: [Gauge; Queue::ALL.len()],
     ranges: Ranges,
     engine: Family<EngineLabels, Gauge>,
+    /// Names requests that failed or were slow.
+    pub request_log: RequestLog,
 
     /// Sessions that clients hold open.
     pub sessions_open: Gauge,
@@ -360,6 +411,7 @@ impl Metrics {
             operations: operations(r),
             queues: queues(r),
             ranges: Ranges::new(r),
+            request_log: RequestLog::default(),
             engine: add(r, "engine", "Figures of the storage engines by engine and name"),
             sessions_open: add(r, "sessions_open", "Sessions that clients hold open"),
             requests_in_flight: add(
@@ -548,6 +600,7 @@ struct Ranges {
     is_leader: Family<RangeLabels, Gauge>,
     last_index: Family<RangeLabels, Gauge>,
     applied_index: Family<RangeLabels, Gauge>,
+    log_entries: Family<RangeLabels, Gauge>,
     lag_entries: Family<RangeLabels, Gauge>,
     elections_won: Family<RangeLabels, Counter>,
     log_bytes: Family<RangeLabels, Gauge>,
@@ -562,12 +615,17 @@ impl Ranges {
             is_leader: add(r, "range_is_leader", "1 where this node leads the range"),
             last_index: add(r, "range_last_index", "Last index of the range's log here"),
             applied_index: add(r, "range_applied_index", "Last index of the range applied here"),
+            log_entries: add(r, "range_log_entries", "Entries that the range's log keeps here"),
             lag_entries: add(
                 r,
                 "range_lag_entries",
-                "Entries that the furthest replica of the range is behind; kept by the leader",
+                "Entries that the furthest replica of the range is behind; 0 where this node does not lead",
             ),
-            elections_won: add(r, "range_elections_won", "Elections that the replica here won"),
+            elections_won: add(
+                r,
+                "range_elections_won",
+                "Terms in which the replica here was seen to lead; looked at once a second",
+            ),
             log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
         }
     }
@@ -580,9 +638,11 @@ impl Ranges {
             is_leader: self.is_leader.get_or_create_owned(&labels),
             last_index: self.last_index.get_or_create_owned(&labels),
             applied_index: self.applied_index.get_or_create_owned(&labels),
+            log_entries: self.log_entries.get_or_create_owned(&labels),
             lag_entries: self.lag_entries.get_or_create_owned(&labels),
             elections_won: self.elections_won.get_or_create_owned(&labels),
             log_bytes: self.log_bytes.get_or_create_owned(&labels),
+            last_won_term: Arc::default(),
         };
         self.handles.lock().entry(range).or_insert_with(make).clone()
     }
@@ -595,6 +655,7 @@ impl Ranges {
         self.is_leader.remove(&labels);
         self.last_index.remove(&labels);
         self.applied_index.remove(&labels);
+        self.log_entries.remove(&labels);
         self.lag_entries.remove(&labels);
         self.elections_won.remove(&labels);
         self.log_bytes.remove(&labels);

@@ -3,3 +3,4 @@
 #[cfg(not(madsim))]
 pub mod http;
 pub mod metrics;
+pub mod requests;

@@ -72,6 +72,15 @@ impl Link {
         self.life.lock().is_some()
     }
 
+    /// Messages that wait for the wire: urgent ones, and bulk.
+    pub fn waiting(&self) -> (usize, usize) {
+        let life = self.life.lock().clone();
+        life.map_or((0, 0), |life| {
+            let state = life.state.lock();
+            (state.urgent.len(), state.bulk.len())
+        })
+    }
+
     /// Queues a request. `answer` is called at once where the link is down, or too much waits for it.
     pub fn send(&self, lane: Lane, message: wire::PeerMessage, answer: OnAnswer) {
         let life = self.life.lock().clone();

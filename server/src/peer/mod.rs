@@ -171,6 +171,13 @@ impl Peers {
         node == self.me || self.links.read().get(&node).is_some_and(|link| link.is_up())
     }
 
+    /// Messages that wait to be sent to other nodes: urgent ones, and bulk.
+    pub fn waiting(&self) -> (usize, usize) {
+        let links = self.links.read();
+        let waiting = links.values().map(|link| link.waiting());
+        waiting.fold((0, 0), |sum, link| (sum.0 + link.0, sum.1 + link.1))
+    }
+
     /// Asks a node something; the answer, or that the link went down.
     pub fn ask(
         self: &Arc<Self>,

@@ -24,7 +24,7 @@ use std::{
     collections::{HashMap, VecDeque},
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -173,7 +173,9 @@ impl Executor {
             while self.may_start() {
                 self.start().await;
             }
-            self.shared.metrics.proposals_in_flight.set(self.in_flight.len() as u64);
+            let waiting = &self.shared.waiting;
+            waiting.writes.store(self.ready.len() + self.waiting, Relaxed);
+            waiting.proposals.store(self.in_flight.len(), Relaxed);
         }
     }
 

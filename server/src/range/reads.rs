@@ -11,7 +11,10 @@
 //! back. Where only the leader's clock has passed an expiry, the read waits until the time is moved
 //! past it (`expiring`), apart from this loop: nobody else waits for that.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openraft::LinearizerOption;
@@ -53,7 +56,9 @@ pub(super) async fn run(
             return;
         }
         shared.metrics.read_confirmations.inc();
+        shared.waiting.reads.store(batch.len(), Relaxed);
         let confirmed = confirm(&raft).await;
+        shared.waiting.reads.store(0, Relaxed);
         let now = Instant::now();
         for Read { kind, deadline, reply } in batch.drain(..) {
             if deadline <= now {

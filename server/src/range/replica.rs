@@ -1,6 +1,12 @@
 //! A replica of a range on this node: its Raft group and the tasks that serve it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use openraft::{Config, SnapshotPolicy};
 use tokio::{sync::mpsc, time::Instant};
@@ -67,6 +73,8 @@ pub struct Shared {
     pub version_retention: Duration,
     /// The node's metrics.
     pub metrics: Arc<Metrics>,
+    /// What waits in its tasks, for the metrics.
+    pub waiting: Waiting,
     /// The node's peers: addresses for hints.
     pub peers: Arc<Peers>,
     /// Told when storage fails.
@@ -75,6 +83,17 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     /// The place for one that is received.
     pub inbox: Inbox,
+}
+
+/// How much a replica's tasks have taken out of their queues and not done yet.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// Writes that are not proposed yet.
+    pub writes: AtomicUsize,
+    /// Proposals that are not applied yet.
+    pub proposals: AtomicUsize,
+    /// Reads whose leadership is being confirmed.
+    pub reads: AtomicUsize,
 }
 
 impl Shared {
@@ -151,6 +170,7 @@ impl Replica {
             time_domain: TimeDomain::default(),
             version_retention: host.version_retention,
             metrics: host.metrics.clone(),
+            waiting: Waiting::default(),
             peers: host.peers.clone(),
             failed: host.failed.clone(),
         });
@@ -219,6 +239,18 @@ impl Replica {
                 read.reply.send(Err(OpError::unavailable("the node is stopping")));
             }
         }
+    }
+
+    /// Writes that wait to be proposed.
+    pub fn writes_waiting(&self) -> usize {
+        let queued = self.writes.max_capacity() - self.writes.capacity();
+        queued + self.shared.waiting.writes.load(Relaxed)
+    }
+
+    /// Reads that wait for a confirmation of leadership.
+    pub fn reads_waiting(&self) -> usize {
+        let queued = self.reads.max_capacity() - self.reads.capacity();
+        queued + self.shared.waiting.reads.load(Relaxed)
     }
 
     /// Commits an advance of the range's time to `to`, as its leader: nothing is written at or below it

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use super::command::evaluate::WriteKind;
 use crate::{
     error::OpError,
-    ops::metrics::{Metrics, Operation, Outcome},
+    ops::{
+        metrics::{Metrics, Outcome},
+        requests::Named,
+    },
     storage::{
         Direction,
         codec::RequestId,
@@ -66,25 +69,18 @@ pub trait ReplySink: Send + Sync {
 pub struct Reply {
     sink: Option<Arc<dyn ReplySink>>,
     id: u64,
-    counted: Option<(Arc<Metrics>, Operation)>,
-    started: Instant,
+    counted: Option<(Arc<Metrics>, Named)>,
 }
 
 impl Reply {
-    /// The answer to request `id` of `sink`; counts and times the operation from now on.
-    pub fn new(
-        sink: Arc<dyn ReplySink>,
-        id: u64,
-        metrics: Arc<Metrics>,
-        operation: Operation,
-    ) -> Reply {
-        let counted = Some((metrics, operation));
-        Reply { sink: Some(sink), id, counted, started: Instant::now() }
+    /// The answer to request `id` of `sink`; counted, timed and, where it fails or is slow, logged.
+    pub fn new(sink: Arc<dyn ReplySink>, id: u64, metrics: Arc<Metrics>, named: Named) -> Reply {
+        Reply { sink: Some(sink), id, counted: Some((metrics, named)) }
     }
 
     /// The answer to a request of the node's own, which counts as nobody's operation.
     pub fn uncounted(sink: Arc<dyn ReplySink>, id: u64) -> Reply {
-        Reply { sink: Some(sink), id, counted: None, started: Instant::now() }
+        Reply { sink: Some(sink), id, counted: None }
     }
 
     /// Gives the answer.
@@ -94,12 +90,16 @@ impl Reply {
 
     fn give(&mut self, result: OpResult) {
         let Some(sink) = self.sink.take() else { return };
-        if let Some((metrics, operation)) = &self.counted {
-            let outcome = match &result {
-                Ok(_) => Outcome::Ok,
-                Err(error) => Outcome::of_code(error.code, error.maybe_committed),
+        if let Some((metrics, named)) = &self.counted {
+            let (outcome, why) = match &result {
+                Ok(_) => (Outcome::Ok, ""),
+                Err(error) => {
+                    (Outcome::of_code(error.code, error.maybe_committed), &*error.message)
+                }
             };
-            metrics.operation(*operation).done(outcome, self.started.elapsed());
+            let took = named.started.elapsed();
+            metrics.operation(named.operation).done(outcome, took);
+            metrics.request_log.ended(named, outcome, took, why);
         }
         sink.answer(self.id, result);
     }

@@ -30,12 +30,17 @@ use quintet_proto::{
     v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
 
+use tokio::time::Instant;
+
 use self::routes::Routes;
 use crate::{
     api::decode::{self, Decoded, Limits},
     error::OpError,
     ids::{Generation, NodeId, RangeId},
-    ops::metrics::{Metrics, Operation},
+    ops::{
+        metrics::{Held, Metrics, Operation, Queue},
+        requests::Named,
+    },
     peer::{Kind, Lane, LinkDown, Peers},
     planted::{self, Bug},
     range::{
@@ -44,7 +49,7 @@ use crate::{
     },
     storage::{
         Engine,
-        codec::{self, Descriptor},
+        codec::{self, Descriptor, RequestId},
     },
     time::Hlc,
 };
@@ -177,8 +182,13 @@ impl Router {
                 scan::begin(self.clone(), request, decoded, sink.clone());
             }
             Ok(decoded) => self.route(request, decoded, sink.clone(), CORRECTIONS_MAX, None),
-            Err(error) => sink.answer(id, Err(error)),
+            Err(error) => self.refuse(sink.clone(), id, named(&request, None), error),
         }
+    }
+
+    /// Answers a request that was not begun here; it is counted and logged like those that were.
+    fn refuse(&self, sink: Arc<dyn ReplySink>, id: u64, named: Named, error: OpError) {
+        Reply::new(sink, id, self.metrics.clone(), named).send(Err(error));
     }
 
     /// Sends a request where its route says, or to a node that is said to know better.
@@ -193,23 +203,26 @@ impl Router {
         let id = request.id;
         let Some(route) = self.routes.find(decoded.place()) else {
             let message = "no cluster has been formed yet: run 'quintet cluster init'";
-            return sink.answer(id, Err(OpError::new(Code::NotInitialized, message)));
+            let error = OpError::new(Code::NotInitialized, message);
+            return self.refuse(sink, id, named(&request, None), error);
         };
         let leader = better.or_else(|| self.leader_of(route.range)).or_else(|| self.holder(&route));
         let Some(leader) = leader else {
             let message = "the range has no leader at the moment; try again";
-            return sink.answer(id, Err(OpError::unavailable(message)));
+            let named = named(&request, Some(route.range));
+            return self.refuse(sink, id, named, OpError::unavailable(message));
         };
         if leader != self.peers.me() {
             return self.forward(leader, route, request, sink, corrections);
         }
         let Some(replica) = self.replica(route.range) else {
             let message = "this node has no replica of the range; try again";
-            return sink.answer(id, Err(OpError::unavailable(message)));
+            let named = named(&request, Some(route.range));
+            return self.refuse(sink, id, named, OpError::unavailable(message));
         };
         match self.admit(&replica, &decoded, route.generation) {
             Ok(()) => {
-                let reply = self.reply(sink, id, &request);
+                let reply = self.reply(sink, id, &request, route.range);
                 self.submit(&replica, decoded, reply);
             }
             Err(newer) if corrections > 0 => {
@@ -220,7 +233,7 @@ impl Router {
                     false => self.route(request, decoded, sink, corrections - 1, None),
                 }
             }
-            Err(_) => sink.answer(id, Err(stale())),
+            Err(_) => self.refuse(sink, id, named(&request, Some(route.range)), stale()),
         }
     }
 
@@ -273,7 +286,7 @@ impl Router {
         sink: Arc<dyn ReplySink>,
     ) {
         let mut request = forward.request.take().unwrap_or_default();
-        let reply = self.reply(sink, request.id, &request);
+        let reply = self.reply(sink, request.id, &request, range);
         let decoded = match self.decode(&mut request) {
             Ok(decoded) => decoded,
             Err(error) => return reply.send(Err(error)),
@@ -312,16 +325,14 @@ impl Router {
         answer
     }
 
-    fn reply(&self, sink: Arc<dyn ReplySink>, id: u64, request: &v1::SessionRequest) -> Reply {
-        let operation = match &request.op {
-            Some(Op::Get(_)) | None => Operation::Get,
-            Some(Op::Put(_)) => Operation::Put,
-            Some(Op::Delete(_)) => Operation::Delete,
-            Some(Op::Increment(_)) => Operation::Increment,
-            Some(Op::Expire(_)) => Operation::Expire,
-            Some(Op::Scan(_)) => Operation::Scan,
-        };
-        Reply::new(sink, id, self.metrics.clone(), operation)
+    fn reply(
+        &self,
+        sink: Arc<dyn ReplySink>,
+        id: u64,
+        request: &v1::SessionRequest,
+        range: RangeId,
+    ) -> Reply {
+        Reply::new(sink, id, self.metrics.clone(), named(request, Some(range)))
     }
 
     fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {
@@ -353,6 +364,8 @@ impl Router {
     ) {
         self.metrics.forwarded.inc();
         let id = request.id;
+        let named = named(&request, Some(route.range));
+        let waiting = Held::one(self.metrics.queue(Queue::Forward));
         let writes = !matches!(request.op, Some(Op::Get(_) | Op::Scan(_)));
         let again = (corrections > 0).then(|| request.clone());
         let forward =
@@ -367,21 +380,26 @@ impl Router {
             node,
             Lane::Urgent,
             message,
-            Box::new(move |answer| match answer {
-                Ok(Kind::ForwardAnswer(mut answer)) => {
-                    let response = answer.response.take().unwrap_or_default();
-                    match again.filter(|_| misrouted(&response).is_some()) {
-                        Some(again) => {
-                            router.follow(again, answer, node, sink, corrections - 1);
-                        }
-                        None => {
-                            sink.note_route(&route, node);
-                            sink.encoded(v1::SessionResponse { id, ..response });
+            Box::new(move |answer| {
+                drop(waiting);
+                match answer {
+                    Ok(Kind::ForwardAnswer(mut answer)) => {
+                        let response = answer.response.take().unwrap_or_default();
+                        match again.filter(|_| misrouted(&response).is_some()) {
+                            Some(again) => {
+                                router.follow(again, answer, node, sink, corrections - 1);
+                            }
+                            None => {
+                                sink.note_route(&route, node);
+                                sink.encoded(v1::SessionResponse { id, ..response });
+                            }
                         }
                     }
+                    Ok(_) => router.refuse(sink, id, named, lost(writes)),
+                    Err(LinkDown { was_sent }) => {
+                        router.refuse(sink, id, named, lost(writes && was_sent));
+                    }
                 }
-                Ok(_) => sink.answer(id, Err(lost(writes))),
-                Err(LinkDown { was_sent }) => sink.answer(id, Err(lost(writes && was_sent))),
             }),
         );
     }
@@ -401,14 +419,14 @@ impl Router {
         let better = Some(NodeId(answer.leader_node)).filter(|node| node.0 != 0 && *node != asked);
         if !told && better.is_none() {
             // It does not know either: an election is under way. The caller tries again.
-            return sink.answer(id, Err(OpError::not_leader(None)));
+            return self.refuse(sink, id, named(&request, None), OpError::not_leader(None));
         }
         match self.decode(&mut request) {
             Ok(decoded) if self.spans_ranges(&decoded) => {
                 scan::begin(self.clone(), request, decoded, sink);
             }
             Ok(decoded) => self.route(request, decoded, sink, corrections, better),
-            Err(error) => sink.answer(id, Err(error)),
+            Err(error) => self.refuse(sink, id, named(&request, None), error),
         }
     }
 
@@ -418,6 +436,29 @@ impl Router {
         let Some((start, end)) = decoded.first_page_span() else { return false };
         self.routes.covering(start, end, 2).len() > 1
     }
+}
+
+/// What the metrics and the log call a request that arrives now.
+fn named(request: &v1::SessionRequest, range: Option<RangeId>) -> Named {
+    let (operation, context) = match &request.op {
+        Some(Op::Get(get)) => (Operation::Get, &get.context),
+        Some(Op::Put(put)) => (Operation::Put, &put.context),
+        Some(Op::Delete(delete)) => (Operation::Delete, &delete.context),
+        Some(Op::Increment(increment)) => (Operation::Increment, &increment.context),
+        Some(Op::Expire(expire)) => (Operation::Expire, &expire.context),
+        Some(Op::Scan(scan)) => (Operation::Scan, &scan.context),
+        None => (Operation::Get, &None),
+    };
+    let request = context.as_ref().and_then(|context| {
+        let id = context.request_id.as_ref()?;
+        let client: [u8; 16] = id.client.as_ref().try_into().ok()?;
+        Some(RequestId {
+            origin_room: u16::try_from(id.origin_room).ok()?,
+            client: u128::from_be_bytes(client),
+            sequence: id.sequence,
+        })
+    });
+    Named { operation, range, request, started: Instant::now() }
 }
 
 /// The code of an answer that says that the request came to the wrong place and nothing was begun.

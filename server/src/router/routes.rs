@@ -53,8 +53,8 @@ impl Routes {
     /// of the key space.
     pub fn covering(&self, start: &[u8], end: &[u8], most: usize) -> Vec<Arc<Descriptor>> {
         let routes = self.by_start.read();
-        let first = routes.range::<[u8], _>((Bound::Unbounded, Bound::Included(start)));
-        let from = match first.rev().next() {
+        let mut first = routes.range::<[u8], _>((Bound::Unbounded, Bound::Included(start)));
+        let from = match first.next_back() {
             Some((from, found)) if found.contains(start) => Bound::Included(from.as_slice()),
             _ => Bound::Excluded(start),
         };

@@ -322,7 +322,7 @@ impl Engine for RocksEngine {
     }
 
     fn metrics(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        let mut figures = vec![
             ("memtable_bytes", self.sum(properties::CUR_SIZE_ALL_MEM_TABLES)),
             ("memtables_waiting", self.sum(properties::NUM_IMMUTABLE_MEM_TABLE)),
             ("table_bytes", self.sum(properties::TOTAL_SST_FILES_SIZE)),
@@ -336,8 +336,16 @@ impl Engine for RocksEngine {
             ("background_errors", self.sum(properties::BACKGROUND_ERRORS)),
             ("snapshots", self.figure(properties::NUM_SNAPSHOTS)),
             ("disk_free_bytes", self.space.ask()),
+            ("disk_used_bytes", self.disk_bytes()),
             ("failed", u64::from(self.failed.get().is_some())),
-        ]
+        ];
+        // RocksDB's estimates: what was removed and not compacted yet counts with them.
+        for (family, name) in [(Family::Data, "data_records"), (Family::Dedup, "dedup_records")] {
+            let Some(cf) = self.db.cf_handle(family.name()) else { continue };
+            let records = self.db.property_int_value_cf(cf, properties::ESTIMATE_NUM_KEYS);
+            figures.extend(records.ok().flatten().map(|records| (name, records)));
+        }
+        figures
     }
 }
 

@@ -8,6 +8,8 @@
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! directory.rs   data directories that a node must not use
+//! figures.rs     /metrics, the dashboard of it, lines that name requests
+//! python.rs      a Python program that knows an address and nothing else
 //! hostile.rs     garbage on every port, clients that do not read
 //! support/       processes, clusters, waiting
 //! ```
@@ -20,10 +22,12 @@
 
 mod directory;
 mod expiry;
+mod figures;
 mod forming;
 mod hostile;
 mod kills;
 mod outages;
 mod pauses;
+mod python;
 mod ranges;
 mod support;

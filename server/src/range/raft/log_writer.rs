@@ -69,6 +69,11 @@ impl LogWriter {
         self.jobs.send(job).await.map_err(|_| io::Error::other("the log writer has stopped"))
     }
 
+    /// Jobs that wait for the next sync.
+    pub fn waiting(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
     /// Writes records and waits until they are durable.
     pub async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
         let (tx, rx) = oneshot::channel();
