@@ -41,11 +41,12 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
             Fault::LongOutage { .. } => {
                 let Some(victim) = single(&cluster) else { continue };
                 *fired.lock().entry(fault.kind()).or_default() += 1;
-                for _ in 0..OUTAGES {
+                for outage in 1..=OUTAGES {
                     cluster.kill(victim);
                     sleep(seconds_between(down_least, down_most)).await;
                     cluster.restart(victim);
-                    disturb_installation(&cluster, victim).await;
+                    // Not the last one: some must be installed in peace, or none may be counted.
+                    watch_installation(&cluster, victim, outage < OUTAGES).await;
                 }
                 continue;
             }
@@ -105,12 +106,13 @@ fn single(cluster: &Cluster) -> Option<NodeId> {
     up.get(chosen).copied().filter(|_| may_fall)
 }
 
-/// Watches a node that is back. While it installs a raft snapshot it may be killed again.
-async fn disturb_installation(cluster: &Cluster, node: NodeId) {
+/// Watches a node that is back. While it installs a raft snapshot it may be killed again; otherwise it
+/// is left alone for a while.
+async fn watch_installation(cluster: &Cluster, node: NodeId, may_kill: bool) {
     let until = Instant::now() + WATCHED;
     while Instant::now() < until {
-        if cluster.is_installing(node) {
-            if random().is_multiple_of(2) {
+        if may_kill && cluster.is_installing(node) {
+            if !random().is_multiple_of(4) {
                 sleep(Duration::from_micros(between(0, 20_000))).await;
                 cluster.kill(node);
                 sleep(seconds_between(0.1, 0.5)).await;

@@ -275,8 +275,8 @@ pub enum Fault {
         every_s_max: f64,
     },
     /// One node, chosen at random, is killed and stays away for long, twice in a row. Where it is seen
-    /// to install a raft snapshot afterwards it is killed once more in the middle of that, every other
-    /// time.
+    /// to install a raft snapshot after the first time it is killed once more in the middle of that,
+    /// three times of four.
     LongOutage {
         /// Least time from the end of one to the next.
         every_s_min: f64,
@@ -315,7 +315,7 @@ pub struct Expect {
     pub commits_min: u64,
     /// At least so many leaders elected.
     pub elections_min: u64,
-    /// At least so many raft snapshots installed.
+    /// At least so many raft snapshots installed. One whose node is killed as it ends is not counted.
     pub snapshots_min: u64,
 }
 
