@@ -26,6 +26,7 @@ use crate::{
     types::{
         ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Ttl, Version, Versioned,
     },
+    writer::BatchWriterBuilder,
 };
 
 /// Items of one batch that are under way at the same time.
@@ -276,7 +277,7 @@ impl Client {
         self.put_bytes(key.into_bytes(), value.into_bytes(), options).await
     }
 
-    async fn put_bytes(
+    pub(crate) async fn put_bytes(
         &self,
         key: Bytes,
         value: Bytes,
@@ -495,14 +496,54 @@ impl Client {
         &self,
         items: impl IntoIterator<Item = (K, V)>,
     ) -> Vec<Result<Version, Error>> {
+        self.batch_put_with(items, PutOptions::new()).await
+    }
+
+    /// As [`batch_put`](Self::batch_put), with keys that expire, on a condition, or both: the options
+    /// are those of every item.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use std::time::Duration;
+    /// use quintet_client::PutOptions;
+    ///
+    /// let an_hour = PutOptions::new().ttl(Duration::from_secs(3_600));
+    /// for result in client.batch_put_with([("cache/a", "1"), ("cache/b", "2")], an_hour).await {
+    ///     result?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_put_with<K: IntoBytes, V: IntoBytes>(
+        &self,
+        items: impl IntoIterator<Item = (K, V)>,
+        options: PutOptions,
+    ) -> Vec<Result<Version, Error>> {
         let into_bytes = |(key, value): (K, V)| (key.into_bytes(), value.into_bytes());
         let items: Vec<(Bytes, Bytes)> = items.into_iter().map(into_bytes).collect();
         if let Some(error) = self.batch_error(items.len()) {
             return items.iter().map(|_| Err(error.clone())).collect();
         }
-        let puts =
-            items.into_iter().map(|(key, value)| self.put_bytes(key, value, PutOptions::new()));
+        let puts = items.into_iter().map(|(key, value)| self.put_bytes(key, value, options));
         stream::iter(puts).buffered(BATCH_IN_FLIGHT_MAX).collect().await
+    }
+
+    /// Settings of a writer for any number of keys: many puts under way, within bounds of their number
+    /// and of memory.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// let writer = client.batch_writer().in_flight_max(4_096).start()?;
+    /// for index in 0..1_000_000 {
+    ///     writer.write(format!("row/{index:07}"), "value").await;
+    /// }
+    /// let summary = writer.finish().await;
+    /// assert!(summary.is_complete(), "{:?} {:?}", summary.failures, summary.unknown_outcomes);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn batch_writer(&self) -> BatchWriterBuilder {
+        BatchWriterBuilder::new(self.clone())
     }
 
     fn batch_error(&self, items: usize) -> Option<Error> {

@@ -27,9 +27,12 @@
 //!   is unknown, the error says so: [`Error::maybe_committed`].
 //! - **Back-pressure.** The operations in flight are bounded by the number that the server
 //!   announces; over it a call waits.
+//! - **Bulk loads.** [`Client::batch_writer`] keeps many puts under way with bounded memory, in order
+//!   for each key, and tells of each that failed or whose outcome is unknown.
 //!
 //! ```text
 //! client.rs      the calls                      scan.rs    pages as a stream
+//! writer.rs      many puts, bounded memory
 //! call.rs        one call: send, judge, retry   retry.rs   what an error answer means, pauses
 //! pool.rs        nodes, which one is used       routes.rs  who leads which keys
 //! nearness.rs    nodes near the client          time.rs    cluster time
@@ -57,6 +60,7 @@ mod scan;
 mod session;
 mod time;
 mod types;
+mod writer;
 
 pub use builder::Builder;
 pub use client::Client;
@@ -66,6 +70,7 @@ pub use types::{
     ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Ttl, Version,
     Versioned,
 };
+pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, Progress, Summary};
 
 /// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.
 pub use quintet_proto::v1;

@@ -1,8 +1,14 @@
 //! The examples do what they say, against a fake node.
 
+#[expect(dead_code, reason = "its main function, and how patient it is")]
+#[path = "../examples/bulk_load.rs"]
+mod bulk_load;
 #[expect(dead_code, reason = "its main function")]
 #[path = "../examples/compare_and_set.rs"]
 mod compare_and_set;
+#[expect(dead_code, reason = "its main function")]
+#[path = "../examples/configuration_store.rs"]
+mod configuration_store;
 #[expect(dead_code, reason = "its main function, and where it finds lists")]
 #[path = "../examples/package_list.rs"]
 mod package_list;
@@ -30,9 +36,30 @@ async fn node() -> (FakeNode, Client) {
 }
 
 #[tokio::test]
+async fn bulk_load() {
+    let store = Store::shared("alpha");
+    let node = FakeNode::start(&store, 1).await;
+    let client = Client::connect([node.address.as_str()]).await.unwrap();
+    bulk_load::run(&client, 5_000).await.unwrap();
+    assert_eq!(store.lock().records.len(), 5_000);
+    // what does not get through is told
+    store.lock().limits.key_bytes_max = 4;
+    let strict = FakeNode::start(&store, 2).await;
+    let client = Client::connect([strict.address.as_str()]).await.unwrap();
+    let failure = bulk_load::run(&client, 10).await.unwrap_err();
+    assert!(failure.to_string().contains("10 failed, 0 unknown"), "{failure}");
+}
+
+#[tokio::test]
 async fn compare_and_set() {
     let (_node, client) = node().await;
     compare_and_set::run(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn configuration_store() {
+    let (_node, client) = node().await;
+    configuration_store::run(&client).await.unwrap();
 }
 
 #[tokio::test]
