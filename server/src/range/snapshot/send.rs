@@ -55,17 +55,20 @@ impl Sending {
             self.outbox.give_up(&self.source);
             return Err("two other raft snapshots are being sent: later".to_owned());
         };
-        let opened = self.peers.open_snapshot(self.node).await;
-        let sent = match opened {
-            Ok(mut pipe) => {
-                tracing::info!(
-                    %range, %to, node = %self.node, snapshot = format_args!("{id:032x}"),
-                    index = self.source.index(), "sending a raft snapshot"
-                );
-                self.send(&mut pipe).await
+        let mut pipe = match self.peers.open_snapshot(self.node).await {
+            Ok(pipe) => pipe,
+            Err(why) => {
+                // Every second while the node is down, for each range: nothing to tell people.
+                tracing::debug!(%range, %to, why, "no stream for a raft snapshot");
+                self.metrics.snapshots.send_failed.inc();
+                return Err(why);
             }
-            Err(why) => Err(why),
         };
+        tracing::info!(
+            %range, %to, node = %self.node, snapshot = format_args!("{id:032x}"),
+            index = self.source.index(), "sending a raft snapshot"
+        );
+        let sent = self.send(&mut pipe).await;
         match &sent {
             Ok(_) => {
                 self.outbox.hold(self.to, &self.source, Instant::now());
