@@ -25,8 +25,9 @@ async fn a_python_program_needs_only_an_address() {
     let cluster = Cluster::start().await;
     // In the other city, which leads nothing.
     let node = cluster.address(5);
-    let said = run(Command::new(&python).arg(here.join("quintet.py")).arg(node), PROGRAM_TIMEOUT);
-    let said = said.await.unwrap_or_else(|why| panic!("the program failed: {why}"));
+    let mut program = Command::new(&python);
+    let said = run(program.arg(here.join("quintet.py")).arg(node), PROGRAM_TIMEOUT).await;
+    let said = said.unwrap_or_else(|why| panic!("the program failed: {why}"));
     assert!(said.ends_with("all done\n"), "{said}");
     // Not by its own word alone.
     let client = cluster.client().await;
@@ -49,8 +50,10 @@ async fn python(requirements: &Path) -> PathBuf {
     }
     // Made apart and put there in one step: another test run may do the same.
     let making = cache.join(format!("python-making-{}", std::process::id()));
-    let create = run(Command::new("python3").args(["-m", "venv"]).arg(&making), INSTALL_TIMEOUT);
-    if let Err(why) = create.await {
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv"]).arg(&making);
+    if let Err(why) = run(&mut create, INSTALL_TIMEOUT).await {
+        fs::remove_dir_all(&making).ok();
         panic!(
             "no virtual environment: install python3-venv (apt-get install python3-venv): {why}"
         );
