@@ -96,9 +96,9 @@ fn raft_snapshots() {
             next_replica: ReplicaId(2),
         },
     };
-    // Id; applied position, membership and where it stood, newest version, threshold, domain; range,
+    // Id; applied position, membership and where it stood, newest version, time, thresholds, domain; range,
     // span, generation, replicas, next one.
-    let shown = "fb0807010207000000090000020161000401010b02";
+    let shown = "fb08070102070000000900000000020161000401010b02";
     holds(&StagedRecord { head: head.clone(), chunks: 3, checksum: 5 }, &format!("01{shown}0305"));
     let clear = vec![(b"a".to_vec(), Vec::new())];
     holds(&InstallRecord { head, chunks: 3, clear }, &format!("01{shown}0301016100"));
