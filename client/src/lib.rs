@@ -31,8 +31,8 @@
 //!   for each key, and tells of each that failed or whose outcome is unknown.
 //!
 //! ```text
-//! client.rs      the calls                      scan.rs    pages as a stream
-//! writer.rs      many puts, bounded memory
+//! client.rs      the calls on keys              scan.rs    pages as a stream
+//! admin.rs       the cluster as a whole         writer.rs  many puts in bounded memory
 //! call.rs        one call: send, judge, retry   retry.rs   what an error answer means, pauses
 //! pool.rs        nodes, which one is used       routes.rs  who leads which keys
 //! nearness.rs    nodes near the client          time.rs    cluster time
@@ -46,6 +46,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod admin;
 mod builder;
 mod call;
 mod client;

@@ -62,6 +62,11 @@ impl OpError {
         OpError { hint, ..OpError::new(Code::NotLeader, message) }
     }
 
+    /// The key is not, or no more, in the range that was asked; nothing was begun.
+    pub fn stale_route() -> OpError {
+        OpError::new(Code::StaleRoute, "the key is in another range by now; try again")
+    }
+
     /// No leader can be reached; nothing was begun.
     pub fn unavailable(message: impl Into<String>) -> OpError {
         OpError::new(Code::Unavailable, message)

@@ -321,7 +321,7 @@ impl Cluster {
         self.preferred.clone()
     }
 
-    /// Drains a node, as an operator does, or undoes it. Whether it is drained.
+    /// Drains a node, as an operator does, or undoes it; whether that was done.
     pub async fn drain(&self, node: NodeId, undo: bool) -> bool {
         let Some(machine) = self.machines.get(&node) else { return false };
         let running = machine.lock().running.lock().clone();
@@ -331,13 +331,6 @@ impl Cluster {
         // On the node's own machine, so that it ends with it.
         let draining = machine.lock().handle.spawn(async move { bootstrap.drain(request).await });
         matches!(draining.await, Ok(Ok(done)) if done.leaders_left == 0)
-    }
-
-    /// Undoes all draining. Nodes must be up.
-    pub async fn undrain_all(&self) {
-        for node in self.nodes() {
-            self.drain(node, true).await;
-        }
     }
 
     /// Whether every range is led from the preferred room; `Err` says which is not.

@@ -33,6 +33,9 @@ const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Simulated time, after that, until every range must be led from where its leader belongs.
 const HOME_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Between two looks at a condition.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
 /// What a run was and what came of it.
 #[derive(Debug)]
 pub struct Report {
@@ -204,8 +207,17 @@ async fn heal(
         cluster.restart(node);
         cluster.mend(node);
     }
-    cluster.undrain_all().await;
     trace::event("phase", format_args!("heal"));
+    for node in cluster.nodes() {
+        // One that was just started has to be there first.
+        let undrained = within(HEAL_TIMEOUT, async || match cluster.drain(node, true).await {
+            true => Ok(()),
+            false => Err(format!("{node} is not undrained")),
+        });
+        if let Err(why) = undrained.await {
+            return Ok(Verdict::Violation(why));
+        }
+    }
     let (machine, client) = client(cluster, 201, HEAL_TIMEOUT).await?;
     let mut caller = Caller::new(shared.clone(), client);
     let keys = scenario.workload.keys;
@@ -245,29 +257,42 @@ async fn heal(
     if !verdict.holds() {
         return Ok(verdict);
     }
-    let until = Instant::now() + EQUAL_TIMEOUT;
-    loop {
+    let mut differ = None;
+    let equal = within(EQUAL_TIMEOUT, async || {
         cluster.look();
         match cluster.replicas_equal() {
-            Ok(true) => break,
-            Err(why) => return Ok(Verdict::Violation(why)),
-            Ok(false) if Instant::now() >= until => {
-                let why = format!("replicas do not come together within {EQUAL_TIMEOUT:?}");
-                return Ok(Verdict::Violation(why));
+            Ok(true) => Ok(()),
+            Ok(false) => Err("replicas do not come together".to_owned()),
+            // Nothing that comes later makes this good.
+            Err(why) => {
+                differ = Some(why);
+                Ok(())
             }
-            Ok(false) => sleep(Duration::from_millis(50)).await,
         }
+    });
+    if let Some(why) = equal.await.err().or(differ) {
+        return Ok(Verdict::Violation(why));
     }
     // All replicas are caught up: from now on leaders have this long to come home.
-    let until = Instant::now() + HOME_TIMEOUT;
-    while let Err(why) = cluster.led_at_home() {
-        if Instant::now() >= until {
-            let why = format!("{why} {HOME_TIMEOUT:?} after all replicas were equal");
-            return Ok(Verdict::Violation(why));
-        }
-        sleep(Duration::from_millis(50)).await;
+    match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {
+        Ok(()) => Ok(verdict),
+        Err(why) => Ok(Verdict::Violation(why)),
     }
-    Ok(verdict)
+}
+
+/// Looks until something is so; once the time is over, what was said last is why not.
+async fn within(
+    timeout: Duration,
+    mut look: impl AsyncFnMut() -> Result<(), String>,
+) -> Result<(), String> {
+    let until = Instant::now() + timeout;
+    loop {
+        match look().await {
+            Ok(()) => return Ok(()),
+            Err(why) if Instant::now() >= until => return Err(format!("{why}, for {timeout:?}")),
+            Err(_) => sleep(LOOK_PAUSE).await,
+        }
+    }
 }
 
 fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {

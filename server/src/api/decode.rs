@@ -98,8 +98,7 @@ impl Decoded {
     /// has to begin there; it ends with the range at the latest.
     pub fn lies_in(&self, range: &Descriptor) -> bool {
         if let Some((start, end)) = self.first_page_span() {
-            let ends = range.end.is_empty() || (!end.is_empty() && end <= range.end.as_slice());
-            return range.start.as_slice() <= start && ends;
+            return range.covers(start, end);
         }
         match self.place() {
             Place::Key(key) => range.contains(key),
@@ -115,10 +114,7 @@ impl Decoded {
         match self {
             Decoded::Read(DecodedRead {
                 kind: ReadKind::Scan(Scan { start, end, .. }), ..
-            }) => {
-                (range.end.is_empty() || *start < range.end)
-                    && (end.is_empty() || range.start < *end)
-            }
+            }) => range.overlaps(start, end),
             _ => self.lies_in(range),
         }
     }

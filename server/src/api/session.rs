@@ -251,7 +251,7 @@ impl Outbound {
         let routes = std::mem::take(&mut *self.sink.routes.lock());
         let routes = routes.into_iter().filter_map(|(descriptor, leader)| {
             let address = self.router.peers().client_address(leader)?;
-            Some(router::hints(&descriptor, &address))
+            Some(router::client_routes(&descriptor, &address))
         });
         let body = v1::SessionResponses {
             welcome: self.welcome.take(),

@@ -12,25 +12,20 @@
 //!
 //! Thresholds are part of the replicated state. What was not removed yet is removed later.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-    time::Duration,
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use super::{
+    bootstrap::Bootstrap,
+    thresholds::{Thresholds, settled},
+    upkeep::pause,
 };
-
-use bytes::Bytes;
-use openraft::impls::OneshotResponder;
-
-use super::{bootstrap::Bootstrap, upkeep::pause};
 use crate::{
-    range::raft::types::Proposal,
+    range::raft::state_machine::RangeState,
     storage::{
         self, Batch, Direction, Engine, Family,
-        codec::{self, Command, DedupRecord, Descriptor},
+        codec::{self, DedupRecord},
         keys,
     },
-    time::Timestamp,
 };
 
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,25 +34,6 @@ const COLLECT_RECORDS_MAX: usize = 5_000;
 /// After so many records of a client in a row that have to stay, its others are left for the next
 /// time: they are younger still.
 const CLIENT_KEPT_MAX: usize = 64;
-
-/// Moves the dedup threshold of the ranges that this node leads: what is older than the window is
-/// refused from then on, so its records can go (design, section 6).
-pub(super) async fn move_threshold(bootstrap: Arc<Bootstrap>, window: Duration) {
-    let every = (window / 10).max(Duration::from_secs(1));
-    loop {
-        pause(&bootstrap, "moves dedup thresholds", every).await;
-        for replica in bootstrap.replicas() {
-            let Ok(leader) = replica.raft.as_leader() else { continue };
-            let threshold = bootstrap.router().hlc().peek().saturating_sub(window);
-            let command = Command::MoveDedupThreshold { evaluated_under: leader.term(), threshold };
-            let (responder, _applied) = OneshotResponder::new_pair();
-            let proposal = Proposal(Bytes::from(codec::encode(&command)));
-            let write = replica.raft.write(proposal).responder(responder);
-            // A lost proposal is made up for by the next one.
-            write.with_leader(leader.term()).await.ok();
-        }
-    }
-}
 
 /// Removes what is remembered of requests that are refused by now: by the time of their first
 /// attempt, the same that apply refuses by. Each node does so by itself: what is removed can't be
@@ -83,31 +59,10 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
 }
 
 fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<usize, storage::Error> {
-    let replicas = bootstrap.replicas();
-    // All replicas of a node keep their data in one engine.
-    let Some(replica) = replicas.first() else { return Ok(0) };
-    let states = replicas.iter().map(|replica| &replica.shared.state);
-    let settled: Vec<_> = states.filter_map(|state| Some((state, state.removal()?))).collect();
-    let thresholds = settled.iter().map(|(state, _)| (state.descriptor(), state.dedup_threshold()));
-    let thresholds = Thresholds::new(thresholds);
-    remove_refused(&**replica.shared.state.engine(), &thresholds, cursor)
-}
-
-/// The thresholds of a node's ranges.
-pub(super) struct Thresholds(BTreeMap<Vec<u8>, (Arc<Descriptor>, Timestamp)>);
-
-impl Thresholds {
-    pub(super) fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Timestamp)>) -> Thresholds {
-        let by_start = ranges.map(|(descriptor, at)| (descriptor.start.clone(), (descriptor, at)));
-        Thresholds(by_start.collect())
-    }
-
-    /// That of the range of an anchor or another `enc(key)`, if this node holds it.
-    pub(super) fn get(&self, anchor: &[u8]) -> Option<Timestamp> {
-        let upto = (Bound::Unbounded, Bound::Included(anchor));
-        let (_, (descriptor, threshold)) = self.0.range::<[u8], _>(upto).next_back()?;
-        descriptor.contains(anchor).then_some(*threshold)
-    }
+    let collected = settled(bootstrap, RangeState::dedup_threshold, |replica, thresholds| {
+        remove_refused(&**replica.shared.state.engine(), thresholds, cursor)
+    });
+    collected.unwrap_or(Ok(0))
 }
 
 /// Looks at a bounded number of records from the cursor on and removes those below their threshold;
@@ -178,14 +133,17 @@ fn remove_refused(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
         ids::{Generation, RangeId, ReplicaId},
         storage::{
-            codec::{Outcome, RequestId},
+            codec::{Descriptor, Outcome, RequestId},
             engine::{Durability, Reader},
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },
+        time::Timestamp,
     };
 
     fn range(start: &[u8], end: &[u8], threshold: u64) -> (Arc<Descriptor>, Timestamp) {

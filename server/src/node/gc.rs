@@ -17,15 +17,15 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use openraft::impls::OneshotResponder;
-
-use super::{bootstrap::Bootstrap, dedup::Thresholds, upkeep::pause};
+use super::{
+    bootstrap::Bootstrap,
+    thresholds::{Thresholds, settled},
+    upkeep::pause,
+};
 use crate::{
-    range::raft::types::Proposal,
+    range::raft::state_machine::RangeState,
     storage::{
         self, Batch, Direction, Engine, Family,
-        codec::{self, Command},
         gc::{Collectable, Fate},
         keys,
     },
@@ -40,24 +40,6 @@ const STEP_VERSIONS_MAX: usize = 5_000;
 const GO_ON_SHARE: usize = 8;
 /// After so many versions of a key that are above the threshold the rest of these is jumped over.
 const KEPT_IN_A_ROW_MAX: usize = 16;
-
-/// Moves the gc threshold of the ranges that this node leads.
-pub(super) async fn move_threshold(bootstrap: Arc<Bootstrap>, retention: Duration) {
-    let every = (retention / 10).max(Duration::from_secs(1));
-    loop {
-        pause(&bootstrap, "moves gc thresholds", every).await;
-        for replica in bootstrap.replicas() {
-            let Ok(leader) = replica.raft.as_leader() else { continue };
-            let threshold = bootstrap.router().hlc().peek().saturating_sub(retention);
-            let command = Command::MoveGcThreshold { evaluated_under: leader.term(), threshold };
-            let (responder, _applied) = OneshotResponder::new_pair();
-            let proposal = Proposal(Bytes::from(codec::encode(&command)));
-            let write = replica.raft.write(proposal).responder(responder);
-            // A lost proposal is made up for by the next one.
-            write.with_leader(leader.term()).await.ok();
-        }
-    }
-}
 
 /// Removes what nobody can see any more.
 pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
@@ -80,17 +62,13 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
 }
 
 fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<Step, storage::Error> {
-    let replicas = bootstrap.replicas();
-    // All replicas of a node keep their data in one engine.
-    let Some(replica) = replicas.first() else { return Ok(Step::default()) };
-    let states = replicas.iter().map(|replica| &replica.shared.state);
-    let settled: Vec<_> = states.filter_map(|state| Some((state, state.removal()?))).collect();
-    let thresholds = settled.iter().map(|(state, _)| (state.descriptor(), state.gc_threshold()));
-    let thresholds = Thresholds::new(thresholds);
-    let engine = &**replica.shared.state.engine();
-    let step = remove_collectable(engine, &thresholds, cursor, STEP_VERSIONS_MAX)?;
-    replica.shared.metrics.versions_collected.inc_by(step.removed as u64);
-    Ok(step)
+    let collected = settled(bootstrap, RangeState::gc_threshold, |replica, thresholds| {
+        let engine = &**replica.shared.state.engine();
+        let step = remove_collectable(engine, thresholds, cursor, STEP_VERSIONS_MAX)?;
+        replica.shared.metrics.versions_collected.inc_by(step.removed as u64);
+        Ok(step)
+    });
+    collected.unwrap_or_else(|| Ok(Step::default()))
 }
 
 /// What a step did.
@@ -210,7 +188,7 @@ mod tests {
     use crate::{
         ids::{Generation, RangeId, ReplicaId},
         storage::{
-            codec::{Descriptor, VersionRecord},
+            codec::{self, Descriptor, VersionRecord},
             engine::Durability,
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },

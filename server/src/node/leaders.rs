@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::bootstrap::Bootstrap;
 use crate::{
     placement::policy::{self, Candidate},
-    range::replica::Replica,
+    range::{raft::types, replica::Replica},
     trace,
 };
 
@@ -31,8 +31,8 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
         .filter_map(|id| {
             let node = membership.get_node(&id)?.node;
             let address = bootstrap.peers().book().get(node)?;
-            let matched = metrics.replication.as_ref()?.get(&id).copied().flatten();
-            let caught_up = matched.is_some_and(|at| at.index() + LAG_MAX >= last);
+            let matched = types::matched(&metrics, id);
+            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last);
             Some(Candidate {
                 node,
                 replica: id,

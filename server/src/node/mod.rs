@@ -22,6 +22,7 @@ mod pulse;
 pub mod records;
 mod snapshot;
 pub mod status;
+mod thresholds;
 mod upkeep;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -43,7 +44,10 @@ use crate::{
     },
     router::Router,
     seams::Seams,
-    storage::{self, codec::AddressRecord},
+    storage::{
+        self,
+        codec::{AddressRecord, Command},
+    },
     time::Hlc,
 };
 
@@ -166,14 +170,18 @@ impl Node {
         tasks.push(tokio::spawn(pulse::run(bootstrap.clone(), config.raft.heartbeat())));
         tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::truncate_logs(bootstrap.clone())));
-        tasks.push(tokio::spawn(dedup::move_threshold(
+        tasks.push(tokio::spawn(thresholds::keep_moving(
             bootstrap.clone(),
+            "moves dedup thresholds",
             config.limits.dedup_window(),
+            |evaluated_under, threshold| Command::MoveDedupThreshold { evaluated_under, threshold },
         )));
         tasks.push(tokio::spawn(dedup::collect(bootstrap.clone())));
-        tasks.push(tokio::spawn(gc::move_threshold(
+        tasks.push(tokio::spawn(thresholds::keep_moving(
             bootstrap.clone(),
+            "moves gc thresholds",
             config.limits.version_retention(),
+            |evaluated_under, threshold| Command::MoveGcThreshold { evaluated_under, threshold },
         )));
         tasks.push(tokio::spawn(gc::collect(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));

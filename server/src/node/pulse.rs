@@ -15,9 +15,10 @@ pub(super) async fn run(bootstrap: Arc<Bootstrap>, every: Duration) {
     loop {
         trace::event("timer", format_args!("{} pulses", bootstrap.peers().me()));
         tokio::time::sleep(every).await;
-        for replica in bootstrap.replicas().into_iter().filter(Replica::is_leader) {
-            // A group that has failed stops the node by itself.
-            replica.raft.trigger().heartbeat().await.ok();
-        }
+        let leading = bootstrap.replicas().into_iter().filter(Replica::is_leader);
+        // At once: a group that has much to do must not hold up the others'. One that has failed stops
+        // the node by itself.
+        let beats = leading.map(|replica| async move { replica.raft.trigger().heartbeat().await });
+        drop(futures::future::join_all(beats).await);
     }
 }

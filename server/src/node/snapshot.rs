@@ -73,7 +73,7 @@ impl receive::Target for Here {
         let others = others.iter().filter(|other| other.range != span.range);
         others
             .map(|other| other.shared.state.descriptor())
-            .find(|other| overlap(other, span))
+            .find(|other| other.overlaps(&span.start, &span.end))
             .map(|other| other.range)
     }
 
@@ -116,44 +116,5 @@ impl receive::Target for Here {
                 .map_err(|error| error.to_string())
         }
         .boxed()
-    }
-}
-
-fn overlap(one: &Descriptor, other: &Descriptor) -> bool {
-    let begins_before = |start: &[u8], end: &[u8]| end.is_empty() || start < end;
-    begins_before(&one.start, &other.end) && begins_before(&other.start, &one.end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::Generation;
-
-    fn span(start: &[u8], end: &[u8]) -> Descriptor {
-        Descriptor {
-            range: RangeId(2),
-            start: start.to_vec(),
-            end: end.to_vec(),
-            generation: Generation(1),
-            replicas: Vec::new(),
-            next_replica: ReplicaId(1),
-        }
-    }
-
-    #[test]
-    fn spans_overlap_where_they_share_a_key() {
-        let pairs: [(&[u8], &[u8], bool); 6] = [
-            (b"", b"", true),
-            (b"", b"d", false),
-            (b"", b"da", true),
-            (b"e", b"f", true),
-            (b"m", b"", false),
-            (b"l", b"", true),
-        ];
-        for (start, end, expected) in pairs {
-            let (one, other) = (span(b"d", b"m"), span(start, end));
-            assert_eq!(overlap(&one, &other), expected, "{start:?} to {end:?}");
-            assert_eq!(overlap(&other, &one), expected, "{start:?} to {end:?}");
-        }
     }
 }

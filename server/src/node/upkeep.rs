@@ -10,7 +10,7 @@ use super::{bootstrap::Bootstrap, leaders, records, status};
 use crate::{
     peer::{Kind, Lane},
     placement::policy,
-    range::replica::Replica,
+    range::{raft::types, replica::Replica},
     storage::{self, Engine},
     trace,
 };
@@ -71,10 +71,7 @@ pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews 
     let metrics = metrics.borrow_watched();
     let last = metrics.last_log_index.unwrap_or(0);
     let membership = metrics.membership_config.membership();
-    let matched = |id: u64| {
-        let replication = metrics.replication.as_ref()?;
-        replication.get(&id).copied().flatten().map(|at| at.index())
-    };
+    let matched = |id: u64| types::matched(&metrics, id);
     let replicas: Vec<_> = membership
         .nodes()
         .map(|(id, holder)| quintet_proto::v1::ReplicaStatus {

@@ -8,18 +8,11 @@
 //! figure has a help text; a test checks both.
 
 mod histogram;
+mod ranges;
+mod snapshots;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
-use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge},
@@ -27,7 +20,8 @@ use prometheus_client::{
 };
 use quintet_proto::v1::Code;
 
-pub use self::histogram::Histogram;
+use self::ranges::Ranges;
+pub use self::{histogram::Histogram, ranges::RangeMetrics, snapshots::SnapshotMetrics};
 use super::requests::RequestLog;
 use crate::ids::RangeId;
 
@@ -192,39 +186,6 @@ impl Queue {
     ];
 }
 
-/// The handle of one range's replica on this node. Clones share their figures.
-#[derive(Clone, Debug, Default)]
-pub struct RangeMetrics {
-    /// Raft's term.
-    pub term: Gauge,
-    /// Id of the node that leads; 0 if none is known.
-    pub leader_node: Gauge,
-    /// 1 where this node leads.
-    pub is_leader: Gauge,
-    /// Last index of the log.
-    pub last_index: Gauge,
-    /// Last index that is applied.
-    pub applied_index: Gauge,
-    /// Entries of the log that are kept.
-    pub log_entries: Gauge,
-    /// Entries that the furthest replica is behind; 0 where this node does not lead.
-    pub lag_entries: Gauge,
-    /// Terms in which this replica was seen to lead.
-    pub elections_won: Counter,
-    /// Bytes of entries that the log has here.
-    pub log_bytes: Gauge,
-    last_won_term: Arc<AtomicU64>,
-}
-
-impl RangeMetrics {
-    /// This replica leads in a term; counts each term once.
-    pub fn leads_in(&self, term: u64) {
-        if self.last_won_term.fetch_max(term, Relaxed) < term {
-            self.elections_won.inc();
-        }
-    }
-}
-
 /// Counts as one in a gauge for as long as it lives.
 #[derive(Debug)]
 pub struct Held(Gauge);
@@ -267,7 +228,7 @@ pub struct Metrics {
     pub dedup_hits: Counter,
     /// Proposals refused at apply and evaluated again.
     pub reevaluations: Counter,
-    /// Proposals that moved a range's time, so that what has expired is absent for good.
+    /// Proposals that moved a range's time: for what has expired, and for scans over several ranges.
     pub time_advances: Counter,
     /// Versions removed because no read can ask for them any more.
     pub versions_collected: Counter,
@@ -299,60 +260,6 @@ pub struct Metrics {
     pub snapshots: SnapshotMetrics,
 }
 
-/// Figures of raft snapshots.
-pub struct SnapshotMetrics {
-    /// Sent and installed by the receiver.
-    pub sent: Counter,
-    /// Received and installed.
-    pub received: Counter,
-    /// Transfers that ended otherwise, on the sender's side.
-    pub send_failed: Counter,
-    /// Transfers that ended otherwise, on the receiver's side.
-    pub receive_failed: Counter,
-    /// Bytes of chunks sent.
-    pub bytes_sent: Counter,
-    /// Bytes of chunks received.
-    pub bytes_received: Counter,
-    /// Chunks sent.
-    pub chunks_sent: Counter,
-    /// Chunks sent more than once to a replica.
-    pub chunks_resent: Counter,
-    /// Being installed at the moment.
-    pub installing: Gauge,
-}
-
-impl SnapshotMetrics {
-    fn new(r: &mut Registry) -> SnapshotMetrics {
-        SnapshotMetrics {
-            sent: add(r, "snapshots_sent", "Raft snapshots sent and installed by the receiver"),
-            received: add(r, "snapshots_received", "Raft snapshots received and installed"),
-            send_failed: add(
-                r,
-                "snapshots_send_failed",
-                "Sendings of raft snapshots that were cut or refused; most go on later",
-            ),
-            receive_failed: add(
-                r,
-                "snapshots_receive_failed",
-                "Receivings of raft snapshots that were cut or refused; most go on later",
-            ),
-            bytes_sent: add(r, "snapshot_sent_bytes", "Bytes of chunks of raft snapshots sent"),
-            bytes_received: add(
-                r,
-                "snapshot_received_bytes",
-                "Bytes of chunks of raft snapshots received",
-            ),
-            chunks_sent: add(r, "snapshot_chunks_sent", "Chunks of raft snapshots sent"),
-            chunks_resent: add(
-                r,
-                "snapshot_chunks_resent",
-                "Chunks of raft snapshots sent more than once to a replica",
-            ),
-            installing: add(r, "snapshots_installing", "Raft snapshots being installed"),
-        }
-    }
-}
-
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OperationLabels {
     operation: &'static str,
@@ -367,11 +274,6 @@ struct OutcomeLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct QueueLabels {
     queue: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RangeLabels {
-    range: u64,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -447,7 +349,7 @@ impl Metrics {
             time_advances: add(
                 r,
                 "time_advances",
-                "Proposals that moved the time of a range, so that what has expired is absent for good",
+                "Proposals that moved the time of a range: for what has expired, and for scans over several",
             ),
             versions_collected: add(
                 r,
@@ -590,76 +492,6 @@ fn queues(registry: &mut Registry) -> [Gauge; Queue::ALL.len()] {
     let depth: Family<QueueLabels, Gauge> =
         add(registry, "queue_depth", "Items waiting in a queue of the node");
     Queue::ALL.map(|(_, queue)| depth.get_or_create_owned(&QueueLabels { queue }))
-}
-
-/// The figures of all ranges with a replica on the node.
-struct Ranges {
-    handles: Mutex<BTreeMap<RangeId, RangeMetrics>>,
-    term: Family<RangeLabels, Gauge>,
-    leader_node: Family<RangeLabels, Gauge>,
-    is_leader: Family<RangeLabels, Gauge>,
-    last_index: Family<RangeLabels, Gauge>,
-    applied_index: Family<RangeLabels, Gauge>,
-    log_entries: Family<RangeLabels, Gauge>,
-    lag_entries: Family<RangeLabels, Gauge>,
-    elections_won: Family<RangeLabels, Counter>,
-    log_bytes: Family<RangeLabels, Gauge>,
-}
-
-impl Ranges {
-    fn new(r: &mut Registry) -> Ranges {
-        Ranges {
-            handles: Mutex::default(),
-            term: add(r, "range_term", "Raft term of the range's replica here"),
-            leader_node: add(r, "range_leader_node", "Node that leads the range; 0 if unknown"),
-            is_leader: add(r, "range_is_leader", "1 where this node leads the range"),
-            last_index: add(r, "range_last_index", "Last index of the range's log here"),
-            applied_index: add(r, "range_applied_index", "Last index of the range applied here"),
-            log_entries: add(r, "range_log_entries", "Entries that the range's log keeps here"),
-            lag_entries: add(
-                r,
-                "range_lag_entries",
-                "Entries that the furthest replica of the range is behind; 0 where this node does not lead",
-            ),
-            elections_won: add(
-                r,
-                "range_elections_won",
-                "Terms in which the replica here was seen to lead; looked at once a second",
-            ),
-            log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
-        }
-    }
-
-    fn get(&self, range: RangeId) -> RangeMetrics {
-        let labels = RangeLabels { range: range.0 };
-        let make = || RangeMetrics {
-            term: self.term.get_or_create_owned(&labels),
-            leader_node: self.leader_node.get_or_create_owned(&labels),
-            is_leader: self.is_leader.get_or_create_owned(&labels),
-            last_index: self.last_index.get_or_create_owned(&labels),
-            applied_index: self.applied_index.get_or_create_owned(&labels),
-            log_entries: self.log_entries.get_or_create_owned(&labels),
-            lag_entries: self.lag_entries.get_or_create_owned(&labels),
-            elections_won: self.elections_won.get_or_create_owned(&labels),
-            log_bytes: self.log_bytes.get_or_create_owned(&labels),
-            last_won_term: Arc::default(),
-        };
-        self.handles.lock().entry(range).or_insert_with(make).clone()
-    }
-
-    fn forget(&self, range: RangeId) {
-        let labels = RangeLabels { range: range.0 };
-        self.handles.lock().remove(&range);
-        self.term.remove(&labels);
-        self.leader_node.remove(&labels);
-        self.is_leader.remove(&labels);
-        self.last_index.remove(&labels);
-        self.applied_index.remove(&labels);
-        self.log_entries.remove(&labels);
-        self.lag_entries.remove(&labels);
-        self.elections_won.remove(&labels);
-        self.log_bytes.remove(&labels);
-    }
 }
 
 #[cfg(test)]

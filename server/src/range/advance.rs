@@ -19,6 +19,19 @@ use crate::{
     time::Timestamp,
 };
 
+/// Proposes a command in the term that it belongs to. Raft has it when this returns; what comes then
+/// is what became of it once it is applied. `None`, here and there: nobody knows.
+pub(super) async fn propose(
+    raft: &Raft,
+    term: u64,
+    command: &Command,
+) -> Option<impl Future<Output = Option<Applied>> + use<>> {
+    let (responder, answer) = OneshotResponder::new_pair();
+    let proposal = Proposal(Bytes::from(codec::encode(command)));
+    raft.write(proposal).responder(responder).with_leader(term).await.ok()?;
+    Some(async { Some(answer.await.ok()?.ok()?.data) })
+}
+
 /// Proposes an advance in the term that this replica leads, and waits until it is applied. Any error
 /// says that the time may not have moved; that it may have is harmless.
 pub(super) async fn advance_time(
@@ -37,12 +50,7 @@ pub(super) async fn advance_time(
     // What is evaluated from now on is above it, and not evaluated in vain.
     shared.hlc.observe(to);
     let command = Command::AdvanceTime { evaluated_under: term, to };
-    let proposal = Proposal(Bytes::from(codec::encode(&command)));
-    let proposed = async {
-        let (responder, answer) = OneshotResponder::new_pair();
-        raft.write(proposal).responder(responder).with_leader(term).await.ok()?;
-        Some(answer.await.ok()?.ok()?.data)
-    };
+    let proposed = async { propose(raft, term, &command).await?.await };
     match timeout(deadline.saturating_duration_since(Instant::now()), proposed).await {
         Ok(Some(Applied::Done)) => Ok(()),
         Ok(Some(Applied::ReEvaluate | Applied::Groups(_))) => Err(not_leader()),

@@ -269,10 +269,7 @@ impl Executor {
         let state = &self.shared.state;
         let stays_out = !planted::active(Bug::StaleRouteAccepted);
         if !state.descriptor().contains(&write.key) && stays_out {
-            write.reply.send(Err(OpError::new(
-                quintet_proto::v1::Code::StaleRoute,
-                "the key is not in this range",
-            )));
+            write.reply.send(Err(OpError::stale_route()));
             return Ok(None);
         }
         if write.first_attempt < state.dedup_threshold() {

@@ -103,21 +103,14 @@ async fn confirm(raft: &Raft) -> Option<u64> {
     raft.as_leader().ok().map(|leader| leader.term())
 }
 
-fn stale() -> OpError {
-    let message = "the key has moved to another range; try again";
-    OpError::new(quintet_proto::v1::Code::StaleRoute, message)
-}
-
 fn in_range(shared: &Shared, key: &[u8]) -> bool {
     shared.state.descriptor().contains(key) || planted::active(Bug::StaleRouteAccepted)
 }
 
 /// Whether the range holds all of a span. Only then may it choose the version of a scan by itself.
 fn holds(shared: &Shared, wanted: &Scan) -> bool {
-    let range = shared.state.descriptor();
-    let end = &wanted.end;
-    let ends = range.end.is_empty() || (!end.is_empty() && *end <= range.end);
-    (range.start <= wanted.start && ends) || planted::active(Bug::StaleRouteAccepted)
+    let holds = shared.state.descriptor().covers(&wanted.start, &wanted.end);
+    holds || planted::active(Bug::StaleRouteAccepted)
 }
 
 /// What a read waits for that nothing but the range's time keeps from its answer.
@@ -156,10 +149,12 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
             return Served::Answer(*result);
         }
         ReadKind::Confirm { .. } => return Served::Stale,
-        ReadKind::Get(key) if !in_range(shared, &key) => return Served::Answer(Err(stale())),
+        ReadKind::Get(key) if !in_range(shared, &key) => {
+            return Served::Answer(Err(OpError::stale_route()));
+        }
         ReadKind::Get(key) => get(shared, key, expiry),
         ReadKind::Scan(wanted) if wanted.at.is_none() && !holds(shared, &wanted) => {
-            return Served::Answer(Err(stale()));
+            return Served::Answer(Err(OpError::stale_route()));
         }
         ReadKind::Scan(wanted) => scan(shared, wanted, expiry),
     };

@@ -32,7 +32,10 @@ use crate::{
     ops::metrics::Metrics,
     peer::Peers,
     planted::{self, Bug},
-    storage::{self, Engine, codec::Descriptor},
+    storage::{
+        self, Engine,
+        codec::{Command, Descriptor},
+    },
     time::{Hlc, Timestamp},
 };
 
@@ -253,6 +256,15 @@ impl Replica {
         queued + self.shared.waiting.reads.load(Relaxed)
     }
 
+    /// Proposes a command, as the range's leader, in its term; does not wait until it is applied.
+    /// Does nothing where this replica does not lead.
+    pub async fn propose(&self, command: impl FnOnce(u64) -> Command) {
+        let Ok(leader) = self.raft.as_leader() else { return };
+        let term = leader.term();
+        // A proposal that is lost was not promised to anybody.
+        drop(advance::propose(&self.raft, term, &command(term)).await);
+    }
+
     /// Commits an advance of the range's time to `to`, as its leader: nothing is written at or below it
     /// afterwards. Every error says that it may not have happened; asking again is harmless.
     pub async fn advance_time(&self, to: Timestamp, deadline: Instant) -> Result<(), OpError> {
@@ -304,7 +316,7 @@ impl Replica {
         );
         // openraft truncates only below a snapshot: this makes it note the durable point.
         self.raft.trigger().snapshot().await?;
-        let is_noted = |metrics: &openraft::RaftMetrics<types::TypeConfig>| {
+        let is_noted = |metrics: &types::RaftMetrics| {
             metrics.snapshot.as_ref().is_some_and(|noted| noted.index() >= upto)
         };
         self.raft.wait(Some(DURABLE_POINT_TIMEOUT)).metrics(is_noted, "durable").await?;
@@ -315,10 +327,7 @@ impl Replica {
     /// The index up to which another replica is known to hold the log; the leader knows.
     fn matched(&self, replica: ReplicaId) -> Option<u64> {
         use openraft::async_runtime::watch::WatchReceiver;
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let matched = metrics.replication.as_ref()?.get(&replica.0).copied().flatten()?;
-        Some(matched.index())
+        types::matched(&self.raft.metrics().borrow_watched(), replica.0)
     }
 
     /// Lets go of what raft snapshots left behind and nobody wants any more.

@@ -11,7 +11,7 @@ const KEYSPACES: [(KeyspaceId, &str); 2] =
 
 /// The route of a range for clients, one a keyspace that it has keys of. A range of the keyspace
 /// `system` has none.
-pub fn routes(descriptor: &Descriptor, leader_address: &str) -> Vec<v1::Route> {
+pub fn client_routes(descriptor: &Descriptor, leader_address: &str) -> Vec<v1::Route> {
     let in_keyspace = |(keyspace, name): (KeyspaceId, &str)| {
         let first = keys::keyspace_start(keyspace);
         let end = keys::keyspace_start(KeyspaceId(keyspace.0 + 1));
@@ -53,19 +53,19 @@ mod tests {
             next_replica: ReplicaId(1),
         };
         let last = descriptor(keys::encode(KeyspaceId::DEFAULT, b"m").to_vec(), Vec::new());
-        let found = routes(&last, "a:1");
+        let found = client_routes(&last, "a:1");
         let spans: Vec<_> = found
             .iter()
             .map(|route| (route.keyspace.as_str(), route.start.as_ref(), route.end.as_ref()))
             .collect();
         assert_eq!(spans, [("", &b"m"[..], &b""[..]), ("redis", b"", b"")]);
         let system = descriptor(Vec::new(), keys::keyspace_start(KeyspaceId::DEFAULT));
-        assert_eq!(routes(&system, "a:1"), []);
+        assert_eq!(client_routes(&system, "a:1"), []);
         let first = descriptor(
             keys::keyspace_start(KeyspaceId::DEFAULT),
             keys::encode(KeyspaceId::DEFAULT, b"m").to_vec(),
         );
-        assert_eq!(routes(&first, "a:1").len(), 1);
-        assert_eq!(routes(&first, "a:1")[0].end, "m");
+        assert_eq!(client_routes(&first, "a:1").len(), 1);
+        assert_eq!(client_routes(&first, "a:1")[0].end, "m");
     }
 }

@@ -54,7 +54,7 @@ use crate::{
     time::Hlc,
 };
 
-pub use self::hints::routes as hints;
+pub use self::hints::client_routes;
 
 /// How often a request is sent on after a definite "not here".
 const CORRECTIONS_MAX: u32 = 1;
@@ -233,7 +233,9 @@ impl Router {
                     false => self.route(request, decoded, sink, corrections - 1, None),
                 }
             }
-            Err(_) => self.refuse(sink, id, named(&request, Some(route.range)), stale()),
+            Err(_) => {
+                self.refuse(sink, id, named(&request, Some(route.range)), OpError::stale_route())
+            }
         }
     }
 
@@ -296,7 +298,7 @@ impl Router {
         };
         match self.admit(&replica, &decoded, Generation(forward.generation)) {
             Ok(()) => self.submit(&replica, decoded, reply),
-            Err(_) => reply.send(Err(stale())),
+            Err(_) => reply.send(Err(OpError::stale_route())),
         }
     }
 
@@ -466,10 +468,6 @@ fn misrouted(response: &v1::SessionResponse) -> Option<Code> {
     let Some(Body::Error(error)) = &response.result else { return None };
     let definite = error.retry() == RetryClass::Reroute && !error.maybe_committed;
     Some(error.code()).filter(|code| definite && matches!(code, Code::NotLeader | Code::StaleRoute))
-}
-
-fn stale() -> OpError {
-    OpError::new(Code::StaleRoute, "the key has moved to another range; try again")
 }
 
 fn lost(was_sent: bool) -> OpError {

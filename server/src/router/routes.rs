@@ -80,8 +80,11 @@ impl Routes {
             return;
         }
         let mut routes = self.by_start.write();
-        let overlapping: Vec<_> =
-            routes.values().filter(|known| overlap(known, heard)).cloned().collect();
+        let overlapping: Vec<_> = routes
+            .values()
+            .filter(|known| known.overlaps(&heard.start, &heard.end))
+            .cloned()
+            .collect();
         let mut new = vec![heard.clone()];
         for known in overlapping {
             if known.generation > heard.generation {
@@ -102,13 +105,9 @@ impl Routes {
     }
 }
 
-fn overlap(a: &Descriptor, b: &Descriptor) -> bool {
-    (a.end.is_empty() || b.start < a.end) && (b.end.is_empty() || a.start < b.end)
-}
-
 /// What is left of a descriptor's span before and behind another's.
 fn without(whole: &Arc<Descriptor>, taken: &Descriptor) -> Vec<Arc<Descriptor>> {
-    if !overlap(whole, taken) {
+    if !whole.overlaps(&taken.start, &taken.end) {
         return vec![whole.clone()];
     }
     let mut left = Vec::new();
@@ -144,6 +143,26 @@ mod tests {
 
     fn found(routes: &Routes, place: Place<'_>) -> Option<u64> {
         routes.find(place).map(|found| found.range.0)
+    }
+
+    #[test]
+    fn spans_overlap_where_they_share_a_key() {
+        let spans: [(&[u8], &[u8], bool, bool); 7] = [
+            (b"", b"", true, false),
+            (b"", b"d", false, false),
+            (b"", b"da", true, false),
+            (b"d", b"m", true, true),
+            (b"e", b"f", true, true),
+            (b"m", b"", false, false),
+            (b"l", b"", true, false),
+        ];
+        let range = descriptor(2, b"d", b"m", 1);
+        for (start, end, overlaps, covers) in spans {
+            assert_eq!(range.overlaps(start, end), overlaps, "{start:?} to {end:?}");
+            assert_eq!(descriptor(3, start, end, 1).overlaps(b"d", b"m"), overlaps);
+            assert_eq!(range.covers(start, end), covers, "{start:?} to {end:?}");
+        }
+        assert!(descriptor(2, b"d", b"", 1).covers(b"m", b""));
     }
 
     #[test]

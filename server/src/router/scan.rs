@@ -30,7 +30,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{CORRECTIONS_MAX, ForwardSink, Router, hints, misrouted, once::Once, stale};
+use super::{CORRECTIONS_MAX, ForwardSink, Router, hints, misrouted, once::Once};
 use crate::{
     api::{decode::Decoded, encode_response},
     error::OpError,
@@ -99,7 +99,7 @@ async fn first_page(
     mut request: v1::SessionRequest,
     decoded: &Decoded,
 ) -> Result<v1::SessionResponse, OpError> {
-    let Some((start, end)) = decoded.first_page_span() else { return Err(stale()) };
+    let Some((start, end)) = decoded.first_page_span() else { return Err(OpError::stale_route()) };
     if let Some(found) = within_one_range(router, &request, decoded).await {
         return Ok(found);
     }
@@ -108,9 +108,9 @@ async fn first_page(
     // Not below this node's clock either: what has expired by now shall not be shown.
     let at = newest.into_iter().map(Timestamp).fold(router.hlc.peek(), Timestamp::max);
     each(router, &routes, wire::scan_step::Kind::Close(at.0)).await?;
-    let Some(Op::Scan(scan)) = &mut request.op else { return Err(stale()) };
+    let Some(Op::Scan(scan)) = &mut request.op else { return Err(OpError::stale_route()) };
     scan.at = at.0;
-    ask(router, request).await
+    ask(router, request, CORRECTIONS_MAX).await
 }
 
 /// The first page, where the range that a limited scan begins in has all that it wants.
@@ -132,7 +132,8 @@ async fn within_one_range(
     } else {
         scan.end = hints::bound(keyspace, &route.end);
     }
-    let response = ask(router, request).await.ok()?;
+    // Without a correction: that could find that it goes over several ranges, and begin anew.
+    let response = ask(router, request, 0).await.ok()?;
     let Some(Body::Scan(page)) = &response.result else { return None };
     (page.records.len() as u64 >= limit).then_some(response)
 }
@@ -140,13 +141,12 @@ async fn within_one_range(
 /// Serves a request as a client's.
 async fn ask(
     router: &Arc<Router>,
-    request: v1::SessionRequest,
+    mut request: v1::SessionRequest,
+    corrections: u32,
 ) -> Result<v1::SessionResponse, OpError> {
     let (sink, answer) = Once::new();
-    let mut request = request;
     let decoded = router.decode(&mut request)?;
-    // Not `dispatch`: a scan within one range never comes back here.
-    router.route(request, decoded, sink, CORRECTIONS_MAX, None);
+    router.route(request, decoded, sink, corrections, None);
     answer.await.map_err(|_| OpError::unavailable("the node gave the scan up; try again"))
 }
 
@@ -258,7 +258,7 @@ impl Router {
         if generation < descriptor.generation {
             // Its next try finds the newer one, where it is this node's own.
             self.routes.learn(&descriptor);
-            return Err(stale());
+            return Err(OpError::stale_route());
         }
         let deadline = Instant::now() + STEP_TIMEOUT;
         match step {

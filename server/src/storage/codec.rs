@@ -205,6 +205,18 @@ impl Descriptor {
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= &self.start[..] && (self.end.is_empty() || key < &self.end[..])
     }
+
+    /// Whether the range has a part of `[start, end)`; an empty `end` is the end of the key space.
+    pub fn overlaps(&self, start: &[u8], end: &[u8]) -> bool {
+        let begins_before = |start: &[u8], end: &[u8]| end.is_empty() || start < end;
+        begins_before(&self.start, end) && begins_before(start, &self.end)
+    }
+
+    /// Whether the range has all of `[start, end)`; an empty `end` is the end of the key space.
+    pub fn covers(&self, start: &[u8], end: &[u8]) -> bool {
+        let ends = self.end.is_empty() || (!end.is_empty() && end <= &self.end[..]);
+        &self.start[..] <= start && ends
+    }
 }
 
 /// What a raft snapshot is of: the state of a range at one applied position.

@@ -223,9 +223,8 @@ impl Reader for RocksEngine {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
-        let Some(options) = scan_options(family, start, end, direction) else { return Ok(()) };
-        let iterator = self.db.raw_iterator_cf_opt(handle(&self.db, family)?, options);
-        run_scan(iterator, start, direction, visit)
+        let iterator = |cf: &_, options| self.db.raw_iterator_cf_opt(cf, options);
+        scan_with(&self.db, family, (start, end), direction, true, iterator, visit)
     }
 
     fn scan_once(
@@ -235,11 +234,8 @@ impl Reader for RocksEngine {
         end: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
-        let direction = Direction::Forward;
-        let Some(mut options) = scan_options(family, start, end, direction) else { return Ok(()) };
-        options.fill_cache(false);
-        let iterator = self.db.raw_iterator_cf_opt(handle(&self.db, family)?, options);
-        run_scan(iterator, start, direction, visit)
+        let iterator = |cf: &_, options| self.db.raw_iterator_cf_opt(cf, options);
+        scan_with(&self.db, family, (start, end), Direction::Forward, false, iterator, visit)
     }
 }
 
@@ -384,9 +380,8 @@ impl Reader for OwnedSnapshot {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
-        let Some(options) = scan_options(family, start, end, direction) else { return Ok(()) };
-        let iterator = self.snapshot.raw_iterator_cf_opt(handle(&self.db, family)?, options);
-        run_scan(iterator, start, direction, visit)
+        let iterator = |cf: &_, options| self.snapshot.raw_iterator_cf_opt(cf, options);
+        scan_with(&self.db, family, (start, end), direction, true, iterator, visit)
     }
 
     fn scan_once(
@@ -396,12 +391,25 @@ impl Reader for OwnedSnapshot {
         end: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
-        let direction = Direction::Forward;
-        let Some(mut options) = scan_options(family, start, end, direction) else { return Ok(()) };
-        options.fill_cache(false);
-        let iterator = self.snapshot.raw_iterator_cf_opt(handle(&self.db, family)?, options);
-        run_scan(iterator, start, direction, visit)
+        let iterator = |cf: &_, options| self.snapshot.raw_iterator_cf_opt(cf, options);
+        scan_with(&self.db, family, (start, end), Direction::Forward, false, iterator, visit)
     }
+}
+
+/// Visits what is in a span, by an iterator of the newest state or of a read snapshot. What is read
+/// once does not fill the cache.
+fn scan_with<'a>(
+    db: &'a DB,
+    family: Family,
+    (start, end): (&[u8], &[u8]),
+    direction: Direction,
+    fill_cache: bool,
+    iterator: impl FnOnce(&ColumnFamily, ReadOptions) -> DBRawIteratorWithThreadMode<'a, DB>,
+    visit: &mut Visit<'_>,
+) -> Result<(), Error> {
+    let Some(mut options) = scan_options(family, start, end, direction) else { return Ok(()) };
+    options.fill_cache(fill_cache);
+    run_scan(iterator(handle(db, family)?, options), start, direction, visit)
 }
 
 fn handle(db: &DB, family: Family) -> Result<&ColumnFamily, Error> {

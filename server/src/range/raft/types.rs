@@ -100,6 +100,14 @@ pub type Membership = openraft::Membership<u64, Holder>;
 /// A membership and where it stands in the log.
 pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 
+/// What a group's handle knows of its state.
+pub type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
+
+/// The index up to which another replica is known to hold the log; only the leader knows.
+pub fn matched(metrics: &RaftMetrics, replica: u64) -> Option<u64> {
+    metrics.replication.as_ref()?.get(&replica).copied().flatten().map(|at| at.index())
+}
+
 /// openraft's log id of a position.
 pub fn log_id(position: Position) -> LogId {
     LogId::new(position.term.into(), position.index)

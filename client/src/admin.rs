@@ -1,0 +1,147 @@
+//! Forming a cluster and looking after it: calls that one node answers for itself, each on a connection
+//! of its own.
+
+use quintet_proto::v1::{self, admin_client::AdminClient};
+use tonic::transport::Channel;
+
+use crate::{
+    client::Client, connection::open_channel, error::Error, retry::unknown_outcome,
+    types::IntoBytes,
+};
+
+impl Client {
+    /// Nodes, ranges and leaders, as one node sees them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered.
+    pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
+        self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
+    }
+
+    /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain); returns how
+    /// many ranges it still leads because no other node can. Waits for half of the call's deadline.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is no such node, [`Error::Unavailable`] if it can't be
+    /// reached.
+    pub async fn drain(&self, node: u64) -> Result<u32, Error> {
+        let timeout_ms = u32::try_from(self.timeout.as_millis() / 2).unwrap_or(u32::MAX);
+        let request = v1::DrainRequest { node_id: node, undo: false, timeout_ms };
+        Ok(self.ask_any(async |mut admin| admin.drain(request).await).await?.leaders_left)
+    }
+
+    /// Lets leaders come back to a node that was drained.
+    ///
+    /// # Errors
+    /// As [`drain`](Self::drain).
+    pub async fn undrain(&self, node: u64) -> Result<(), Error> {
+        let request = v1::DrainRequest { node_id: node, undo: true, timeout_ms: 0 };
+        self.ask_any(async |mut admin| admin.drain(request).await).await.map(drop)
+    }
+
+    /// The range that holds a key, with its leader and why it is there, as one node sees it.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status), and [`Error::InvalidArgument`] for what is no key.
+    pub async fn locate(&self, key: impl IntoBytes) -> Result<v1::RangeStatus, Error> {
+        let request =
+            v1::LocateRequest { keyspace: self.keyspace.to_string(), key: key.into_bytes() };
+        let found = self.ask_any(async |mut admin| admin.locate(request.clone()).await).await?;
+        found.range.ok_or_else(|| Error::Protocol("an answer without a range".to_owned()))
+    }
+
+    /// Hashes over the replicas of one node, the first that answers; `range` 0 is all its ranges. A
+    /// client that was given one node asks that one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered,
+    /// [`Error::Overloaded`] while it takes another checksum.
+    pub async fn checksum(&self, range: u64) -> Result<v1::ChecksumResponse, Error> {
+        let request = v1::ChecksumRequest { range_id: range };
+        self.ask_any(async |mut admin| admin.checksum(request).await).await
+    }
+
+    /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
+    /// server's default number of ranges.
+    ///
+    /// # Errors
+    /// As [`form_cluster`](Self::form_cluster).
+    pub async fn init_cluster(&self, nodes: u32) -> Result<v1::InitClusterResponse, Error> {
+        self.form_cluster(v1::InitClusterRequest { nodes, ..Default::default() }).await
+    }
+
+    /// Forms the cluster: out of how many nodes, divided into how many ranges, and where.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInitialized`] if that was done before. After an error for which
+    /// [`Error::maybe_committed`] is true the cluster may have been formed.
+    pub async fn form_cluster(
+        &self,
+        request: v1::InitClusterRequest,
+    ) -> Result<v1::InitClusterResponse, Error> {
+        let pool = &self.shared.pool;
+        let init = async {
+            let channel = self.any_channel().await?;
+            let mut admin = AdminClient::new(channel);
+            // not repeated at another node: two requests could both believe to be the first
+            admin.init_cluster(request).await.map_err(|status| {
+                let error = Error::from_status(&status);
+                // the connection broke: nobody said whether it was done
+                let broken = status.details().is_empty()
+                    && matches!(error, Error::Unavailable(_) | Error::DeadlineExceeded(_));
+                let definite = status.code() == tonic::Code::FailedPrecondition;
+                if broken && !definite { unknown_outcome(&error) } else { error }
+            })
+        };
+        match tokio::time::timeout(self.timeout, init).await {
+            Ok(result) => {
+                pool.forget_failures();
+                Ok(result?.into_inner())
+            }
+            Err(_) => {
+                let text = format!("`cluster init` was not answered within {:?}", self.timeout);
+                Err(Error::UnknownOutcome(text))
+            }
+        }
+    }
+
+    /// Asks the nodes in turn, on a connection of its own each, until one answers.
+    async fn ask_any<T>(
+        &self,
+        ask: impl AsyncFn(AdminClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, Error> {
+        let pool = &self.shared.pool;
+        let rounds = async {
+            let mut last = Error::Unavailable("no node is known".to_owned());
+            for address in pool.addresses() {
+                let answer = async {
+                    let channel = open_channel(&address, pool.connect_timeout()).await?;
+                    let admin = AdminClient::new(channel);
+                    ask(admin).await.map_err(|status| Error::from_status(&status))
+                };
+                match answer.await {
+                    Ok(answer) => return Ok(answer.into_inner()),
+                    Err(error @ Error::Unavailable(_)) => last = error,
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(last)
+        };
+        tokio::time::timeout(self.timeout, rounds).await.unwrap_or_else(|_| {
+            Err(Error::DeadlineExceeded(format!("no node answered within {:?}", self.timeout)))
+        })
+    }
+
+    /// A channel to the first node that can be connected to.
+    async fn any_channel(&self) -> Result<Channel, Error> {
+        let pool = &self.shared.pool;
+        let mut last = Error::Unavailable("no node is known".to_owned());
+        for address in pool.addresses() {
+            match open_channel(&address, pool.connect_timeout()).await {
+                Ok(channel) => return Ok(channel),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}

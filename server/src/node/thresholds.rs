@@ -1,0 +1,70 @@
+//! Thresholds of a node's ranges: what lies below one is refused or out of reach, and may go.
+//!
+//! The leader of a range moves a threshold along behind its clock, by a replicated command. Every node
+//! then removes by itself what lies below it (`dedup.rs`, `gc.rs`), in its own time.
+//!
+//! # Invariant
+//!
+//! * Nothing is removed of a range into which a raft snapshot is being installed: what looks like the
+//!   last of a key's versions may be the last that is there already ([`settled`]).
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+
+use super::{bootstrap::Bootstrap, upkeep::pause};
+use crate::{
+    range::{raft::state_machine::RangeState, replica::Replica},
+    storage::codec::{Command, Descriptor},
+    time::Timestamp,
+};
+
+/// Moves a threshold of the ranges that this node leads along, `behind` the clock. `what` it is goes
+/// into the trace; `command` moves it, in a leader's term.
+pub(super) async fn keep_moving(
+    bootstrap: Arc<Bootstrap>,
+    what: &'static str,
+    behind: Duration,
+    command: fn(u64, Timestamp) -> Command,
+) {
+    let every = (behind / 10).max(Duration::from_secs(1));
+    loop {
+        pause(&bootstrap, what, every).await;
+        for replica in bootstrap.replicas() {
+            let threshold = bootstrap.router().hlc().peek().saturating_sub(behind);
+            // A lost proposal is made up for by the next one.
+            replica.propose(|term| command(term, threshold)).await;
+        }
+    }
+}
+
+/// Does some work by the thresholds of the ranges of this node that are not being replaced, which
+/// they are kept from meanwhile. Nothing is done where the node has no replica. The replica is any
+/// one: all of a node keep their data in one engine.
+pub(super) fn settled<T>(
+    bootstrap: &Bootstrap,
+    threshold: fn(&RangeState) -> Timestamp,
+    work: impl FnOnce(&Replica, &Thresholds) -> T,
+) -> Option<T> {
+    let replicas = bootstrap.replicas();
+    let states = replicas.iter().map(|replica| &replica.shared.state);
+    let held: Vec<_> = states.filter_map(|state| Some((state, state.removal()?))).collect();
+    let ranges = held.iter().map(|(state, _)| (state.descriptor(), threshold(state)));
+    let thresholds = Thresholds::new(ranges);
+    replicas.first().map(|replica| work(replica, &thresholds))
+}
+
+/// The thresholds of a node's ranges, by key.
+pub(super) struct Thresholds(BTreeMap<Vec<u8>, (Arc<Descriptor>, Timestamp)>);
+
+impl Thresholds {
+    pub(super) fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Timestamp)>) -> Thresholds {
+        let by_start = ranges.map(|(descriptor, at)| (descriptor.start.clone(), (descriptor, at)));
+        Thresholds(by_start.collect())
+    }
+
+    /// That of the range of an anchor or another `enc(key)`, if this node holds it.
+    pub(super) fn get(&self, anchor: &[u8]) -> Option<Timestamp> {
+        let upto = (Bound::Unbounded, Bound::Included(anchor));
+        let (_, (descriptor, threshold)) = self.0.range::<[u8], _>(upto).next_back()?;
+        descriptor.contains(anchor).then_some(*threshold)
+    }
+}
