@@ -328,9 +328,13 @@ impl Cluster {
         let Some(bootstrap) = running else { return false };
         trace::event("fault", format_args!("drain {node}, undo {undo}"));
         let request = v1::DrainRequest { node_id: node.0, undo, timeout_ms: 5_000 };
-        // On the node's own machine, so that it ends with it.
-        let draining = machine.lock().handle.spawn(async move { bootstrap.drain(request).await });
-        matches!(draining.await, Ok(Ok(done)) if done.leaders_left == 0)
+        // On the node's own machine, so that it ends with it; as it is now, for a handle from before a
+        // restart spawns nothing any more.
+        let id = machine.lock().handle.id();
+        let Some(now) = self.handle.get_node(id) else { return false };
+        let done = now.spawn(async move { bootstrap.drain(request).await }).await;
+        tracing::debug!(%node, undo, ?done, "drained");
+        matches!(done, Ok(Ok(done)) if done.leaders_left == 0)
     }
 
     /// Whether every range is led from the preferred room; `Err` says which is not.
