@@ -19,6 +19,8 @@ pub enum Bug {
     ExpiryByReplicaClock,
     /// A result that was evaluated under an earlier leadership is applied under a later one.
     StaleEvaluationApplied,
+    /// A scan over several ranges takes the moment of one of them for that of all.
+    ScanByOneRange,
     /// A replica serves keys that are not in its range.
     StaleRouteAccepted,
     /// A restarted leader resumes its term before it has applied its log again.
@@ -31,11 +33,12 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 8] = [
+    pub const ALL: [(&'static str, Bug); 9] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
+        ("scan-by-one-range", Bug::ScanByOneRange),
         ("stale-route-accepted", Bug::StaleRouteAccepted),
         ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
         ("snapshot-drops-last-key", Bug::SnapshotDropsLastKey),

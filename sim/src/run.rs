@@ -17,7 +17,7 @@ use crate::{
     cluster::{Cluster, random},
     faults::{self, Fired},
     history::{Call, History, Outcome},
-    judge::{Verdict, acknowledged, counter, linearizable},
+    judge::{Verdict, acknowledged, counter, linearizable, moment},
     scenario::Scenario,
     trace,
     workload::{Caller, INSERT_PREFIX, Shared, TTL_PREFIX},
@@ -306,6 +306,9 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     let mut verdict = linearizable::check_within(&ops, limits);
     if scenario.workload.mix.insert > 0 {
         verdict = verdict.and(acknowledged::check(&ops));
+    }
+    if scenario.workload.mix.scan > 0 {
+        verdict = verdict.and(moment::check(&ops));
     }
     if scenario.workload.mix.increment > 0 {
         verdict = verdict.and(counter::check(&ops));

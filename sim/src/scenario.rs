@@ -206,6 +206,8 @@ pub struct Mix {
     pub increment: u32,
     /// Put a key that nobody else writes: the acknowledged set.
     pub insert: u32,
+    /// Read all keys of the acknowledged set, over all ranges that hold some.
+    pub scan: u32,
     /// Put a key that expires; these keys are others than those of `put`.
     pub put_ttl: u32,
     /// Put such a key on the version last seen, or on absence.
@@ -374,8 +376,8 @@ impl Default for Raft {
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
-        let Mix { get, put, cas, delete, increment, insert, .. } = *self;
-        let lasting = [get, put, cas, delete, increment, insert];
+        let Mix { get, put, cas, delete, increment, insert, scan, .. } = *self;
+        let lasting = [get, put, cas, delete, increment, insert, scan];
         lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
     }
 

@@ -100,7 +100,7 @@ impl Caller {
         let register = format!("key/{}", random() % workload.keys.max(1));
         let counter = format!("counter/{}", random() % workload.keys.max(1));
         let value = || format!("{}-{:x}", self.process, random() & 0xFFFF_FFFF);
-        let Mix { get, put, cas, delete, increment, insert, put_ttl, cas_ttl, get_ttl } =
+        let Mix { get, put, cas, delete, increment, insert, scan, put_ttl, cas_ttl, get_ttl } =
             workload.mix;
         let mut left = random() % workload.mix.total().max(1);
         let mut falls = |weight: u32| {
@@ -121,6 +121,8 @@ impl Caller {
             (counter, Call::Increment { delta: 1 })
         } else if falls(put_ttl + cas_ttl + get_ttl) {
             self.choose_expiring(workload, value())
+        } else if falls(scan) {
+            (INSERT_PREFIX.to_owned(), Call::Scan)
         } else {
             debug_assert!(insert > 0);
             let number = self.shared.inserts.fetch_add(1, Ordering::Relaxed);

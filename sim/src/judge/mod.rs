@@ -9,10 +9,12 @@
 //! | [`linearizable`] | every key by itself behaves as one register in real time |
 //! | [`acknowledged`] | every acknowledged insert is there at the end, nothing else is |
 //! | [`counter`] | increments count exactly once |
+//! | [`moment`] | a scan, over however many ranges, shows one moment |
 
 pub mod acknowledged;
 pub mod counter;
 pub mod linearizable;
+pub mod moment;
 
 /// What a judge found.
 #[derive(Clone, Debug, PartialEq, Eq)]
