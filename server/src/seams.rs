@@ -2,7 +2,7 @@
 //! thread that writes to disk. Everything else is the same code; the async runtime and the network
 //! are chosen by the build (`--cfg madsim`), not here.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
@@ -35,6 +35,8 @@ pub struct Seams {
     /// Runs the log writer: a thread of its own in production (a sync blocks), a task in the
     /// simulation (a sync takes simulated time).
     pub spawn_disk_writer: Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>,
+    /// A pause of the log writer: blocks its thread, in the simulation its task.
+    pub disk_pause: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
 }
 
 impl fmt::Debug for Seams {
@@ -152,6 +154,10 @@ mod production {
                     let spawned =
                         std::thread::Builder::new().name("log-writer".to_owned()).spawn(run);
                     assert!(spawned.is_ok(), "the system refuses a thread: {spawned:?}");
+                }),
+                disk_pause: Arc::new(|pause| {
+                    #[allow(clippy::disallowed_methods, reason = "this is the seam")]
+                    Box::pin(async move { std::thread::sleep(pause) })
                 }),
             }
         }

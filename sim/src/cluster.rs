@@ -218,6 +218,7 @@ impl Cluster {
                 spawn_disk_writer: Arc::new(|writer| {
                     tokio::spawn(writer);
                 }),
+                disk_pause: Arc::new(|pause| Box::pin(tokio::time::sleep(pause))),
             };
             let shown = running.clone();
             let machine = handle

@@ -97,6 +97,7 @@ impl Args {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let config = args.load()?.config;
     init_log()?;
+    quintet_server::ops::allocator::keep_freed_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads())
         .thread_name("node")

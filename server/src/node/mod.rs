@@ -39,7 +39,7 @@ use crate::{
     peer::Peers,
     range::{
         raft::log_writer::LogWriter,
-        replica::{Host, RaftTimes},
+        replica::{Host, NodeProposals, RaftTimes},
         snapshot::limits::Transfers,
     },
     router::Router,
@@ -147,6 +147,7 @@ impl Node {
             metrics: metrics.clone(),
             times,
             version_retention: config.limits.version_retention(),
+            proposals: NodeProposals::default(),
             transfers: Arc::new(Transfers::new(
                 config.raft.snapshot_bytes_per_s(),
                 config.raft.log_retention_bytes(),

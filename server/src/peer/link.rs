@@ -233,6 +233,8 @@ async fn next_frame(
     to: Option<NodeId>,
 ) -> Option<wire::PeerFrame> {
     loop {
+        // What other tasks that are ready to run have for the peer goes into the same frame.
+        tokio::task::yield_now().await;
         match life.next() {
             Next::Ended => return None,
             Next::Later => life.ready.notified().await,

@@ -89,7 +89,9 @@ async fn serve(
             biased;
             Some(answer) = under_way.next(), if !under_way.is_empty() => {
                 connection.answers.extend(answer);
-                // Whatever else is done by now goes into the same frame.
+                // Whatever else is done by now, or as soon as tasks that are ready have run, goes into
+                // the same frame.
+                tokio::task::yield_now().await;
                 let mut bytes = 0;
                 while bytes < FRAME_BYTES_MAX {
                     let Some(Some(answer)) = under_way.next().now_or_never() else { break };

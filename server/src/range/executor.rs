@@ -56,6 +56,8 @@ use crate::{
 
 /// Proposals under way at once. While they are, requests gather into the next one.
 const PROPOSALS_IN_FLIGHT_MAX: usize = 2;
+/// As long as a node has fewer than so many proposals under way, a range may have a second one.
+const NODE_PROPOSALS_FEW: usize = 3;
 /// Requests of one entry, below the 4,096 that share a block of timestamps.
 const ENTRY_OPERATIONS_MAX: usize = 1_024;
 /// Bytes after which an entry takes no more requests.
@@ -181,11 +183,13 @@ impl Executor {
 
     /// Whether what is ready goes into a proposal now, or gathers. A second proposal beside one under
     /// way must be as large as that: a log entry costs every node about as much as ten requests, so
-    /// two half-full ones are better than a full one and a sliver, again and again.
+    /// two half-full ones are better than a full one and a sliver, again and again. Where other ranges of
+    /// the node have proposals under way too, it has no time to save by a second one.
     fn may_start(&self) -> bool {
         match self.in_flight.len() {
             _ if self.ready.is_empty() => false,
             0 => true,
+            _ if self.shared.proposals.under_way() >= NODE_PROPOSALS_FEW => false,
             under_way => {
                 under_way < PROPOSALS_IN_FLIGHT_MAX && self.ready.len() >= self.operations_in_flight
             }
@@ -366,9 +370,11 @@ impl Executor {
             write.with_leader(term)
         };
         let epoch = self.epoch;
+        let counted = self.shared.proposals.begin();
         self.operations_in_flight += groups.iter().map(|group| group.members.len()).sum::<usize>();
         let sent = write.await;
         self.in_flight.push(Box::pin(async move {
+            let _counted = counted;
             // Any error may come after the entry was appended: all are ambiguous.
             let applied = match sent {
                 Ok(()) => answer.await.ok().and_then(Result::ok).map(|response| response.data),

@@ -78,6 +78,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// What waits in its tasks, for the metrics.
     pub waiting: Waiting,
+    /// What all leaders of the node have under way.
+    pub proposals: NodeProposals,
     /// The node's peers: addresses for hints.
     pub peers: Arc<Peers>,
     /// Told when storage fails.
@@ -97,6 +99,33 @@ pub struct Waiting {
     pub proposals: AtomicUsize,
     /// Reads whose leadership is being confirmed.
     pub reads: AtomicUsize,
+}
+
+/// How many proposals the leaders of a node have under way, all together; every clone is the same count.
+#[derive(Clone, Debug, Default)]
+pub struct NodeProposals(Arc<AtomicUsize>);
+
+impl NodeProposals {
+    /// How many there are.
+    pub fn under_way(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Counts one until what is returned is dropped.
+    pub fn begin(&self) -> ProposalUnderWay {
+        self.0.fetch_add(1, Relaxed);
+        ProposalUnderWay(self.0.clone())
+    }
+}
+
+/// A proposal that counts.
+#[derive(Debug)]
+pub struct ProposalUnderWay(Arc<AtomicUsize>);
+
+impl Drop for ProposalUnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Shared {
@@ -133,6 +162,8 @@ pub struct Host {
     pub version_retention: Duration,
     /// What raft snapshots may take, and the log that spares them.
     pub transfers: Arc<Transfers>,
+    /// What its leaders have under way.
+    pub proposals: NodeProposals,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
 }
@@ -174,6 +205,7 @@ impl Replica {
             version_retention: host.version_retention,
             metrics: host.metrics.clone(),
             waiting: Waiting::default(),
+            proposals: host.proposals.clone(),
             peers: host.peers.clone(),
             failed: host.failed.clone(),
         });
@@ -181,6 +213,7 @@ impl Replica {
         let network = Network::new(
             range,
             id,
+            log.clone(),
             host.peers.clone(),
             host.transfers.clone(),
             outbox.clone(),

@@ -22,6 +22,7 @@ use std::{
 use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
+    async_runtime::watch::{Watch as _, WatchSender},
     entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
@@ -31,6 +32,7 @@ use super::{
     log_cache::{GROUP_BYTES_MAX, Sizes},
     log_writer::{Done, Job, LogWriter},
     types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote},
+    watch::{self, Watch},
 };
 use crate::{
     ids::RangeId,
@@ -108,6 +110,8 @@ pub struct GroupLog {
     engine: Arc<dyn Engine>,
     writer: LogWriter,
     state: Mutex<State>,
+    /// Changes with every append.
+    appended: watch::Sender<()>,
 }
 
 /// openraft's handle to a group's log; every clone is the same log.
@@ -150,7 +154,8 @@ impl LogStore {
             ControlFlow::Continue(())
         })?;
         let state = Mutex::new(State { vote, purged, last, sizes, ..State::default() });
-        let log = Arc::new(GroupLog { range, engine, writer, state });
+        let (appended, _) = Watch::channel(());
+        let log = Arc::new(GroupLog { range, engine, writer, state, appended });
         log.writer.budget.join(&log);
         Ok(LogStore(log))
     }
@@ -169,6 +174,11 @@ impl LogStore {
     /// The last entry's position.
     pub fn last(&self) -> Option<LogId> {
         self.0.state.lock().last
+    }
+
+    /// Learns of every append, and sees the entries by then.
+    pub fn appended(&self) -> watch::Receiver<()> {
+        self.0.appended.subscribe()
     }
 
     /// The position up to which the log is truncated.
@@ -446,6 +456,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             sequence
         });
         self.0.writer.budget.balance();
+        // Nobody may be replicating.
+        self.0.appended.send(()).ok();
         let entries = changes.len() as u64;
         let done = Done::Append { flushed, log: self.0.clone(), sequence };
         self.0.writer.submit(Job { changes, bytes, entries, done }).await

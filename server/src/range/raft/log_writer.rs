@@ -4,15 +4,21 @@
 //! sync runs becomes one batch with one sync (design, section 4). A job is acknowledged only after
 //! the sync that covers it; jobs take effect in the order of the queue, so a crash leaves a prefix.
 //!
+//! Where appends of several groups have queued up behind a sync, the writer gathers for about as long as
+//! that took before it begins the next one: the groups fall into step, and what they have for a peer
+//! goes there in one frame. A sync that nobody waited behind is followed by the next at once.
+//!
 //! When a write or a sync fails nothing is ever acknowledged again: every later job fails too, and
 //! the node stops.
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{log_cache::Budget, log_store::GroupLog, types::TypeConfig};
 use crate::{
+    ids::RangeId,
     ops::metrics::Metrics,
     planted::{self, Bug},
     seams::Seams,
@@ -28,6 +34,11 @@ const QUEUE_JOBS_MAX: usize = 16_384;
 const BATCH_JOBS_MAX: usize = 4_096;
 /// Bytes after which a batch takes no more jobs.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// The longest gathering between two syncs.
+const GATHER_MAX: Duration = Duration::from_millis(2);
+
+type Pause = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Whom to tell when a job is durable.
 pub(super) enum Done {
@@ -61,7 +72,13 @@ impl LogWriter {
         failed: Box<dyn FnOnce(storage::Error) + Send>,
     ) -> LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
-        (seams.spawn_disk_writer)(Box::pin(run(engine, queue, metrics, failed)));
+        (seams.spawn_disk_writer)(Box::pin(run(
+            engine,
+            queue,
+            seams.disk_pause.clone(),
+            metrics,
+            failed,
+        )));
         LogWriter { jobs, budget: Arc::default() }
     }
 
@@ -82,30 +99,58 @@ impl LogWriter {
     }
 }
 
+/// Jobs that go into the next batch.
+#[derive(Default)]
+struct Taken {
+    jobs: Vec<Job>,
+    bytes: usize,
+    /// Whose appends are among them.
+    ranges: BTreeSet<RangeId>,
+}
+
+impl Taken {
+    fn take(&mut self, job: Job) {
+        self.bytes += job.bytes;
+        if let Done::Append { log, .. } = &job.done {
+            self.ranges.insert(log.range());
+        }
+        self.jobs.push(job);
+    }
+
+    /// Takes what waits, up to what a batch holds.
+    fn fill(&mut self, queue: &mut mpsc::Receiver<Job>) {
+        while self.jobs.len() < BATCH_JOBS_MAX && self.bytes < BATCH_BYTES_MAX {
+            let Ok(job) = queue.try_recv() else { return };
+            self.take(job);
+        }
+    }
+}
+
 async fn run(
     engine: Arc<dyn Engine>,
     mut queue: mpsc::Receiver<Job>,
+    pause: Pause,
     metrics: Arc<Metrics>,
     failed: Box<dyn FnOnce(storage::Error) + Send>,
 ) {
     let mut tell_failure = Some(failed);
     let mut broken: Option<Error> = None;
+    let mut gathering = None;
     while let Some(first) = queue.recv().await {
-        let mut jobs = vec![first];
-        let mut bytes = jobs.iter().map(|job| job.bytes).sum::<usize>();
-        while jobs.len() < BATCH_JOBS_MAX && bytes < BATCH_BYTES_MAX {
-            let Ok(job) = queue.try_recv() else { break };
-            bytes += job.bytes;
-            jobs.push(job);
+        let mut taken = Taken::default();
+        taken.take(first);
+        taken.fill(&mut queue);
+        if let Some(gathering) = gathering.take()
+            && taken.ranges.len() > 1
+        {
+            pause(gathering).await;
+            taken.fill(&mut queue);
         }
+        let Taken { jobs, ranges, .. } = taken;
         let mut batch = Batch::new();
         let mut waiting = Vec::with_capacity(jobs.len());
         let mut entries = 0;
-        let mut ranges = BTreeSet::new();
         for job in jobs {
-            if let Done::Append { log, .. } = &job.done {
-                ranges.insert(log.range());
-            }
             batch.changes.extend(job.changes);
             entries += job.entries;
             waiting.push(job.done);
@@ -120,6 +165,12 @@ async fn run(
             Some(error) => Err(error.clone()),
             None => write_and_sync(&*engine, batch, &metrics, entries).await,
         };
+        if let Ok(took) = &result
+            && !queue.is_empty()
+        {
+            gathering = Some((*took).min(GATHER_MAX));
+        }
+        let result = result.map(|_| ());
         if !ranges.is_empty() {
             metrics.log_sync_ranges.observe(ranges.len() as u64);
         }
@@ -141,14 +192,15 @@ async fn write_and_sync(
     batch: Batch,
     metrics: &Metrics,
     entries: u64,
-) -> Result<(), Error> {
+) -> Result<Duration, Error> {
     engine.write(batch)?;
     let started = tokio::time::Instant::now();
     engine.sync().await?;
     metrics.log_syncs.inc();
     metrics.log_sync_entries.observe(entries);
-    metrics.log_sync_latency.observe_duration(started.elapsed());
-    Ok(())
+    let took = started.elapsed();
+    metrics.log_sync_latency.observe_duration(took);
+    Ok(took)
 }
 
 fn finish(done: Done, result: Result<(), Error>) {

@@ -1,11 +1,11 @@
 //! Raft messages over the node's links, as openraft's network.
 //!
-//! Appends are pipelined: each goes out as soon as openraft has it, answers are taken in order. A
-//! heartbeat (an append without entries) and everything else goes on the urgent lane.
+//! Appends are pipelined (`append_stream.rs`). A heartbeat (an append without entries) and everything
+//! else goes on the urgent lane.
 
 use std::{future::Future, sync::Arc};
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use openraft::{
     AnyError, OptionalSend, RaftNetworkFactory,
     base::{BoxFuture, BoxStream},
@@ -22,6 +22,8 @@ use quintet_proto::internal::v1 as net;
 use tokio::sync::oneshot;
 
 use super::{
+    append_stream::{self, Watched},
+    log_store::LogStore,
     types::{Holder, LogId, TypeConfig, Vote},
     wire,
 };
@@ -32,14 +34,12 @@ use crate::{
     range::snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
 };
 
-/// Appends of one stream that are sent and not yet answered.
-const PIPELINE_APPENDS_MAX: usize = 64;
-
 /// Makes connections to a range's other replicas.
 #[derive(Clone)]
 pub struct Network {
     range: RangeId,
     me: ReplicaId,
+    log: LogStore,
     peers: Arc<Peers>,
     transfers: Arc<Transfers>,
     outbox: Arc<Outbox>,
@@ -51,12 +51,13 @@ impl Network {
     pub fn new(
         range: RangeId,
         me: ReplicaId,
+        log: LogStore,
         peers: Arc<Peers>,
         transfers: Arc<Transfers>,
         outbox: Arc<Outbox>,
         metrics: Arc<Metrics>,
     ) -> Network {
-        Network { range, me, peers, transfers, outbox, metrics }
+        Network { range, me, log, peers, transfers, outbox, metrics }
     }
 }
 
@@ -76,7 +77,7 @@ pub struct Connection {
     node: NodeId,
 }
 
-type Error = RPCError<TypeConfig>;
+pub(super) type Error = RPCError<TypeConfig>;
 type Answer = oneshot::Receiver<Result<Kind, LinkDown>>;
 
 impl Connection {
@@ -99,12 +100,16 @@ impl Connection {
         }
     }
 
-    fn append(&self, request: AppendEntriesRequest<TypeConfig>) -> Sent {
+    /// Sends an append; the future is its answer.
+    pub(super) fn append(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> impl Future<Output = Result<StreamAppendResult<TypeConfig>, Error>> + use<> {
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         let (append, bytes) = wire::append_out(request);
         let lane = if append.entries.is_empty() { Lane::Urgent } else { Lane::Bulk(bytes) };
-        Sent { answer: self.ask(lane, Kind::Append(append)), prev, last }
+        Sent { answer: self.ask(lane, Kind::Append(append)), prev, last }.answered()
     }
 }
 
@@ -156,20 +161,12 @@ impl NetStreamAppend<TypeConfig> for Connection {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let connection = &*self;
+        let log = self.network.log.clone();
+        let appended = log.appended();
+        let log = Watched { last: move || log.last(), appended };
+        let answers = append_stream::answers(input, log, |request| Box::pin(self.append(request)));
         Box::pin(async move {
-            let answers = input
-                .map(move |request| connection.append(request).answered())
-                .buffered(PIPELINE_APPENDS_MAX);
-            // The stream ends at the first refusal or error: what was sent behind it is void.
-            let until_refused = answers.scan(false, |ended, answer| {
-                let item = (!*ended).then(|| {
-                    *ended = !matches!(answer, Ok(Ok(_)));
-                    answer
-                });
-                std::future::ready(item)
-            });
-            let stream: BoxStream<'s, _> = Box::pin(until_refused);
+            let stream: BoxStream<'s, _> = Box::pin(answers);
             Ok(stream)
         })
     }
@@ -234,7 +231,7 @@ impl NetSnapshot<TypeConfig> for Connection {
         let SnapshotData::Source(source) = snapshot.snapshot else {
             return Err(later("a durable point can't be sent".to_owned()));
         };
-        let Network { range, me, peers, transfers, outbox, metrics } = self.network.clone();
+        let Network { range, me, peers, transfers, outbox, metrics, .. } = self.network.clone();
         let sending = Sending {
             peers,
             transfers,
