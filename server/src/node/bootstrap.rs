@@ -81,6 +81,11 @@ impl Bootstrap {
         &self.host
     }
 
+    /// 64 random bits.
+    pub(super) fn random(&self) -> u64 {
+        (self.random)()
+    }
+
     /// The cluster that the node belongs to.
     pub fn cluster(&self) -> Option<ClusterRecord> {
         self.cluster.lock().clone()

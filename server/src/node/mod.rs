@@ -20,6 +20,7 @@ mod leaders;
 mod listen;
 mod pulse;
 pub mod records;
+pub mod registry;
 mod snapshot;
 pub mod status;
 mod thresholds;
@@ -185,6 +186,7 @@ impl Node {
             |evaluated_under, threshold| Command::MoveGcThreshold { evaluated_under, threshold },
         )));
         tasks.push(tokio::spawn(gc::collect(bootstrap.clone())));
+        tasks.push(tokio::spawn(registry::keep(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
         tracing::info!(
             node = %config.node.id,

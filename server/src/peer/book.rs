@@ -69,7 +69,7 @@ impl AddressBook {
     }
 
     /// Takes what is newer than what is known.
-    pub(super) fn learn(&self, address: AddressRecord) {
+    pub fn learn(&self, address: AddressRecord) {
         let mut others = self.others.write();
         let full = others.len() >= NODES_MAX;
         match others.get_mut(&address.node) {

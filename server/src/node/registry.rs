@@ -1,0 +1,341 @@
+//! What the system range holds of the cluster: the registry of its nodes, the index of its ranges'
+//! descriptors, its settings (design, section 3).
+//!
+//! ```text
+//!   node/ID      where the node was heard of last      follows the address book
+//!   range/ID     the range's descriptor                follows what its membership entries have made of it
+//!   setting/cluster_version                            the highest format that may be used
+//! ```
+//!
+//! Keys of the keyspace `system`, ids as twenty decimal digits. Whoever leads the range writes what it knows
+//! and the range does not, as ordinary writes on the condition that nobody was faster. Every node reads its
+//! own replica, which may be behind, and takes what is new: addresses and routes of before a node went
+//! down, or of nodes that it has never met, reach it this way too.
+//!
+//! # Invariants
+//!
+//! * Nothing rests on it: the truth about replicas is the Raft membership, that about addresses the nodes
+//!   themselves. What is here only ever gets newer: by the node's start, by the descriptor's generation.
+//! * A node that does not know the cluster's version stops.
+//! * Every member has a replica of every range, so the leader of the system range knows every
+//!   descriptor that was applied.
+//!
+//! # On a crash
+//!
+//! What was not written is written by the next leader: it compares anew each time.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{bootstrap::Bootstrap, upkeep::pause};
+use crate::{
+    ids::{KeyspaceId, SYSTEM_RANGE},
+    range::{
+        command::evaluate::{Condition, WriteKind},
+        replica::Replica,
+        request::{OpResult, Reply, ReplySink, Write},
+    },
+    storage::{
+        self, Direction,
+        codec::{self, AddressRecord, Descriptor, RequestId},
+        keys,
+        mvcc::{self, PageLimit},
+    },
+    time::Timestamp,
+};
+
+/// The cluster version that this build makes, and the highest that it knows.
+pub const CLUSTER_VERSION: u64 = 1;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Records that one round writes at most; the others follow in the next.
+const ROUND_WRITES_MAX: usize = 256;
+/// Records of one page of the range.
+const PAGE_RECORDS: usize = 1_024;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// What the system range holds, as one replica has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// The nodes, each with the version of its record.
+    pub nodes: BTreeMap<u64, (Timestamp, AddressRecord)>,
+    /// The ranges.
+    pub ranges: BTreeMap<u64, (Timestamp, Descriptor)>,
+    /// The settings, by name.
+    pub settings: BTreeMap<String, (Timestamp, String)>,
+}
+
+/// What a record is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Name {
+    Node(u64),
+    Range(u64),
+    Setting(String),
+}
+
+const VERSION_SETTING: &str = "cluster_version";
+
+impl Name {
+    fn key(&self) -> String {
+        match self {
+            Name::Node(id) => format!("node/{id:020}"),
+            Name::Range(id) => format!("range/{id:020}"),
+            Name::Setting(name) => format!("setting/{name}"),
+        }
+    }
+
+    fn parse(key: &[u8]) -> Option<Name> {
+        let key = std::str::from_utf8(key).ok()?;
+        match key.split_once('/')? {
+            ("node", id) => id.parse().ok().map(Name::Node),
+            ("range", id) => id.parse().ok().map(Name::Range),
+            ("setting", name) => Some(Name::Setting(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl Registry {
+    /// Reads it from a replica of the system range, as far as that has applied it. Records of a kind that
+    /// this build does not know are stepped over.
+    ///
+    /// # Errors
+    /// Where the engine can't be read, or a record can't be decoded.
+    pub fn read(replica: &Replica) -> Result<Registry, storage::Error> {
+        let mut registry = Registry::default();
+        let end = keys::keyspace_start(KeyspaceId(KeyspaceId::SYSTEM.0 + 1));
+        let mut start = keys::keyspace_start(KeyspaceId::SYSTEM);
+        let limit = PageLimit { records: PAGE_RECORDS, bytes: PAGE_BYTES, versions: usize::MAX };
+        loop {
+            let engine = &**replica.shared.state.engine();
+            let newest = (Timestamp::MAX, Timestamp::ZERO);
+            let page = mvcc::scan(engine, (&start, &end), newest, Direction::Forward, limit)?;
+            for (stored, version) in page.records {
+                let Some((_, key, _)) = keys::decode(&stored) else { continue };
+                registry.take(&key, version.at, &version.value)?;
+            }
+            match page.next {
+                Some(next) => start = next,
+                None => return Ok(registry),
+            }
+        }
+    }
+
+    fn take(&mut self, key: &[u8], at: Timestamp, value: &[u8]) -> Result<(), storage::Error> {
+        match Name::parse(key) {
+            Some(Name::Node(id)) => {
+                self.nodes.insert(id, (at, codec::decode(value)?));
+            }
+            Some(Name::Range(id)) => {
+                self.ranges.insert(id, (at, codec::decode(value)?));
+            }
+            Some(Name::Setting(name)) => {
+                self.settings.insert(name, (at, codec::decode(value)?));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What it has to be told by a leader that knows these: each with the value and the version that it
+    /// takes the place of.
+    fn news(
+        &self,
+        nodes: &[AddressRecord],
+        ranges: &[Descriptor],
+    ) -> Vec<(Name, Bytes, Option<Timestamp>)> {
+        let mut news = Vec::new();
+        for node in nodes {
+            let known = self.nodes.get(&node.node.0);
+            if known.is_none_or(|(_, known)| known.epoch < node.epoch) {
+                let value = Bytes::from(codec::encode(node));
+                news.push((Name::Node(node.node.0), value, known.map(|(at, _)| *at)));
+            }
+        }
+        for range in ranges {
+            let known = self.ranges.get(&range.range.0);
+            if known.is_none_or(|(_, known)| known.generation < range.generation) {
+                let value = Bytes::from(codec::encode(range));
+                news.push((Name::Range(range.range.0), value, known.map(|(at, _)| *at)));
+            }
+        }
+        if !self.settings.contains_key(VERSION_SETTING) {
+            let value = Bytes::from(codec::encode(&CLUSTER_VERSION.to_string()));
+            news.push((Name::Setting(VERSION_SETTING.to_owned()), value, None));
+        }
+        news.truncate(ROUND_WRITES_MAX);
+        news
+    }
+
+    /// Why this build must not go on in the cluster.
+    fn refusal(&self) -> Option<String> {
+        let (_, version) = self.settings.get(VERSION_SETTING)?;
+        match version.parse::<u64>() {
+            Ok(version) if version <= CLUSTER_VERSION => None,
+            _ => Some(format!(
+                "the cluster is at version {version}, this build of quintet knows up to \
+                 {CLUSTER_VERSION}: start a newer one"
+            )),
+        }
+    }
+}
+
+/// Keeps the system range true to what the node knows, where it leads it, and learns from it elsewhere, for
+/// as long as the node runs.
+pub(super) async fn keep(bootstrap: Arc<Bootstrap>) {
+    let client = (u128::from(bootstrap.random()) << 64) | u128::from(bootstrap.random());
+    let mut sequence = 0;
+    loop {
+        pause(&bootstrap, "keeps the registry", INTERVAL).await;
+        let Some(replica) = bootstrap.router().replica(SYSTEM_RANGE) else { continue };
+        let registry = match Registry::read(&replica) {
+            Ok(registry) => registry,
+            Err(error) => {
+                tracing::warn!(%error, "the registry can't be read");
+                continue;
+            }
+        };
+        if let Some(why) = registry.refusal() {
+            (bootstrap.host().failed)(storage::Error::Open(why));
+            return;
+        }
+        let me = bootstrap.peers().me();
+        for (_, node) in registry.nodes.values().filter(|(_, node)| node.node != me) {
+            bootstrap.peers().book().learn(node.clone());
+        }
+        for (_, range) in registry.ranges.values() {
+            bootstrap.router().routes().learn(&Arc::new(range.clone()));
+        }
+        if replica.is_leader() {
+            let ranges = bootstrap.replicas();
+            let ranges = ranges.iter().map(|replica| replica.shared.state.descriptor());
+            let ranges: Vec<_> = ranges.map(|descriptor| (*descriptor).clone()).collect();
+            let news = registry.news(&bootstrap.peers().book().all(), &ranges);
+            for (name, value, instead_of) in news {
+                sequence += 1;
+                let request = RequestId { origin_room: 0, client, sequence };
+                write(&bootstrap, &replica, request, &name, value, instead_of);
+            }
+        }
+    }
+}
+
+/// Writes a record, if nobody else has by then. What becomes of it shows in the next round.
+fn write(
+    bootstrap: &Bootstrap,
+    replica: &Replica,
+    request: RequestId,
+    name: &Name,
+    value: Bytes,
+    instead_of: Option<Timestamp>,
+) {
+    let condition = instead_of.map_or(Condition::Absent, Condition::Version);
+    let sink = Arc::new(Unheard(name.clone()));
+    replica.write(Write {
+        key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
+        kind: WriteKind::Put { value, condition, ttl: None },
+        request,
+        first_attempt: bootstrap.host().hlc.now(),
+        later_attempt: false,
+        // The id is used once, for this one attempt.
+        hash: request.sequence,
+        deadline: Instant::now() + INTERVAL,
+        reply: Reply::uncounted(sink, request.sequence),
+    });
+}
+
+/// Nobody waits for the answer.
+struct Unheard(Name);
+
+impl ReplySink for Unheard {
+    fn answer(&self, _id: u64, result: OpResult) {
+        match result {
+            Ok(_) => tracing::debug!(record = self.0.key(), "registry written"),
+            Err(error) => {
+                tracing::debug!(record = self.0.key(), why = %error.message, "registry not written");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Generation, NodeId, RangeId, ReplicaId};
+
+    fn node(id: u64, epoch: u64) -> AddressRecord {
+        AddressRecord {
+            node: NodeId(id),
+            city: "c1".to_owned(),
+            room: "a".to_owned(),
+            internal: format!("127.0.0.1:{id}"),
+            client: String::new(),
+            http: String::new(),
+            epoch,
+            version: String::new(),
+        }
+    }
+
+    fn range(id: u64, generation: u64) -> Descriptor {
+        Descriptor {
+            range: RangeId(id),
+            start: vec![],
+            end: vec![],
+            generation: Generation(generation),
+            replicas: Vec::new(),
+            next_replica: ReplicaId(1),
+        }
+    }
+
+    /// Writes what a leader would, and what it wrote.
+    fn round(
+        registry: &mut Registry,
+        at: u64,
+        nodes: &[AddressRecord],
+        ranges: &[Descriptor],
+    ) -> Vec<Name> {
+        let news = registry.news(nodes, ranges);
+        for (name, value, instead_of) in &news {
+            let stood = match name {
+                Name::Node(id) => registry.nodes.get(id).map(|(at, _)| *at),
+                Name::Range(id) => registry.ranges.get(id).map(|(at, _)| *at),
+                Name::Setting(name) => registry.settings.get(name).map(|(at, _)| *at),
+            };
+            assert_eq!(stood, *instead_of, "{name:?}");
+            registry.take(name.key().as_bytes(), Timestamp(at), value).unwrap();
+        }
+        news.into_iter().map(|(name, ..)| name).collect()
+    }
+
+    #[test]
+    fn only_what_is_newer_is_written() {
+        let mut registry = Registry::default();
+        let written = round(&mut registry, 1, &[node(1, 1), node(2, 5)], &[range(1, 1)]);
+        let setting = Name::Setting("cluster_version".to_owned());
+        assert_eq!(written, [Name::Node(1), Name::Node(2), Name::Range(1), setting]);
+        assert!(round(&mut registry, 2, &[node(1, 1), node(2, 4)], &[range(1, 1)]).is_empty());
+        let written =
+            round(&mut registry, 3, &[node(2, 6), node(1, 1)], &[range(1, 0), range(1, 2)]);
+        assert_eq!(written, [Name::Node(2), Name::Range(1)]);
+        assert_eq!(registry.nodes[&2], (Timestamp(3), node(2, 6)));
+        assert_eq!(registry.ranges[&1], (Timestamp(3), range(1, 2)));
+        assert_eq!(registry.settings["cluster_version"].1, "1");
+    }
+
+    #[test]
+    fn unknown_cluster_versions_are_refused_and_unknown_records_are_not() {
+        let mut registry = Registry::default();
+        registry.take(b"policy/default", Timestamp(1), b"of a later release").unwrap();
+        assert_eq!(registry, Registry::default());
+        assert_eq!(registry.refusal(), None);
+        let key = Name::Setting(VERSION_SETTING.to_owned()).key();
+        for (version, refused) in [("1", false), ("2", true), ("one", true)] {
+            let value = codec::encode(&version.to_owned());
+            registry.take(key.as_bytes(), Timestamp(1), &value).unwrap();
+            assert_eq!(registry.refusal().is_some(), refused, "{version}");
+        }
+        assert!(registry.take(b"node/1", Timestamp(1), b"rubbish").is_err());
+    }
+}
