@@ -12,6 +12,7 @@
 //! membership are in the log engine, written and synced before anyone is told.
 
 pub mod bootstrap;
+pub mod debug;
 mod dedup;
 mod drain;
 mod gc;

@@ -7,6 +7,7 @@
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
+//! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! directory.rs   data directories that a node must not use
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
@@ -20,6 +21,7 @@
 
 #![cfg(not(madsim))]
 
+mod debugging;
 mod directory;
 mod expiry;
 mod figures;

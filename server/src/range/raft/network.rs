@@ -29,7 +29,10 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::{Kind, Lane, LinkDown, Peers},
-    range::snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
+    range::{
+        faults::{Doing, Faults},
+        snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
+    },
 };
 
 /// Appends of one stream that are sent and not yet answered.
@@ -44,6 +47,7 @@ pub struct Network {
     transfers: Arc<Transfers>,
     outbox: Arc<Outbox>,
     metrics: Arc<Metrics>,
+    faults: Arc<Faults>,
 }
 
 impl Network {
@@ -55,8 +59,9 @@ impl Network {
         transfers: Arc<Transfers>,
         outbox: Arc<Outbox>,
         metrics: Arc<Metrics>,
+        faults: Arc<Faults>,
     ) -> Network {
-        Network { range, me, peers, transfers, outbox, metrics }
+        Network { range, me, peers, transfers, outbox, metrics, faults }
     }
 }
 
@@ -91,12 +96,17 @@ impl Connection {
         self.network.peers.ask(self.node, lane, message)
     }
 
-    async fn call(&self, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
+    async fn call(&self, doing: Doing, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
         let answer = self.ask(Lane::Urgent, kind);
-        match tokio::time::timeout(option.soft_ttl(), answer).await {
+        let answer = match tokio::time::timeout(option.soft_ttl(), answer).await {
             Ok(answer) => received(answer),
             Err(_) => Err(unreachable("no answer in time")),
-        }
+        };
+        answer.inspect_err(|error| self.note(doing, error))
+    }
+
+    fn note(&self, doing: Doing, error: &dyn std::fmt::Display) {
+        self.network.faults.note(doing, Some(self.target), &error.to_string());
     }
 
     fn append(&self, request: AppendEntriesRequest<TypeConfig>) -> Sent {
@@ -159,7 +169,13 @@ impl NetStreamAppend<TypeConfig> for Connection {
         let connection = &*self;
         Box::pin(async move {
             let answers = input
-                .map(move |request| connection.append(request).answered())
+                .map(move |request| {
+                    let sent = connection.append(request);
+                    async move {
+                        let answered = sent.answered().await;
+                        answered.inspect_err(|error| connection.note(Doing::Append, error))
+                    }
+                })
                 .buffered(PIPELINE_APPENDS_MAX);
             // The stream ends at the first refusal or error: what was sent behind it is void.
             let until_refused = answers.scan(false, |ended, answer| {
@@ -182,7 +198,7 @@ impl NetVote<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
         let kind = Kind::Vote(wire::vote_request_out(&request));
-        let Kind::VoteAnswer(answer) = self.call(kind, &option).await? else {
+        let Kind::VoteAnswer(answer) = self.call(Doing::Vote, kind, &option).await? else {
             return Err(unexpected());
         };
         wire::vote_answer_in(answer).ok_or_else(unexpected)
@@ -194,7 +210,7 @@ impl NetVote<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
         let kind = Kind::PreVote(wire::vote_request_out(&request));
-        let Kind::VoteAnswer(answer) = self.call(kind, &option).await? else {
+        let Kind::VoteAnswer(answer) = self.call(Doing::Vote, kind, &option).await? else {
             return Err(unexpected());
         };
         wire::vote_answer_in(answer).ok_or_else(unexpected)
@@ -208,10 +224,14 @@ impl NetTransferLeader<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
         let kind = Kind::Transfer(wire::transfer_out(&request));
-        let Kind::TransferAnswer(answer) = self.call(kind, &option).await? else {
+        let Kind::TransferAnswer(answer) = self.call(Doing::Transfer, kind, &option).await? else {
             return Err(unexpected());
         };
-        if answer.refusal.is_empty() { Ok(Ok(())) } else { Err(unreachable(answer.refusal)) }
+        if answer.refusal.is_empty() {
+            return Ok(Ok(()));
+        }
+        self.note(Doing::Transfer, &answer.refusal);
+        Err(unreachable(answer.refusal))
     }
 }
 
@@ -234,7 +254,8 @@ impl NetSnapshot<TypeConfig> for Connection {
         let SnapshotData::Source(source) = snapshot.snapshot else {
             return Err(later("a durable point can't be sent".to_owned()));
         };
-        let Network { range, me, peers, transfers, outbox, metrics } = self.network.clone();
+        let Network { range, me, peers, transfers, outbox, metrics, faults } = self.network.clone();
+        let to = self.target;
         let sending = Sending {
             peers,
             transfers,
@@ -242,7 +263,7 @@ impl NetSnapshot<TypeConfig> for Connection {
             outbox,
             range,
             from: me,
-            to: self.target,
+            to,
             node: self.node,
             vote: wire::vote_out(&vote),
             source,
@@ -251,6 +272,7 @@ impl NetSnapshot<TypeConfig> for Connection {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = sending.run() => {
+                let sent = sent.inspect_err(|why| faults.note(Doing::SendSnapshot, Some(to), why));
                 let vote = wire::vote_in(Some(sent.map_err(later)?));
                 let vote = vote.ok_or_else(|| later("an answer without a vote".to_owned()))?;
                 Ok(SnapshotResponse::new(vote))
