@@ -538,7 +538,8 @@ fn answer(
         }
         (Outcome::NotANumber, _) => Err(OpError::new(
             quintet_proto::v1::Code::NotANumber,
-            "the value is not a decimal number, or the sum does not fit in 64 bits",
+            "the value is not a decimal number, or the sum does not fit in 64 bits; put a number \
+             first",
         )),
     }
 }

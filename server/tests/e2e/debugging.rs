@@ -27,6 +27,10 @@ async fn an_operator_looks_into_a_range() {
         assert!(text.contains(word), "{word} in {text}");
     }
 
+    // Nobody has heard of it.
+    let line = cluster.quintet(&["debug", "range", "777"]).await.refused(1);
+    assert_eq!(line, "error: no_range: there is no range 777; `quintet status` lists them");
+
     // The cluster goes on, and says who does not answer, and since when.
     cluster.kill(&[5]).await;
     wait_for("the leader noted what failed", HOME_TIMEOUT, async || {
@@ -50,11 +54,8 @@ async fn an_operator_looks_into_a_range() {
     let text = cluster.quintet(&["debug", "range", &id]).await.done();
     assert!(text.contains("node 5 did not answer") && text.contains("last errors"), "{text}");
 
-    // Nobody has heard of it; then nobody is there who could know.
-    cluster.bring_back().await;
-    cluster.wait_healthy(HOME_TIMEOUT).await;
-    let line = cluster.quintet(&["debug", "range", "777"]).await.refused(1);
-    assert_eq!(line, "error: no_range: there is no range 777; `quintet status` lists them");
+    let line = cluster.quintet(&["debug", "range", "777"]).await.refused(4);
+    assert!(line.starts_with("error: unavailable: ") && line.contains("node 5"), "{line}");
     let nowhere = ["debug", "range", "2", "--timeout", "1", "--node", "127.0.0.1:1"];
     let line = quintet(&std::env::temp_dir(), &nowhere).await.refused(4);
     assert!(line.starts_with("error: unavailable: "), "{line}");

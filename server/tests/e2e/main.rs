@@ -11,7 +11,9 @@
 //! directory.rs   data directories that a node must not use
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
-//! hostile.rs     garbage on every port, clients that do not read
+//! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
+//! limits.rs      every wrong input: its code, and what it says to do
+//! scans.rs       scans and batches over many ranges, by unary calls
 //! support/       processes, clusters, waiting
 //! ```
 //!
@@ -28,8 +30,11 @@ mod figures;
 mod forming;
 mod hostile;
 mod kills;
+mod limits;
 mod outages;
 mod pauses;
 mod python;
 mod ranges;
+mod scans;
+mod silence;
 mod support;
