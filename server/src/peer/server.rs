@@ -76,11 +76,12 @@ async fn serve(
     let first = first.map_err(|_| "it said nothing")?.map_err(|status| status.to_string())?;
     let first = decode(first.ok_or("closed before the first frame")?)?;
     let hello = first.hello.ok_or("the first frame has no hello")?;
-    let id_in_use = peers.twin(&hello).is_some();
     let (from, refusal) = match peers.meet(&hello) {
         Ok(from) => (from, String::new()),
         Err(why) => (NodeId(0), why),
     };
+    // A stranger is told that it is one.
+    let id_in_use = !refusal.is_empty() && peers.twin(&hello).as_ref() == Some(&refusal);
     let mine = wire::Hello { refusal: refusal.clone(), id_in_use, ..peers.hello() };
     send(out, wire::PeerBatch { hello: Some(mine), ..wire::PeerBatch::default() }).await?;
     if !refusal.is_empty() {

@@ -14,7 +14,7 @@ use tonic::{Status, transport::Channel};
 use crate::support::{
     cluster::{Cluster, HOME_TIMEOUT},
     command::quintet,
-    http, node,
+    http, node, wait_for,
 };
 
 /// What the encoded time counts in: microseconds, above 12 bits.
@@ -92,7 +92,7 @@ fn scan(start: &'static str, end: &'static str) -> v1::ScanRequest {
 
 /// What is wrong, its code, and words of the message that say what to do.
 fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
-    use Code::{InvalidArgument, NotANumber, VersionCollected, WrongCluster};
+    use Code::{InvalidArgument, NotANumber, WrongCluster};
     let context = v1::RequestContext::default;
     let keyspace = |name: &str| v1::RequestContext { keyspace: name.to_owned(), ..context() };
     let with_ttl = |ttl_ms| Op::Put(v1::PutRequest { ttl_ms, ..put(b"k") });
@@ -137,12 +137,6 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
             Op::Scan(v1::ScanRequest { at: u64::MAX, ..scan("a", "b") }),
             InvalidArgument,
             "of a first page",
-        ),
-        (
-            "a moment long ago",
-            Op::Scan(v1::ScanRequest { at: 1, ..scan("a", "b") }),
-            VersionCollected,
-            "begin again",
         ),
         // -1 as languages without unsigned numbers send it.
         ("a negative ttl", with_ttl(u64::MAX), InvalidArgument, "leave it out"),
@@ -359,6 +353,34 @@ async fn frames(kv: &mut KvClient<Channel>) {
     let op = Some(Op::Get(get(None, "text")));
     let served = session(kv, vec![v1::SessionRequest { id: 1, op }]).await.expect("served");
     assert!(matches!(served[0].result, Some(Body::Get(_))), "{served:?}");
+}
+
+/// Sessions beyond the bound are refused, and taken again once others have gone.
+#[tokio::test]
+async fn sessions_have_a_bound() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let config = node::configure(temp.path(), 1, &[]);
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text + "[limits]\nsessions_max = 2\n").expect("written");
+    let node = node::Node::start(&config).await;
+    let init = ["cluster", "init", "--nodes", "1", "--node", &node.client];
+    quintet(temp.path(), &init).await.done();
+    let connected = KvClient::connect(format!("http://{}", node.client)).await;
+    let mut kv = connected.expect("a node");
+    let mut open =
+        async || kv.session(futures::stream::pending()).await.map(tonic::Response::into_inner);
+    let (first, second) = (open().await.expect("a session"), open().await.expect("a session"));
+    let refused = wait_for("the third is refused", HOME_TIMEOUT, async || {
+        // Sessions are counted a moment after they begin.
+        open().await.err().ok_or("a third session")
+    })
+    .await;
+    let error = details("a session", &refused);
+    assert_eq!(error.code(), Code::Overloaded, "{error:?}");
+    assert!(error.message.contains("2 sessions are open; close some"), "{error:?}");
+    assert_eq!(error.retry(), v1::RetryClass::Reroute, "{error:?}");
+    drop((first, second));
+    wait_for("there is room again", HOME_TIMEOUT, async || open().await.map(drop)).await;
 }
 
 /// A node that is started with an empty directory under the id of one that runs ends, and says why.

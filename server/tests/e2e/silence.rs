@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use futures::stream::pending;
+use quintet_proto::{internal::v1::peer_client::PeerClient, v1::kv_client::KvClient};
 use tokio::{
+    io::AsyncReadExt,
     net::TcpStream,
     time::{Instant, timeout},
 };
 
-use crate::support::{client, cluster::Cluster, process, wait_for};
+use crate::support::{client, cluster::Cluster, process};
 
 const CONNECTIONS: usize = 10_000;
 /// Open files of a node beyond what it had, with all of them there: its bound for strangers, and some.
@@ -59,16 +62,16 @@ pub(crate) async fn ten_thousand_connections_that_say_nothing(cluster: &Cluster)
         assert!(grown <= BYTES_MAX, "{} KiB for {many} connections", grown >> 10);
         drop(silent);
     }
-    // One that stays is sent away.
-    let silent = TcpStream::connect(&cluster.clients[at]).await.expect("connected");
-    wait_for("silence has its end", GONE_TIMEOUT, async || {
-        let mut byte = [0; 1];
-        match timeout(Duration::from_millis(10), silent.peek(&mut byte)).await {
-            Ok(Ok(0) | Err(_)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
+    // Whoever stays is sent away: connections, sessions and links.
+    let gone = timeout(GONE_TIMEOUT, async {
+        tokio::join!(
+            ended(&cluster.clients[at]),
+            ended(&cluster.internals[at]),
+            session_ended(&cluster.clients[at]),
+            link_ended(&cluster.internals[at]),
+        )
+    });
+    gone.await.expect("silence has its end");
     serves(&cluster.clients[at]).await;
 }
 
@@ -78,4 +81,23 @@ async fn serves(address: &String) {
     let client = client(std::slice::from_ref(address)).await;
     client.put("beside", "silence").await.expect("written");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// Returns once a connection that says nothing is closed; what the node says first is no matter.
+async fn ended(address: &str) {
+    let mut silent = TcpStream::connect(address).await.expect("connected");
+    let mut said = Vec::new();
+    drop(silent.read_to_end(&mut said).await);
+}
+
+async fn session_ended(address: &str) {
+    let mut kv = KvClient::connect(format!("http://{address}")).await.expect("a node");
+    let mut answers = kv.session(pending()).await.expect("a session").into_inner();
+    while let Ok(Some(_)) = answers.message().await {}
+}
+
+async fn link_ended(address: &str) {
+    let mut peer = PeerClient::connect(format!("http://{address}")).await.expect("a node");
+    let mut answers = peer.link(pending()).await.expect("a link").into_inner();
+    while let Ok(Some(_)) = answers.message().await {}
 }

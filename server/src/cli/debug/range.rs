@@ -19,6 +19,9 @@ use crate::cli::{
     utc::utc,
 };
 
+/// How long a node may take that the others do not hear: it is down, or only this command reaches it.
+const NOT_LIVE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Flags of `debug range`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Range {
@@ -53,7 +56,11 @@ pub(crate) async fn run(args: Range) -> Result<(), Failure> {
         return Err(Failure::new(Exit::NotInitialized, "not_initialized", message));
     }
     let asked = status.nodes.iter().map(|node| async {
-        (node.id, ask(node.client_address.clone(), args.id, args.connect.timeout).await)
+        let timeout = match node.live {
+            true => args.connect.timeout,
+            false => args.connect.timeout.min(NOT_LIVE_TIMEOUT),
+        };
+        (node.id, ask(node.client_address.clone(), args.id, timeout).await)
     });
     let nodes: ByNode = futures::future::join_all(asked).await.into_iter().collect();
     judge(args.id, &nodes)?;
