@@ -2,8 +2,6 @@
 //! unary call and by a session, at the node that leads and at one that forwards. `docs/limits.md` is the
 //! list for users.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use prost::Message;
 use quintet_proto::v1::{
@@ -327,12 +325,8 @@ async fn clocks(kv: &mut KvClient<Channel>) {
         let error = details("ahead", &refused);
         check("an hour ahead", &error, Code::InvalidArgument, "learn the cluster's time");
     }
-    let refused = unary(kv, at(now - HOUR, 0)).await.expect_err("behind");
-    check("an hour behind", &details("behind", &refused), Code::Expired, "under a new id");
-    // A repetition may be one of something that was done: nobody remembers.
-    let refused = unary(kv, at(now - HOUR, 1)).await.expect_err("behind");
-    let error = details("behind", &refused);
-    assert_eq!((error.code(), error.maybe_committed), (Code::UnknownOutcome, true), "{error:?}");
+    // A cluster younger than its window remembers all that was ever asked; `expiry.rs` has an older one.
+    unary(kv, at(now - HOUR, 0)).await.expect("remembered");
     // The cluster's own time has not followed anybody.
     let answered = kv.get(get(None, "text")).await.expect("read").into_inner();
     let later = answered.context.expect("a context").cluster_time;
@@ -395,7 +389,6 @@ async fn an_id_that_is_in_use(cluster: &Cluster) {
         let named = format!("node id 3 is in use by the node at {}", cluster.internals[2]);
         assert!(line.contains(&named) && line.contains("set node.id"), "{line}");
     }
-    tokio::time::timeout(Duration::from_secs(5), cluster.wait_healthy(HOME_TIMEOUT))
-        .await
-        .expect("nobody has minded it");
+    // Nobody has minded it.
+    cluster.wait_healthy(HOME_TIMEOUT).await;
 }
