@@ -61,6 +61,17 @@ impl Client {
         self.ask_any(async |mut admin| admin.checksum(request).await).await
     }
 
+    /// The replica of a range on one node, the first that answers, with what went wrong with it last. A
+    /// client that was given one node asks that one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the node knows no such range, [`Error::Unavailable`] or
+    /// [`Error::DeadlineExceeded`] if no node answered.
+    pub async fn debug_range(&self, range: u64) -> Result<v1::DebugRangeResponse, Error> {
+        let request = v1::DebugRangeRequest { range_id: range };
+        self.ask_any(async |mut admin| admin.debug_range(request).await).await
+    }
+
     /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
     /// server's default number of ranges.
     ///

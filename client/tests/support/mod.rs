@@ -478,6 +478,13 @@ impl Admin for Service {
         Err(Status::unimplemented("checksum"))
     }
 
+    async fn debug_range(
+        &self,
+        _: Request<v1::DebugRangeRequest>,
+    ) -> Result<Response<v1::DebugRangeResponse>, Status> {
+        Err(Status::unimplemented("debug_range"))
+    }
+
     async fn locate(
         &self,
         _: Request<v1::LocateRequest>,

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{encode, encode_error, kv};
 use crate::{
     error::OpError,
-    node::{bootstrap::Bootstrap, status},
+    node::{bootstrap::Bootstrap, debug, status},
     range::checksum,
 };
 
@@ -58,6 +58,15 @@ impl v1::admin_server::Admin for AdminService {
     ) -> Result<Response<v1::StatusResponse>, Status> {
         Ok(Response::new(status::of(&self.bootstrap)))
     }
+
+    async fn debug_range(
+        &self,
+        request: Request<v1::DebugRangeRequest>,
+    ) -> Result<Response<v1::DebugRangeResponse>, Status> {
+        let found = debug::range(&self.bootstrap, request.into_inner().range_id);
+        found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
+    }
+
     async fn checksum(
         &self,
         request: Request<v1::ChecksumRequest>,

@@ -240,7 +240,8 @@ fn context_of(
         return Err(OpError::new(
             Code::WrongCluster,
             format!(
-                "this is cluster {} incarnation {}, the request is for {} incarnation {}",
+                "this is cluster {} incarnation {}, the request is for {} incarnation {}: use that \
+                 cluster's addresses, or connect anew",
                 identity.cluster, identity.incarnation, context.cluster_id, context.incarnation
             ),
         ));
@@ -283,11 +284,9 @@ fn request_id(context: &mut v1::RequestContext, hlc: &Hlc) -> Result<RequestId, 
         let client = Bytes::copy_from_slice(&client.to_be_bytes());
         v1::RequestId { origin_room: 0, client, sequence: hlc.now().0 }
     });
-    let client: [u8; 16] = id
-        .client
-        .as_ref()
-        .try_into()
-        .map_err(|_| OpError::invalid("the client part of a request id has 16 bytes"))?;
+    let client: [u8; 16] = id.client.as_ref().try_into().map_err(|_| {
+        OpError::invalid("the client part of a request id has 16 bytes; draw them at random")
+    })?;
     let origin_room = u16::try_from(id.origin_room)
         .map_err(|_| OpError::invalid("the room of a request id has 16 bits"))?;
     Ok(RequestId { origin_room, client: u128::from_be_bytes(client), sequence: id.sequence })
@@ -297,7 +296,7 @@ fn request_id(context: &mut v1::RequestContext, hlc: &Hlc) -> Result<RequestId, 
 fn authorize(caller: Caller, keyspace: KeyspaceId) -> Result<(), OpError> {
     match caller {
         Caller::Anonymous if keyspace == KeyspaceId::SYSTEM => {
-            Err(OpError::invalid("the keyspace 'system' is not for clients"))
+            Err(OpError::invalid("the keyspace 'system' is not for clients; use 'default'"))
         }
         Caller::Anonymous => Ok(()),
     }
@@ -329,7 +328,9 @@ fn check_key(key: &[u8], keyspace: KeyspaceId, limits: &Limits) -> Result<Bytes,
     }
     if key.len() > most {
         let length = key.len();
-        return Err(OpError::invalid(format!("the key has {length} bytes, {most} are allowed")));
+        return Err(OpError::invalid(format!(
+            "the key has {length} bytes, {most} are allowed; shorten it"
+        )));
     }
     Ok(keys::encode(keyspace, key))
 }
@@ -424,7 +425,9 @@ fn decode_scan(
 ) -> Result<Decoded, OpError> {
     let most = limits.key_bytes_max as usize;
     if scan.start.len() > most || scan.end.len() > most + 1 || scan.prefix.len() > most {
-        return Err(OpError::invalid(format!("a bound of the scan has more than {most} bytes")));
+        return Err(OpError::invalid(format!(
+            "a bound of the scan has more than {most} bytes; shorten it"
+        )));
     }
     let keyspace = context.keyspace;
     let space_end = keys::keyspace_start(KeyspaceId(keyspace.0 + 1));

@@ -14,7 +14,7 @@ use quintet_proto::v1::{
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{encode, session};
+use super::{encode, scan, session};
 use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
@@ -125,11 +125,11 @@ pub(super) fn status(error: v1::Error) -> Status {
     Status::with_details(code, error.message, details)
 }
 
-fn unexpected() -> Status {
+pub(super) fn unexpected() -> Status {
     Status::internal("an answer of another kind")
 }
 
-fn stamp(router: &Router) -> Option<v1::ResponseContext> {
+pub(super) fn stamp(router: &Router) -> Option<v1::ResponseContext> {
     Some(v1::ResponseContext { cluster_time: router.hlc().peek().0 })
 }
 
@@ -292,27 +292,7 @@ impl v1::kv_server::Kv for KvService {
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<ScanPages>, Status> {
-        let state = Some((self.router.clone(), request.into_inner()));
-        let pages = futures::stream::unfold(state, |state| async move {
-            let (router, mut scan) = state?;
-            let page = match call(&router, Op::Scan(scan.clone())).await {
-                Ok(Body::Scan(page)) => page,
-                Ok(_) => return Some((Err(unexpected()), None)),
-                Err(error) => return Some((Err(status(error)), None)),
-            };
-            let got = page.records.len() as u64;
-            let more = !page.next.is_empty() && (scan.limit == 0 || got < scan.limit);
-            scan.at = page.at;
-            scan.limit = scan.limit.saturating_sub(got);
-            let next = page.next.clone();
-            if scan.reverse {
-                scan.end = next;
-            } else {
-                scan.start = next;
-            }
-            let page = v1::ScanResponse { context: stamp(&router), ..page };
-            Some((Ok(page), more.then_some((router, scan))))
-        });
+        let pages = scan::Pages::new(self.router.clone(), request.into_inner());
         Ok(Response::new(Box::pin(pages)))
     }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod decode;
 pub(crate) mod encode;
 pub mod kv;
+mod scan;
 mod session;
 
 pub(crate) use encode::{error as encode_error, response as encode_response};

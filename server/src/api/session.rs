@@ -43,6 +43,9 @@ const FRAME_ANSWERS_MAX: usize = 1_024;
 const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of answers that may wait in one session before it is not read any further.
 const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Requests of one frame, in multiples of those that may be in flight: what is more is answered
+/// `overloaded`, one by one, and beyond this the session ends.
+const FRAME_WINDOWS_MAX: usize = 4;
 /// Routes that go with one frame.
 const FRAME_ROUTES_MAX: usize = 16;
 /// Nodes that a client is told of.
@@ -301,7 +304,7 @@ async fn read(
         .await
         .map_err(|_| Status::deadline_exceeded("the session said nothing for 10 s"))?;
     let Some(first) = first? else { return Ok(()) };
-    let first = decode(first)?;
+    let first = decode(first, router)?;
     let hello = first
         .hello
         .ok_or_else(|| Status::invalid_argument("the first frame of a session carries a hello"))?;
@@ -309,8 +312,11 @@ async fn read(
     let another = (!hello.cluster_id.is_empty() && hello.cluster_id != identity.cluster)
         || (hello.incarnation != 0 && hello.incarnation != identity.incarnation);
     if another {
-        let message =
-            format!("this is cluster {} incarnation {}", identity.cluster, identity.incarnation);
+        let message = format!(
+            "this is cluster {} incarnation {}, the session is for {} incarnation {}: use that \
+                 cluster's addresses, or connect anew",
+            identity.cluster, identity.incarnation, hello.cluster_id, hello.incarnation
+        );
         return Err(kv::status(encode::error(OpError::new(v1::Code::WrongCluster, message))));
     }
     let mut requests = first.requests;
@@ -329,7 +335,7 @@ async fn read(
         }
         wait_for_room(sink, most).await?;
         let Some(frame) = inbound.message().await? else { return Ok(()) };
-        requests = decode(frame)?.requests;
+        requests = decode(frame, router)?.requests;
     }
 }
 
@@ -347,8 +353,59 @@ async fn wait_for_room(sink: &Sink, most: usize) -> Result<(), Status> {
     }
 }
 
-fn decode(frame: v1::SessionFrame) -> Result<v1::SessionRequests, Status> {
+/// Decodes a frame. Requests without content are two bytes on the wire and hundreds in memory: how many
+/// there are is looked at first.
+fn decode(frame: v1::SessionFrame, router: &Router) -> Result<v1::SessionRequests, Status> {
     trace::event("receive", format_args!("a session frame: {:x}", frame.body));
+    let most = FRAME_WINDOWS_MAX * router.limits().session_in_flight_max as usize;
+    if fields(&frame.body).is_some_and(|fields| fields > most) {
+        let error = OpError::invalid(format!(
+            "a frame of the session has more than {most} requests; send fewer at once"
+        ));
+        return Err(kv::status(encode::error(error)));
+    }
     v1::SessionRequests::decode(frame.body)
         .map_err(|error| Status::invalid_argument(format!("undecodable frame: {error}")))
+}
+
+/// How many fields an encoded message has at its top. `None`: it is no message.
+fn fields(mut body: &[u8]) -> Option<usize> {
+    let mut fields = 0;
+    while !body.is_empty() {
+        // A key is a varint, as lengths are.
+        let kind = prost::decode_length_delimiter(&mut body).ok()? & 7;
+        let skipped = match kind {
+            0 => prost::decode_length_delimiter(&mut body).ok().map(|_| 0)?,
+            1 => 8,
+            2 => prost::decode_length_delimiter(&mut body).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        body = body.get(skipped..)?;
+        fields += 1;
+    }
+    Some(fields)
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_without_decoding_them() {
+        let hello = v1::SessionHello { cluster_id: "c".to_owned(), incarnation: u64::MAX };
+        let full = v1::SessionRequest { id: u64::MAX, op: None };
+        let requests = vec![full, v1::SessionRequest::default(), v1::SessionRequest::default()];
+        let body = v1::SessionRequests { hello: Some(hello), requests }.encode_to_vec();
+        assert_eq!(fields(&body), Some(4));
+        assert_eq!(fields(&[]), Some(0));
+        // A varint, eight bytes, four bytes; then what is cut short or of no kind.
+        assert_eq!(
+            fields(&[0x08, 0xff, 0x01, 0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 1, 2, 3, 4]),
+            Some(3)
+        );
+        for wrong in [&body[..body.len() - 1], &[0x09, 1], &[0x0b], &[0x12, 0xff, 0xff], &[0xff]] {
+            assert_eq!(fields(wrong), None, "{wrong:?}");
+        }
+    }
 }

@@ -1,4 +1,6 @@
-//! `quintet debug`: looks into a running cluster.
+//! `quintet debug`: looks into a running cluster. `range.rs` is `debug range`; the rest is here.
+
+mod range;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     /// Asks every node, again and again until all replicas of a range answer for one applied index: on
     /// a cluster that takes writes that may never be. Exits with 1 where replicas differ.
     Checksum(Checksum),
+    /// Show all that each node knows of its replica of a range: descriptor, Raft state, last errors.
+    Range(range::Range),
 }
 
 /// Flags of `debug checksum`.
@@ -47,7 +51,13 @@ type Sums = BTreeMap<u64, BTreeMap<u64, RangeChecksum>>;
 
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
-    let Command::Checksum(args) = command;
+    match command {
+        Command::Checksum(args) => checksum(args).await,
+        Command::Range(args) => range::run(args).await,
+    }
+}
+
+async fn checksum(args: Checksum) -> Result<(), Failure> {
     let deadline = Instant::now() + args.connect.timeout;
     let status = args.connect.client().await?.status().await?;
     let ranges = status.ranges.iter().filter(|range| args.range == 0 || range.id == args.range);

@@ -18,6 +18,7 @@ mod output;
 mod split_points;
 mod start;
 mod status;
+mod utc;
 
 use std::{io::Write, process::ExitCode};
 
@@ -153,6 +154,7 @@ mod tests {
             "quintet undrain 3",
             "quintet kv locate k --output json",
             "quintet debug checksum --range 2 --output json",
+            "quintet debug range 2 --output json --node a:1",
             "quintet dev --dir d --detach --base-port 7000",
             "quintet dev stop --dir d",
             "quintet bench kv --clients 64 --seconds 5 --op mixed --value-size 256 --keys 100",
@@ -173,6 +175,7 @@ mod tests {
             "quintet kv scan --prefix p --start a",
             "quintet kv get",
             "quintet bench kv --clients 0 --op put",
+            "quintet debug range",
             "quintet bench kv --op sideways",
             "quintet dev --nodes 4",
             "quintet dev --initial-ranges 0",

@@ -138,7 +138,7 @@ fn replica(replica: &ReplicaStatus) -> String {
 }
 
 /// A bound of a range: the keyspace's name and the key in it.
-fn bound(bytes: &[u8], open: &str) -> String {
+pub(super) fn bound(bytes: &[u8], open: &str) -> String {
     let Some((keyspace, stored)) = bytes.split_first_chunk() else {
         return if bytes.is_empty() { open.to_owned() } else { escape(bytes) };
     };
@@ -234,7 +234,7 @@ fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header.to_vec());
     for column in table.column_iter_mut() {
@@ -243,7 +243,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn align_right(table: &mut Table, columns: &[usize]) {
+pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
     for index in columns {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -63,11 +63,10 @@ mod real {
     use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
     use tokio::net::TcpListener;
-    use tonic::transport::server::TcpIncoming;
 
     use super::*;
     use crate::{
-        node::status,
+        node::{accept, status},
         ops::{
             http::{Http, Shown},
             metrics::Metrics,
@@ -157,13 +156,16 @@ mod real {
         ) -> (Vec<JoinHandle<()>>, Option<Http>) {
             // Set once: the port has just been bound.
             self.shown.get_or_init(|| bootstrap.clone());
+            let bounds = accept::Bounds::of_process();
+            let metrics = bootstrap.router().metrics();
+            let clients = accept::incoming(self.client, "client", bounds.clients, metrics.clone());
+            let peers = accept::incoming(self.internal, "internal", bounds.peers, metrics.clone());
             let (health_reporter, health) = tonic_health::server::health_reporter();
             let reflection = || {
                 tonic_reflection::server::Builder::configure()
                     .register_encoded_file_descriptor_set(quintet_proto::DESCRIPTORS)
             };
             let client = Server::builder()
-                .tcp_nodelay(true)
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
@@ -172,14 +174,13 @@ mod real {
                 .add_service(health)
                 .add_optional_service(reflection().build_v1().ok())
                 .add_optional_service(reflection().build_v1alpha().ok())
-                .serve_with_incoming(TcpIncoming::from(self.client).with_nodelay(Some(true)));
+                .serve_with_incoming(clients);
             let internal = Server::builder()
-                .tcp_nodelay(true)
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
                 .add_service(peer!(bootstrap))
-                .serve_with_incoming(TcpIncoming::from(self.internal).with_nodelay(Some(true)));
+                .serve_with_incoming(peers);
             let tasks = vec![
                 tokio::spawn(async move { report("client", client.await) }),
                 tokio::spawn(async move { report("internal", internal.await) }),

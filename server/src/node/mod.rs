@@ -11,7 +11,10 @@
 //! Nothing is cleaned up, ever: a start after `kill -9` is an ordinary start. Identity and cluster
 //! membership are in the log engine, written and synced before anyone is told.
 
+#[cfg(not(madsim))]
+mod accept;
 pub mod bootstrap;
+pub mod debug;
 mod dedup;
 mod drain;
 mod gc;

@@ -11,6 +11,7 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     peer::SnapshotPipe,
     range::{
+        faults::Doing,
         raft::{state_machine::snapshot_meta, types, wire as raft_wire},
         replica::Replica,
         snapshot::{SnapshotData, Ticket, receive},
@@ -75,6 +76,10 @@ impl receive::Target for Here {
             .map(|other| other.shared.state.descriptor())
             .find(|other| other.overlaps(&span.start, &span.end))
             .map(|other| other.range)
+    }
+
+    fn not_received(&self, why: &str) {
+        self.replica.shared.faults.note(Doing::ReceiveSnapshot, None, why);
     }
 
     /// openraft takes these for broken invariants, and stops.

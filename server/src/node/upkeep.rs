@@ -10,7 +10,7 @@ use super::{bootstrap::Bootstrap, leaders, records, status};
 use crate::{
     peer::{Kind, Lane},
     placement::policy,
-    range::{raft::types, replica::Replica},
+    range::{faults::Doing, raft::types, replica::Replica},
     storage::{self, Engine},
     trace,
 };
@@ -109,6 +109,7 @@ pub(super) async fn truncate_logs(bootstrap: Arc<Bootstrap>) {
             let held = bootstrap.news.lock().get(&replica.range).map_or(0, |news| news.held_by_all);
             let retention_bytes = bootstrap.host().transfers.log_retention_bytes;
             if let Err(error) = replica.truncate_log(held, retention_bytes).await {
+                replica.shared.faults.note(Doing::Truncate, None, &error.to_string());
                 tracing::warn!(range = %replica.range, %error, "log not truncated");
             }
             if let Err(error) = replica.collect_snapshots() {

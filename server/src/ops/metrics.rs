@@ -214,6 +214,10 @@ pub struct Metrics {
     /// Names requests that failed or were slow.
     pub request_log: RequestLog,
 
+    /// Connections to the gRPC ports.
+    pub connections_open: Gauge,
+    /// Connections to them that were closed because there were too many.
+    pub connections_refused: Counter,
     /// Sessions that clients hold open.
     pub sessions_open: Gauge,
     /// Requests that clients have in flight.
@@ -315,6 +319,16 @@ impl Metrics {
             ranges: Ranges::new(r),
             request_log: RequestLog::default(),
             engine: add(r, "engine", "Figures of the storage engines by engine and name"),
+            connections_open: add(
+                r,
+                "connections_open",
+                "Connections of clients and nodes to the two gRPC ports",
+            ),
+            connections_refused: add(
+                r,
+                "connections_refused",
+                "Connections closed because there were too many, or too many that said nothing",
+            ),
             sessions_open: add(r, "sessions_open", "Sessions that clients hold open"),
             requests_in_flight: add(
                 r,

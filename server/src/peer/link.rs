@@ -371,7 +371,10 @@ async fn dial(
     let frame = inbound.message().await.map_err(|status| status.to_string())?;
     let batch = decode(frame.ok_or("closed before the first frame")?)?;
     let hello = batch.hello.ok_or("the first frame has no hello")?;
-    peers.upgrade().ok_or("stopping")?.note_cluster(address, &hello);
+    let strong = peers.upgrade().ok_or("stopping")?;
+    strong.note_cluster(address, &hello);
+    strong.note_twin(address, &hello);
+    drop(strong);
     if hello.refusal.is_empty() { Ok((hello, inbound)) } else { Err(hello.refusal) }
 }
 

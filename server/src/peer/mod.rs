@@ -91,6 +91,8 @@ pub struct Peers {
     met_own: AtomicBool,
     /// By address: seeds that belong to another cluster, and which.
     strangers: Mutex<BTreeMap<String, String>>,
+    /// By address: seeds that know of another node which runs under this one's id, in words.
+    twins: Mutex<BTreeMap<String, String>>,
     /// Whether a peer's clock was refused since the start; said once.
     clock_refused: AtomicBool,
     /// Silence on a link with something pending after which it is redialled.
@@ -122,6 +124,7 @@ impl Peers {
             met_own: AtomicBool::new(false),
             clock_refused: AtomicBool::new(false),
             strangers: Mutex::default(),
+            twins: Mutex::default(),
             random,
             stall,
         })
@@ -218,12 +221,18 @@ impl Peers {
         link.clone()
     }
 
-    /// Whether this node was started among the nodes of another cluster: it has met none of its
-    /// own, and more than half of its seeds are strangers. Says so in words.
+    /// Whether this node was started where it does not belong: among the nodes of another cluster (it
+    /// has met none of its own, and more than half of its seeds are strangers), or under the id of a
+    /// node that runs. Says so in words.
     ///
     /// Nodes that have met their own cluster since their start never say so: one wrong node among
     /// them must not stop the right ones.
     pub fn astray(&self) -> Option<String> {
+        let twin = self.twins.lock().values().next().cloned();
+        let twin = twin.filter(|_| !self.met_own.load(Ordering::Acquire));
+        if twin.is_some() {
+            return twin;
+        }
         let strangers = self.strangers.lock();
         let seeds = self.book.seeds();
         let strange: Vec<_> =
@@ -267,6 +276,35 @@ impl Peers {
         }
     }
 
+    /// Whether another node runs under the id of whoever says this: this node itself, or one of its
+    /// cluster that it hears from. Says so in words.
+    ///
+    /// Whoever belongs to the cluster is believed: it may be the one that runs, at a new address.
+    fn twin(&self, hello: &wire::Hello) -> Option<String> {
+        let them = hello.me.as_ref()?;
+        let node = NodeId(hello.node_id);
+        let known = self.book.get(node).filter(|_| self.is_live(node))?;
+        let other = known.internal != them.internal_address
+            || (node == self.me && known.epoch != them.epoch);
+        let stranger = !self.identity().cluster.is_empty() && hello.cluster_id.is_empty();
+        (other && (stranger || node == self.me)).then(|| {
+            format!(
+                "node id {} is in use by the node at {}: ids must differ and are never used again; set \
+                 node.id",
+                node.0, known.internal
+            )
+        })
+    }
+
+    /// Notes whether the node at an address knows another one that runs under this one's id.
+    fn note_twin(&self, address: &str, hello: &wire::Hello) {
+        if hello.id_in_use && self.book.seeds().iter().any(|seed| seed == address) {
+            self.twins.lock().insert(address.to_owned(), hello.refusal.clone());
+        } else {
+            self.twins.lock().remove(address);
+        }
+    }
+
     fn hello(&self) -> wire::Hello {
         let ClusterIdentity { cluster, incarnation } = self.identity();
         wire::Hello {
@@ -277,6 +315,7 @@ impl Peers {
             me: Some(book::to_wire(&self.book.me())),
             book: self.book.all().iter().map(book::to_wire).collect(),
             refusal: String::new(),
+            id_in_use: false,
         }
     }
 
@@ -297,11 +336,11 @@ impl Peers {
         if node.0 == 0 || me.node_id != node.0 {
             return Err("node ids begin at 1".to_owned());
         }
+        if let Some(why) = self.twin(hello) {
+            tracing::error!(%node, address = me.internal_address, "two nodes have one id");
+            return Err(why);
+        }
         if node == self.me {
-            let mine = self.book.me();
-            if mine.epoch != me.epoch || mine.internal != me.internal_address {
-                tracing::error!(%node, address = me.internal_address, "two nodes have one id");
-            }
             return Err(format!("node id {node} is this node's own: ids must differ"));
         }
         if mine.cluster.is_empty() && !hello.cluster_id.is_empty() {

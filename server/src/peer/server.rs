@@ -1,12 +1,12 @@
 //! The answering side of a link.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FRAME_BYTES_MAX, Kind, Peers, link::decode};
@@ -15,6 +15,8 @@ use crate::{ids::NodeId, time::Timestamp, trace};
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
 /// not is cut off.
 const IN_FLIGHT_MAX: usize = 100_000;
+/// How long a peer may take for its first words.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames that wait for the wire.
 const OUTBOUND_FRAMES_MAX: usize = 16;
 
@@ -70,14 +72,17 @@ async fn serve(
     mut inbound: Streaming<wire::PeerFrame>,
     out: &Outbound,
 ) -> Result<(), String> {
-    let first = inbound.message().await.map_err(|status| status.to_string())?;
+    let first = timeout(HELLO_TIMEOUT, inbound.message()).await;
+    let first = first.map_err(|_| "it said nothing")?.map_err(|status| status.to_string())?;
     let first = decode(first.ok_or("closed before the first frame")?)?;
     let hello = first.hello.ok_or("the first frame has no hello")?;
     let (from, refusal) = match peers.meet(&hello) {
         Ok(from) => (from, String::new()),
         Err(why) => (NodeId(0), why),
     };
-    let mine = wire::Hello { refusal: refusal.clone(), ..peers.hello() };
+    // A stranger is told that it is one.
+    let id_in_use = !refusal.is_empty() && peers.twin(&hello).as_ref() == Some(&refusal);
+    let mine = wire::Hello { refusal: refusal.clone(), id_in_use, ..peers.hello() };
     send(out, wire::PeerBatch { hello: Some(mine), ..wire::PeerBatch::default() }).await?;
     if !refusal.is_empty() {
         return Err(refusal);

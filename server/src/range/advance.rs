@@ -10,6 +10,7 @@ use openraft::impls::OneshotResponder;
 use tokio::time::{Instant, timeout};
 
 use super::{
+    faults::Doing,
     raft::types::{Applied, Proposal, Raft},
     replica::Shared,
 };
@@ -55,6 +56,10 @@ pub(super) async fn advance_time(
         Ok(Some(Applied::Done)) => Ok(()),
         Ok(Some(Applied::ReEvaluate | Applied::Groups(_))) => Err(not_leader()),
         Ok(None) => Err(OpError::unavailable("leadership changed; try again")),
-        Err(_) => Err(OpError::unavailable("the range's time could not be moved; try again")),
+        Err(_) => {
+            let why = "the range's time was not moved in time";
+            shared.faults.note(Doing::Propose, None, why);
+            Err(OpError::unavailable("the range's time could not be moved; try again"))
+        }
     }
 }

@@ -38,6 +38,7 @@ use tokio::{
 
 use super::{
     command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
+    faults::Doing,
     raft::types::{Applied, Proposal, Raft},
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Write},
@@ -373,13 +374,19 @@ impl Executor {
         let counted = self.shared.proposals.begin();
         self.operations_in_flight += groups.iter().map(|group| group.members.len()).sum::<usize>();
         let sent = write.await;
+        let faults = self.shared.faults.clone();
         self.in_flight.push(Box::pin(async move {
             let _counted = counted;
             // Any error may come after the entry was appended: all are ambiguous.
             let applied = match sent {
-                Ok(()) => answer.await.ok().and_then(Result::ok).map(|response| response.data),
-                Err(_) => None,
+                Ok(()) => match answer.await {
+                    Ok(Ok(response)) => Ok(response.data),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("the Raft group gave a proposal up".to_owned()),
+                },
+                Err(error) => Err(error.to_string()),
             };
+            let applied = applied.inspect_err(|why| faults.note(Doing::Propose, None, why)).ok();
             Finished { epoch, groups, applied }
         }));
     }
@@ -394,10 +401,14 @@ impl Executor {
         }
         let mut again = Vec::new();
         let flags = match finished.applied {
-            Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect(),
+            Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect::<Vec<_>>(),
             Some(Applied::ReEvaluate | Applied::Done) => vec![Some(false); finished.groups.len()],
             None => vec![None; finished.groups.len()],
         };
+        if flags.contains(&Some(false)) {
+            let why = "another leader's entry, or a clock behind the range's time: evaluated again";
+            self.shared.faults.note(Doing::Apply, None, why);
+        }
         for (group, flag) in finished.groups.into_iter().zip(flags) {
             if finished.epoch == self.epoch
                 && let Some(queue) = self.latches.remove(&group.key)
@@ -448,6 +459,10 @@ impl Executor {
         let is_ready = timeout(PREPARE_TIMEOUT, ready).await.ok().flatten().is_some();
         // The wait may have outlived the term that it was for.
         let same = self.raft.as_leader().is_ok_and(|leader| leader.term() == term);
+        if !is_ready && same {
+            let why = "the new leader has not applied its log in time; requests are turned away";
+            self.shared.faults.note(Doing::Lead, None, why);
+        }
         if !is_ready || !same {
             self.turn_away();
             return None;
@@ -529,7 +544,8 @@ fn answer(
         }
         (Outcome::NotANumber, _) => Err(OpError::new(
             quintet_proto::v1::Code::NotANumber,
-            "the value is not a decimal number, or the sum does not fit in 64 bits",
+            "the value is not a decimal number, or the sum does not fit in 64 bits; put a number \
+             first",
         )),
     }
 }

@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod command;
 mod executor;
 mod expiring;
+pub mod faults;
 pub mod raft;
 mod reads;
 pub mod replica;

@@ -22,6 +22,7 @@ use quintet_proto::v1::Code;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    faults::Doing,
     raft::types::Raft,
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Scan, ScanPage},
@@ -58,6 +59,10 @@ pub(super) async fn run(
         shared.metrics.read_confirmations.inc();
         shared.waiting.reads.store(batch.len(), Relaxed);
         let confirmed = confirm(&raft).await;
+        if confirmed.is_none() && raft.as_leader().is_ok() {
+            let why = "no majority confirmed the leadership in time; reads are turned away";
+            shared.faults.note(Doing::Confirm, None, why);
+        }
         shared.waiting.reads.store(0, Relaxed);
         let now = Instant::now();
         for Read { kind, deadline, reply } in batch.drain(..) {

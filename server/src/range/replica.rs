@@ -15,6 +15,7 @@ use super::{
     advance,
     executor::Executor,
     expiring,
+    faults::{Doing, Faults},
     raft::{
         log_store::LogStore,
         log_writer::LogWriter,
@@ -82,6 +83,8 @@ pub struct Shared {
     pub proposals: NodeProposals,
     /// The node's peers: addresses for hints.
     pub peers: Arc<Peers>,
+    /// What went wrong last.
+    pub faults: Arc<Faults>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
     /// Its raft snapshot to send.
@@ -131,6 +134,7 @@ impl Drop for ProposalUnderWay {
 impl Shared {
     /// Stops the node: its storage can't be trusted any more.
     pub fn fail(&self, error: storage::Error) {
+        self.faults.note(Doing::Store, None, &error.to_string());
         (self.failed)(error);
     }
 
@@ -195,8 +199,10 @@ impl Replica {
         }
         let state = RangeState::open(birth, host.data.clone(), host.hlc.clone())?;
         let outbox = Arc::new(Outbox::new(range, host.data.clone(), host.transfers.clone()));
+        let faults = Arc::new(Faults::new(host.hlc.clone()));
         let shared = Arc::new(Shared {
             range,
+            faults: faults.clone(),
             outbox: outbox.clone(),
             inbox: Inbox::new(),
             state: state.clone(),
@@ -218,6 +224,7 @@ impl Replica {
             host.transfers.clone(),
             outbox.clone(),
             host.metrics.clone(),
+            faults,
         );
         let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;

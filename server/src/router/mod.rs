@@ -9,6 +9,7 @@
 //! ```text
 //!   mod.rs      dispatch, forward, correct      scan.rs   scans over several ranges
 //!   routes.rs   key -> descriptor, as known     hints.rs  where clients had better go
+//!                                               parts.rs  a scan's span, divided by ranges
 //! ```
 //!
 //! # Invariants
@@ -19,6 +20,7 @@
 
 mod hints;
 pub(crate) mod once;
+mod parts;
 pub mod routes;
 mod scan;
 
@@ -55,6 +57,7 @@ use crate::{
 };
 
 pub use self::hints::client_routes;
+pub(crate) use self::parts::SpanParts;
 
 /// How often a request is sent on after a definite "not here".
 const CORRECTIONS_MAX: u32 = 1;

@@ -54,7 +54,7 @@ const SCANS_MAX: usize = 256;
 /// Ranges that one of them asks at a time.
 const RANGES_AT_ONCE: usize = 32;
 /// Ranges of one scan.
-const RANGES_MAX: usize = 100_000;
+pub(super) const RANGES_MAX: usize = 100_000;
 /// How long one range may take for a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a step is sent on.

@@ -1,6 +1,10 @@
 //! Data directories that a node must not use: it says so on one line and ends with 1.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::support::{
     client,
@@ -55,6 +59,72 @@ async fn a_directory_of_somebody_else_is_refused() {
     let node = Node::start(&config).await;
     let client = client(std::slice::from_ref(&node.client)).await;
     assert_eq!(client.get("k").await.expect("read").expect("there").value, "v");
+}
+
+/// Files below a directory with an extension, the largest first.
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+    found.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).map_or(0, |file| file.len())));
+    found
+}
+
+#[tokio::test]
+async fn damage_is_refused_and_names_the_file() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path();
+    let node = cluster_of_one(dir).await;
+    let client_of = async |node: &Node| client(std::slice::from_ref(&node.client)).await;
+    let writer = client_of(&node).await;
+    for n in 0..50 {
+        writer.put(format!("k{n}"), vec![7; 1_000]).await.expect("written");
+    }
+    node.kill().await;
+    let config = dir.join("node-1/node.toml");
+    let data = dir.join("node-1/data");
+
+    // A record in the middle of the log.
+    let log = files(&data.join("log"), "log").remove(0);
+    let sound = fs::read(&log).expect("a log");
+    let mut damaged = sound.clone();
+    damaged[sound.len() / 2] ^= 0x10;
+    fs::write(&log, damaged).expect("written");
+    let line = start(dir, &config, &[]).await.refused(1);
+    let name = log.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+    assert!(line.starts_with("error: start: ") && line.contains(name), "{line}");
+    fs::write(&log, sound).expect("written");
+
+    // None of this has done any harm; and what the log held is in tables now.
+    let node = Node::start(&config).await;
+    let reader = client_of(&node).await;
+    assert_eq!(reader.get("k49").await.expect("read").expect("there").value.len(), 1_000);
+    node.kill().await;
+    let table = files(&data.join("log"), "sst").remove(0);
+    let mut damaged = fs::read(&table).expect("a table");
+    let blocks = damaged.len() / 2;
+    for byte in &mut damaged[..blocks] {
+        *byte ^= 0x10;
+    }
+    fs::write(&table, damaged).expect("written");
+    let line = start(dir, &config, &[]).await.refused(1);
+    let name = table.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+    assert!(line.starts_with("error: start: ") && line.contains(name), "{line}");
+}
+
+#[tokio::test]
+async fn a_setting_that_is_not_is_refused() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let config = node::configure(temp.path(), 1, &[]);
+    let line = start(temp.path(), &config, &["--set", "raft.heartbeet_ms=1"]).await.refused(2);
+    assert!(line.starts_with("error: configuration: unknown setting raft.heartbeet_ms"), "{line}");
+    assert!(line.contains("raft.heartbeat_ms"), "{line}");
 }
 
 #[tokio::test]

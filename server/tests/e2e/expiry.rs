@@ -233,6 +233,38 @@ async fn nothing_comes_back(cluster: &Cluster, client: &Client) {
     }
 }
 
+/// A client whose idea of the cluster's time is an hour behind asks for what nobody would remember.
+async fn who_is_an_hour_behind(cluster: &Cluster) {
+    let mut kv = KvClient::connect(format!("http://{}", cluster.clients[4])).await.expect("a node");
+    let now = kv.get(v1::GetRequest { key: "late".into(), ..Default::default() }).await;
+    let now = now.expect("read").into_inner().context.expect("a context").cluster_time;
+    let put = |attempt| v1::PutRequest {
+        context: Some(v1::RequestContext {
+            first_attempt_time: now - ((HOUR_MS * 1_000) << 12),
+            attempt,
+            timeout_ms: 2_000,
+            ..Default::default()
+        }),
+        key: Bytes::from_static(b"late"),
+        ..Default::default()
+    };
+    let refusal =
+        |status: Status| v1::Error::decode(status.details()).expect("an error in the details");
+    let error = wait_for("it is refused", COLLECTED_TIMEOUT, async || {
+        kv.put(put(0)).await.err().map(refusal).ok_or("it was written")
+    })
+    .await;
+    assert_eq!((error.code(), error.maybe_committed), (v1::Code::Expired, false), "{error:?}");
+    assert!(error.message.contains("ask again under a new id"), "{error:?}");
+    // A repetition may be one of something that was done.
+    let error = refusal(kv.put(put(1)).await.expect_err("nobody remembers"));
+    assert_eq!(
+        (error.code(), error.maybe_committed),
+        (v1::Code::UnknownOutcome, true),
+        "{error:?}"
+    );
+}
+
 async fn what_nobody_sees_is_collected(cluster: &Cluster, client: &Client) {
     let first = client.put("many/old", "v").await.expect("written").0;
     for _ in 0..50 {
@@ -255,6 +287,7 @@ async fn what_nobody_sees_is_collected(cluster: &Cluster, client: &Client) {
         }
     })
     .await;
+    who_is_an_hour_behind(cluster).await;
     wait_for("every node has collected", COLLECTED_TIMEOUT, async || {
         for address in &cluster.https {
             let (_, page) = http::page(address, "/metrics").await?;

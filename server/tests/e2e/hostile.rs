@@ -18,6 +18,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
+use crate::silence;
 use crate::support::{
     client,
     cluster::{Cluster, HOME_TIMEOUT},
@@ -53,6 +54,9 @@ async fn nodes_survive_whatever_connects() {
         if grown.iter().all(|grown| *grown <= GROWTH_BYTES_MAX) { Ok(()) } else { Err(grown) }
     })
     .await;
+    still_serves(&cluster, &pids).await;
+
+    silence::ten_thousand_connections_that_say_nothing(&cluster).await;
     still_serves(&cluster, &pids).await;
 
     senseless_requests(&cluster, &client).await;

@@ -7,10 +7,13 @@
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
+//! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! directory.rs   data directories that a node must not use
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
-//! hostile.rs     garbage on every port, clients that do not read
+//! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
+//! limits.rs      every wrong input: its code, and what it says to do
+//! scans.rs       scans and batches over many ranges, by unary calls
 //! support/       processes, clusters, waiting
 //! ```
 //!
@@ -20,14 +23,18 @@
 
 #![cfg(not(madsim))]
 
+mod debugging;
 mod directory;
 mod expiry;
 mod figures;
 mod forming;
 mod hostile;
 mod kills;
+mod limits;
 mod outages;
 mod pauses;
 mod python;
 mod ranges;
+mod scans;
+mod silence;
 mod support;

@@ -31,7 +31,10 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::{Kind, Lane, LinkDown, Peers},
-    range::snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
+    range::{
+        faults::{Doing, Faults},
+        snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
+    },
 };
 
 /// Makes connections to a range's other replicas.
@@ -44,6 +47,7 @@ pub struct Network {
     transfers: Arc<Transfers>,
     outbox: Arc<Outbox>,
     metrics: Arc<Metrics>,
+    faults: Arc<Faults>,
 }
 
 impl Network {
@@ -56,8 +60,9 @@ impl Network {
         transfers: Arc<Transfers>,
         outbox: Arc<Outbox>,
         metrics: Arc<Metrics>,
+        faults: Arc<Faults>,
     ) -> Network {
-        Network { range, me, log, peers, transfers, outbox, metrics }
+        Network { range, me, log, peers, transfers, outbox, metrics, faults }
     }
 }
 
@@ -92,12 +97,17 @@ impl Connection {
         self.network.peers.ask(self.node, lane, message)
     }
 
-    async fn call(&self, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
+    async fn call(&self, doing: Doing, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
         let answer = self.ask(Lane::Urgent, kind);
-        match tokio::time::timeout(option.soft_ttl(), answer).await {
+        let answer = match tokio::time::timeout(option.soft_ttl(), answer).await {
             Ok(answer) => received(answer),
             Err(_) => Err(unreachable("no answer in time")),
-        }
+        };
+        answer.inspect_err(|error| self.note(doing, error))
+    }
+
+    fn note(&self, doing: Doing, error: &dyn std::fmt::Display) {
+        self.network.faults.note(doing, Some(self.target), &error.to_string());
     }
 
     /// Sends an append; the future is its answer.
@@ -164,7 +174,13 @@ impl NetStreamAppend<TypeConfig> for Connection {
         let log = self.network.log.clone();
         let appended = log.appended();
         let log = Watched { last: move || log.last(), appended };
-        let answers = append_stream::answers(input, log, |request| Box::pin(self.append(request)));
+        let connection = &*self;
+        let answers = append_stream::answers(input, log, move |request| {
+            let answer = connection.append(request);
+            Box::pin(async move {
+                answer.await.inspect_err(|error| connection.note(Doing::Append, error))
+            })
+        });
         Box::pin(async move {
             let stream: BoxStream<'s, _> = Box::pin(answers);
             Ok(stream)
@@ -179,7 +195,7 @@ impl NetVote<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
         let kind = Kind::Vote(wire::vote_request_out(&request));
-        let Kind::VoteAnswer(answer) = self.call(kind, &option).await? else {
+        let Kind::VoteAnswer(answer) = self.call(Doing::Vote, kind, &option).await? else {
             return Err(unexpected());
         };
         wire::vote_answer_in(answer).ok_or_else(unexpected)
@@ -191,7 +207,7 @@ impl NetVote<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
         let kind = Kind::PreVote(wire::vote_request_out(&request));
-        let Kind::VoteAnswer(answer) = self.call(kind, &option).await? else {
+        let Kind::VoteAnswer(answer) = self.call(Doing::Vote, kind, &option).await? else {
             return Err(unexpected());
         };
         wire::vote_answer_in(answer).ok_or_else(unexpected)
@@ -205,10 +221,14 @@ impl NetTransferLeader<TypeConfig> for Connection {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
         let kind = Kind::Transfer(wire::transfer_out(&request));
-        let Kind::TransferAnswer(answer) = self.call(kind, &option).await? else {
+        let Kind::TransferAnswer(answer) = self.call(Doing::Transfer, kind, &option).await? else {
             return Err(unexpected());
         };
-        if answer.refusal.is_empty() { Ok(Ok(())) } else { Err(unreachable(answer.refusal)) }
+        if answer.refusal.is_empty() {
+            return Ok(Ok(()));
+        }
+        self.note(Doing::Transfer, &answer.refusal);
+        Err(unreachable(answer.refusal))
     }
 }
 
@@ -231,7 +251,9 @@ impl NetSnapshot<TypeConfig> for Connection {
         let SnapshotData::Source(source) = snapshot.snapshot else {
             return Err(later("a durable point can't be sent".to_owned()));
         };
-        let Network { range, me, peers, transfers, outbox, metrics, .. } = self.network.clone();
+        let Network { range, me, peers, transfers, outbox, metrics, faults, .. } =
+            self.network.clone();
+        let to = self.target;
         let sending = Sending {
             peers,
             transfers,
@@ -239,7 +261,7 @@ impl NetSnapshot<TypeConfig> for Connection {
             outbox,
             range,
             from: me,
-            to: self.target,
+            to,
             node: self.node,
             vote: wire::vote_out(&vote),
             source,
@@ -248,6 +270,7 @@ impl NetSnapshot<TypeConfig> for Connection {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = sending.run() => {
+                let sent = sent.inspect_err(|why| faults.note(Doing::SendSnapshot, Some(to), why));
                 let vote = wire::vote_in(Some(sent.map_err(later)?));
                 let vote = vote.ok_or_else(|| later("an answer without a vote".to_owned()))?;
                 Ok(SnapshotResponse::new(vote))

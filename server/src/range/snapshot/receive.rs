@@ -50,6 +50,8 @@ pub trait Target: Send + Sync {
     fn engine(&self) -> Arc<dyn Engine>;
     /// Another range of which the node holds a replica, and which has a part of this span.
     fn overlapping(&self, span: &Descriptor) -> Option<RangeId>;
+    /// It is not received, for this reason.
+    fn not_received(&self, why: &str);
     /// Why Raft would not take it.
     fn check(&self, vote: &wire::Vote, head: &SnapshotHead) -> Result<(), String>;
     /// Hands what is staged to Raft; the replica's vote when it is installed.
@@ -150,6 +152,7 @@ pub async fn receive(
                 }
                 End::Cut(why) => why,
             };
+            target.not_received(&why);
             tracing::info!(%range, why, "raft snapshot not received");
         }
     }

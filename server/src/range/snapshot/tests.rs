@@ -454,6 +454,8 @@ impl Target for Follower {
         self.overlapping
     }
 
+    fn not_received(&self, _why: &str) {}
+
     fn check(
         &self,
         vote: &wire::Vote,

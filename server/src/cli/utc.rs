@@ -1,0 +1,51 @@
+//! Cluster time as people read it.
+
+use quintet_server::time::Timestamp;
+
+const US_A_DAY: u64 = 86_400_000_000;
+/// Days from 0000-03-01, where the count below begins, to 2020-01-01, where cluster time does.
+const DAYS_BEFORE: u64 = 737_730;
+/// Days of 400 years, which repeat.
+const DAYS_OF_ERA: u64 = 146_097;
+
+/// A cluster time in UTC, as in `2026-11-24T20:14:04.120Z`; `-` for 0.
+///
+/// The date is counted as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
+pub(super) fn utc(time: u64) -> String {
+    if time == 0 {
+        return "-".to_owned();
+    }
+    let us = Timestamp(time).us();
+    let (days, of_day) = (us / US_A_DAY + DAYS_BEFORE, us % US_A_DAY);
+    let (era, of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months from March.
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year_of_era + u64::from(month >= 10);
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let (ms, s) = (of_day / 1_000 % 1_000, of_day / 1_000_000);
+    let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_of_all_kinds() {
+        let shown = |seconds: u64| utc(Timestamp::from_us(seconds * 1_000_000).0);
+        assert_eq!(utc(0), "-");
+        assert_eq!(shown(1), "2020-01-01T00:00:01.000Z");
+        // 29 February, and the day after it; the last second of a leap year.
+        assert_eq!(shown(59 * 86_400), "2020-02-29T00:00:00.000Z");
+        assert_eq!(shown(60 * 86_400), "2020-03-01T00:00:00.000Z");
+        assert_eq!(shown(366 * 86_400 - 1), "2020-12-31T23:59:59.000Z");
+        assert_eq!(shown(366 * 86_400), "2021-01-01T00:00:00.000Z");
+        // `date -u -d @1795551244`
+        assert_eq!(shown(1_795_551_244 - 1_577_836_800), "2026-11-24T20:14:04.000Z");
+        assert_eq!(utc(Timestamp::from_us(120_999).0), "2020-01-01T00:00:00.120Z");
+    }
+}

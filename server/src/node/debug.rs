@@ -1,0 +1,139 @@
+//! What a node knows of one of its replicas, for `quintet debug range`. It only looks: nothing is
+//! asked of other nodes, so a replica that is stuck tells as much as one that works.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
+use quintet_proto::v1;
+
+use super::bootstrap::Bootstrap;
+use crate::{
+    error::OpError,
+    ids::RangeId,
+    range::{
+        faults::Fault,
+        raft::types::{self, RaftMetrics},
+        replica::Replica,
+    },
+    storage::codec::Descriptor,
+};
+
+/// The answer to `Admin.DebugRange`.
+pub fn range(bootstrap: &Bootstrap, id: u64) -> Result<v1::DebugRangeResponse, OpError> {
+    let replica = bootstrap.router().replica(RangeId(id));
+    if bootstrap.cluster().is_none() {
+        let message = "no cluster has been formed yet: run 'quintet cluster init'";
+        return Err(OpError::new(v1::Code::NotInitialized, message));
+    }
+    if replica.is_none() && !bootstrap.router().routes().knows(RangeId(id)) {
+        let message = format!("there is no range {id}; 'quintet status' lists them");
+        return Err(OpError::invalid(message));
+    }
+    let replica = replica.as_ref().map(of).transpose()?;
+    Ok(v1::DebugRangeResponse { node_id: bootstrap.peers().me().0, replica })
+}
+
+fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {
+    let state = &replica.shared.state;
+    let durable = state.durable();
+    let durable =
+        durable.map_err(|error| OpError::new(v1::Code::Storage, error.to_string()))?.applied;
+    let mut raft = raft(&replica.raft.metrics().borrow_watched());
+    raft.durable_index = durable.map_or(0, |at| at.index);
+    raft.purged_index = replica.log.purged().map_or(0, |purged| purged.index());
+    Ok(v1::ReplicaDebug {
+        replica_id: replica.id.0,
+        descriptor: Some(descriptor(&state.descriptor())),
+        raft: Some(raft),
+        time: state.time().0,
+        newest: state.newest().0,
+        dedup_threshold: state.dedup_threshold().0,
+        gc_threshold: state.gc_threshold().0,
+        writes_waiting: replica.writes_waiting() as u64,
+        proposals_in_flight: replica.shared.waiting.proposals.load(Relaxed) as u64,
+        reads_waiting: replica.reads_waiting() as u64,
+        log_bytes: replica.log.bytes(),
+        installing: state.is_installing(),
+        faults: replica.shared.faults.seen().into_iter().map(fault).collect(),
+    })
+}
+
+fn descriptor(descriptor: &Descriptor) -> v1::RangeDescriptor {
+    let places = descriptor
+        .replicas
+        .iter()
+        .map(|(replica, node)| v1::ReplicaPlace { replica_id: replica.0, node_id: node.0 });
+    v1::RangeDescriptor {
+        range_id: descriptor.range.0,
+        start: descriptor.start.clone().into(),
+        end: descriptor.end.clone().into(),
+        generation: descriptor.generation.0,
+        replicas: places.collect(),
+        next_replica: descriptor.next_replica.0,
+    }
+}
+
+fn raft(metrics: &RaftMetrics) -> v1::RaftDebug {
+    let membership = metrics.membership_config.membership();
+    let sets = membership.get_joint_config().iter();
+    let index = |at: &Option<types::LogId>| at.as_ref().map_or(0, |at| at.index());
+    let heard = |replica: &u64| {
+        let heard = metrics.heartbeat.as_ref()?.get(replica)?.as_ref()?;
+        u64::try_from(heard.elapsed().as_millis()).ok()
+    };
+    let others = membership.nodes().filter(|(id, _)| **id != metrics.id);
+    let followers = others.map(|(id, holder)| {
+        let (matched, heard) = (types::matched(metrics, *id), heard(id));
+        v1::FollowerDebug {
+            replica_id: *id,
+            node_id: holder.node.0,
+            matched_index: matched.unwrap_or(0),
+            matched_known: matched.is_some(),
+            heard_ms_ago: heard.unwrap_or(0),
+            heard_known: heard.is_some(),
+        }
+    });
+    let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+    v1::RaftDebug {
+        role: match (&stopped, metrics.state) {
+            (Some(_), _) | (None, ServerState::Shutdown) => "stopped",
+            (None, ServerState::Leader) => "leader",
+            (None, ServerState::Follower) => "follower",
+            (None, ServerState::Candidate) => "candidate",
+            (None, ServerState::Learner) => "learner",
+        }
+        .to_owned(),
+        stopped: stopped.unwrap_or_default(),
+        term: metrics.current_term,
+        vote_replica: metrics.vote.leader_id.voted_for,
+        vote_committed: metrics.vote.committed,
+        leader_replica: metrics.current_leader.unwrap_or(0),
+        last_index: metrics.last_log_index.unwrap_or(0),
+        committed_index: index(&metrics.local_committed),
+        applied_index: index(&metrics.last_applied),
+        durable_index: 0,
+        snapshot_index: index(&metrics.snapshot),
+        purged_index: 0,
+        membership_index: index(metrics.membership_config.log_id()),
+        voters: sets
+            .map(|set| v1::VoterSet { replica_ids: set.iter().copied().collect() })
+            .collect(),
+        learners: membership.learner_ids().collect(),
+        followers: match metrics.state {
+            ServerState::Leader => followers.collect(),
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn fault(fault: Fault) -> v1::ReplicaFault {
+    let Fault { doing, peer, why, first, last, count } = fault;
+    v1::ReplicaFault {
+        doing: doing.name().to_owned(),
+        peer_replica: peer.map_or(0, |peer| peer.0),
+        why,
+        first: first.0,
+        last: last.0,
+        count,
+    }
+}
