@@ -198,9 +198,10 @@ async fn form(cluster: &Cluster, request: InitClusterRequest) -> Result<(), Fail
 fn outside(cluster: &Cluster, node: &plan::Node) -> String {
     format!(
         "node {} belongs to no cluster while the others do: its data directory below {} was \
-         emptied or replaced. This version can't take such a node back; the others go on without it",
+         emptied or replaced. It takes part in nothing until it is taken back: `quintet replace {}`",
         node.id,
-        cluster.dir().display()
+        cluster.dir().display(),
+        node.id
     )
 }
 

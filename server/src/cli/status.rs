@@ -30,6 +30,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Format::Json => out.json(&json(&status))?,
     }
     out.flush()?;
+    if !status.initialized && !status.cluster_around.is_empty() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "empty_node",
+            format!(
+                "node {} has an empty directory and takes part in nothing, while the nodes around belong \
+                 to cluster {}; if it lost its disk: `quintet replace {}`",
+                status.node_id, status.cluster_around, status.node_id
+            ),
+        ));
+    }
     if !status.initialized {
         return Err(Failure::new(
             Exit::NotInitialized,
@@ -46,6 +57,10 @@ fn text(status: &StatusResponse) -> String {
         true => format!(
             "cluster {}  incarnation {}  seen by node {}\n\n",
             status.cluster_id, status.incarnation, status.node_id
+        ),
+        false if !status.cluster_around.is_empty() => format!(
+            "outside of cluster {}  seen by node {}\n\n",
+            status.cluster_around, status.node_id
         ),
         false => format!("no cluster yet  seen by node {}\n\n", status.node_id),
     };
@@ -181,6 +196,7 @@ fn json(status: &StatusResponse) -> Value {
         "cluster_id": status.cluster_id,
         "incarnation": status.incarnation,
         "initialized": status.initialized,
+        "cluster_around": status.cluster_around,
         "node_id": status.node_id,
         "nodes": nodes,
         "ranges": ranges,

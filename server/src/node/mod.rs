@@ -20,6 +20,7 @@ mod leaders;
 mod listen;
 mod pulse;
 pub mod records;
+mod replace;
 mod snapshot;
 pub mod status;
 mod thresholds;

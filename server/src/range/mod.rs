@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod command;
 mod executor;
 mod expiring;
+pub mod members;
 pub mod raft;
 mod reads;
 pub mod replica;

@@ -301,6 +301,12 @@ pub enum Command {
         /// The new threshold; a lower one changes nothing.
         threshold: Timestamp,
     },
+    /// Reserves the next replica id of the range, for whoever proposed it: nobody else is given it, now
+    /// or later.
+    ReserveReplica {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+    },
 }
 
 /// Results of requests, evaluated by the leader.
@@ -400,6 +406,15 @@ pub struct ClusterRecord {
     /// On the node that made the plan: members that have not taken it yet. A member that took it is
     /// never given it again: if it lost its disk since, it must not come back as who it was.
     pub untold: Vec<NodeId>,
+}
+
+/// A replica that a node holds beside those of its first plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaRecord {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its range as it was born: what the log begins from.
+    pub birth: Descriptor,
 }
 
 /// Encodes a stored record.
