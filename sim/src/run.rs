@@ -216,7 +216,9 @@ async fn heal(
         cluster.mend(node);
     }
     trace::event("phase", format_args!("heal"));
-    for node in cluster.nodes() {
+    // What lost its disk has no note of a drain left.
+    let wiped = cluster.wiped();
+    for node in cluster.nodes().into_iter().filter(|node| !wiped.contains(node)) {
         // One that was just started has to be there first.
         let undrained = within(HEAL_TIMEOUT, async || match cluster.drain(node, true).await {
             true => Ok(()),
@@ -348,10 +350,7 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
         let why = format!(
             "the run exercised too little: {commits} commits of {}, {elected} elections of {}, \
              {installed} raft snapshots installed of {}, {replaced} nodes replaced of {}",
-            wanted.commits_min,
-            wanted.elections_min,
-            wanted.snapshots_min,
-            wanted.replacements_min
+            wanted.commits_min, wanted.elections_min, wanted.snapshots_min, wanted.replacements_min
         );
         verdict = verdict.and(Verdict::Violation(why));
     }

@@ -75,6 +75,12 @@ fn text(status: &StatusResponse) -> String {
         let names: Vec<_> = down.iter().map(|node| format!("node {}", node.id)).collect();
         text.push_str(&format!("\nnot heard from: {}\n", names.join(", ")));
     }
+    if status.replacing {
+        text.push_str(&format!(
+            "\nthe replacement of node {} is not done: `quintet replace {}`\n",
+            status.node_id, status.node_id
+        ));
+    }
     let without: Vec<_> = status.ranges.iter().filter(|range| range.leader_node == 0).collect();
     if !without.is_empty() {
         let names: Vec<_> = without.iter().map(|range| range.id.to_string()).collect();
@@ -173,19 +179,25 @@ fn bound(bytes: &[u8], open: &str) -> String {
 /// One range, a line for each thing that is known of it.
 pub(crate) fn located(range: &RangeStatus) -> String {
     let replicas: Vec<_> = range.replicas.iter().map(replica).collect();
+    let ids: Vec<_> = range
+        .replicas
+        .iter()
+        .map(|replica| format!("{} on node {}", replica.replica_id, replica.node_id))
+        .collect();
     let leader = match range.leader_node {
         0 => "none".to_owned(),
         node => format!("node {node}, term {}", range.term),
     };
     format!(
         "range       {}, generation {}\nfrom        {}\nto          {}\nleader      {leader}\nreason      \
-         {}\nnodes (lag) {}\n",
+         {}\nnodes (lag) {}\nreplicas    {}\n",
         range.id,
         range.generation,
         bound(&range.start, "start"),
         bound(&range.end, "end"),
         or_dash(&range.leader_reason),
         replicas.join(" "),
+        ids.join(", "),
     )
 }
 
@@ -197,6 +209,7 @@ fn json(status: &StatusResponse) -> Value {
         "incarnation": status.incarnation,
         "initialized": status.initialized,
         "cluster_around": status.cluster_around,
+        "replacing": status.replacing,
         "node_id": status.node_id,
         "nodes": nodes,
         "ranges": ranges,

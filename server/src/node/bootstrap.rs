@@ -243,7 +243,14 @@ impl Bootstrap {
             cluster: format!("{:016x}{:016x}", (self.random)(), (self.random)()),
             incarnation: 1,
             nodes: members.to_vec(),
-            untold: members.iter().copied().filter(|node| *node != self.peers().me()).collect(),
+            untold: members
+                .iter()
+                .filter(|node| **node != self.peers().me())
+                .map(|node| {
+                    let address = self.peers().book().get(*node);
+                    (*node, address.map_or(0, |address| address.directory))
+                })
+                .collect(),
             ranges: ranges.collect(),
         }
     }
@@ -262,10 +269,20 @@ impl Bootstrap {
     }
 
     /// Another node's plan.
-    pub(super) async fn take_from(self: &Arc<Self>, plan: wire::Bootstrap) -> Result<(), String> {
+    pub(super) async fn take_from(
+        self: &Arc<Self>,
+        plan: wire::Bootstrap,
+    ) -> wire::BootstrapAnswer {
         let _one_at_a_time = self.planning.lock().await;
-        let cluster = from_wire(plan).ok_or("a plan that makes no sense")?;
-        self.take(cluster).await
+        let refused = |why: String| wire::BootstrapAnswer { refusal: why, other_directory: false };
+        if plan.directory != self.peers().book().me().directory {
+            let refusal = "the plan is for another directory of this node".to_owned();
+            return wire::BootstrapAnswer { refusal, other_directory: true };
+        }
+        let Some(cluster) = from_wire(plan) else {
+            return refused("a plan that makes no sense".to_owned());
+        };
+        refused(self.take(cluster).await.err().unwrap_or_default())
     }
 
     /// Waits until every member runs the plan.
@@ -293,18 +310,26 @@ impl Bootstrap {
 async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
     while !cluster.untold.is_empty() {
         let mut missed = Vec::new();
-        for node in cluster.untold.clone() {
+        for (node, directory) in cluster.untold.clone() {
+            let plan = wire::Bootstrap { directory, ..to_wire(&cluster) };
             let message = wire::PeerMessage {
-                kind: Some(Kind::Bootstrap(to_wire(&cluster))),
+                kind: Some(Kind::Bootstrap(plan)),
                 ..wire::PeerMessage::default()
             };
             match bootstrap.peers().ask(node, Lane::Urgent, message).await {
                 Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.refusal.is_empty() => {}
+                Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.other_directory => {
+                    tracing::error!(
+                        %node,
+                        "a member has lost its disk while the cluster was formed: 'quintet replace' \
+                         takes it back"
+                    );
+                }
                 Ok(Ok(Kind::BootstrapAnswer(answer))) => {
                     tracing::error!(%node, why = answer.refusal, "a member refuses the cluster");
-                    missed.push(node);
+                    missed.push((node, directory));
                 }
-                _ => missed.push(node),
+                _ => missed.push((node, directory)),
             }
         }
         if missed.len() < cluster.untold.len() {
@@ -329,11 +354,8 @@ pub(super) fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
             .iter()
             .map(|node| wire::NodeAddress { node_id: node.0, ..wire::NodeAddress::default() })
             .collect(),
-        ranges: cluster
-            .ranges
-            .iter()
-            .map(range_to_wire)
-            .collect(),
+        directory: 0,
+        ranges: cluster.ranges.iter().map(range_to_wire).collect(),
     }
 }
 

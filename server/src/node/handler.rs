@@ -85,11 +85,9 @@ impl Handler for NodeHandler {
                 heard(&bootstrap, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
-            Kind::Bootstrap(plan) => async move {
-                let refusal = bootstrap.take_from(plan).await.err().unwrap_or_default();
-                Some(Kind::BootstrapAnswer(wire::BootstrapAnswer { refusal }))
+            Kind::Bootstrap(plan) => {
+                async move { Some(Kind::BootstrapAnswer(bootstrap.take_from(plan).await)) }.boxed()
             }
-            .boxed(),
             Kind::Drain(request) => async move {
                 let result = match bootstrap.drain_self(request).await {
                     Ok(done) => wire::drain_answer::Result::Ok(done),

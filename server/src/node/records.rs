@@ -27,10 +27,17 @@ async fn write(writer: &LogWriter, changes: Vec<Change>) -> Result<(), Error> {
 }
 
 /// Claims the directory for a node, or finds it claimed by it, and counts the start.
-pub async fn claim(log: &dyn Engine, writer: &LogWriter, node: NodeId) -> Result<Identity, Error> {
+///
+/// A directory that is new is named by `random`.
+pub async fn claim(
+    log: &dyn Engine,
+    writer: &LogWriter,
+    node: NodeId,
+    random: &(dyn Fn() -> u64 + Send + Sync),
+) -> Result<Identity, Error> {
     let mut identity = match log.get(Family::Log, IDENTITY)? {
         Some(bytes) => codec::decode(&bytes)?,
-        None => Identity { node, boots: 0 },
+        None => Identity { node, boots: 0, directory: random() },
     };
     if identity.node != node {
         return Err(Error::Open(format!(

@@ -28,6 +28,7 @@ pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
         nodes: nodes(bootstrap),
         ranges: ranges(bootstrap),
         cluster_around,
+        replacing: bootstrap.is_being_replaced(),
     }
 }
 
@@ -184,6 +185,12 @@ fn queues(bootstrap: &Bootstrap, metrics: &Metrics) {
 pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
     if bootstrap.cluster().is_none() {
         return Err(bootstrap.no_cluster().message);
+    }
+    if bootstrap.is_being_replaced() {
+        let me = bootstrap.peers().me().0;
+        return Err(format!(
+            "the replacement of node {me} is not done: 'quintet replace {me}' goes on with it"
+        ));
     }
     for replica in bootstrap.replicas() {
         if replica.leader_node().is_none() {

@@ -114,6 +114,7 @@ pub(super) fn to_wire(address: &AddressRecord) -> wire::NodeAddress {
         http_address: address.http.clone(),
         epoch: address.epoch,
         version: address.version.clone(),
+        directory: address.directory,
     }
 }
 
@@ -127,5 +128,6 @@ pub(super) fn from_wire(address: &wire::NodeAddress) -> AddressRecord {
         http: address.http_address.clone(),
         epoch: address.epoch,
         version: address.version.clone(),
+        directory: address.directory,
     }
 }

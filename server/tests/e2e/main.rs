@@ -30,4 +30,5 @@ mod outages;
 mod pauses;
 mod python;
 mod ranges;
+mod replaced;
 mod support;

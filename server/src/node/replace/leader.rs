@@ -93,12 +93,7 @@ impl Bootstrap {
 }
 
 impl Work {
-    async fn run(
-        &self,
-        replica: &Replica,
-        node: NodeId,
-        until: Instant,
-    ) -> Result<bool, String> {
+    async fn run(&self, replica: &Replica, node: NodeId, until: Instant) -> Result<bool, String> {
         let mut held = self.held(node, ReplicaId(0)).await?;
         let mut was_done = true;
         if held == ReplicaId(0) {

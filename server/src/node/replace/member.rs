@@ -35,6 +35,15 @@ impl Bootstrap {
         replicas.any(|(_, node)| *node == me)
     }
 
+    /// Whether this node lost its disk and does not vote in every range yet.
+    pub(in crate::node) fn is_being_replaced(&self) -> bool {
+        let Some(cluster) = self.cluster().filter(|mine| !self.has_first_replicas(mine)) else {
+            return false;
+        };
+        let votes = |replica: Option<Replica>| replica.is_some_and(|r| r.members().is_voter(r.id));
+        cluster.ranges.iter().any(|range| !votes(self.router().replica(range.range)))
+    }
+
     /// Becomes a member of the cluster whose plan this is, without any replica. `Ok`: it is one, and
     /// whether it has not lost its disk. `Err` says why not.
     pub(in crate::node) async fn enlist(
