@@ -42,6 +42,17 @@ pub struct Members {
 }
 
 impl Members {
+    /// Of a group without a log; for tests.
+    #[cfg(test)]
+    pub(crate) fn of(is_joint: bool, voters: &[u64], holders: &[(u64, u64)]) -> Members {
+        Members {
+            at: None,
+            is_joint,
+            voters: voters.iter().map(|id| ReplicaId(*id)).collect(),
+            holders: holders.iter().map(|(id, node)| (ReplicaId(*id), NodeId(*node))).collect(),
+        }
+    }
+
     /// Whether a change of the voters is half done.
     pub fn is_joint(&self) -> bool {
         self.is_joint

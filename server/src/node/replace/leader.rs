@@ -183,3 +183,43 @@ async fn catch_up(replica: &Replica, new: ReplicaId, until: Instant) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replicas 1 to 3 on the nodes 1 to 3, and more.
+    fn members(is_joint: bool, voters: &[u64], more: &[(u64, u64)]) -> Members {
+        Members::of(is_joint, voters, &[&[(1, 1), (2, 2), (3, 3)], more].concat())
+    }
+
+    fn ids(ids: &[u64]) -> BTreeSet<ReplicaId> {
+        ids.iter().map(|id| ReplicaId(*id)).collect()
+    }
+
+    #[test]
+    fn the_next_step_follows_from_what_is_there() {
+        let (node, held) = (NodeId(3), ReplicaId(4));
+        let cases = [
+            (members(false, &[1, 2, 3], &[]), Step::Add(held)),
+            (members(false, &[1, 2, 3], &[(4, 3)]), Step::PutInPlace(held, ids(&[3]))),
+            // The leader died in the middle of it: another ends it, which keeps the old one.
+            (members(true, &[1, 2, 3, 4], &[(4, 3)]), Step::EndChange),
+            (members(false, &[1, 2, 4], &[(4, 3)]), Step::Remove(ids(&[3]))),
+            (Members::of(false, &[1, 2, 4], &[(1, 1), (2, 2), (4, 3)]), Step::Done(held)),
+            // The disk was lost again, before the first new replica voted and after it.
+            (members(false, &[1, 2, 3], &[(5, 3), (4, 3)]), Step::PutInPlace(held, ids(&[3]))),
+            (members(false, &[1, 2, 5], &[(5, 3)]), Step::Add(held)),
+            (members(false, &[1, 2, 5], &[(5, 3), (4, 3)]), Step::PutInPlace(held, ids(&[5]))),
+            (members(false, &[1, 2, 4], &[(5, 3), (4, 3)]), Step::Remove(ids(&[3, 5]))),
+        ];
+        for (members, step) in cases {
+            assert_eq!(next_step(&members, node, held), step, "{members:?}");
+        }
+        // A node that never lost anything.
+        assert_eq!(
+            next_step(&members(false, &[1, 2, 3], &[]), node, ReplicaId(3)),
+            Step::Done(ReplicaId(3))
+        );
+    }
+}
