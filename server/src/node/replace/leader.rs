@@ -19,6 +19,8 @@ const LAG_MAX: u64 = 200;
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
 /// For each change of the membership, and each question to the node.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// One call waits no longer, whatever it is allowed.
+const ALLOWED_MAX: Duration = Duration::from_secs(60);
 /// Changes of the membership that one call makes at most: none is needed twice.
 const CHANGES_MAX: usize = 8;
 
@@ -86,7 +88,7 @@ impl Bootstrap {
         let replica = self.router().replica(range).filter(Replica::is_leader);
         let replica = replica.ok_or("its leader has changed")?;
         let work = Work::begin(self, range).ok_or("it is under way already")?;
-        let until = Instant::now() + allowed;
+        let until = Instant::now() + allowed.min(ALLOWED_MAX);
         let working = tokio::spawn(async move { work.run(&replica, node, until).await });
         working.await.unwrap_or_else(|_| Err("it was stopped".to_owned()))
     }

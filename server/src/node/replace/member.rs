@@ -87,6 +87,10 @@ impl Bootstrap {
         }
         let birth = offer.birth.and_then(bootstrap::range_from_wire);
         let birth = birth.filter(|birth| birth.range == range).ok_or("an offer without a range")?;
+        if !self.router().routes().knows(range) {
+            // A peer can't make the replicas grow.
+            return Err("it knows of no such range".to_owned());
+        }
         let record = ReplicaRecord { replica: ReplicaId(offer.replica_id), birth };
         let held = records::hold(&self.host().writer, &record).await;
         held.map_err(|error| format!("not noted: {error}"))?;
