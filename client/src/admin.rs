@@ -39,6 +39,19 @@ impl Client {
         self.ask_any(async |mut admin| admin.drain(request).await).await.map(drop)
     }
 
+    /// Takes a node back that lost its disk and runs with an empty directory: a new replica of every range
+    /// in the place of each that it had. Returns what is done after half of the call's deadline, or
+    /// earlier once all is; to be called again until then.
+    ///
+    /// # Errors
+    /// [`Error::NodeNotEmpty`] if the node has not lost its disk, [`Error::InvalidArgument`] if it is no
+    /// member, [`Error::Unavailable`] if it can't be reached.
+    pub async fn replace_node(&self, node: u64) -> Result<v1::ReplaceNodeResponse, Error> {
+        let timeout_ms = u32::try_from(self.timeout.as_millis() / 2).unwrap_or(u32::MAX);
+        let request = v1::ReplaceNodeRequest { node_id: node, timeout_ms };
+        self.ask_any(async |mut admin| admin.replace_node(request).await).await
+    }
+
     /// The range that holds a key, with its leader and why it is there, as one node sees it.
     ///
     /// # Errors

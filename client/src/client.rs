@@ -99,7 +99,7 @@ impl Client {
     /// Waits for the first session.
     pub(crate) async fn attach(&self) -> Result<(), Error> {
         match tokio::time::timeout(self.timeout, self.shared.pool.session()).await {
-            Ok(Ok(_) | Err(Error::NotInitialized(_))) => Ok(()),
+            Ok(Ok(_) | Err(Error::NotInitialized(_) | Error::EmptyNode(_))) => Ok(()),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Unavailable(format!(
                 "no node answered within {:?}: {}",

@@ -60,6 +60,13 @@ pub enum Error {
     /// No cluster has been formed yet.
     #[error("not initialized: {0}")]
     NotInitialized(String),
+    /// The node's directory is empty and it takes part in nothing, while the nodes around belong to a
+    /// cluster: [`replace_node`](crate::Client::replace_node).
+    #[error("empty node: {0}")]
+    EmptyNode(String),
+    /// The node that shall be replaced has not lost its disk.
+    #[error("node not empty: {0}")]
+    NodeNotEmpty(String),
     /// The cluster has been formed before.
     #[error("already initialized: {0}")]
     AlreadyInitialized(String),
@@ -95,6 +102,8 @@ impl Error {
             Self::RequestIdReused(_) => "request_id_reused",
             Self::WrongCluster(_) => "wrong_cluster",
             Self::NotInitialized(_) => "not_initialized",
+            Self::EmptyNode(_) => "empty_node",
+            Self::NodeNotEmpty(_) => "node_not_empty",
             Self::AlreadyInitialized(_) => "already_initialized",
             Self::NotANumber(_) => "not_a_number",
             Self::UnknownOutcome(_) => "unknown_outcome",
@@ -147,6 +156,8 @@ impl Error {
             v1::Code::RequestIdReused => Self::RequestIdReused(text),
             v1::Code::WrongCluster => Self::WrongCluster(text),
             v1::Code::NotInitialized => Self::NotInitialized(text),
+            v1::Code::EmptyNode => Self::EmptyNode(text),
+            v1::Code::NodeNotEmpty => Self::NodeNotEmpty(text),
             v1::Code::AlreadyInitialized => Self::AlreadyInitialized(text),
             v1::Code::NotANumber => Self::NotANumber(text),
             v1::Code::UnknownOutcome => Self::UnknownOutcome(text),
@@ -182,6 +193,12 @@ impl Error {
 
     /// Whether trying the same node again is hopeless.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::WrongCluster(_) | Self::NotInitialized(_) | Self::InvalidArgument(_))
+        matches!(
+            self,
+            Self::WrongCluster(_)
+                | Self::NotInitialized(_)
+                | Self::EmptyNode(_)
+                | Self::InvalidArgument(_)
+        )
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quintet_proto::v1::{Code, RetryClass};
 
-use crate::time::Timestamp;
+use crate::{ids::NodeId, time::Timestamp};
 
 /// What a key holds, as an answer tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,20 @@ impl OpError {
     /// The request itself is wrong.
     pub fn invalid(message: impl Into<String>) -> OpError {
         OpError::new(Code::InvalidArgument, message)
+    }
+
+    /// This node belongs to no cluster, while nodes around it belong to `around`, or to none either.
+    pub fn no_cluster(node: NodeId, around: Option<&str>) -> OpError {
+        let Some(cluster) = around else {
+            let message = "no cluster has been formed yet: run 'quintet cluster init'";
+            return OpError::new(Code::NotInitialized, message);
+        };
+        let message = format!(
+            "node {} has an empty directory and takes part in nothing, while the nodes around belong to \
+             cluster {cluster}; if it lost its disk, 'quintet replace {}' takes it back",
+            node.0, node.0
+        );
+        OpError::new(Code::EmptyNode, message)
     }
 
     /// This replica does not lead the range; nothing was begun.
@@ -111,7 +125,8 @@ impl OpError {
             | Code::Overloaded
             | Code::NotLeader
             | Code::StaleRoute
-            | Code::NotInitialized => RetryClass::Reroute,
+            | Code::NotInitialized
+            | Code::EmptyNode => RetryClass::Reroute,
             Code::UnknownOutcome => RetryClass::Ambiguous,
             _ => RetryClass::Never,
         }

@@ -29,11 +29,13 @@ pub enum Bug {
     SnapshotDropsLastKey,
     /// A raft snapshot is installed without what is remembered of requests.
     SnapshotWithoutDedup,
+    /// A node that lost its disk takes the cluster's plan as it is, its old replicas with it.
+    WipedNodeUnderOldReplicaId,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 9] = [
+    pub const ALL: [(&'static str, Bug); 10] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
@@ -43,6 +45,7 @@ impl Bug {
         ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
         ("snapshot-drops-last-key", Bug::SnapshotDropsLastKey),
         ("snapshot-without-dedup", Bug::SnapshotWithoutDedup),
+        ("wiped-node-under-old-replica-id", Bug::WipedNodeUnderOldReplicaId),
     ];
 
     /// The bug of a name.

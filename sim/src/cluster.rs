@@ -162,6 +162,10 @@ pub struct Cluster {
     broken: Mutex<Vec<String>>,
     /// Raft snapshots that nodes had installed when they were killed.
     snapshots: AtomicU64,
+    /// Nodes that lost their disks and are not replaced yet.
+    wiped: Mutex<BTreeSet<NodeId>>,
+    /// How often one was replaced.
+    replacements: AtomicU64,
 }
 
 fn address(node: u64, port: u16) -> SocketAddr {
@@ -239,6 +243,8 @@ impl Cluster {
             leaders: Mutex::default(),
             broken: Mutex::default(),
             snapshots: AtomicU64::new(0),
+            wiped: Mutex::default(),
+            replacements: AtomicU64::new(0),
         }))
     }
 
@@ -336,6 +342,80 @@ impl Cluster {
         let done = now.spawn(async move { bootstrap.drain(request).await }).await;
         tracing::debug!(%node, undo, ?done, "drained");
         matches!(done, Ok(Ok(done)) if done.leaders_left == 0)
+    }
+
+    /// Takes a killed node's disk away: it comes back with an empty one.
+    pub fn wipe(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let machine = machine.lock();
+        if machine.is_up {
+            return;
+        }
+        trace::event("fault", format_args!("wipe {node}"));
+        machine.disk.wipe();
+        self.wiped.lock().insert(node);
+    }
+
+    /// Nodes that lost their disks and are not replaced yet.
+    pub fn wiped(&self) -> Vec<NodeId> {
+        self.wiped.lock().iter().copied().collect()
+    }
+
+    /// How often a node was replaced that had lost its disk.
+    pub fn replacements(&self) -> u64 {
+        self.replacements.load(Ordering::Relaxed)
+    }
+
+    /// Asks a node to replace another one, as an operator does; `Err` says what is left to do.
+    pub async fn replace(&self, node: NodeId, asked: NodeId) -> Result<(), String> {
+        let machine = self.machines.get(&asked).ok_or("no such node")?;
+        let running = machine.lock().running.lock().clone();
+        let bootstrap = running.ok_or("it is down")?;
+        let request = v1::ReplaceNodeRequest { node_id: node.0, timeout_ms: 1_000 };
+        // As in `drain`.
+        let id = machine.lock().handle.id();
+        let now = self.handle.get_node(id).ok_or("it is gone")?;
+        let done = now.spawn(async move { bootstrap.replace(request, true).await }).await;
+        tracing::debug!(%node, %asked, ?done, "replaced");
+        let is_done = match &done {
+            Ok(Ok(done)) => done.replaced == done.ranges,
+            // What is wrong then the judges must see by themselves.
+            Ok(Err(error)) => error.code() == v1::Code::NodeNotEmpty,
+            Err(_) => false,
+        };
+        if is_done {
+            if self.wiped.lock().remove(&node) {
+                trace::event("fault", format_args!("{node} is replaced"));
+                self.replacements.fetch_add(1, Ordering::Relaxed);
+            }
+            return Ok(());
+        }
+        match done {
+            Ok(Ok(done)) => {
+                Err(format!("{} of {} ranges: {}", done.replaced, done.ranges, done.waits_for))
+            }
+            Ok(Err(error)) => Err(error.message),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether every node has one replica of every range, which votes, and there is no other; `Err` says
+    /// where not.
+    pub fn complete(&self) -> Result<(), String> {
+        let nodes: BTreeSet<_> = self.machines.keys().copied().collect();
+        let mut led = BTreeSet::new();
+        for (_, replica) in self.replicas() {
+            if !replica.is_leader() {
+                continue;
+            }
+            let members = replica.members();
+            let whole = (nodes.len(), nodes.len());
+            if members.is_joint() || members.count() != whole || members.nodes() != nodes {
+                return Err(format!("{} has {members:?}", replica.range));
+            }
+            led.insert(replica.range);
+        }
+        if led.len() < self.ranges { Err("a range has no leader".to_owned()) } else { Ok(()) }
     }
 
     /// Whether every range is led from the preferred room; `Err` says which is not.

@@ -125,6 +125,7 @@ struct Totals {
     elections: u64,
     faults: u64,
     snapshots: u64,
+    replacements: u64,
     events: u64,
     violation: Option<(u64, String)>,
     could_not: Option<String>,
@@ -177,6 +178,7 @@ impl Campaign {
         totals.commits += report.commits;
         totals.elections += report.elections;
         totals.snapshots += report.snapshots;
+        totals.replacements += report.replacements;
         totals.events += report.events;
         totals.faults += report.faults.values().sum::<u64>();
         if self.args.seed.is_some() {
@@ -202,14 +204,15 @@ impl Campaign {
         let simulated = totals.seeds * self.scenario.duration_s;
         println!(
             "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults, \
-             {} raft snapshots",
+             {} raft snapshots, {} nodes replaced",
             self.scenario.name,
             totals.seeds,
             simulated,
             totals.commits,
             totals.elections,
             totals.faults,
-            totals.snapshots
+            totals.snapshots,
+            totals.replacements
         );
         if let Some(why) = totals.could_not {
             bail!(why);

@@ -21,6 +21,8 @@ use crate::{
 /// For how long after its return a node is watched: does it install a raft snapshot?
 const WATCHED: Duration = Duration::from_secs(3);
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
+/// Between two calls to replace a node.
+const REPLACE_PAUSE: Duration = Duration::from_millis(100);
 /// Outages of one node in a row.
 const OUTAGES: usize = 2;
 
@@ -47,6 +49,14 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                     cluster.restart(victim);
                     // Not the last one: some must be installed in peace, or none may be counted.
                     watch_installation(&cluster, victim, outage < OUTAGES).await;
+                }
+                continue;
+            }
+            Fault::DiskLoss { .. } => {
+                // One disk after the other: with two gone acknowledged writes may be, too.
+                if cluster.wiped().is_empty() && cluster.up().len() == cluster.nodes().len() {
+                    *fired.lock().entry(fault.kind()).or_default() += 1;
+                    lose_disk(&cluster, fault.down_s(), &stop).await;
                 }
                 continue;
             }
@@ -95,6 +105,52 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 cluster.restart(victim);
             });
         }
+    }
+}
+
+/// A node loses its disk and is replaced. Every second time so that its old vote would make a majority of
+/// nodes that lack what was acknowledged.
+async fn lose_disk(cluster: &Arc<Cluster>, (down_least, down_most): (f64, f64), stop: &AtomicBool) {
+    let mut nodes = cluster.nodes();
+    let chosen = usize::try_from(random() % nodes.len().max(1) as u64).unwrap_or(0);
+    let victim = nodes.swap_remove(chosen);
+    let down = || seconds_between(down_least, down_most);
+    if random().is_multiple_of(2) {
+        let behind: Vec<_> = nodes.drain(..nodes.len() / 2).collect();
+        for node in &behind {
+            cluster.kill(*node);
+        }
+        sleep(down()).await;
+        for node in nodes.iter().chain([&victim]) {
+            cluster.kill(*node);
+        }
+        cluster.wipe(victim);
+        for node in behind.iter().chain([&victim]) {
+            cluster.restart(*node);
+        }
+        let cluster = cluster.clone();
+        let down = down();
+        tokio::spawn(async move {
+            sleep(down).await;
+            for node in nodes {
+                cluster.restart(node);
+            }
+        });
+    } else {
+        cluster.kill(victim);
+        cluster.wipe(victim);
+        sleep(down()).await;
+        cluster.restart(victim);
+    }
+    while !stop.load(Ordering::Acquire) {
+        let up = cluster.up();
+        let asked = usize::try_from(random() % up.len().max(1) as u64).unwrap_or(0);
+        if let Some(asked) = up.get(asked)
+            && cluster.replace(victim, *asked).await.is_ok()
+        {
+            return;
+        }
+        sleep(REPLACE_PAUSE).await;
     }
 }
 

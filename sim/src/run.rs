@@ -30,6 +30,9 @@ const HEAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Simulated time, after that, until all replicas must be equal.
 const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Simulated time, before that, in which a node that lost its disk must have been replaced.
+const REPLACE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Simulated time, after that, until every range must be led from where its leader belongs.
 const HOME_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,6 +58,8 @@ pub struct Report {
     pub elections: u64,
     /// Raft snapshots installed.
     pub snapshots: u64,
+    /// Nodes replaced that had lost their disks.
+    pub replacements: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
 }
@@ -96,6 +101,7 @@ pub fn run(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<R
         commits,
         elections: found.elections,
         snapshots: found.snapshots,
+        replacements: found.replacements,
         faults: found.faults,
     })
 }
@@ -110,6 +116,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 struct Found {
     elections: u64,
     snapshots: u64,
+    replacements: u64,
     faults: BTreeMap<&'static str, u64>,
 }
 
@@ -185,6 +192,7 @@ async fn drive(
         let mut found = found.lock();
         found.elections = cluster.elections();
         found.snapshots = cluster.snapshots();
+        found.replacements = cluster.replacements();
         found.faults.clone_from(&fired.lock());
     }
     let verdict = healed.and(judge(&scenario, &shared, &cluster));
@@ -208,7 +216,9 @@ async fn heal(
         cluster.mend(node);
     }
     trace::event("phase", format_args!("heal"));
-    for node in cluster.nodes() {
+    // What lost its disk has no note of a drain left.
+    let wiped = cluster.wiped();
+    for node in cluster.nodes().into_iter().filter(|node| !wiped.contains(node)) {
         // One that was just started has to be there first.
         let undrained = within(HEAL_TIMEOUT, async || match cluster.drain(node, true).await {
             true => Ok(()),
@@ -256,6 +266,19 @@ async fn heal(
     let verdict = last_reads.await.context("the last reads")?;
     if !verdict.holds() {
         return Ok(verdict);
+    }
+    for node in cluster.wiped() {
+        let replaced = within(REPLACE_TIMEOUT, async || {
+            let asked = cluster.up().into_iter().find(|asked| *asked != node);
+            cluster.replace(node, asked.unwrap_or(node)).await
+        });
+        if let Err(why) = replaced.await {
+            return Ok(Verdict::Violation(format!("{node} is not replaced: {why}")));
+        }
+    }
+    // Whoever leads by then knows of the last change.
+    if let Err(why) = within(HEAL_TIMEOUT, async || cluster.complete()).await {
+        return Ok(Verdict::Violation(why));
     }
     let mut differ = None;
     let equal = within(EQUAL_TIMEOUT, async || {
@@ -318,15 +341,16 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     }
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
-    let installed = cluster.snapshots();
+    let (installed, replaced) = (cluster.snapshots(), cluster.replacements());
     if commits < wanted.commits_min
         || elected < wanted.elections_min
         || installed < wanted.snapshots_min
+        || replaced < wanted.replacements_min
     {
         let why = format!(
             "the run exercised too little: {commits} commits of {}, {elected} elections of {}, \
-             {installed} raft snapshots installed of {}",
-            wanted.commits_min, wanted.elections_min, wanted.snapshots_min
+             {installed} raft snapshots installed of {}, {replaced} nodes replaced of {}",
+            wanted.commits_min, wanted.elections_min, wanted.snapshots_min, wanted.replacements_min
         );
         verdict = verdict.and(Verdict::Violation(why));
     }

@@ -289,6 +289,20 @@ pub enum Fault {
         /// Most time that the node is away, each time.
         down_s_max: f64,
     },
+    /// One node loses its disk, comes back with an empty one and is replaced, as an operator does it: by
+    /// calls to nodes chosen at random, until all is done. Every second time two others were away before
+    /// and come back with it, while the last two go: what was acknowledged is on those, and on the lost
+    /// disk.
+    DiskLoss {
+        /// Least time from the end of one to the next.
+        every_s_min: f64,
+        /// Most time from the end of one to the next.
+        every_s_max: f64,
+        /// Least time that nodes are away.
+        down_s_min: f64,
+        /// Most time that nodes are away.
+        down_s_max: f64,
+    },
     /// The node that leads the first range of data is cut off from all others and from the clients,
     /// while it goes on; later the cut is mended.
     LeaderCut {
@@ -319,6 +333,8 @@ pub struct Expect {
     pub elections_min: u64,
     /// At least so many raft snapshots installed. One whose node is killed as it ends is not counted.
     pub snapshots_min: u64,
+    /// At least so many nodes replaced that had lost their disks.
+    pub replacements_min: u64,
 }
 
 /// More nodes than this are not simulated.
@@ -398,6 +414,7 @@ impl Fault {
             Fault::RoomLoss { .. } => "room-loss",
             Fault::Drain { .. } => "drain",
             Fault::LongOutage { .. } => "long-outage",
+            Fault::DiskLoss { .. } => "disk-loss",
         }
     }
 
@@ -410,6 +427,7 @@ impl Fault {
             | Fault::RoomLoss { every_s_min, every_s_max, .. }
             | Fault::Drain { every_s_min, every_s_max, .. }
             | Fault::LongOutage { every_s_min, every_s_max, .. }
+            | Fault::DiskLoss { every_s_min, every_s_max, .. }
             | Fault::StaleRoutes { every_s_min, every_s_max } => (*every_s_min, *every_s_max),
         }
     }
@@ -423,6 +441,7 @@ impl Fault {
             | Fault::RoomLoss { down_s_min, down_s_max, .. }
             | Fault::Drain { down_s_min, down_s_max, .. }
             | Fault::LongOutage { down_s_min, down_s_max, .. }
+            | Fault::DiskLoss { down_s_min, down_s_max, .. }
             | Fault::LeaderCut { down_s_min, down_s_max, .. } => (*down_s_min, *down_s_max),
         }
     }

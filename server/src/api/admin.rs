@@ -44,6 +44,14 @@ impl v1::admin_server::Admin for AdminService {
         drained.map(Response::new).map_err(kv::status)
     }
 
+    async fn replace_node(
+        &self,
+        request: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        let replaced = self.bootstrap.replace(request.into_inner(), true).await;
+        replaced.map(Response::new).map_err(kv::status)
+    }
+
     async fn locate(
         &self,
         request: Request<v1::LocateRequest>,

@@ -115,7 +115,9 @@ pub(super) fn status(error: v1::Error) -> Status {
         Code::Conflict | Code::RequestIdReused | Code::Expired => tonic::Code::FailedPrecondition,
         Code::VersionCollected => tonic::Code::OutOfRange,
         Code::AlreadyInitialized => tonic::Code::AlreadyExists,
-        Code::WrongCluster | Code::NotInitialized => tonic::Code::FailedPrecondition,
+        Code::WrongCluster | Code::NotInitialized | Code::EmptyNode | Code::NodeNotEmpty => {
+            tonic::Code::FailedPrecondition
+        }
         Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
         Code::Overloaded | Code::Storage => tonic::Code::ResourceExhausted,
         Code::Unavailable | Code::NotLeader | Code::StaleRoute => tonic::Code::Unavailable,

@@ -137,8 +137,8 @@ pub(super) fn open(
     }
     if router.peers().identity().cluster.is_empty() {
         // Said here and not request by request: a client goes on to a node that knows better.
-        let message = "no cluster has been formed yet: run 'quintet cluster init'";
-        let error = OpError::new(v1::Code::NotInitialized, message);
+        let peers = router.peers();
+        let error = OpError::no_cluster(peers.me(), peers.cluster_around().as_deref());
         return Err(kv::status(encode::error(error)));
     }
     let (answers, queue) = mpsc::unbounded_channel();

@@ -186,10 +186,17 @@ async fn form(cluster: &Cluster, request: InitClusterRequest) -> Result<(), Fail
             note(outside(cluster, node));
             continue;
         }
-        ask(cluster, node, deadline, "knows the leaders of all ranges", |status| {
-            !status.ranges.is_empty() && status.ranges.iter().all(|range| range.leader_node != 0)
+        let status = ask(cluster, node, deadline, "knows the leaders of all ranges", |status| {
+            let led = status.ranges.iter().all(|range| range.leader_node != 0);
+            status.replacing || (!status.ranges.is_empty() && led)
         })
         .await?;
+        if status.replacing {
+            note(format!(
+                "node {} lost its disk, and its replacement is not done: `quintet replace {}` goes on with it",
+                node.id, node.id
+            ));
+        }
     }
     Ok(())
 }
@@ -198,9 +205,10 @@ async fn form(cluster: &Cluster, request: InitClusterRequest) -> Result<(), Fail
 fn outside(cluster: &Cluster, node: &plan::Node) -> String {
     format!(
         "node {} belongs to no cluster while the others do: its data directory below {} was \
-         emptied or replaced. This version can't take such a node back; the others go on without it",
+         emptied or replaced. It takes part in nothing until it is taken back: `quintet replace {}`",
         node.id,
-        cluster.dir().display()
+        cluster.dir().display(),
+        node.id
     )
 }
 

@@ -128,6 +128,7 @@ fn judge(error: &Error) -> (Exit, &'static str) {
         Error::Overloaded { .. } => (Exit::Unavailable, ""),
         Error::Expired => (Exit::Unavailable, "; run the command again"),
         Error::Conflict { .. } => (Exit::Refused, "; read it and decide again"),
+        Error::EmptyNode(_) => (Exit::Refused, "; name another node with --node"),
         Error::AlreadyInitialized(_) => (Exit::Refused, "; `quintet status` shows the cluster"),
         Error::Protocol(_) => {
             (Exit::Internal, "; is this the client port of a Quintet node of the same version?")

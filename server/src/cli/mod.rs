@@ -15,6 +15,7 @@ mod duration;
 mod exit;
 mod kv;
 mod output;
+mod replace;
 mod split_points;
 mod start;
 mod status;
@@ -53,6 +54,8 @@ enum Command {
     Drain(drain::Args),
     /// Let leaders come back to a drained node.
     Undrain(drain::Args),
+    /// Take a node back that lost its disk: it runs with an empty directory and gets new replicas.
+    Replace(replace::Args),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),
     /// Measure a running cluster.
@@ -93,6 +96,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => on_one_thread(status::run(args)),
         Command::Drain(args) => on_one_thread(drain::drain(args)),
         Command::Undrain(args) => on_one_thread(drain::undrain(args)),
+        Command::Replace(args) => on_one_thread(replace::run(args)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Bench(command) => bench::run(command),
         Command::Debug(command) => on_one_thread(debug::run(command)),
@@ -152,6 +156,7 @@ mod tests {
             "quintet status --output json",
             "quintet drain 3 --node a:1 --timeout 30",
             "quintet undrain 3",
+            "quintet replace 3 --node a:1 --output json",
             "quintet kv locate k --output json",
             "quintet debug checksum --range 2 --output json",
             "quintet debug range 2 --output json --node a:1",

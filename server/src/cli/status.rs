@@ -30,6 +30,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Format::Json => out.json(&json(&status))?,
     }
     out.flush()?;
+    if !status.initialized && !status.cluster_around.is_empty() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "empty_node",
+            format!(
+                "node {} has an empty directory and takes part in nothing, while the nodes around belong \
+                 to cluster {}; if it lost its disk: `quintet replace {}`",
+                status.node_id, status.cluster_around, status.node_id
+            ),
+        ));
+    }
     if !status.initialized {
         return Err(Failure::new(
             Exit::NotInitialized,
@@ -47,6 +58,10 @@ fn text(status: &StatusResponse) -> String {
             "cluster {}  incarnation {}  seen by node {}\n\n",
             status.cluster_id, status.incarnation, status.node_id
         ),
+        false if !status.cluster_around.is_empty() => format!(
+            "outside of cluster {}  seen by node {}\n\n",
+            status.cluster_around, status.node_id
+        ),
         false => format!("no cluster yet  seen by node {}\n\n", status.node_id),
     };
     text.push_str(&nodes(status).trim_fmt());
@@ -59,6 +74,12 @@ fn text(status: &StatusResponse) -> String {
     if !down.is_empty() {
         let names: Vec<_> = down.iter().map(|node| format!("node {}", node.id)).collect();
         text.push_str(&format!("\nnot heard from: {}\n", names.join(", ")));
+    }
+    if status.replacing {
+        text.push_str(&format!(
+            "\nthe replacement of node {} is not done: `quintet replace {}`\n",
+            status.node_id, status.node_id
+        ));
     }
     let without: Vec<_> = status.ranges.iter().filter(|range| range.leader_node == 0).collect();
     if !without.is_empty() {
@@ -158,19 +179,25 @@ pub(super) fn bound(bytes: &[u8], open: &str) -> String {
 /// One range, a line for each thing that is known of it.
 pub(crate) fn located(range: &RangeStatus) -> String {
     let replicas: Vec<_> = range.replicas.iter().map(replica).collect();
+    let ids: Vec<_> = range
+        .replicas
+        .iter()
+        .map(|replica| format!("{} on node {}", replica.replica_id, replica.node_id))
+        .collect();
     let leader = match range.leader_node {
         0 => "none".to_owned(),
         node => format!("node {node}, term {}", range.term),
     };
     format!(
         "range       {}, generation {}\nfrom        {}\nto          {}\nleader      {leader}\nreason      \
-         {}\nnodes (lag) {}\n",
+         {}\nnodes (lag) {}\nreplicas    {}\n",
         range.id,
         range.generation,
         bound(&range.start, "start"),
         bound(&range.end, "end"),
         or_dash(&range.leader_reason),
         replicas.join(" "),
+        ids.join(", "),
     )
 }
 
@@ -181,6 +208,8 @@ fn json(status: &StatusResponse) -> Value {
         "cluster_id": status.cluster_id,
         "incarnation": status.incarnation,
         "initialized": status.initialized,
+        "cluster_around": status.cluster_around,
+        "replacing": status.replacing,
         "node_id": status.node_id,
         "nodes": nodes,
         "ranges": ranges,

@@ -6,7 +6,11 @@
 //! The plan on the first disk is the commit point: after a crash anywhere the hand-out goes on.
 //! Only the node that made the plan founds the groups.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
@@ -37,11 +41,13 @@ pub struct Bootstrap {
     random: Arc<dyn Fn() -> u64 + Send + Sync>,
     cluster: Mutex<Option<ClusterRecord>>,
     /// One plan at a time.
-    planning: tokio::sync::Mutex<()>,
+    pub(super) planning: tokio::sync::Mutex<()>,
     /// What leaders said last about their ranges.
     pub(super) news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
     /// Nodes that take no leaders at the moment.
     pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
+    /// Ranges of which this node, as their leader, replaces a replica at the moment.
+    pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
 
 impl Bootstrap {
@@ -58,6 +64,7 @@ impl Bootstrap {
             planning: tokio::sync::Mutex::new(()),
             news: Mutex::default(),
             draining: Mutex::default(),
+            replacing: Mutex::default(),
         })
     }
 
@@ -110,6 +117,7 @@ impl Bootstrap {
             }
             self.router.add(replica);
         }
+        self.start_held().await?;
         *self.cluster.lock() = Some(cluster.clone());
         if founds {
             tokio::spawn(hand_out(self.clone(), cluster.clone()));
@@ -133,10 +141,7 @@ impl Bootstrap {
         if let Some(cluster) = self.peers().cluster_around() {
             return Err(encode_error(OpError::new(
                 v1::Code::AlreadyInitialized,
-                format!(
-                    "the nodes around belong to cluster {cluster}; this node does not: it has lost \
-                     its disk, or waits for a part of that cluster"
-                ),
+                OpError::no_cluster(self.peers().me(), Some(&cluster)).message,
             )));
         }
         let members = self.wait_for_nodes(wanted as usize).await?;
@@ -243,7 +248,14 @@ impl Bootstrap {
             cluster: format!("{:016x}{:016x}", (self.random)(), (self.random)()),
             incarnation: 1,
             nodes: members.to_vec(),
-            untold: members.iter().copied().filter(|node| *node != self.peers().me()).collect(),
+            untold: members
+                .iter()
+                .filter(|node| **node != self.peers().me())
+                .map(|node| {
+                    let address = self.peers().book().get(*node);
+                    (*node, address.map_or(0, |address| address.directory))
+                })
+                .collect(),
             ranges: ranges.collect(),
         }
     }
@@ -262,10 +274,20 @@ impl Bootstrap {
     }
 
     /// Another node's plan.
-    pub(super) async fn take_from(self: &Arc<Self>, plan: wire::Bootstrap) -> Result<(), String> {
+    pub(super) async fn take_from(
+        self: &Arc<Self>,
+        plan: wire::Bootstrap,
+    ) -> wire::BootstrapAnswer {
         let _one_at_a_time = self.planning.lock().await;
-        let cluster = from_wire(plan).ok_or("a plan that makes no sense")?;
-        self.take(cluster).await
+        let refused = |why: String| wire::BootstrapAnswer { refusal: why, other_directory: false };
+        if plan.directory != self.peers().book().me().directory {
+            let refusal = "the plan is for another directory of this node".to_owned();
+            return wire::BootstrapAnswer { refusal, other_directory: true };
+        }
+        let Some(cluster) = from_wire(plan) else {
+            return refused("a plan that makes no sense".to_owned());
+        };
+        refused(self.take(cluster).await.err().unwrap_or_default())
     }
 
     /// Waits until every member runs the plan.
@@ -293,18 +315,26 @@ impl Bootstrap {
 async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
     while !cluster.untold.is_empty() {
         let mut missed = Vec::new();
-        for node in cluster.untold.clone() {
+        for (node, directory) in cluster.untold.clone() {
+            let plan = wire::Bootstrap { directory, ..to_wire(&cluster) };
             let message = wire::PeerMessage {
-                kind: Some(Kind::Bootstrap(to_wire(&cluster))),
+                kind: Some(Kind::Bootstrap(plan)),
                 ..wire::PeerMessage::default()
             };
             match bootstrap.peers().ask(node, Lane::Urgent, message).await {
                 Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.refusal.is_empty() => {}
+                Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.other_directory => {
+                    tracing::error!(
+                        %node,
+                        "a member has lost its disk while the cluster was formed: 'quintet replace' \
+                         takes it back"
+                    );
+                }
                 Ok(Ok(Kind::BootstrapAnswer(answer))) => {
                     tracing::error!(%node, why = answer.refusal, "a member refuses the cluster");
-                    missed.push(node);
+                    missed.push((node, directory));
                 }
-                _ => missed.push(node),
+                _ => missed.push((node, directory)),
             }
         }
         if missed.len() < cluster.untold.len() {
@@ -320,7 +350,7 @@ async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
     }
 }
 
-fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
+pub(super) fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
     wire::Bootstrap {
         cluster_id: cluster.cluster.clone(),
         incarnation: cluster.incarnation,
@@ -329,43 +359,45 @@ fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
             .iter()
             .map(|node| wire::NodeAddress { node_id: node.0, ..wire::NodeAddress::default() })
             .collect(),
-        ranges: cluster
-            .ranges
-            .iter()
-            .map(|range| wire::RangePlan {
-                range_id: range.range.0,
-                start: range.start.clone().into(),
-                end: range.end.clone().into(),
-                replicas: range
-                    .replicas
-                    .iter()
-                    .map(|(replica, node)| wire::ReplicaPlan {
-                        replica_id: replica.0,
-                        node_id: node.0,
-                    })
-                    .collect(),
-            })
-            .collect(),
+        directory: 0,
+        ranges: cluster.ranges.iter().map(range_to_wire).collect(),
     }
 }
 
-fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
-    let ranges = plan.ranges.into_iter().map(|range| {
-        let replicas: Vec<_> = range
+pub(super) fn range_to_wire(range: &Descriptor) -> wire::RangePlan {
+    wire::RangePlan {
+        range_id: range.range.0,
+        start: range.start.clone().into(),
+        end: range.end.clone().into(),
+        replicas: range
             .replicas
             .iter()
-            .map(|replica| (ReplicaId(replica.replica_id), NodeId(replica.node_id)))
-            .collect();
-        let next_replica = ReplicaId(replicas.iter().map(|(id, _)| id.0).max()?.checked_add(1)?);
-        Some(Descriptor {
-            range: RangeId(range.range_id),
-            start: range.start.to_vec(),
-            end: range.end.to_vec(),
-            generation: Generation(1),
-            replicas,
-            next_replica,
-        })
-    });
+            .map(|(replica, node)| wire::ReplicaPlan { replica_id: replica.0, node_id: node.0 })
+            .collect(),
+        next_replica: range.next_replica.0,
+    }
+}
+
+/// The range as it is born. What a plan leaves out of `next_replica` its replicas say.
+pub(super) fn range_from_wire(range: wire::RangePlan) -> Option<Descriptor> {
+    let replicas: Vec<_> = range
+        .replicas
+        .iter()
+        .map(|replica| (ReplicaId(replica.replica_id), NodeId(replica.node_id)))
+        .collect();
+    let above = replicas.iter().map(|(id, _)| id.0).max()?.checked_add(1)?;
+    Some(Descriptor {
+        range: RangeId(range.range_id),
+        start: range.start.to_vec(),
+        end: range.end.to_vec(),
+        generation: Generation(1),
+        replicas,
+        next_replica: ReplicaId(above.max(range.next_replica)),
+    })
+}
+
+pub(super) fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
+    let ranges = plan.ranges.into_iter().map(range_from_wire);
     let ranges = ranges.collect::<Option<Vec<_>>>()?;
     if plan.cluster_id.is_empty() || plan.incarnation == 0 || ranges.is_empty() {
         return None;

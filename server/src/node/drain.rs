@@ -29,8 +29,7 @@ impl Bootstrap {
     ) -> Result<v1::DrainResponse, v1::Error> {
         let node = NodeId(request.node_id);
         if self.cluster().is_none() {
-            let message = "no cluster has been formed yet: run 'quintet cluster init'";
-            return Err(encode_error(OpError::new(v1::Code::NotInitialized, message)));
+            return Err(encode_error(self.no_cluster()));
         }
         if node == self.peers().me() {
             return self.drain_self(request).await;

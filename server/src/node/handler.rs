@@ -1,8 +1,11 @@
 //! What a node answers its peers.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
@@ -82,17 +85,55 @@ impl Handler for NodeHandler {
                 heard(&bootstrap, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
-            Kind::Bootstrap(plan) => async move {
-                let refusal = bootstrap.take_from(plan).await.err().unwrap_or_default();
-                Some(Kind::BootstrapAnswer(wire::BootstrapAnswer { refusal }))
+            Kind::Bootstrap(plan) => {
+                async move { Some(Kind::BootstrapAnswer(bootstrap.take_from(plan).await)) }.boxed()
             }
-            .boxed(),
             Kind::Drain(request) => async move {
                 let result = match bootstrap.drain_self(request).await {
                     Ok(done) => wire::drain_answer::Result::Ok(done),
                     Err(error) => wire::drain_answer::Result::Error(error),
                 };
                 Some(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) }))
+            }
+            .boxed(),
+            Kind::Enlist(plan) => async move {
+                let (refusal, never_lost) = match bootstrap.enlist(plan).await {
+                    Ok(never_lost) => (String::new(), never_lost),
+                    Err(why) => (why, false),
+                };
+                Some(Kind::EnlistAnswer(wire::EnlistAnswer { refusal, never_lost }))
+            }
+            .boxed(),
+            Kind::HoldReplica(offer) => async move {
+                let held = bootstrap.hold(RangeId(message.range_id), offer).await;
+                let answer = match held {
+                    Ok(held) => wire::HoldReplicaAnswer {
+                        replica_id: held.0,
+                        ..wire::HoldReplicaAnswer::default()
+                    },
+                    Err(refusal) => wire::HoldReplicaAnswer { refusal, replica_id: 0 },
+                };
+                Some(Kind::HoldReplicaAnswer(answer))
+            }
+            .boxed(),
+            Kind::ReplaceReplica(request) => async move {
+                let (range, node) = (RangeId(message.range_id), NodeId(request.node_id));
+                let allowed = Duration::from_millis(request.timeout_ms.into());
+                let done = bootstrap.replace_replica(range, node, allowed).await;
+                let (waits_for, was_done) = match done {
+                    Ok(was_done) => (String::new(), was_done),
+                    Err(why) => (why, false),
+                };
+                let answer = wire::ReplaceReplicaAnswer { waits_for, was_done };
+                Some(Kind::ReplaceReplicaAnswer(answer))
+            }
+            .boxed(),
+            Kind::Replace(request) => async move {
+                let result = match bootstrap.replace(request, false).await {
+                    Ok(done) => wire::replace_answer::Result::Ok(done),
+                    Err(error) => wire::replace_answer::Result::Error(error),
+                };
+                Some(Kind::ReplaceAnswer(wire::ReplaceAnswer { result: Some(result) }))
             }
             .boxed(),
             Kind::Init(request) => async move {

@@ -17,6 +17,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(1_000);
 /// A follower this far behind takes no leader.
 const LAG_MAX: u64 = 200;
+/// Nor does one that answered nothing for so long: its node may be up and not hold it any more.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// The voters of a range as its leader sees them.
@@ -32,7 +34,8 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
             let node = membership.get_node(&id)?.node;
             let address = bootstrap.peers().book().get(node)?;
             let matched = types::matched(&metrics, id);
-            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last);
+            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last)
+                && types::has_answered(&metrics, id, SILENCE_MAX);
             Some(Candidate {
                 node,
                 replica: id,

@@ -24,6 +24,7 @@ mod listen;
 mod pulse;
 pub mod records;
 pub mod registry;
+mod replace;
 mod snapshot;
 pub mod status;
 mod thresholds;
@@ -50,7 +51,7 @@ use crate::{
     seams::Seams,
     storage::{
         self,
-        codec::{AddressRecord, Command},
+        codec::{AddressRecord, Command, Identity},
     },
     time::Hlc,
 };
@@ -116,10 +117,10 @@ impl Node {
         let tell = failed.clone();
         let on_failure = Box::new(move |error| tell(error));
         let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), on_failure);
-        let identity = records::claim(&*log, &writer, config.node.id).await?;
+        let identity = records::claim(&*log, &writer, config.node.id, &*seams.random).await?;
         let cluster = records::cluster(&*log)?;
         let bound = listen::bind(&config, &metrics).await?;
-        let me = address(&config, &bound, identity.boots);
+        let me = address(&config, &bound, &identity);
         let peers = Peers::new(
             me,
             records::addresses(&*log)?,
@@ -260,7 +261,7 @@ impl Node {
     }
 }
 
-fn address(config: &Config, bound: &listen::Bound, boots: u64) -> AddressRecord {
+fn address(config: &Config, bound: &listen::Bound, identity: &Identity) -> AddressRecord {
     let at = bound.addresses();
     let http = at.http.map(|http| Config::advertised(&config.advertise.http, http));
     AddressRecord {
@@ -270,7 +271,8 @@ fn address(config: &Config, bound: &listen::Bound, boots: u64) -> AddressRecord 
         internal: Config::advertised(&config.advertise.internal, at.internal),
         client: Config::advertised(&config.advertise.client, at.client),
         http: http.unwrap_or_default(),
-        epoch: boots,
+        epoch: identity.boots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        directory: identity.directory,
     }
 }

@@ -1,5 +1,5 @@
 //! What a node keeps about itself, in the log engine under `0 | kind`: whose directory it is, the
-//! cluster that it belongs to, addresses of the others.
+//! cluster that it belongs to, its replicas beside those of the first plan, addresses of the others.
 
 use crate::{
     ids::NodeId,
@@ -7,7 +7,7 @@ use crate::{
     range::raft::log_writer::LogWriter,
     storage::{
         Direction, Engine, Family,
-        codec::{self, AddressRecord, ClusterRecord, Identity},
+        codec::{self, AddressRecord, ClusterRecord, Identity, ReplicaRecord},
         engine::{Change, Error},
     },
 };
@@ -16,6 +16,7 @@ const IDENTITY: &[u8] = &[0, 1];
 const CLUSTER: &[u8] = &[0, 2];
 const ADDRESSES: &[u8] = &[0, 3];
 const DRAINED: &[u8] = &[0, 4];
+const REPLICAS: &[u8] = &[0, 5];
 
 fn put(key: Vec<u8>, value: Vec<u8>) -> Change {
     Change::Put { family: Family::Log, key, value }
@@ -26,10 +27,17 @@ async fn write(writer: &LogWriter, changes: Vec<Change>) -> Result<(), Error> {
 }
 
 /// Claims the directory for a node, or finds it claimed by it, and counts the start.
-pub async fn claim(log: &dyn Engine, writer: &LogWriter, node: NodeId) -> Result<Identity, Error> {
+///
+/// A directory that is new is named by `random`.
+pub async fn claim(
+    log: &dyn Engine,
+    writer: &LogWriter,
+    node: NodeId,
+    random: &(dyn Fn() -> u64 + Send + Sync),
+) -> Result<Identity, Error> {
     let mut identity = match log.get(Family::Log, IDENTITY)? {
         Some(bytes) => codec::decode(&bytes)?,
-        None => Identity { node, boots: 0 },
+        None => Identity { node, boots: 0, directory: random() },
     };
     if identity.node != node {
         return Err(Error::Open(format!(
@@ -50,6 +58,24 @@ pub fn cluster(log: &dyn Engine) -> Result<Option<ClusterRecord>, Error> {
 /// Joins a cluster, durably.
 pub async fn join(writer: &LogWriter, cluster: &ClusterRecord) -> Result<(), Error> {
     write(writer, vec![put(CLUSTER.to_vec(), codec::encode(cluster))]).await
+}
+
+/// The replicas that the node holds beside those of its first plan.
+pub fn replicas(log: &dyn Engine) -> Result<Vec<ReplicaRecord>, Error> {
+    let mut found = Vec::new();
+    let end = crate::storage::keys::prefix_end(REPLICAS);
+    log.scan(Family::Log, REPLICAS, &end, Direction::Forward, &mut |_, record| {
+        found.push(codec::decode::<ReplicaRecord>(record));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    found.into_iter().collect()
+}
+
+/// Holds a replica from now on, durably.
+pub async fn hold(writer: &LogWriter, replica: &ReplicaRecord) -> Result<(), Error> {
+    let mut key = REPLICAS.to_vec();
+    key.extend_from_slice(&replica.birth.range.0.to_be_bytes());
+    write(writer, vec![put(key, codec::encode(replica))]).await
 }
 
 /// Whether an operator has drained the node.

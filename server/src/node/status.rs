@@ -18,6 +18,8 @@ use crate::{
 /// The answer to `Admin.Status`.
 pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
     let cluster = bootstrap.cluster();
+    let around = bootstrap.peers().cluster_around().filter(|_| cluster.is_none());
+    let cluster_around = around.unwrap_or_default();
     v1::StatusResponse {
         initialized: cluster.is_some(),
         incarnation: cluster.as_ref().map_or(0, |cluster| cluster.incarnation),
@@ -25,6 +27,8 @@ pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
         node_id: bootstrap.peers().me().0,
         nodes: nodes(bootstrap),
         ranges: ranges(bootstrap),
+        cluster_around,
+        replacing: bootstrap.is_being_replaced(),
     }
 }
 
@@ -67,8 +71,7 @@ pub fn locate(
     let limits = bootstrap.router().limits();
     let key = decode::stored_key(&request.keyspace, &request.key, limits)?;
     let Some(found) = bootstrap.router().routes().find(Place::Key(&key)) else {
-        let message = "no cluster has been formed yet: run 'quintet cluster init'";
-        return Err(OpError::new(v1::Code::NotInitialized, message));
+        return Err(bootstrap.no_cluster());
     };
     let replica = bootstrap.router().replica(found.range).ok_or_else(|| {
         OpError::unavailable(format!(
@@ -181,7 +184,13 @@ fn queues(bootstrap: &Bootstrap, metrics: &Metrics) {
 /// Whether the node can serve clients; `Err` says why not.
 pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
     if bootstrap.cluster().is_none() {
-        return Err("no cluster has been formed yet: run 'quintet cluster init'".to_owned());
+        return Err(bootstrap.no_cluster().message);
+    }
+    if bootstrap.is_being_replaced() {
+        let me = bootstrap.peers().me().0;
+        return Err(format!(
+            "the replacement of node {me} is not done: 'quintet replace {me}' goes on with it"
+        ));
     }
     for replica in bootstrap.replicas() {
         if replica.leader_node().is_none() {

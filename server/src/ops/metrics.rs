@@ -119,11 +119,13 @@ impl Outcome {
             | Code::RequestIdReused
             | Code::VersionCollected
             | Code::WrongCluster
-            | Code::AlreadyInitialized => Outcome::Invalid,
+            | Code::AlreadyInitialized
+            | Code::NodeNotEmpty => Outcome::Invalid,
             Code::Unspecified
             | Code::DeadlineExceeded
             | Code::Unavailable
             | Code::NotInitialized
+            | Code::EmptyNode
             | Code::StaleRoute
             | Code::NotLeader => Outcome::Unavailable,
             Code::Overloaded => Outcome::Overloaded,

@@ -18,7 +18,7 @@ const NODES_MAX: usize = 1_000;
 /// Addresses of nodes.
 #[derive(Debug)]
 pub struct AddressBook {
-    me: AddressRecord,
+    me: RwLock<AddressRecord>,
     others: RwLock<BTreeMap<NodeId, AddressRecord>>,
     seeds: Vec<String>,
     /// Told when something was learnt.
@@ -35,12 +35,13 @@ impl AddressBook {
             .into_iter()
             .filter(|other| other.node != me.node)
             .map(|other| (other.node, other));
-        AddressBook { others: RwLock::new(others.collect()), me, seeds, changed: Notify::new() }
+        let others = RwLock::new(others.collect());
+        AddressBook { others, me: RwLock::new(me), seeds, changed: Notify::new() }
     }
 
     /// This node's addresses.
     pub fn me(&self) -> AddressRecord {
-        self.me.clone()
+        self.me.read().clone()
     }
 
     /// The configured addresses to begin with.
@@ -50,8 +51,9 @@ impl AddressBook {
 
     /// The addresses of a node.
     pub fn get(&self, node: NodeId) -> Option<AddressRecord> {
-        if node == self.me.node {
-            return Some(self.me());
+        let me = self.me();
+        if node == me.node {
+            return Some(me);
         }
         self.others.read().get(&node).cloned()
     }
@@ -83,6 +85,19 @@ impl AddressBook {
         self.changed.notify_one();
     }
 
+    /// Somebody remembers another start of this node. Where that counts as newer this one's was counted on
+    /// a directory that began again: from now on it is the newest. Whether that changed anything.
+    pub(super) fn outgrow(&self, remembered: &AddressRecord) -> bool {
+        let mut me = self.me.write();
+        if remembered.epoch < me.epoch || *remembered == *me {
+            return false;
+        }
+        let Some(epoch) = remembered.epoch.checked_add(1) else { return false };
+        me.epoch = epoch;
+        self.changed.notify_one();
+        true
+    }
+
     /// Returns once something was learnt since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -99,6 +114,7 @@ pub(super) fn to_wire(address: &AddressRecord) -> wire::NodeAddress {
         http_address: address.http.clone(),
         epoch: address.epoch,
         version: address.version.clone(),
+        directory: address.directory,
     }
 }
 
@@ -112,5 +128,6 @@ pub(super) fn from_wire(address: &wire::NodeAddress) -> AddressRecord {
         http: address.http_address.clone(),
         epoch: address.epoch,
         version: address.version.clone(),
+        directory: address.directory,
     }
 }

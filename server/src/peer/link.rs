@@ -328,9 +328,13 @@ async fn open(
     peers: &Weak<Peers>,
     address: &str,
 ) -> Result<tonic::Streaming<wire::PeerFrame>, String> {
+    let said = peers.upgrade().ok_or("stopping")?.book.me().epoch;
     let (hello, inbound) = dial(peers, address, life, Some(link.node)).await?;
     let strong = peers.upgrade().ok_or("stopping")?;
     let met = strong.meet(&hello)?;
+    if strong.book.me().epoch != said {
+        return Err("it remembers a later start of this node than this one: said again".to_owned());
+    }
     if met != link.node {
         return Err(format!("{met} answers at the address of {}", link.node));
     }

@@ -349,7 +349,9 @@ impl Peers {
         self.book.learn(book::from_wire(&me));
         for other in &hello.book {
             let other = book::from_wire(other);
-            if other.node.0 != 0 && other.node != self.me {
+            if other.node == self.me {
+                self.book.outgrow(&other);
+            } else if other.node.0 != 0 {
                 self.book.learn(other);
             }
         }

@@ -54,7 +54,7 @@ pub(super) async fn advance_time(
     let proposed = async { propose(raft, term, &command).await?.await };
     match timeout(deadline.saturating_duration_since(Instant::now()), proposed).await {
         Ok(Some(Applied::Done)) => Ok(()),
-        Ok(Some(Applied::ReEvaluate | Applied::Groups(_))) => Err(not_leader()),
+        Ok(Some(_)) => Err(not_leader()),
         Ok(None) => Err(OpError::unavailable("leadership changed; try again")),
         Err(_) => {
             let why = "the range's time was not moved in time";

@@ -402,7 +402,9 @@ impl Executor {
         let mut again = Vec::new();
         let flags = match finished.applied {
             Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect::<Vec<_>>(),
-            Some(Applied::ReEvaluate | Applied::Done) => vec![Some(false); finished.groups.len()],
+            Some(Applied::ReEvaluate | Applied::Done | Applied::Replica(_)) => {
+                vec![Some(false); finished.groups.len()]
+            }
             None => vec![None; finished.groups.len()],
         };
         if flags.contains(&Some(false)) {

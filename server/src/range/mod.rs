@@ -12,6 +12,7 @@ pub mod command;
 mod executor;
 mod expiring;
 pub mod faults;
+pub mod members;
 pub mod raft;
 mod reads;
 pub mod replica;

@@ -205,8 +205,8 @@ impl Router {
     ) {
         let id = request.id;
         let Some(route) = self.routes.find(decoded.place()) else {
-            let message = "no cluster has been formed yet: run 'quintet cluster init'";
-            let error = OpError::new(Code::NotInitialized, message);
+            let around = self.peers.cluster_around();
+            let error = OpError::no_cluster(self.peers.me(), around.as_deref());
             return self.refuse(sink, id, named(&request, None), error);
         };
         let leader = better.or_else(|| self.leader_of(route.range)).or_else(|| self.holder(&route));

@@ -301,6 +301,12 @@ pub enum Command {
         /// The new threshold; a lower one changes nothing.
         threshold: Timestamp,
     },
+    /// Reserves the next replica id of the range, for whoever proposed it: nobody else is given it, now
+    /// or later.
+    ReserveReplica {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+    },
 }
 
 /// Results of requests, evaluated by the leader.
@@ -363,6 +369,8 @@ pub struct Identity {
     pub node: NodeId,
     /// How often the node has started on it.
     pub boots: u64,
+    /// A random number, so that it is not taken for the node's directory of before.
+    pub directory: u64,
 }
 
 /// A stored address of a node.
@@ -384,6 +392,8 @@ pub struct AddressRecord {
     pub epoch: u64,
     /// The node's version.
     pub version: String,
+    /// [`Identity::directory`].
+    pub directory: u64,
 }
 
 /// The plan of a new cluster, as every member keeps it.
@@ -397,9 +407,19 @@ pub struct ClusterRecord {
     pub nodes: Vec<NodeId>,
     /// Its first ranges.
     pub ranges: Vec<Descriptor>,
-    /// On the node that made the plan: members that have not taken it yet. A member that took it is
-    /// never given it again: if it lost its disk since, it must not come back as who it was.
-    pub untold: Vec<NodeId>,
+    /// On the node that made the plan: members that are not known to have taken it, each with its
+    /// directory of then. None takes the plan on another one: if it lost its disk since, it must not
+    /// come back as who it was.
+    pub untold: Vec<(NodeId, u64)>,
+}
+
+/// A replica that a node holds beside those of its first plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaRecord {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its range as it was born: what the log begins from.
+    pub birth: Descriptor,
 }
 
 /// Encodes a stored record.

@@ -1,5 +1,6 @@
 //! The bytes of every stored format that a directory of this build may hold. Those of directories
-//! before `quintet 3` differ (an applied record had neither time nor gc threshold): such a directory is refused whole.
+//! before `quintet 4` differ (an applied record had neither time nor gc threshold before 3; the records of
+//! a node and of its cluster named no directory before 4): such a directory is refused whole.
 
 use super::*;
 
@@ -106,6 +107,33 @@ fn raft_snapshots() {
     let bytes = encode(&chunk);
     assert_eq!(hex(&bytes), "010101016b0176");
     assert_eq!(decode_borrowed::<ChunkRecord<'_>>(&bytes).expect("decodes"), chunk);
+}
+
+/// What came with `quintet 4` directories, or differs in them.
+#[test]
+fn replaced_nodes() {
+    let birth = Descriptor {
+        range: RangeId(2),
+        start: b"a".to_vec(),
+        end: Vec::new(),
+        generation: Generation(1),
+        replicas: vec![(ReplicaId(1), NodeId(11))],
+        next_replica: ReplicaId(6),
+    };
+    holds(&Command::ReserveReplica { evaluated_under: 4 }, "010404");
+    let held = ReplicaRecord { replica: ReplicaId(6), birth: birth.clone() };
+    holds(&held, "0106020161000101010b06");
+    holds(&Identity { node: NodeId(3), boots: 2, directory: 300 }, "010302fb2c01");
+    let address = AddressRecord { node: NodeId(3), epoch: 2, directory: 7, ..Default::default() };
+    holds(&address, "01030000000000020007");
+    let cluster = ClusterRecord {
+        cluster: "c".to_owned(),
+        incarnation: 1,
+        nodes: vec![NodeId(11)],
+        ranges: vec![birth],
+        untold: vec![(NodeId(11), 7)],
+    };
+    holds(&cluster, "01016301010b01020161000101010b06010b07");
 }
 
 #[test]

@@ -240,8 +240,8 @@ async fn a_wiped_node_stays_outside(
     let notes = cluster.bring_back().await;
     assert!(notes.contains("node 5 belongs to no cluster"), "{notes:?}");
     assert!(!status(cluster.address(5)).await.expect("a status").initialized);
-    let line = cluster.quintet(&["kv", "get", "k", "--node", cluster.address(5)]).await.refused(6);
-    assert!(line.starts_with("error: not_initialized: "), "{line}");
+    let line = cluster.quintet(&["kv", "get", "k", "--node", cluster.address(5)]).await.refused(1);
+    assert!(line.starts_with("error: empty_node: "), "{line}");
 
     // The others go on.
     client.put("put/wiped", "x").await.expect("written");

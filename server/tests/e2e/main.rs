@@ -35,6 +35,7 @@ mod outages;
 mod pauses;
 mod python;
 mod ranges;
+mod replaced;
 mod scans;
 mod silence;
 mod support;

@@ -189,6 +189,33 @@ async fn a_node_that_was_away_for_long_comes_back_twice() {
     assert!(line.contains("did not answer for one applied index"), "{line}");
 }
 
+/// The directory is gone, and the node comes back elsewhere: its starts are counted from one again, while
+/// the others remember later ones. Its new replica of the data comes by a raft snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_disk_comes_back_at_another_address() {
+    let mut trio = Trio::start(64).await;
+    let lost = 2;
+    trio.kill(lost).await;
+    trio.bring_back(lost).await;
+    trio.kill(lost).await;
+    write(&client(&trio.clients()).await, "before", 1_400).await;
+    trio.wait_truncated().await;
+    let data = trio.configs[lost].parent().expect("a directory").join("data");
+    std::fs::remove_dir_all(data).expect("removed");
+    trio.bring_back(lost).await;
+    let replace = ["replace", "5", "--timeout", "60", "--node", &left_node(&trio)];
+    let said = quintet(trio.dir(), &replace).await.done();
+    assert!(said.contains("node 5 has a new replica of each of 2 ranges"), "{said}");
+    trio.wait_installed(lost, 1).await;
+    trio.check_equal().await;
+    // With one of the others away nothing goes on without it.
+    trio.kill(0).await;
+    let left = client(&trio.clients()).await;
+    left.put("after", "x").await.expect("written");
+    let found = left.get("before/001399").await.expect("read").expect("there");
+    assert_eq!(found.value.len(), VALUE_BYTES);
+}
+
 fn left_node(trio: &Trio) -> String {
     trio.node(1).client.clone()
 }

@@ -1,7 +1,7 @@
 //! What a committed command does to the state: the second half of the exactly-once rule (design,
 //! section 6).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     planted::{self, Bug},
@@ -29,8 +29,8 @@ pub struct Overlay {
 pub struct Target<'a> {
     /// The state before this batch.
     pub engine: &'a dyn Engine,
-    /// The span that the range has at the command's index.
-    pub descriptor: &'a Descriptor,
+    /// The range as it is at the command's index.
+    pub descriptor: &'a mut Arc<Descriptor>,
     /// Positions and thresholds.
     pub applied: &'a mut AppliedRecord,
     /// Where the effects go.
@@ -66,6 +66,16 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<App
             // What is seen at the threshold must not change any more.
             applied.time = applied.time.max(applied.gc_threshold);
             Ok(Applied::Done)
+        }
+        Command::ReserveReplica { evaluated_under } => {
+            if evaluated_under != term {
+                return Ok(Applied::ReEvaluate);
+            }
+            let reserved = target.descriptor.next_replica;
+            // A peer's nonsense at the birth of a replica; no range gives so many ids.
+            let Some(next) = reserved.0.checked_add(1) else { return Ok(Applied::ReEvaluate) };
+            Arc::make_mut(target.descriptor).next_replica.0 = next;
+            Ok(Applied::Replica(reserved))
         }
     }
 }

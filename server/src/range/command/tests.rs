@@ -23,7 +23,7 @@ use crate::{
 /// A range's state without a log.
 struct Range {
     engine: Arc<dyn Engine>,
-    descriptor: Descriptor,
+    descriptor: Arc<Descriptor>,
     applied: AppliedRecord,
 }
 
@@ -40,6 +40,7 @@ impl Range {
             replicas: Vec::new(),
             next_replica: ReplicaId(1),
         };
+        let descriptor = Arc::new(descriptor);
         Range { engine: engine.expect("opened"), descriptor, applied: AppliedRecord::default() }
     }
 
@@ -50,7 +51,7 @@ impl Range {
         for command in commands {
             let mut target = Target {
                 engine: &*self.engine,
-                descriptor: &self.descriptor,
+                descriptor: &mut self.descriptor,
                 applied: &mut self.applied,
                 batch: &mut batch,
                 overlay: &mut overlay,
@@ -206,4 +207,14 @@ fn a_scan_shows_who_is_there_at_its_moment() {
         assert!(page(8, 10).1, "b has expired since");
         assert_eq!(page(10, 19), ("ac".to_owned(), false), "only what is shown counts");
     }
+}
+
+#[test]
+fn a_replica_id_is_reserved_once() {
+    let mut range = Range::new();
+    let reserve = |term| Command::ReserveReplica { evaluated_under: term };
+    let results = range.apply(vec![reserve(1), reserve(2), reserve(1)]);
+    let reserved = |id| Applied::Replica(ReplicaId(id));
+    assert_eq!(results, [reserved(1), Applied::ReEvaluate, reserved(2)]);
+    assert_eq!(range.descriptor.next_replica, ReplicaId(3));
 }

@@ -223,15 +223,20 @@ impl RangeState {
                 Payload::Blank => Applied::Done,
                 Payload::Normal(proposal) => {
                     let command: Command = codec::decode(&proposal.0)?;
-                    let span = descriptor.clone().unwrap_or_else(|| self.descriptor());
+                    let before = descriptor.clone().unwrap_or_else(|| self.descriptor());
+                    let mut span = before.clone();
                     let mut target = apply::Target {
                         engine: &*self.engine,
-                        descriptor: &span,
+                        descriptor: &mut span,
                         applied: &mut next,
                         batch: &mut batch,
                         overlay: &mut overlay,
                     };
-                    apply::apply(&mut target, at.term, command)?
+                    let result = apply::apply(&mut target, at.term, command)?;
+                    if !Arc::ptr_eq(&before, &span) {
+                        descriptor = Some(span);
+                    }
+                    result
                 }
                 Payload::Membership(membership) => {
                     next.membership = types::membership_record(membership);

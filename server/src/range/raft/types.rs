@@ -1,9 +1,9 @@
 //! What openraft is configured with, and its types under short names.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use openraft::{RaftTypeConfig, impls};
+use openraft::{Instant, RaftTypeConfig, impls};
 use serde::{Deserialize, Serialize};
 
 use super::runtime::Runtime;
@@ -40,6 +40,8 @@ pub enum Applied {
     ReEvaluate,
     /// One flag a group: whether it was applied. A group that was not left no trace.
     Groups(Vec<bool>),
+    /// The replica id that was reserved.
+    Replica(ReplicaId),
 }
 
 /// A replica of the membership: which node holds it.
@@ -106,6 +108,12 @@ pub type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
 /// The index up to which another replica is known to hold the log; only the leader knows.
 pub fn matched(metrics: &RaftMetrics, replica: u64) -> Option<u64> {
     metrics.replication.as_ref()?.get(&replica).copied().flatten().map(|at| at.index())
+}
+
+/// Whether another replica has answered the leader within so long; only the leader knows.
+pub fn has_answered(metrics: &RaftMetrics, replica: u64, within: Duration) -> bool {
+    let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&replica).copied().flatten());
+    heard.is_some_and(|asked_at| asked_at.elapsed() <= within)
 }
 
 /// openraft's log id of a position.

@@ -60,6 +60,14 @@ impl MemoryDisk {
         }
     }
 
+    /// Everything on it is lost, as when it is replaced by a new one. Whoever has an engine open can change
+    /// nothing from now on.
+    pub fn wipe(&self) {
+        for image in self.state.lock().engines.values_mut() {
+            *image = Image { generation: image.generation + 1, ..Image::default() };
+        }
+    }
+
     /// The next sync of this engine fails, and with it the engine.
     pub fn fail_next_sync(&self, name: &str) {
         self.state.lock().image(name).fail_next_sync = true;

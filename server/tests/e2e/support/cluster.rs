@@ -172,7 +172,8 @@ impl Cluster {
         self.temp.path().join("cluster")
     }
 
-    fn state(&self) -> PathBuf {
+    /// Where its commands find it.
+    pub(crate) fn state(&self) -> PathBuf {
         self.temp.path().join("state")
     }
 

@@ -1,0 +1,116 @@
+//! The node that is taken back: how it becomes a member again, and the replicas that it is given.
+
+use std::sync::Arc;
+
+use quintet_proto::internal::v1 as wire;
+
+use crate::{
+    ids::{NodeId, RangeId, ReplicaId},
+    node::{
+        bootstrap::{self, Bootstrap},
+        records,
+    },
+    planted::{self, Bug},
+    range::replica::Replica,
+    storage::codec::{ClusterRecord, ReplicaRecord},
+};
+
+/// A cluster's plan for a node that comes back with an empty directory: without the replicas that the
+/// plan has on it. Their votes and logs are gone.
+fn without_replicas_of(me: NodeId, mut cluster: ClusterRecord) -> ClusterRecord {
+    cluster.untold.clear();
+    for range in &mut cluster.ranges {
+        if !planted::active(Bug::WipedNodeUnderOldReplicaId) {
+            range.replicas.retain(|(_, node)| *node != me);
+        }
+    }
+    cluster
+}
+
+impl Bootstrap {
+    /// Whether this node has the replicas with which it joined when the cluster was formed.
+    pub(in crate::node) fn has_first_replicas(&self, mine: &ClusterRecord) -> bool {
+        let me = self.peers().me();
+        let mut replicas = mine.ranges.iter().flat_map(|range| &range.replicas);
+        replicas.any(|(_, node)| *node == me)
+    }
+
+    /// Whether this node lost its disk and does not vote in every range yet.
+    pub(in crate::node) fn is_being_replaced(&self) -> bool {
+        let Some(cluster) = self.cluster().filter(|mine| !self.has_first_replicas(mine)) else {
+            return false;
+        };
+        let votes = |replica: Option<Replica>| replica.is_some_and(|r| r.members().is_voter(r.id));
+        cluster.ranges.iter().any(|range| !votes(self.router().replica(range.range)))
+    }
+
+    /// Becomes a member of the cluster whose plan this is, without any replica. `Ok`: it is one, and
+    /// whether it has not lost its disk. `Err` says why not.
+    pub(in crate::node) async fn enlist(
+        self: &Arc<Self>,
+        plan: wire::Bootstrap,
+    ) -> Result<bool, String> {
+        let _one_at_a_time = self.planning.lock().await;
+        let me = self.peers().me();
+        let cluster = bootstrap::from_wire(plan).ok_or("a plan that makes no sense")?;
+        if let Some(mine) = self.cluster() {
+            return if mine.cluster == cluster.cluster && mine.incarnation == cluster.incarnation {
+                Ok(self.has_first_replicas(&mine))
+            } else {
+                Err(format!("it belongs to cluster {} already", mine.cluster))
+            };
+        }
+        if !cluster.nodes.contains(&me) {
+            return Err("the plan does not name it".to_owned());
+        }
+        self.take(without_replicas_of(me, cluster)).await?;
+        tracing::warn!(node = %me, "taken back with an empty directory: it gets new replicas");
+        Ok(false)
+    }
+
+    /// Says which replica of a range this node holds; holds the offered one from now on where it holds
+    /// none. Durable when this returns. 0 is none.
+    pub(in crate::node) async fn hold(
+        &self,
+        range: RangeId,
+        offer: wire::HoldReplica,
+    ) -> Result<ReplicaId, String> {
+        let _one_at_a_time = self.planning.lock().await;
+        if self.cluster().is_none() {
+            return Err("it belongs to no cluster".to_owned());
+        }
+        if let Some(held) = self.router().replica(range) {
+            return Ok(held.id);
+        }
+        if offer.replica_id == 0 {
+            return Ok(ReplicaId(0));
+        }
+        let birth = offer.birth.and_then(bootstrap::range_from_wire);
+        let birth = birth.filter(|birth| birth.range == range).ok_or("an offer without a range")?;
+        if !self.router().routes().knows(range) {
+            // A peer can't make the replicas grow.
+            return Err("it knows of no such range".to_owned());
+        }
+        let record = ReplicaRecord { replica: ReplicaId(offer.replica_id), birth };
+        let held = records::hold(&self.host().writer, &record).await;
+        held.map_err(|error| format!("not noted: {error}"))?;
+        tracing::info!(%range, replica = %record.replica, "holds a new replica");
+        self.start_one(&record).await.map_err(|error| format!("{error:#}"))?;
+        Ok(record.replica)
+    }
+
+    /// Starts the replicas that this node was given since it joined. They found nothing: they begin as
+    /// learners of groups that exist.
+    pub(in crate::node) async fn start_held(&self) -> anyhow::Result<()> {
+        for record in records::replicas(&*self.host().log)? {
+            self.start_one(&record).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_one(&self, record: &ReplicaRecord) -> anyhow::Result<()> {
+        let replica = Replica::start(record.replica, &record.birth, self.host()).await?;
+        self.router().add(replica);
+        Ok(())
+    }
+}
