@@ -2,8 +2,10 @@
 //!
 //! A closed loop: each of N simulated clients has one operation under way at a time and begins the
 //! next when it is answered. Clients share a few connections (instances of the client library), as
-//! the tasks of a real program would. `load.rs` runs it, `cpu.rs` reads what it cost.
+//! the tasks of a real program would. `load.rs` runs it, `cpu.rs` reads what it cost. `bulk.rs`: many
+//! records at once.
 
+mod bulk;
 mod cpu;
 mod load;
 
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     /// Single-key operations in a closed loop, on keys of its own: bench/ and eight hexadecimal
     /// digits, spread evenly
     Kv(Kv),
+    /// A bulk load: writes the first N keys of `bench kv`, many under way, each once
+    Load(bulk::Load),
+    /// One scan over N of these keys
+    Scan(bulk::Scan),
 }
 
 /// What clients do.
@@ -91,11 +97,16 @@ pub(crate) struct Kv {
 
 /// Runs the command.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Kv(args) = command;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::internal(format!("cannot start a runtime: {error}")))?;
-    let result = runtime.block_on(run_kv(args));
+    let result = runtime.block_on(async {
+        match command {
+            Command::Kv(args) => run_kv(args).await,
+            Command::Load(args) => bulk::load(args).await,
+            Command::Scan(args) => bulk::scan(args).await,
+        }
+    });
     runtime.shutdown_background();
     result
 }
