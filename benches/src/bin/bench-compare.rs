@@ -2,7 +2,7 @@
 //! and which targets are met.
 //!
 //! Input is a file of JSON lines, in the order in which they were measured. A sample is what a load
-//! prints, with `system` (`quintet` or `etcd`) and `round`; a line with `idle_cpu_percent` instead
+//! prints, with `system` (`quintet`, `quintet-1` with one range of data, or `etcd`) and `round`; a line with `idle_cpu_percent` instead
 //! says what the servers used with nobody asking. Medians are over rounds, and a ratio is one of
 //! medians: machine noise lasts longer than a sample, so pairs of samples say no more.
 
@@ -75,6 +75,11 @@ const TARGETS: [Target; 8] = [
     Target { op: "scan", clients: 1, ratio_min: 1.5, p99: false },
 ];
 
+/// Eight ranges must do no less than one did, at these numbers of clients.
+const CLIENTS_OF_ONE_RANGE: [u64; 2] = [64, 256];
+/// How the table names the system with one range of data.
+const ONE_RANGE: &str = "quintet-1";
+
 /// Medians of one system at one operation and number of clients.
 #[derive(Debug)]
 struct Medians {
@@ -135,18 +140,22 @@ impl Report {
             samples.iter().map(|s| (place(&s.op), s.op.as_str(), s.clients)).collect();
         for (_, op, clients) in measured {
             let of = |system| medians(samples, system, op, clients);
-            let (quintet, etcd) = (of("quintet"), of("etcd"));
-            for (system, medians) in [("quintet", &quintet), ("etcd", &etcd)] {
+            let (quintet, one_range, etcd) = (of("quintet"), of(ONE_RANGE), of("etcd"));
+            let all = [("quintet", &quintet), (ONE_RANGE, &one_range), ("etcd", &etcd)];
+            for (system, medians) in all {
                 if let Some(medians) = medians {
                     report.row(op, clients, system, medians)?;
                 }
+            }
+            if let (Some(quintet), Some(one_range)) = (&quintet, &one_range) {
+                report.beside_one_range(op, clients, quintet, one_range, &mut verdicts)?;
             }
             if let (Some(quintet), Some(etcd)) = (quintet, etcd) {
                 report.ratio(op, clients, &quintet, &etcd, &mut verdicts)?;
             }
         }
         report.table.push('\n');
-        for system in ["quintet", "etcd"] {
+        for system in ["quintet", ONE_RANGE, "etcd"] {
             let of = idle.iter().filter(|one| one.system == system);
             if let Some(percent) = median(of.map(|one| one.idle_cpu_percent).collect()) {
                 let what = "five servers with nobody asking";
@@ -182,6 +191,29 @@ impl Report {
             "client_cpu_us_per_op": of.client_cpu_us, "server_cpu_us_per_op": of.server_cpu_us,
             "errors": of.errors,
         }));
+        Ok(())
+    }
+
+    /// Eight ranges of data against one: what dividing the keys costs or brings.
+    fn beside_one_range(
+        &mut self,
+        op: &str,
+        clients: u64,
+        quintet: &Medians,
+        one_range: &Medians,
+        verdicts: &mut String,
+    ) -> anyhow::Result<()> {
+        let ratio = quintet.ops_per_s / one_range.ops_per_s;
+        let mut row = json!({ "op": op, "clients": clients, "beside": ONE_RANGE, "ratio": ratio });
+        if CLIENTS_OF_ONE_RANGE.contains(&clients) {
+            let met = if ratio >= 1.0 { "met" } else { "MISSED" };
+            writeln!(
+                verdicts,
+                "{met:6} {op} at {clients} clients: {ratio:.2} x one range, target no less"
+            )?;
+            row["target_met"] = json!(ratio >= 1.0);
+        }
+        self.rows.push(row);
         Ok(())
     }
 
@@ -326,6 +358,18 @@ mod tests {
         let table = Report::new(&samples, &idle).expect("a report").table;
         assert!(table.contains("met    load of 1000 records: 5.50 x, target 5.0 x"), "{table}");
         assert!(table.contains("| load | 1 | etcd | 1000 | - | - | 1 | 2 |"), "{table}");
+    }
+
+    #[test]
+    fn eight_ranges_stand_beside_one() {
+        let lines =
+            [line("quintet", 900.0, 1), line("quintet-1", 1_000.0, 1), line("etcd", 100.0, 1)];
+        let (samples, idle) = parse(&lines.join("\n")).expect("samples");
+        let report = Report::new(&samples, &idle).expect("a report");
+        let verdict = "MISSED put at 64 clients: 0.90 x one range, target no less";
+        assert!(report.table.contains(verdict), "{}", report.table);
+        let beside = report.rows.iter().find(|row| row["beside"] == ONE_RANGE).expect("a row");
+        assert_eq!(beside["target_met"], false);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn load(
         &noise[from..from + value_bytes]
     };
     let before = costs(server_pids);
-    let mut tasks = JoinSet::new();
+    let mut tasks: JoinSet<Result<(), etcd_client::Error>> = JoinSet::new();
     let mut bytes = 0;
     for (from, client) in (0..records).step_by(TXN_PUTS).zip(clients.iter().cycle()) {
         let upto = records.min(from + TXN_PUTS);
