@@ -318,15 +318,16 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     }
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
-    let installed = cluster.snapshots();
+    let (installed, refused) = (cluster.snapshots(), cluster.refusals());
     if commits < wanted.commits_min
         || elected < wanted.elections_min
         || installed < wanted.snapshots_min
+        || refused < wanted.refusals_min
     {
         let why = format!(
             "the run exercised too little: {commits} commits of {}, {elected} elections of {}, \
-             {installed} raft snapshots installed of {}",
-            wanted.commits_min, wanted.elections_min, wanted.snapshots_min
+             {installed} raft snapshots installed of {}, {refused} requests refused of {}",
+            wanted.commits_min, wanted.elections_min, wanted.snapshots_min, wanted.refusals_min
         );
         verdict = verdict.and(Verdict::Violation(why));
     }

@@ -70,7 +70,7 @@ pub(super) fn new_histogram() -> Histogram<u64> {
 }
 
 /// Adds a latency. The histogram grows as needed; its own `saturating_record` would not.
-fn record(histogram: &mut Histogram<u64>, us: u64) {
+pub(super) fn record(histogram: &mut Histogram<u64>, us: u64) {
     histogram.record(us.clamp(1, LATENCY_US_MAX)).expect("the histogram grows as needed");
 }
 
