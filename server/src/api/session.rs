@@ -7,7 +7,7 @@
 //! the bound, are answered `overloaded`.
 //!
 //! All sessions share what the node takes on (`router/admission.rs`). Requests over that are refused
-//! before they are looked at, and their session rests for the retry-after that they were told.
+//! before they are looked at, and their session is not read for a while.
 
 use std::{
     pin::Pin,
@@ -37,7 +37,7 @@ use crate::{
     range::request::{OpResult, ReplySink},
     router::{
         self, ForwardSink, Router,
-        admission::{self, Admission, Admitted, RETRY_AFTER},
+        admission::{self, Admission, Admitted},
     },
     storage::codec::Descriptor,
     trace,
@@ -344,11 +344,12 @@ async fn read(
     }
     let mut requests = first.requests;
     loop {
-        let is_refused = begin(router, requests, bytes, sink, most);
+        let refused = begin(router, requests, bytes, sink, most);
         wait_for_room(sink, most).await?;
-        if is_refused {
-            trace::event("timer", format_args!("a session rests for {RETRY_AFTER:?}"));
-            sleep(RETRY_AFTER).await;
+        if refused > 0 {
+            let rest = admission::rest(refused, router.metrics().sessions_open.get());
+            trace::event("timer", format_args!("a session rests for {rest:?}"));
+            sleep(rest).await;
         }
         let Some(frame) = inbound.message().await? else { return Ok(()) };
         bytes = frame.body.len();
@@ -356,17 +357,17 @@ async fn read(
     }
 }
 
-/// Begins the requests of a frame; whether some were refused because the node has too much under way.
+/// Begins the requests of a frame; how many were refused because the node has too much under way.
 fn begin(
     router: &Arc<Router>,
     requests: Vec<v1::SessionRequest>,
     bytes: usize,
     sink: &Arc<Sink>,
     most: usize,
-) -> bool {
+) -> usize {
     let admitted = router.admission().admit(requests.len(), bytes);
     let mut left = admitted.granted();
-    let is_refused = left < requests.len();
+    let refused = requests.len() - left;
     let frame = Arc::new(FrameSink { sink: sink.clone(), admitted });
     for request in requests {
         let open = sink.open.fetch_add(1, Ordering::AcqRel);
@@ -383,7 +384,7 @@ fn begin(
             router.dispatch(request, &frame);
         }
     }
-    is_refused
+    refused
 }
 
 /// Returns once the session is within its bounds.

@@ -16,3 +16,4 @@ mod reads;
 pub mod replica;
 pub mod request;
 pub mod snapshot;
+pub mod waves;

@@ -3,9 +3,9 @@
 //! Queues of sessions, ranges and links have bounds of their own; there may be thousands of each, so
 //! that their sum bounds nothing. Here the node counts what it has accepted and not answered, by
 //! session, by single call, or for another node. Over the bound a request is refused as `overloaded`
-//! with a retry-after before anything is done for it, and the session that it came by is not read for
-//! as long ([`RETRY_AFTER`]): whoever goes on sending is held up by flow control, and refusing him costs
-//! next to nothing.
+//! with a retry-after before anything is done for it, and the session that it came by is not read for a
+//! while ([`rest`]): whoever goes on sending all the same is held up by flow control, so that refusing
+//! never costs more than a small part of what the node can do.
 //!
 //! Short queues are also what keeps throughput up: what waits for seconds is served to callers that have
 //! given up.
@@ -29,6 +29,8 @@ use crate::{config::Limits, error::OpError, ops::metrics::Metrics};
 
 /// When who was refused may come again.
 pub const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Refusals a second, of all sessions of a node: about a tenth of a core.
+const REFUSALS_PER_S_MAX: u64 = 50_000;
 
 /// The bounds of a node and what is within them.
 pub struct Admission {
@@ -97,6 +99,14 @@ impl Admission {
 pub fn refusal() -> OpError {
     let message = "the node has as much under way as it takes on; wait, then ask again";
     OpError { retry_after: Some(RETRY_AFTER), ..OpError::overloaded(message) }
+}
+
+/// How long a session is not read after so many of its requests were refused at once, for all sessions
+/// together to stay below [`REFUSALS_PER_S_MAX`].
+pub fn rest(refused: usize, sessions_open: u64) -> Duration {
+    let us = (refused as u64).saturating_mul(sessions_open.max(1)).saturating_mul(1_000_000)
+        / REFUSALS_PER_S_MAX;
+    Duration::from_micros(us).min(RETRY_AFTER)
 }
 
 /// Room for requests, and for what holds their bytes; given back when it is dropped.
@@ -183,6 +193,13 @@ mod tests {
         assert_eq!(admission.admit(1, 1).granted(), 0, "the frame is still there");
         drop(frame);
         assert_eq!(admission.admit(1, 5 << 20).granted(), 1, "one frame may exceed the bound");
+    }
+
+    #[test]
+    fn sessions_rest_longer_the_more_of_them_there_are() {
+        assert_eq!(rest(10, 5), Duration::from_millis(1));
+        assert_eq!(rest(0, 5), Duration::ZERO);
+        assert_eq!(rest(1_000, 4_000), RETRY_AFTER);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! directory.rs   data directories that a node must not use
+//! benches.rs     quintet bench: bulk loads, scans, idle ranges, far more load than is borne
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
 //! hostile.rs     garbage on every port, clients that do not read
@@ -20,6 +21,7 @@
 
 #![cfg(not(madsim))]
 
+mod benches;
 mod directory;
 mod expiry;
 mod figures;

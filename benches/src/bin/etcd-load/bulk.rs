@@ -17,6 +17,9 @@ use super::{
 
 /// Puts of a transaction; etcd accepts 128.
 const TXN_PUTS: usize = 100;
+/// How often a transaction that failed is tried again: a busy etcd says `request timed out`, and these puts
+/// may be repeated.
+const RETRIES_MAX: usize = 5;
 /// Records of a page of a range read.
 const PAGE_RECORDS: i64 = 10_000;
 /// Longest answer that is taken: a whole range.
@@ -65,7 +68,15 @@ pub(super) async fn load(
             ended?.context("a transaction failed")?;
         }
         let mut client = client.clone();
-        tasks.spawn(async move { client.txn(Txn::new().and_then(puts)).await.map(drop) });
+        tasks.spawn(async move {
+            let mut tries = 0;
+            loop {
+                match client.txn(Txn::new().and_then(puts.clone())).await {
+                    Err(_) if tries < RETRIES_MAX => tries += 1,
+                    ended => return ended.map(drop),
+                }
+            }
+        });
     }
     while let Some(ended) = tasks.join_next().await {
         ended?.context("a transaction failed")?;
