@@ -2,6 +2,7 @@
 
 use futures::StreamExt;
 use quintet_client::ScanOptions;
+use serde_json::json;
 
 use crate::support::cluster::Cluster;
 
