@@ -147,7 +147,6 @@ impl Node {
             metrics: metrics.clone(),
             times,
             version_retention: config.limits.version_retention(),
-            waves: Arc::default(),
             transfers: Arc::new(Transfers::new(
                 config.raft.snapshot_bytes_per_s(),
                 config.raft.log_retention_bytes(),

@@ -16,4 +16,3 @@ mod reads;
 pub mod replica;
 pub mod request;
 pub mod snapshot;
-pub mod waves;

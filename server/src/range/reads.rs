@@ -1,7 +1,6 @@
 //! Linearizable reads of one range (design, section 7): ReadIndex, batched.
 //!
-//! Reads that arrive while a confirmation round is under way are answered by the next one; the ranges
-//! of a node begin their rounds together (`waves`). A round
+//! Reads that arrive while a confirmation round is under way are answered by the next one. A round
 //! that began after a read arrived proves that this replica led at that moment; the read then sees
 //! at least everything that was committed before (Ongaro's thesis, section 6.4). Leader leases are
 //! not used: they need an assumption on clock rates.
@@ -58,15 +57,7 @@ pub(super) async fn run(
         }
         shared.metrics.read_confirmations.inc();
         shared.waiting.reads.store(batch.len(), Relaxed);
-        let riding = shared.waves.join().await;
-        // Those that have come meanwhile go with it.
-        while batch.len() < ROUND_READS_MAX
-            && let Ok(read) = queue.try_recv()
-        {
-            batch.push(read);
-        }
         let confirmed = confirm(&raft).await;
-        drop(riding);
         shared.waiting.reads.store(0, Relaxed);
         let now = Instant::now();
         for Read { kind, deadline, reply } in batch.drain(..) {

@@ -25,7 +25,6 @@ use super::{
     reads,
     request::{Read, Write},
     snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
-    waves::Waves,
 };
 use crate::{
     error::OpError,
@@ -77,8 +76,6 @@ pub struct Shared {
     pub version_retention: Duration,
     /// The node's metrics.
     pub metrics: Arc<Metrics>,
-    /// When the node's ranges begin their confirmation rounds.
-    pub waves: Arc<Waves>,
     /// What waits in its tasks, for the metrics.
     pub waiting: Waiting,
     /// The node's peers: addresses for hints.
@@ -134,8 +131,6 @@ pub struct Host {
     pub times: RaftTimes,
     /// For how long versions are kept that nobody sees any more at the newest.
     pub version_retention: Duration,
-    /// When the node's ranges begin their confirmation rounds.
-    pub waves: Arc<Waves>,
     /// What raft snapshots may take, and the log that spares them.
     pub transfers: Arc<Transfers>,
     /// Told when storage fails.
@@ -178,7 +173,6 @@ impl Replica {
             time_domain: TimeDomain::default(),
             version_retention: host.version_retention,
             metrics: host.metrics.clone(),
-            waves: host.waves.clone(),
             waiting: Waiting::default(),
             peers: host.peers.clone(),
             failed: host.failed.clone(),
