@@ -331,7 +331,7 @@ impl Offered {
             Some(Body::Error(error)) if error.code() == Code::DeadlineExceeded => self.late += 1,
             Some(Body::Error(error)) => {
                 self.errors += 1;
-                self.error.get_or_insert_with(|| error.message);
+                self.error.get_or_insert(error.message);
             }
             _ if took > patience => self.late += 1,
             _ => {
