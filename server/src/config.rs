@@ -120,6 +120,11 @@ pub struct Limits {
     pub session_in_flight_max: u32,
     /// Sessions of one node; more are refused as overloaded.
     pub sessions_max: u32,
+    /// Requests that a node has accepted and not answered, of all sessions, of single calls, and for
+    /// other nodes; more are refused as overloaded.
+    pub requests_in_flight_max: u32,
+    /// Mebibytes of these requests, and as many of answers that wait to be taken.
+    pub requests_in_flight_mb_max: u32,
     /// For how long request ids are remembered: within it a repetition never acts twice.
     pub dedup_window_s: u32,
     /// For how long versions that were overwritten, removed or have expired can still be read.
@@ -170,6 +175,8 @@ impl Default for Limits {
             scan_page_bytes_max: 1024 * 1024,
             session_in_flight_max: 4096,
             sessions_max: 4096,
+            requests_in_flight_max: 8192,
+            requests_in_flight_mb_max: 128,
             dedup_window_s: 600,
             version_retention_s: 600,
         }
@@ -296,6 +303,10 @@ impl Config {
         within("limits.scan_page_bytes_max", page, 1024, 16 * 1024 * 1024)?;
         within("limits.session_in_flight_max", limits.session_in_flight_max.into(), 1, 65_536)?;
         within("limits.sessions_max", limits.sessions_max.into(), 1, 1_000_000)?;
+        let requests = u64::from(limits.requests_in_flight_max);
+        within("limits.requests_in_flight_max", requests, 1, 1_000_000)?;
+        let bytes = u64::from(limits.requests_in_flight_mb_max);
+        within("limits.requests_in_flight_mb_max", bytes, 1, 1024 * 1024)?;
         let window = u64::from(limits.dedup_window_s);
         within("limits.dedup_window_s", window, 10, 86_400)?;
         // A remembered refusal is answered with what stood then.
@@ -332,6 +343,11 @@ impl Limits {
     /// See [`Limits::dedup_window_s`].
     pub fn dedup_window(&self) -> Duration {
         Duration::from_secs(self.dedup_window_s.into())
+    }
+
+    /// See [`Limits::requests_in_flight_mb_max`].
+    pub fn requests_in_flight_bytes_max(&self) -> usize {
+        (self.requests_in_flight_mb_max as usize) << 20
     }
 
     /// See [`Limits::version_retention_s`].

@@ -166,6 +166,8 @@ pub struct Cluster {
     wiped: Mutex<BTreeSet<NodeId>>,
     /// How often one was replaced.
     replacements: AtomicU64,
+    /// Requests that nodes had refused as overloaded when they were killed.
+    refusals: AtomicU64,
 }
 
 fn address(node: u64, port: u16) -> SocketAddr {
@@ -184,6 +186,7 @@ fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
     config.listen.http = None;
     config.limits.dedup_window_s = scenario.memory.dedup_window_s;
     config.limits.version_retention_s = scenario.memory.version_retention_s;
+    config.limits.requests_in_flight_max = scenario.limits.requests_in_flight_max;
     config.raft.log_retention_mb = f64::from(scenario.raft.log_retention_kb) / 1024.0;
     config.raft.snapshot_mb_per_s = scenario.raft.snapshot_mb_per_s;
     config.seeds = scenario
@@ -245,6 +248,7 @@ impl Cluster {
             snapshots: AtomicU64::new(0),
             wiped: Mutex::default(),
             replacements: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
         }))
     }
 
@@ -275,6 +279,7 @@ impl Cluster {
         machine.is_up = false;
         if let Some(running) = machine.running.lock().take() {
             self.snapshots.fetch_add(installed(&running), Ordering::Relaxed);
+            self.refusals.fetch_add(refused(&running), Ordering::Relaxed);
         }
         self.handle.kill(machine.handle.id());
         machine.disk.crash(&mut random, self.tear);
@@ -501,10 +506,19 @@ impl Cluster {
 
     /// Raft snapshots that were installed, on all nodes.
     pub fn snapshots(&self) -> u64 {
+        self.snapshots.load(Ordering::Relaxed) + self.now(installed)
+    }
+
+    /// Requests that were refused as overloaded, on all nodes.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed) + self.now(refused)
+    }
+
+    /// A figure of all nodes that run, added up.
+    fn now(&self, figure: fn(&Bootstrap) -> u64) -> u64 {
         let running =
             self.machines.values().filter_map(|machine| machine.lock().running.lock().clone());
-        let now: u64 = running.map(|bootstrap| installed(&bootstrap)).sum();
-        self.snapshots.load(Ordering::Relaxed) + now
+        running.map(|bootstrap| figure(&bootstrap)).sum()
     }
 
     /// Whether a node installs a raft snapshot at the moment.
@@ -568,6 +582,11 @@ impl Cluster {
 /// Raft snapshots that a node has installed since its start.
 fn installed(node: &Bootstrap) -> u64 {
     node.router().metrics().snapshots.received.get()
+}
+
+/// Requests that a node has refused as overloaded since its start.
+fn refused(node: &Bootstrap) -> u64 {
+    node.router().metrics().requests_refused.get()
 }
 
 /// A hash over a range's versions and remembered requests. Requests that are too old to be asked again

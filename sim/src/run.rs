@@ -342,15 +342,22 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
     let (installed, replaced) = (cluster.snapshots(), cluster.replacements());
+    let refused = cluster.refusals();
     if commits < wanted.commits_min
         || elected < wanted.elections_min
         || installed < wanted.snapshots_min
         || replaced < wanted.replacements_min
+        || refused < wanted.refusals_min
     {
         let why = format!(
             "the run exercised too little: {commits} commits of {}, {elected} elections of {}, \
-             {installed} raft snapshots installed of {}, {replaced} nodes replaced of {}",
-            wanted.commits_min, wanted.elections_min, wanted.snapshots_min, wanted.replacements_min
+             {installed} raft snapshots installed of {}, {replaced} nodes replaced of {}, {refused} \
+             requests refused of {}",
+            wanted.commits_min,
+            wanted.elections_min,
+            wanted.snapshots_min,
+            wanted.replacements_min,
+            wanted.refusals_min
         );
         verdict = verdict.and(Verdict::Violation(why));
     }

@@ -75,6 +75,9 @@ pub struct Scenario {
     /// What ranges keep of their logs, and how fast raft snapshots go.
     #[serde(default)]
     pub raft: Raft,
+    /// What nodes take on.
+    #[serde(default)]
+    pub limits: Limits,
     /// What the clients do.
     pub workload: Workload,
     /// What goes wrong, each kind by itself and at its own times. Default: nothing.
@@ -157,6 +160,15 @@ pub struct Raft {
     /// Mebibytes a second that a node sends of raft snapshots; a slow one sends small chunks, so that
     /// the small states of a run are many.
     pub snapshot_mb_per_s: u32,
+}
+
+/// Settings of the nodes that decide when requests are refused as overloaded. The defaults are the
+/// product's.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests that a node has accepted and not answered.
+    pub requests_in_flight_max: u32,
 }
 
 /// What the clients do.
@@ -335,6 +347,8 @@ pub struct Expect {
     pub snapshots_min: u64,
     /// At least so many nodes replaced that had lost their disks.
     pub replacements_min: u64,
+    /// At least so many requests refused as overloaded.
+    pub refusals_min: u64,
 }
 
 /// More nodes than this are not simulated.
@@ -386,6 +400,12 @@ impl Default for Memory {
 impl Default for Raft {
     fn default() -> Raft {
         Raft { log_retention_kb: 4 * 1024, snapshot_mb_per_s: 64 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { requests_in_flight_max: 8_192 }
     }
 }
 

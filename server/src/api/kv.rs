@@ -38,6 +38,10 @@ impl KvService {
 
 /// Runs one request, trying again while that is safe and there is time.
 pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::Error> {
+    let _admitted = match router.admission().admit_one(op_bytes(&op)) {
+        Ok(admitted) => admitted,
+        Err(error) => return Err(encode::error(error)),
+    };
     let _in_flight = Held::one(&router.metrics().requests_in_flight);
     let context = context_mut(&mut op);
     let ms = if context.timeout_ms == 0 { 10_000 } else { context.timeout_ms.min(60_000) };
@@ -85,6 +89,20 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
         }
         sleep(RETRY_PAUSE).await;
     }
+}
+
+/// Bytes of what a request holds on to, roughly.
+fn op_bytes(op: &Op) -> usize {
+    const OVERHEAD_BYTES: usize = 256;
+    OVERHEAD_BYTES
+        + match op {
+            Op::Get(get) => get.key.len(),
+            Op::Put(put) => put.key.len() + put.value.len(),
+            Op::Delete(delete) => delete.key.len(),
+            Op::Increment(increment) => increment.key.len(),
+            Op::Expire(expire) => expire.key.len(),
+            Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
+        }
 }
 
 fn out_of_time(op: &Op, was_sent: bool) -> v1::Error {

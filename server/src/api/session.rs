@@ -5,6 +5,9 @@
 //! does not take its answers is slowed down by its own flow control, and cut off if it takes
 //! nothing for [`STALL_MAX`]. Reads that were accepted before that, and whose answers would go over
 //! the bound, are answered `overloaded`.
+//!
+//! All sessions share what the node takes on (`router/admission.rs`). Requests over that are refused
+//! before they are looked at, and their session is not read for a while.
 
 use std::{
     pin::Pin,
@@ -22,7 +25,7 @@ use prost::Message;
 use quintet_proto::v1;
 use tokio::{
     sync::{Notify, mpsc},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tonic::{Status, Streaming};
 
@@ -32,7 +35,10 @@ use crate::{
     ids::NodeId,
     ops::metrics::{Metrics, Queue},
     range::request::{OpResult, ReplySink},
-    router::{self, ForwardSink, Router},
+    router::{
+        self, ForwardSink, Router,
+        admission::{self, Admission, Admitted},
+    },
     storage::codec::Descriptor,
     trace,
 };
@@ -68,6 +74,7 @@ struct Sink {
     /// Where `open`, and how many of them are answered, are counted too.
     metrics: Arc<Metrics>,
     answered: AtomicUsize,
+    admission: Arc<Admission>,
     /// Who leads the ranges of forwarded requests, since the last frame.
     routes: Mutex<Vec<(Arc<Descriptor>, NodeId)>>,
 }
@@ -75,10 +82,13 @@ struct Sink {
 impl Sink {
     fn push(&self, mut response: v1::SessionResponse) {
         // One frame may have asked for more than memory holds, before any answer was there.
-        if self.waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
+        let waiting = self.waiting_bytes.load(Ordering::Acquire);
+        if waiting > WAITING_BYTES_MAX || self.admission.answers_are_full() {
             response = encode::without_value(response);
         }
-        self.waiting_bytes.fetch_add(encode::size(&response), Ordering::AcqRel);
+        let bytes = encode::size(&response);
+        self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.admission.answers_wait(bytes);
         self.answered.fetch_add(1, Ordering::AcqRel);
         self.metrics.queue(Queue::Session).inc();
         // The session may be over; nobody waits then.
@@ -88,6 +98,7 @@ impl Sink {
     fn took(&self, responses: &[v1::SessionResponse]) {
         let bytes = responses.iter().map(encode::size).sum();
         self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.admission.answers_taken(bytes);
         self.open.fetch_sub(responses.len(), Ordering::AcqRel);
         self.answered.fetch_sub(responses.len(), Ordering::AcqRel);
         let taken = responses.len() as u64;
@@ -102,6 +113,7 @@ impl Drop for Sink {
         // What nobody took any more.
         self.metrics.requests_in_flight.dec_by(*self.open.get_mut() as u64);
         self.metrics.queue(Queue::Session).dec_by(*self.answered.get_mut() as u64);
+        self.admission.answers_taken(*self.waiting_bytes.get_mut());
     }
 }
 
@@ -111,13 +123,28 @@ impl ReplySink for Sink {
     }
 }
 
-impl ForwardSink for Sink {
+/// The way back of the requests of one frame that were admitted. It holds the frame's bytes for as long
+/// as one of them does, and gives back the room of each with its answer.
+struct FrameSink {
+    sink: Arc<Sink>,
+    admitted: Admitted,
+}
+
+impl ReplySink for FrameSink {
+    fn answer(&self, id: u64, result: OpResult) {
+        self.admitted.one_done();
+        self.sink.answer(id, result);
+    }
+}
+
+impl ForwardSink for FrameSink {
     fn encoded(&self, response: v1::SessionResponse) {
-        self.push(response);
+        self.admitted.one_done();
+        self.sink.push(response);
     }
 
     fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId) {
-        let mut routes = self.routes.lock();
+        let mut routes = self.sink.routes.lock();
         let told = routes.iter().any(|(known, _)| known.range == route.range);
         if !told && routes.len() < FRAME_ROUTES_MAX {
             routes.push((route.clone(), leader));
@@ -149,6 +176,7 @@ pub(super) fn open(
         taken: Notify::new(),
         metrics: router.metrics().clone(),
         answered: AtomicUsize::new(0),
+        admission: router.admission().clone(),
         routes: Mutex::default(),
     });
     let welcome = welcome(&router);
@@ -304,6 +332,7 @@ async fn read(
         .await
         .map_err(|_| Status::deadline_exceeded("the session said nothing for 10 s"))?;
     let Some(first) = first? else { return Ok(()) };
+    let mut bytes = first.body.len();
     let first = decode(first, router)?;
     let hello = first
         .hello
@@ -321,22 +350,47 @@ async fn read(
     }
     let mut requests = first.requests;
     loop {
-        for request in requests {
-            let open = sink.open.fetch_add(1, Ordering::AcqRel);
-            sink.metrics.requests_in_flight.inc();
-            if open >= most {
-                let error = OpError::overloaded(format!(
-                    "{most} requests are in flight on the session; wait for answers"
-                ));
-                sink.answer(request.id, Err(error));
-            } else {
-                router.dispatch(request, sink);
-            }
-        }
+        let refused = begin(router, requests, bytes, sink, most);
         wait_for_room(sink, most).await?;
+        if refused > 0 {
+            let rest = admission::rest(refused, router.metrics().sessions_open.get());
+            trace::event("timer", format_args!("a session rests for {rest:?}"));
+            sleep(rest).await;
+        }
         let Some(frame) = inbound.message().await? else { return Ok(()) };
+        bytes = frame.body.len();
         requests = decode(frame, router)?.requests;
     }
+}
+
+/// Begins the requests of a frame; how many were refused because the node has too much under way.
+fn begin(
+    router: &Arc<Router>,
+    requests: Vec<v1::SessionRequest>,
+    bytes: usize,
+    sink: &Arc<Sink>,
+    most: usize,
+) -> usize {
+    let admitted = router.admission().admit(requests.len(), bytes);
+    let mut left = admitted.granted();
+    let refused = requests.len() - left;
+    let frame = Arc::new(FrameSink { sink: sink.clone(), admitted });
+    for request in requests {
+        let open = sink.open.fetch_add(1, Ordering::AcqRel);
+        sink.metrics.requests_in_flight.inc();
+        if open >= most {
+            let error = OpError::overloaded(format!(
+                "{most} requests are in flight on the session; wait for answers"
+            ));
+            sink.answer(request.id, Err(error));
+        } else if left == 0 {
+            sink.answer(request.id, Err(admission::refusal()));
+        } else {
+            left -= 1;
+            router.dispatch(request, &frame);
+        }
+    }
+    refused
 }
 
 /// Returns once the session is within its bounds.

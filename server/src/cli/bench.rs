@@ -2,10 +2,16 @@
 //!
 //! A closed loop: each of N simulated clients has one operation under way at a time and begins the
 //! next when it is answered. Clients share a few connections (instances of the client library), as
-//! the tasks of a real program would. `load.rs` runs it, `cpu.rs` reads what it cost.
+//! the tasks of a real program would. `load.rs` runs it, `cpu.rs` reads what it cost. `bulk.rs`: many
+//! records at once. `overload.rs`, `offer.rs`: more than the cluster bears. `idle.rs`: what ranges cost
+//! that nobody asks.
 
+mod bulk;
 mod cpu;
+mod idle;
 mod load;
+mod offer;
+mod overload;
 
 pub(crate) use self::load::split_points;
 
@@ -30,6 +36,15 @@ pub(crate) enum Command {
     /// Single-key operations in a closed loop, on keys of its own: bench/ and eight hexadecimal
     /// digits, spread evenly
     Kv(Kv),
+    /// A bulk load: writes the first N keys of `bench kv`, many under way, each once
+    Load(bulk::Load),
+    /// One scan over N of these keys
+    Scan(bulk::Scan),
+    /// Offers a multiple of what the cluster bears, in an open loop, and says what is left of its
+    /// throughput
+    Overload(overload::Overload),
+    /// Starts local clusters with many ranges and with one, and says what an idle replica costs
+    Idle(idle::Idle),
 }
 
 /// What clients do.
@@ -91,11 +106,18 @@ pub(crate) struct Kv {
 
 /// Runs the command.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Kv(args) = command;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::internal(format!("cannot start a runtime: {error}")))?;
-    let result = runtime.block_on(run_kv(args));
+    let result = runtime.block_on(async {
+        match command {
+            Command::Kv(args) => run_kv(args).await,
+            Command::Load(args) => bulk::load(args).await,
+            Command::Scan(args) => bulk::scan(args).await,
+            Command::Overload(args) => overload::run(args).await,
+            Command::Idle(args) => idle::run(args).await,
+        }
+    });
     runtime.shutdown_background();
     result
 }

@@ -53,7 +53,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 27] = [
+const KEYS: [(&str, Kind); 29] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -78,6 +78,8 @@ const KEYS: [(&str, Kind); 27] = [
     ("limits.scan_page_bytes_max", Kind::Whole),
     ("limits.session_in_flight_max", Kind::Whole),
     ("limits.sessions_max", Kind::Whole),
+    ("limits.requests_in_flight_max", Kind::Whole),
+    ("limits.requests_in_flight_mb_max", Kind::Whole),
     ("limits.dedup_window_s", Kind::Whole),
     ("limits.version_retention_s", Kind::Whole),
     ("storage.block_cache_mb", Kind::Whole),

@@ -10,6 +10,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
+use prost::Message as _;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::oneshot;
 
@@ -24,6 +25,7 @@ use crate::{
         replica::Replica,
         request::{OpResult, ReplySink},
     },
+    router::admission::Admitted,
 };
 
 /// Bytes of answers to forwarded requests that may wait for their links; over it reads are refused.
@@ -172,11 +174,23 @@ impl NodeHandler {
         forward: wire::Forward,
         range: RangeId,
     ) -> BoxFuture<'static, Option<Kind>> {
-        let (tx, rx) = oneshot::channel();
-        let waiting_bytes = self.waiting_bytes.clone();
-        let sink = Arc::new(ForwardedOnce { back: Mutex::new(Some(tx)), waiting_bytes });
         let request = forward.request.clone().unwrap_or_default();
         let router = bootstrap.router().clone();
+        let admitted = match router.admission().admit_one(request.encoded_len()) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let response = Some(encode_response(request.id, Err(error)));
+                let answer = wire::ForwardAnswer { response, ..wire::ForwardAnswer::default() };
+                return async move { Some(Kind::ForwardAnswer(answer)) }.boxed();
+            }
+        };
+        let (tx, rx) = oneshot::channel();
+        let waiting_bytes = self.waiting_bytes.clone();
+        let sink = Arc::new(ForwardedOnce {
+            back: Mutex::new(Some(tx)),
+            waiting_bytes,
+            _admitted: admitted,
+        });
         router.serve_forwarded(forward, range, sink);
         async move {
             let response = rx.await.ok()?.take();
@@ -254,6 +268,8 @@ fn raft(replica: Replica, kind: Kind) -> BoxFuture<'static, Option<Kind>> {
 struct ForwardedOnce {
     back: Mutex<Option<oneshot::Sender<Waiting>>>,
     waiting_bytes: Arc<AtomicUsize>,
+    /// Until the request is over.
+    _admitted: Admitted,
 }
 
 /// An answer that counts as waiting until it is taken or dropped.

@@ -224,6 +224,8 @@ pub struct Metrics {
     pub sessions_open: Gauge,
     /// Requests that clients have in flight.
     pub requests_in_flight: Gauge,
+    /// Requests refused because the node had as much under way as it takes on.
+    pub requests_refused: Counter,
     /// Operations sent on to the node that leads their range.
     pub forwarded: Counter,
     /// Requests that came by a route that is out of date, refused here.
@@ -336,6 +338,11 @@ impl Metrics {
                 r,
                 "requests_in_flight",
                 "Requests of clients that are not answered yet",
+            ),
+            requests_refused: add(
+                r,
+                "requests_refused",
+                "Requests refused as overloaded because the node had as much under way as it takes on",
             ),
             forwarded: add(
                 r,

@@ -9,7 +9,7 @@
 //! ```text
 //!   mod.rs      dispatch, forward, correct      scan.rs   scans over several ranges
 //!   routes.rs   key -> descriptor, as known     hints.rs  where clients had better go
-//!                                               parts.rs  a scan's span, divided by ranges
+//!   admission.rs  how much the node takes on  parts.rs  a scan's span, divided by ranges
 //! ```
 //!
 //! # Invariants
@@ -18,6 +18,7 @@
 //!   generation that it has ([`Router::admit`]); the executor, reads and apply look at the span again.
 //! * A request is sent to a second node only where the first has done nothing.
 
+pub mod admission;
 mod hints;
 pub(crate) mod once;
 mod parts;
@@ -34,7 +35,7 @@ use quintet_proto::{
 
 use tokio::time::Instant;
 
-use self::routes::Routes;
+use self::{admission::Admission, routes::Routes};
 use crate::{
     api::decode::{self, Decoded, Limits},
     error::OpError,
@@ -80,6 +81,7 @@ pub struct Router {
     /// Who leads ranges of which this node has no replica, as was heard.
     leaders: RwLock<BTreeMap<RangeId, NodeId>>,
     scans: scan::Slots,
+    admission: Arc<Admission>,
     peers: Arc<Peers>,
     hlc: Arc<Hlc>,
     metrics: Arc<Metrics>,
@@ -101,6 +103,7 @@ impl Router {
             replicas: RwLock::default(),
             leaders: RwLock::default(),
             scans: scan::Slots::default(),
+            admission: Admission::new(&limits, metrics.clone()),
             peers,
             hlc,
             metrics,
@@ -156,6 +159,11 @@ impl Router {
     /// What the node accepts.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How much the node takes on.
+    pub fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// The node's clock.

@@ -9,6 +9,7 @@
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! directory.rs   data directories that a node must not use
+//! benches.rs     quintet bench: bulk loads, scans, idle ranges, far more load than is borne
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
 //! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
@@ -23,6 +24,7 @@
 
 #![cfg(not(madsim))]
 
+mod benches;
 mod debugging;
 mod directory;
 mod expiry;

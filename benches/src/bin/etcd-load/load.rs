@@ -154,7 +154,10 @@ impl Load {
         let key = key(rand::random_range(0..self.keys));
         match self.operation {
             Operation::Put => client.put(key, value, None).await.map(drop),
-            Operation::Get => client.get(key, None).await.map(drop),
+            // the other two never come here
+            Operation::Get | Operation::Load | Operation::Scan => {
+                client.get(key, None).await.map(drop)
+            }
         }
     }
 
@@ -178,10 +181,10 @@ fn new_histogram() -> Histogram<u64> {
     histogram
 }
 
-fn key(index: usize) -> Vec<u8> {
+pub(super) fn key(index: usize) -> Vec<u8> {
     format!("bench/{:08x}", (index as u32).wrapping_mul(0x9E37_79B1)).into_bytes()
 }
 
-fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
+pub(super) fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
     after?.checked_sub(before?)
 }

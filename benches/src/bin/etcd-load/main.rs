@@ -7,8 +7,11 @@
 //! client sends its operations over one long stream, an etcd client has only unary calls. That
 //! difference is a part of what is compared.
 //!
+//! Bulk loads and scans are in `bulk.rs`, with what etcd has for them.
+//!
 //! Gets are etcd's default, linearizable; puts are answered once a majority has synced them.
 
+mod bulk;
 // The same reading of /proc as the other side of the comparison, not one that resembles it.
 #[path = "../../../../server/src/cli/bench/cpu.rs"]
 mod cpu;
@@ -32,6 +35,10 @@ enum Operation {
     Put,
     /// Linearizable reads only
     Get,
+    /// One bulk load
+    Load,
+    /// One read of a long range
+    Scan,
 }
 
 /// Loads a running etcd and prints one line of JSON.
@@ -58,6 +65,12 @@ struct Args {
     /// Different keys, chosen evenly
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     keys: usize,
+    /// Records of a load or a scan
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    records: usize,
+    /// Transactions of a load under way
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    in_flight: usize,
     /// Processes of the members, whose CPU time is told
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     server_pids: Vec<u32>,
@@ -66,8 +79,9 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    if args.clients == 0 || args.keys == 0 || args.connections == Some(0) {
-        bail!("clients, keys and connections must be at least 1");
+    let counts = [args.clients, args.keys, args.records, args.in_flight];
+    if counts.contains(&0) || args.connections == Some(0) {
+        bail!("clients, keys, records, in-flight and connections must be at least 1");
     }
     let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT.min(args.clients));
     let load = Load {
@@ -79,6 +93,19 @@ async fn main() -> anyhow::Result<()> {
         server_pids: args.server_pids.clone(),
     };
     let clients = load::connect(&args.endpoints, connections).await?;
+    let pids = &args.server_pids;
+    let bulk = match (args.op, clients.first()) {
+        (Operation::Load, _) => {
+            let (records, in_flight) = (args.records, args.in_flight);
+            Some(bulk::load(&clients, records, args.value_size, in_flight, pids).await?)
+        }
+        (Operation::Scan, Some(client)) => Some(bulk::scan(client, args.records, pids).await?),
+        _ => None,
+    };
+    if let Some(measured) = bulk {
+        println!("{}", measured.json());
+        return Ok(());
+    }
     if args.op == Operation::Get {
         load.fill(&clients).await?;
     }
@@ -94,7 +121,7 @@ async fn main() -> anyhow::Result<()> {
 fn json(args: &Args, connections: usize, measured: &Measured) -> serde_json::Value {
     let latency = &measured.latency;
     json!({
-        "op": match args.op { Operation::Put => "put", Operation::Get => "get" },
+        "op": if args.op == Operation::Put { "put" } else { "get" },
         "clients": args.clients,
         "connections": connections,
         "keys": args.keys,

@@ -70,7 +70,7 @@ pub(super) fn new_histogram() -> Histogram<u64> {
 }
 
 /// Adds a latency. The histogram grows as needed; its own `saturating_record` would not.
-fn record(histogram: &mut Histogram<u64>, us: u64) {
+pub(super) fn record(histogram: &mut Histogram<u64>, us: u64) {
     histogram.record(us.clamp(1, LATENCY_US_MAX)).expect("the histogram grows as needed");
 }
 
@@ -200,7 +200,7 @@ impl Measured {
 
 /// Spread evenly over `bench/00000000` to `bench/ffffffff`, whatever their number is, so that ranges
 /// which divide that evenly are equally busy.
-fn key(index: usize) -> Bytes {
+pub(super) fn key(index: usize) -> Bytes {
     format!("bench/{:08x}", spread(index)).into()
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn split_points(parts: u32) -> Vec<Bytes> {
     (1..parts).map(|part| format!("bench/{:08x}", point(part)).into()).collect()
 }
 
-fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
+pub(super) fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
     after?.checked_sub(before?)
 }
 
