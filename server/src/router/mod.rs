@@ -289,12 +289,13 @@ impl Router {
     ) {
         let mut request = forward.request.take().unwrap_or_default();
         let reply = self.reply(sink, request.id, &request, range);
+        // First of all: a node that lost its disk has no cluster to compare the request's with.
+        let Some(replica) = self.replica(range) else {
+            return reply.send(Err(OpError::not_leader(None)));
+        };
         let decoded = match self.decode(&mut request) {
             Ok(decoded) => decoded,
             Err(error) => return reply.send(Err(error)),
-        };
-        let Some(replica) = self.replica(range) else {
-            return reply.send(Err(OpError::not_leader(None)));
         };
         match self.admit(&replica, &decoded, Generation(forward.generation)) {
             Ok(()) => self.submit(&replica, decoded, reply),
