@@ -74,7 +74,7 @@ pub trait ForwardSink: ReplySink {
 pub struct Router {
     routes: Routes,
     replicas: RwLock<BTreeMap<RangeId, Replica>>,
-    /// Who leads ranges of which this node has no replica, as was heard.
+    /// Who leads ranges, as was heard; for those of which this node has no replica that votes.
     leaders: RwLock<BTreeMap<RangeId, NodeId>>,
     scans: scan::Slots,
     peers: Arc<Peers>,
@@ -120,7 +120,7 @@ impl Router {
     /// Another node leads a range, as was heard.
     pub fn heard_leader(&self, range: RangeId, leader: NodeId) {
         // Only of ranges that this node knows: a peer can't make the map grow.
-        if self.replica(range).is_none() && self.routes.knows(range) {
+        if self.routes.knows(range) {
             self.leaders.write().insert(range, leader);
         }
     }
@@ -134,9 +134,13 @@ impl Router {
 
     /// The node that leads a range, as far as this one knows.
     pub fn leader_of(&self, range: RangeId) -> Option<NodeId> {
+        let heard = || self.leaders.read().get(&range).copied();
         match self.replica(range) {
-            Some(replica) => replica.leader_node(),
-            None => self.leaders.read().get(&range).copied(),
+            // One that does not vote yet may not have heard from its leader.
+            Some(replica) => replica
+                .leader_node()
+                .or_else(|| heard().filter(|_| !replica.members().is_voter(replica.id))),
+            None => heard(),
         }
     }
 
