@@ -78,7 +78,7 @@ pub trait ForwardSink: ReplySink {
 pub struct Router {
     routes: Routes,
     replicas: RwLock<BTreeMap<RangeId, Replica>>,
-    /// Who leads ranges of which this node has no replica, as was heard.
+    /// Who leads ranges, as was heard; for those of which this node has no replica that votes.
     leaders: RwLock<BTreeMap<RangeId, NodeId>>,
     scans: scan::Slots,
     admission: Arc<Admission>,
@@ -126,7 +126,7 @@ impl Router {
     /// Another node leads a range, as was heard.
     pub fn heard_leader(&self, range: RangeId, leader: NodeId) {
         // Only of ranges that this node knows: a peer can't make the map grow.
-        if self.replica(range).is_none() && self.routes.knows(range) {
+        if self.routes.knows(range) {
             self.leaders.write().insert(range, leader);
         }
     }
@@ -140,9 +140,13 @@ impl Router {
 
     /// The node that leads a range, as far as this one knows.
     pub fn leader_of(&self, range: RangeId) -> Option<NodeId> {
+        let heard = || self.leaders.read().get(&range).copied();
         match self.replica(range) {
-            Some(replica) => replica.leader_node(),
-            None => self.leaders.read().get(&range).copied(),
+            // One that does not vote yet may not have heard from its leader.
+            Some(replica) => replica
+                .leader_node()
+                .or_else(|| heard().filter(|_| !replica.members().is_voter(replica.id))),
+            None => heard(),
         }
     }
 
@@ -300,12 +304,13 @@ impl Router {
     ) {
         let mut request = forward.request.take().unwrap_or_default();
         let reply = self.reply(sink, request.id, &request, range);
+        // First of all: a node that lost its disk has no cluster to compare the request's with.
+        let Some(replica) = self.replica(range) else {
+            return reply.send(Err(OpError::not_leader(None)));
+        };
         let decoded = match self.decode(&mut request) {
             Ok(decoded) => decoded,
             Err(error) => return reply.send(Err(error)),
-        };
-        let Some(replica) = self.replica(range) else {
-            return reply.send(Err(OpError::not_leader(None)));
         };
         match self.admit(&replica, &decoded, Generation(forward.generation)) {
             Ok(()) => self.submit(&replica, decoded, reply),
