@@ -52,7 +52,8 @@ pub(super) struct Offer {
     pub(super) value_bytes: usize,
 }
 
-/// What came of those that arrived in the measured time.
+/// What arrived, and what was answered, in the measured time. Answers of the time after it count for
+/// nothing: a queue that is worked off then is no throughput.
 pub(super) struct Offered {
     /// Of those that were done in time, in microseconds.
     pub(super) latency: Histogram<u64>,
@@ -66,6 +67,7 @@ pub(super) struct Offered {
     pub(super) retry_after_ms: Option<(u32, u32)>,
     /// Done, or given up by the server, after the caller's patience had ended.
     pub(super) late: u64,
+    /// Of those that arrived in the measured time, when patience with the last of them ended.
     pub(super) unanswered: u64,
     pub(super) errors: u64,
     /// The first of the errors.
@@ -223,7 +225,11 @@ impl Session {
             tokio::select! {
                 biased;
                 frame = self.answers.message() => match frame {
-                    Ok(Some(frame)) => self.take(frame, &mut offered, offer.patience),
+                    Ok(Some(frame)) => {
+                        let now = Instant::now();
+                        let counts = now >= from && now < until;
+                        self.take(frame, &mut offered, offer.patience, counts);
+                    }
                     Ok(None) => break,
                     Err(status) => {
                         offered.errors += 1;
@@ -296,7 +302,13 @@ impl Session {
         true
     }
 
-    fn take(&mut self, frame: v1::SessionFrame, offered: &mut Offered, patience: Duration) {
+    fn take(
+        &mut self,
+        frame: v1::SessionFrame,
+        offered: &mut Offered,
+        patience: Duration,
+        counts: bool,
+    ) {
         let answers = match v1::SessionResponses::decode(frame.body) {
             Ok(answers) => answers,
             Err(error) => {
@@ -310,7 +322,7 @@ impl Session {
             let frame = response.id >> PLACE_BITS;
             let Some(sent) = self.sent.get_mut(&frame) else { continue };
             sent.left = sent.left.saturating_sub(1);
-            let (counts, took) = (sent.counts, now - sent.at);
+            let took = now - sent.at;
             if sent.left == 0 {
                 self.sent.remove(&frame);
             }

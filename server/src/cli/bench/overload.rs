@@ -86,6 +86,8 @@ struct Measured {
     /// Asked for, a second.
     rate: f64,
     offered: Offered,
+    /// Warming up and waiting for late answers included: what CPU time is of.
+    lasted: Duration,
     client_cpu: Option<Duration>,
     server_cpu: Option<Duration>,
     /// Most memory that one of the servers ever had, in mebibytes.
@@ -113,9 +115,11 @@ pub(super) async fn run(args: Overload) -> Result<(), Failure> {
         value_bytes: args.value_size,
     };
     let own = [std::process::id()];
+    let began = tokio::time::Instant::now();
     let before = (super::cpu::used(&own), super::cpu::used(&server_pids));
     let offered = offer.run(leaders).await?;
     let after = (super::cpu::used(&own), super::cpu::used(&server_pids));
+    let lasted = began.elapsed();
     let memory_mb = server_pids.iter().filter_map(|pid| peak_memory_mb(*pid)).max();
     let healed = heals(&client).await;
     let measured = Measured {
@@ -123,6 +127,7 @@ pub(super) async fn run(args: Overload) -> Result<(), Failure> {
         best_clients,
         rate,
         offered,
+        lasted,
         client_cpu: difference(before.0, after.0),
         server_cpu: difference(before.1, after.1),
         memory_mb,
@@ -247,7 +252,7 @@ impl Measured {
         );
         for (cpu, whose) in [(self.client_cpu, "client"), (self.server_cpu, "all servers")] {
             if let Some(cpu) = cpu {
-                let cores = cpu.as_secs_f64() / seconds;
+                let cores = cpu.as_secs_f64() / self.lasted.as_secs_f64().max(f64::EPSILON);
                 text.push_str(&format!("{cores:>15.2} cores, {whose}\n"));
             }
         }
@@ -329,6 +334,7 @@ mod tests {
             best_clients: 256,
             rate: 10_000.0,
             offered,
+            lasted: Duration::from_secs(2),
             client_cpu: None,
             server_cpu: None,
             memory_mb: Some(2_000),
