@@ -85,6 +85,15 @@ impl Client {
         self.ask_any(async |mut admin| admin.debug_range(request).await).await
     }
 
+    /// What the system range holds: nodes, descriptors of ranges, settings, as far as one node's replica of
+    /// it has applied them, the first that answers. A client that was given one node asks that one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered.
+    pub async fn registry(&self) -> Result<v1::RegistryResponse, Error> {
+        self.ask_any(async |mut admin| admin.registry(v1::RegistryRequest {}).await).await
+    }
+
     /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
     /// server's default number of ranges.
     ///

@@ -485,6 +485,20 @@ impl Admin for Service {
         Err(Status::unimplemented("debug_range"))
     }
 
+    async fn registry(
+        &self,
+        _: Request<v1::RegistryRequest>,
+    ) -> Result<Response<v1::RegistryResponse>, Status> {
+        Err(Status::unimplemented("registry"))
+    }
+
+    async fn replace_node(
+        &self,
+        _: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        Err(Status::unimplemented("replace_node"))
+    }
+
     async fn locate(
         &self,
         _: Request<v1::LocateRequest>,

@@ -75,6 +75,14 @@ impl v1::admin_server::Admin for AdminService {
         found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
     }
 
+    async fn registry(
+        &self,
+        _request: Request<v1::RegistryRequest>,
+    ) -> Result<Response<v1::RegistryResponse>, Status> {
+        let found = debug::registry(&self.bootstrap);
+        found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
+    }
+
     async fn checksum(
         &self,
         request: Request<v1::ChecksumRequest>,

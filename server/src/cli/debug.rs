@@ -1,6 +1,8 @@
-//! `quintet debug`: looks into a running cluster. `range.rs` is `debug range`; the rest is here.
+//! `quintet debug`: looks into a running cluster. `range.rs` is `debug range`, `registry.rs` `debug
+//! registry`; the rest is here.
 
 mod range;
+mod registry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Checksum(Checksum),
     /// Show all that each node knows of its replica of a range: descriptor, Raft state, last errors.
     Range(range::Range),
+    /// Show what the system range holds: registry of nodes, index of descriptors, settings.
+    Registry(registry::Registry),
 }
 
 /// Flags of `debug checksum`.
@@ -54,6 +58,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Checksum(args) => checksum(args).await,
         Command::Range(args) => range::run(args).await,
+        Command::Registry(args) => registry::run(args).await,
     }
 }
 

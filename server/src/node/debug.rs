@@ -1,15 +1,16 @@
-//! What a node knows of one of its replicas, for `quintet debug range`. It only looks: nothing is
-//! asked of other nodes, so a replica that is stuck tells as much as one that works.
+//! What a node knows of one of its replicas, for `quintet debug range`, and what the system range holds,
+//! for `quintet debug registry`. It only looks: nothing is asked of other nodes, so a replica that is stuck
+//! tells as much as one that works.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
 use quintet_proto::v1;
 
-use super::bootstrap::Bootstrap;
+use super::{bootstrap::Bootstrap, registry::Registry};
 use crate::{
     error::OpError,
-    ids::RangeId,
+    ids::{RangeId, SYSTEM_RANGE},
     range::{
         faults::Fault,
         raft::types::{self, RaftMetrics},
@@ -21,16 +22,54 @@ use crate::{
 /// The answer to `Admin.DebugRange`.
 pub fn range(bootstrap: &Bootstrap, id: u64) -> Result<v1::DebugRangeResponse, OpError> {
     let replica = bootstrap.router().replica(RangeId(id));
-    if bootstrap.cluster().is_none() {
-        let message = "no cluster has been formed yet: run 'quintet cluster init'";
-        return Err(OpError::new(v1::Code::NotInitialized, message));
-    }
+    is_member(bootstrap)?;
     if replica.is_none() && !bootstrap.router().routes().knows(RangeId(id)) {
         let message = format!("there is no range {id}; 'quintet status' lists them");
         return Err(OpError::invalid(message));
     }
     let replica = replica.as_ref().map(of).transpose()?;
     Ok(v1::DebugRangeResponse { node_id: bootstrap.peers().me().0, replica })
+}
+
+/// The answer to `Admin.Registry`.
+pub fn registry(bootstrap: &Bootstrap) -> Result<v1::RegistryResponse, OpError> {
+    is_member(bootstrap)?;
+    let Some(replica) = bootstrap.router().replica(SYSTEM_RANGE) else {
+        return Err(OpError::unavailable(
+            "the node has no replica of the system range; ask another",
+        ));
+    };
+    let registry = Registry::read(&replica);
+    let registry = registry.map_err(|error| OpError::new(v1::Code::Storage, error.to_string()))?;
+    let nodes = registry.nodes.into_values().map(|(at, node)| v1::RegisteredNode {
+        node_id: node.node.0,
+        city: node.city,
+        room: node.room,
+        client_address: node.client,
+        internal_address: node.internal,
+        http_address: node.http,
+        starts: node.epoch,
+        version: node.version,
+        at: at.0,
+    });
+    let ranges = registry
+        .ranges
+        .into_values()
+        .map(|(at, range)| v1::RegisteredRange { descriptor: Some(descriptor(&range)), at: at.0 });
+    Ok(v1::RegistryResponse {
+        node_id: bootstrap.peers().me().0,
+        nodes: nodes.collect(),
+        ranges: ranges.collect(),
+        settings: registry.settings.into_iter().map(|(name, (_, value))| (name, value)).collect(),
+    })
+}
+
+fn is_member(bootstrap: &Bootstrap) -> Result<(), OpError> {
+    if bootstrap.cluster().is_some() {
+        return Ok(());
+    }
+    let peers = bootstrap.peers();
+    Err(OpError::no_cluster(peers.me(), peers.cluster_around().as_deref()))
 }
 
 fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {

@@ -275,6 +275,7 @@ mod tests {
             http: String::new(),
             epoch,
             version: String::new(),
+            directory: 0,
         }
     }
 

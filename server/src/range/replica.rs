@@ -216,16 +216,16 @@ impl Replica {
             failed: host.failed.clone(),
         });
         let config = Arc::new(config(range, host.times).validate()?);
-        let network = Network::new(
+        let network = Network {
             range,
-            id,
-            log.clone(),
-            host.peers.clone(),
-            host.transfers.clone(),
-            outbox.clone(),
-            host.metrics.clone(),
+            me: id,
+            log: log.clone(),
+            peers: host.peers.clone(),
+            transfers: host.transfers.clone(),
+            outbox: outbox.clone(),
+            metrics: host.metrics.clone(),
             faults,
-        );
+        };
         let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);

@@ -31,6 +31,23 @@ async fn an_operator_looks_into_a_range() {
     let line = cluster.quintet(&["debug", "range", "777"]).await.refused(1);
     assert_eq!(line, "error: no_range: there is no range 777; `quintet status` lists them");
 
+    // What the system range holds is what the cluster is, and follows it.
+    let registry = async |cluster: &Cluster| {
+        cluster.quintet(&["debug", "registry", "--output", "json"]).await.json()
+    };
+    wait_for("the system range knows the cluster", HOME_TIMEOUT, async || {
+        registered(&registry(&cluster).await, 1)
+    })
+    .await;
+    let text = cluster.quintet(&["debug", "registry"]).await.done();
+    assert!(text.contains("cluster_version = 1") && text.contains("1@1 2@2 3@3 4@4 5@5"), "{text}");
+    cluster.kill(&[5]).await;
+    cluster.bring_back().await;
+    wait_for("the second start of node 5 is registered", HOME_TIMEOUT, async || {
+        registered(&registry(&cluster).await, 2)
+    })
+    .await;
+
     // The cluster goes on, and says who does not answer, and since when.
     cluster.kill(&[5]).await;
     wait_for("the leader noted what failed", HOME_TIMEOUT, async || {
@@ -96,4 +113,22 @@ fn whole(seen: &Value) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{leader}")),
     }
+}
+
+/// Whether the system range holds five nodes, the last of which has been started so often, and the ranges
+/// with the descriptors that their replicas have.
+fn registered(registry: &Value, starts: u64) -> Result<(), String> {
+    let empty = Vec::new();
+    let list = |name: &str| registry[name].as_array().unwrap_or(&empty).clone();
+    let (nodes, ranges) = (list("nodes"), list("ranges"));
+    let whole = nodes.len() == 5
+        && nodes[4]["starts"] == starts
+        && nodes.iter().all(|node| node["internal"].as_str().is_some_and(|at| !at.is_empty()))
+        && ranges.len() > 1
+        && ranges.iter().all(|range| {
+            range["descriptor"]["replicas"].as_array().is_some_and(|all| all.len() == 5)
+        })
+        && ranges[0]["descriptor"]["range"] == 1
+        && registry["settings"]["cluster_version"] == "1";
+    if whole { Ok(()) } else { Err(registry.to_string()) }
 }

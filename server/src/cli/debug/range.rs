@@ -385,7 +385,7 @@ fn replica_json(replica: &ReplicaDebug) -> Value {
     })
 }
 
-fn descriptor_json(descriptor: &RangeDescriptor) -> Value {
+pub(super) fn descriptor_json(descriptor: &RangeDescriptor) -> Value {
     let mut object = Map::new();
     object.insert("range".to_owned(), descriptor.range_id.into());
     insert_bytes(&mut object, "start", &descriptor.start);

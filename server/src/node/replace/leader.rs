@@ -166,14 +166,14 @@ async fn in_time<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, 
 
 /// Waits until a replica has most of the log.
 async fn catch_up(replica: &Replica, new: ReplicaId, until: Instant) -> Result<(), String> {
-    // The leader itself has all of it.
-    while new != replica.id {
+    loop {
         if !replica.is_leader() {
             return Err("its leader has changed".to_owned());
         }
         let lag = replica.lag_of(new);
-        if lag.is_some_and(|lag| lag <= LAG_MAX) {
-            break;
+        // The leader itself has all of it.
+        if new == replica.id || lag.is_some_and(|lag| lag <= LAG_MAX) {
+            return Ok(());
         }
         if Instant::now() >= until {
             return Err(match lag {
@@ -183,7 +183,6 @@ async fn catch_up(replica: &Replica, new: ReplicaId, until: Instant) -> Result<(
         }
         sleep(CATCH_UP_POLL).await;
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -40,30 +40,22 @@ use crate::{
 /// Makes connections to a range's other replicas.
 #[derive(Clone)]
 pub struct Network {
-    range: RangeId,
-    me: ReplicaId,
-    log: LogStore,
-    peers: Arc<Peers>,
-    transfers: Arc<Transfers>,
-    outbox: Arc<Outbox>,
-    metrics: Arc<Metrics>,
-    faults: Arc<Faults>,
-}
-
-impl Network {
-    /// The network of a replica.
-    pub fn new(
-        range: RangeId,
-        me: ReplicaId,
-        log: LogStore,
-        peers: Arc<Peers>,
-        transfers: Arc<Transfers>,
-        outbox: Arc<Outbox>,
-        metrics: Arc<Metrics>,
-        faults: Arc<Faults>,
-    ) -> Network {
-        Network { range, me, log, peers, transfers, outbox, metrics, faults }
-    }
+    /// The range.
+    pub range: RangeId,
+    /// The replica whose connections these are.
+    pub me: ReplicaId,
+    /// Its log.
+    pub log: LogStore,
+    /// The node's links.
+    pub peers: Arc<Peers>,
+    /// What raft snapshots may take.
+    pub transfers: Arc<Transfers>,
+    /// The raft snapshot to send.
+    pub outbox: Arc<Outbox>,
+    /// The node's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where failures are noted.
+    pub faults: Arc<Faults>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
