@@ -149,14 +149,17 @@ async fn a_node_that_lost_its_disk_is_taken_back() {
         let still =
             wait_for("who has what", TIMEOUT, async || replicas_on(&cluster, node).await).await;
         assert_eq!(still, now);
+        // The node itself tells so too, as soon as it has applied its log again.
         let at = ["kv", "locate", "k", "--node", cluster.address(node), "--output", "json"];
-        let located = cluster.quintet(&at).await.json();
-        let id = located["id"].as_u64().expect("a number");
-        let listed = located["replicas"].as_array().expect("a list");
-        assert!(
-            listed.iter().any(|one| one["node_id"] == node && one["replica_id"] == now[&id]),
-            "{located}"
-        );
+        wait_for("the node has its replica in place", TIMEOUT, async || {
+            let located = cluster.quintet(&at).await.json();
+            let id = located["id"].as_u64().ok_or("no id")?;
+            let listed = located["replicas"].as_array().ok_or("no list")?;
+            let is_in_place =
+                listed.iter().any(|one| one["node_id"] == node && one["replica_id"] == now[&id]);
+            if is_in_place { Ok(()) } else { Err(located.to_string()) }
+        })
+        .await;
         had.insert(node, now);
     }
     let acknowledged = load.stop().await;
