@@ -10,10 +10,13 @@
 //!
 //! # Invariant
 //!
-//! A request without entries is taken only while nothing is under way. openraft notes when each request
-//! was made and takes an answer for the answer to *every* request up to the same position: the late answer
-//! to an append would otherwise count for a request without entries that was made after it, as a proof
-//! that this replica led at that later moment, and a read could rest on it.
+//! No answer to an append is taken for one to a request without entries that was made after it was sent.
+//! openraft notes when each request was made and takes an answer for the answer to *every* request up to
+//! the same position: the late answer to an append would count as a proof that this replica led when the
+//! request without entries was made, and a read could rest on it. So a request without entries is asked
+//! for only while nothing is under way. One may come all the same: openraft tells of new entries a moment
+//! after the log has them, and then it may be the committed position that it finds. The answers to what was
+//! under way by then are kept back; the one to the request itself, which was sent after them, says as much.
 
 use std::time::Duration;
 
@@ -66,6 +69,8 @@ where
         under_way: FuturesOrdered::new(),
         taken: 0,
         last: None,
+        kept_back: 0,
+        kept_back_from: None,
         quiet_since: Instant::now(),
         is_quiet: false,
         is_over: false,
@@ -85,6 +90,10 @@ struct Appends<'s, S, L, A> {
     taken: u8,
     /// The last position that was sent.
     last: Option<LogId>,
+    /// So many of the next answers are to requests made before one without entries, up to `last` of then:
+    /// what says so much is kept back.
+    kept_back: usize,
+    kept_back_from: Option<LogId>,
     /// Since when nothing has been under way.
     quiet_since: Instant,
     /// Whether that has lasted long enough for the committed position to travel alone.
@@ -114,7 +123,9 @@ where
                         self.is_over = true;
                         self.under_way.clear();
                     }
-                    return Some(answer);
+                    if !self.is_kept_back(&answer) {
+                        return Some(answer);
+                    }
                 }
                 request = self.input.next(), if may_take => match request {
                     Some(request) => self.send(request),
@@ -137,10 +148,21 @@ where
             && (may_be_empty || (self.log.last)() > self.last)
     }
 
+    /// Whether an answer must not be told, see the invariant.
+    fn is_kept_back(&mut self, answer: &Answer) -> bool {
+        let is_older = self.kept_back > 0;
+        self.kept_back = self.kept_back.saturating_sub(1);
+        is_older && matches!(answer, Ok(Ok(matching)) if *matching >= self.kept_back_from)
+    }
+
     fn send(&mut self, request: Request) {
         self.taken = (self.taken + 1).min(2);
         self.is_quiet = false;
         self.last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        if request.entries.is_empty() {
+            self.kept_back = self.under_way.len();
+            self.kept_back_from = self.last;
+        }
         self.under_way.push_back((self.append)(request));
     }
 }
@@ -287,6 +309,33 @@ mod tests {
         assert_eq!(bench.sent().len(), UNDER_WAY_MAX);
         bench.answer(1);
         assert_eq!(bench.sent().len(), UNDER_WAY_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_not_told_for_a_later_request() {
+        let mut bench = Bench::new();
+        bench.offer(request(1..=1, 0));
+        bench.offer(request(2..=2, 0));
+        assert_eq!(bench.sent().len(), 2);
+        // The log has entry 3, openraft finds the committed position instead.
+        bench.world.lock().unwrap().input.push_back(without_entries(2, 1));
+        bench.world.lock().unwrap().last = 3;
+        bench.grown.send(()).unwrap();
+        assert_eq!(bench.sent(), [(1, 0), (1, 0), (0, 1)]);
+        let told = |bench: &mut Bench| {
+            let answer = bench.stream.next().now_or_never().flatten()?;
+            Some(answer.unwrap().unwrap().map_or(0, |at| at.index()))
+        };
+        bench.answer(1);
+        assert_eq!(told(&mut bench), Some(1), "it says nothing of the later ones");
+        bench.answer(2);
+        assert_eq!(
+            told(&mut bench),
+            None,
+            "the append's answer would count for what came after it"
+        );
+        bench.answer(2);
+        assert_eq!(told(&mut bench), Some(2));
     }
 
     #[tokio::test]
