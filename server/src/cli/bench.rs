@@ -2,16 +2,18 @@
 //!
 //! A closed loop: each of N simulated clients has one operation under way at a time and begins the
 //! next when it is answered. Clients share a few connections (instances of the client library), as
-//! the tasks of a real program would. `load.rs` runs it, `cpu.rs` reads what it cost. `bulk.rs`: many
-//! records at once. `overload.rs`, `offer.rs`: more than the cluster bears. `idle.rs`: what ranges cost
+//! the tasks of a real program would. `load.rs` runs it, `cpu.rs` and `memory.rs` read what it cost, `target.rs` has the flags that loads share. `bulk.rs`:
+//! many records at once. `overload.rs`, `offer.rs`: more than the cluster bears. `idle.rs`: what ranges cost
 //! that nobody asks.
 
 mod bulk;
 mod cpu;
 mod idle;
 mod load;
+mod memory;
 mod offer;
 mod overload;
+mod target;
 
 pub(crate) use self::load::split_points;
 
@@ -19,12 +21,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::load::{Load, Measured};
+use self::{
+    load::{Load, Measured},
+    target::Target,
+};
 use super::{
-    connect, dev,
+    connect,
     exit::{Exit, Failure},
     note,
-    output::{Format, Output},
 };
 
 /// Connections that clients share where nothing else is said.
@@ -93,15 +97,8 @@ pub(crate) struct Kv {
     #[arg(long, value_name = "N", default_value_t = 10_000,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000_000))]
     keys: usize,
-    /// Processes of the servers on this machine, whose CPU time is told; those of a running
-    /// `quintet dev` cluster are found
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    server_pids: Vec<u32>,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
-    connect: connect::Args,
+    target: Target,
 }
 
 /// Runs the command.
@@ -123,11 +120,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 }
 
 async fn run_kv(args: Kv) -> Result<(), Failure> {
-    let addresses = args.connect.addresses()?;
-    let server_pids = match args.server_pids.is_empty() {
-        true => dev::pids_of(&addresses),
-        false => args.server_pids.clone(),
-    };
+    let (addresses, server_pids) = args.target.servers()?;
     let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT.min(args.clients));
     let load = Load {
         clients: args.clients,
@@ -137,18 +130,14 @@ async fn run_kv(args: Kv) -> Result<(), Failure> {
         keys: args.keys,
         server_pids,
     };
-    let clients = load::connect(&addresses, connections, args.connect.timeout).await?;
+    let clients = load::connect(&addresses, connections, args.target.connect.timeout).await?;
     if args.op != Operation::Put {
         note(format!("writing {} keys", args.keys));
         load.fill(&clients).await?;
     }
     let measured = load.run(&clients).await?;
-    let mut out = Output::new();
-    match args.output {
-        Format::Text => out.raw(text(&args, connections, &measured).as_bytes())?,
-        Format::Json => out.json(&json(&args, connections, &measured))?,
-    }
-    out.flush()?;
+    args.target
+        .print(|| text(&args, connections, &measured), || json(&args, connections, &measured))?;
     if measured.latency.is_empty() {
         let reason = measured.error.unwrap_or_else(|| "nothing was answered".to_owned());
         return Err(Failure::new(

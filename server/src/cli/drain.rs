@@ -3,23 +3,10 @@
 use serde_json::json;
 
 use super::{
-    connect,
     exit::{Exit, Failure},
+    node::Args,
     output::{Format, Output},
 };
-
-/// Flags of `drain` and `undrain`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The node, by its id
-    #[arg(value_name = "NODE")]
-    id: u64,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    connect: connect::Args,
-}
 
 /// Runs `drain`.
 pub(crate) async fn drain(args: Args) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ mod drain;
 mod duration;
 mod exit;
 mod kv;
+mod node;
 mod output;
 mod replace;
 mod split_points;
@@ -51,11 +52,13 @@ enum Command {
     /// Show nodes, ranges and leaders.
     Status(status::Args),
     /// Move all leaders off a node and keep them away, as before maintenance.
-    Drain(drain::Args),
+    Drain(node::Args),
     /// Let leaders come back to a drained node.
-    Undrain(drain::Args),
+    Undrain(node::Args),
     /// Take a node back that lost its disk: it runs with an empty directory and gets new replicas.
-    Replace(replace::Args),
+    ///
+    /// `--timeout` is how long it may take until something is done; with that it begins anew.
+    Replace(node::Args),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),
     /// Measure a running cluster.

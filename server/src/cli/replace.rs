@@ -7,28 +7,14 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    connect,
     exit::Failure,
+    node::Args,
     note,
     output::{Format, Output},
 };
 
 /// Before what failed, but may succeed later, is asked again.
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// Flags of `replace`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The node, by its id: it lost its disk, and runs with an empty directory
-    #[arg(value_name = "NODE")]
-    id: u64,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
-    /// `--timeout` is how long it may take until something is done; with that it begins anew
-    #[command(flatten)]
-    connect: connect::Args,
-}
 
 /// Runs `replace`: asks again and again, for each call does a part. It may be ended and given again at any
 /// time.

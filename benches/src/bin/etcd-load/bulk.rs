@@ -8,12 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use etcd_client::{GetOptions, KvClient, Txn, TxnOp};
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
-use super::{
-    cpu,
-    load::{difference, key},
-};
+use super::{cpu::Meter, load::key};
 
 /// Puts of a transaction; etcd accepts 128.
 const TXN_PUTS: usize = 100;
@@ -54,7 +51,7 @@ pub(super) async fn load(
         let from = index.wrapping_mul(value_bytes.max(1) + 1) % (length - value_bytes);
         &noise[from..from + value_bytes]
     };
-    let before = costs(server_pids);
+    let meter = Meter::start(server_pids);
     let mut tasks: JoinSet<Result<(), etcd_client::Error>> = JoinSet::new();
     let mut bytes = 0;
     for (from, client) in (0..records).step_by(TXN_PUTS).zip(clients.iter().cycle()) {
@@ -81,7 +78,7 @@ pub(super) async fn load(
     while let Some(ended) = tasks.join_next().await {
         ended?.context("a transaction failed")?;
     }
-    Ok(measured("load", "transactions of 100", records, bytes, before, server_pids))
+    Ok(measured("load", "transactions of 100", records, bytes, &meter))
 }
 
 /// Reads the first records below `bench/`, whole and in pages: the faster.
@@ -109,7 +106,7 @@ async fn read(
     page: i64,
     server_pids: &[u32],
 ) -> anyhow::Result<Measured> {
-    let before = costs(server_pids);
+    let meter = Meter::start(server_pids);
     let (mut start, mut bytes, mut left) = (b"bench/".to_vec(), 0, records);
     // all pages at the revision of the first, as one scan is
     let mut revision = 0;
@@ -127,14 +124,7 @@ async fn read(
         left -= i64::try_from(answer.kvs().len())?;
         start = answer.kvs().last().map(|kv| [kv.key(), &[0]].concat()).unwrap_or_default();
     }
-    Ok(measured("scan", way, usize::try_from(records)?, bytes, before, server_pids))
-}
-
-type Costs = (Instant, Option<Duration>, Option<Duration>);
-
-fn costs(server_pids: &[u32]) -> Costs {
-    let (client, servers) = (cpu::used(&[std::process::id()]), cpu::used(server_pids));
-    (Instant::now(), client, servers)
+    Ok(measured("scan", way, usize::try_from(records)?, bytes, &meter))
 }
 
 fn measured(
@@ -142,12 +132,10 @@ fn measured(
     way: &'static str,
     records: usize,
     bytes: usize,
-    (began, client_cpu, server_cpu): Costs,
-    server_pids: &[u32],
+    meter: &Meter<'_>,
 ) -> Measured {
-    let took = began.elapsed();
-    let client_cpu = difference(client_cpu, cpu::used(&[std::process::id()]));
-    let server_cpu = difference(server_cpu, cpu::used(server_pids));
+    let took = meter.took();
+    let (client_cpu, server_cpu) = meter.read();
     Measured { op, way, records, bytes, took, client_cpu, server_cpu }
 }
 

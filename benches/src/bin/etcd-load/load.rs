@@ -7,7 +7,7 @@ use etcd_client::{Client, ConnectOptions, Error, KvClient};
 use hdrhistogram::Histogram;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{Operation, cpu};
+use super::{Operation, cpu::Meter};
 
 /// Before measuring: connections, leaders and caches settle.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -93,19 +93,18 @@ impl Load {
         for client in clients.iter().cycle().take(self.clients) {
             tasks.spawn(Arc::clone(&load).run_client(client.clone(), from, until));
         }
-        let own = [std::process::id()];
         tokio::time::sleep_until(from).await;
-        let before = (cpu::used(&own), cpu::used(&self.server_pids));
+        let meter = Meter::start(&self.server_pids);
         tokio::time::sleep_until(until).await;
-        let after = (cpu::used(&own), cpu::used(&self.server_pids));
+        let (client_cpu, server_cpu) = meter.read();
 
         let mut measured = Measured {
             latency: new_histogram(),
             errors: 0,
             error: None,
             took: self.seconds,
-            client_cpu: difference(before.0, after.0),
-            server_cpu: difference(before.1, after.1),
+            client_cpu,
+            server_cpu,
         };
         while let Some(ended) = tasks.join_next().await {
             let one = ended.context("a client ended")?;
@@ -183,8 +182,4 @@ fn new_histogram() -> Histogram<u64> {
 
 pub(super) fn key(index: usize) -> Vec<u8> {
     format!("bench/{:08x}", (index as u32).wrapping_mul(0x9E37_79B1)).into_bytes()
-}
-
-pub(super) fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
-    after?.checked_sub(before?)
 }

@@ -13,18 +13,16 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    cpu,
-    load::{difference, key},
+    cpu::Meter,
+    load::{PREFIX, key},
+    target::Target,
 };
 use crate::cli::{
-    connect, dev,
+    connect,
     exit::{Exit, Failure},
     note,
-    output::{Format, Output},
 };
 
-/// What all keys of benches begin with.
-const PREFIX: &str = "bench/";
 /// Keys that are read before measuring, all over the ranges.
 const ROUTES_LEARNT_BY: usize = 512;
 /// Keys that are read at a time before measuring.
@@ -33,20 +31,6 @@ const READ_IN_FLIGHT: usize = 64;
 const NOISE_BYTES_MIN: usize = 1 << 20;
 /// How often a load tells how far it is.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
-
-/// Flags that both have.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Common {
-    /// Processes of the servers on this machine, whose CPU time is told; those of a running
-    /// `quintet dev` cluster are found
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    server_pids: Vec<u32>,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    connect: connect::Args,
-}
 
 /// Flags of `bench load`.
 #[derive(Debug, clap::Args)]
@@ -64,7 +48,7 @@ pub(crate) struct Load {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     in_flight: usize,
     #[command(flatten)]
-    common: Common,
+    target: Target,
 }
 
 /// Flags of `bench scan`.
@@ -75,7 +59,7 @@ pub(crate) struct Scan {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     records: usize,
     #[command(flatten)]
-    common: Common,
+    target: Target,
 }
 
 /// What came of it.
@@ -95,60 +79,31 @@ struct Measured {
     server_cpu: Option<Duration>,
 }
 
-/// The clock, and CPU time so far.
-struct Began {
-    at: Instant,
-    server_pids: Vec<u32>,
-    client_cpu: Option<Duration>,
-    server_cpu: Option<Duration>,
-}
-
-impl Began {
-    fn now(server_pids: Vec<u32>) -> Began {
-        let (client_cpu, server_cpu) = (cpu::used(&[std::process::id()]), cpu::used(&server_pids));
-        Began { at: Instant::now(), server_pids, client_cpu, server_cpu }
-    }
-
-    /// Fills in what passed.
-    fn end(self, measured: &mut Measured) {
-        measured.took = self.at.elapsed();
-        measured.client_cpu = difference(self.client_cpu, cpu::used(&[std::process::id()]));
-        measured.server_cpu = difference(self.server_cpu, cpu::used(&self.server_pids));
+impl Measured {
+    /// Fills in what passed since.
+    fn end(&mut self, meter: &Meter<'_>) {
+        self.took = meter.took();
+        (self.client_cpu, self.server_cpu) = meter.read();
     }
 }
 
-impl Common {
-    /// A client that knows the ranges, and the servers' processes.
-    async fn prepare(&self) -> Result<(Client, Vec<u32>), Failure> {
-        let addresses = self.connect.addresses()?;
-        let server_pids = match self.server_pids.is_empty() {
-            true => dev::pids_of(&addresses),
-            false => self.server_pids.clone(),
-        };
-        let client = connect::connect(addresses, self.connect.timeout).await?;
-        stream::iter(0..ROUTES_LEARNT_BY)
-            .map(|index| client.get(key(index)))
-            .buffer_unordered(READ_IN_FLIGHT)
-            .try_for_each(async |_| Ok(()))
-            .await?;
-        Ok((client, server_pids))
-    }
-
-    fn print(&self, measured: &Measured) -> Result<(), Failure> {
-        let mut out = Output::new();
-        match self.output {
-            Format::Text => out.raw(measured.text().as_bytes())?,
-            Format::Json => out.json(&measured.json())?,
-        }
-        out.flush()
-    }
+/// A client that knows the ranges, and the servers' processes.
+async fn prepare(target: &Target) -> Result<(Client, Vec<u32>), Failure> {
+    let (addresses, server_pids) = target.servers()?;
+    let client = connect::connect(addresses, target.connect.timeout).await?;
+    stream::iter(0..ROUTES_LEARNT_BY)
+        .map(|index| client.get(key(index)))
+        .buffer_unordered(READ_IN_FLIGHT)
+        .try_for_each(async |_| Ok(()))
+        .await?;
+    Ok((client, server_pids))
 }
 
 /// Runs `bench load`.
 pub(super) async fn load(args: Load) -> Result<(), Failure> {
-    let (client, server_pids) = args.common.prepare().await?;
+    let (client, server_pids) = prepare(&args.target).await?;
     let values = Values::new(args.value_size);
-    let began = Began::now(server_pids);
+    let meter = Meter::start(&server_pids);
     let writer = client.batch_writer().in_flight_max(args.in_flight).start()?;
     let mut noted = Instant::now();
     for index in 0..args.records {
@@ -169,8 +124,8 @@ pub(super) async fn load(args: Load) -> Result<(), Failure> {
         error: errors.next().map(|item| format!("{:?}: {}", item.key, item.error)),
         ..Measured::default()
     };
-    began.end(&mut measured);
-    args.common.print(&measured)?;
+    measured.end(&meter);
+    args.target.print(|| measured.text(), || measured.json())?;
     if summary.is_complete() {
         return Ok(());
     }
@@ -184,8 +139,8 @@ pub(super) async fn load(args: Load) -> Result<(), Failure> {
 
 /// Runs `bench scan`.
 pub(super) async fn scan(args: Scan) -> Result<(), Failure> {
-    let (client, server_pids) = args.common.prepare().await?;
-    let began = Began::now(server_pids);
+    let (client, server_pids) = prepare(&args.target).await?;
+    let meter = Meter::start(&server_pids);
     let mut measured = Measured { op: "scan", ..Measured::default() };
     // not `limit`, with which a scan reads one page at a time
     let mut scan = client.scan(ScanOptions::prefix(PREFIX));
@@ -199,8 +154,8 @@ pub(super) async fn scan(args: Scan) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    began.end(&mut measured);
-    args.common.print(&measured)?;
+    measured.end(&meter);
+    args.target.print(|| measured.text(), || measured.json())?;
     if measured.records < args.records as u64 {
         return Err(Failure::absent(format!(
             "there are only {} records below {PREFIX}; `quintet bench load --records {}` writes them",

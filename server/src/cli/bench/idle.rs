@@ -16,7 +16,7 @@ use quintet_server::config::Config;
 use serde_json::{Value, json};
 use tokio::{process::Command, time::sleep};
 
-use super::cpu;
+use super::{cpu::cpu_time, memory};
 use crate::cli::{
     connect,
     exit::Failure,
@@ -188,10 +188,10 @@ impl Running {
     async fn measure(&self, args: &Idle, ranges: u32) -> Result<Figures, Failure> {
         sleep(args.settle).await;
         let gone = || Failure::internal("a node of the cluster has ended");
-        let before = cpu::used(&self.pids).ok_or_else(gone)?;
+        let before = cpu_time(&self.pids).ok_or_else(gone)?;
         sleep(args.seconds).await;
-        let after = cpu::used(&self.pids).ok_or_else(gone)?;
-        let resident: Option<u64> = self.pids.iter().map(|pid| resident_kib(*pid)).sum();
+        let after = cpu_time(&self.pids).ok_or_else(gone)?;
+        let resident: Option<u64> = self.pids.iter().map(|pid| memory::kib(*pid, "VmRSS")).sum();
         let busy = after.saturating_sub(before).as_secs_f64() / args.seconds.as_secs_f64();
         Ok(Figures {
             ranges,
@@ -199,13 +199,6 @@ impl Running {
             cpu_percent: 100.0 * busy / NODES as f64,
         })
     }
-}
-
-/// Memory of a process, from `/proc/PID/status`.
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 impl Measured {
@@ -298,11 +291,5 @@ mod tests {
         assert_eq!(config.raft.heartbeat_ms, RARER * Config::default().raft.heartbeat_ms);
         let found = config.validate().expect_err("it has no node id");
         assert!(!found.key.starts_with("raft."), "{}", found.key);
-    }
-
-    #[test]
-    fn this_process_has_memory() {
-        assert!(resident_kib(std::process::id()).expect("this process") > 0);
-        assert_eq!(resident_kib(1 << 30), None);
     }
 }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use quintet_client::{Client, Error};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{Operation, cpu};
+use super::{Operation, cpu::Meter};
 use crate::cli::{connect::connect as connect_one, exit::Failure};
 
 /// Before measuring: connections, leaders and caches settle.
@@ -110,19 +110,18 @@ impl Load {
         for client in clients.iter().cycle().take(self.clients) {
             tasks.spawn(Arc::clone(&load).run_client(client.clone(), from, until));
         }
-        let own = [std::process::id()];
         tokio::time::sleep_until(from).await;
-        let before = (cpu::used(&own), cpu::used(&self.server_pids));
+        let meter = Meter::start(&self.server_pids);
         tokio::time::sleep_until(until).await;
-        let after = (cpu::used(&own), cpu::used(&self.server_pids));
+        let (client_cpu, server_cpu) = meter.read();
 
         let mut measured = Measured {
             latency: new_histogram(),
             errors: 0,
             error: None,
             took: self.seconds,
-            client_cpu: difference(before.0, after.0),
-            server_cpu: difference(before.1, after.1),
+            client_cpu,
+            server_cpu,
         };
         while let Some(ended) = tasks.join_next().await {
             let one =
@@ -198,10 +197,13 @@ impl Measured {
     }
 }
 
+/// What all keys of benches begin with.
+pub(super) const PREFIX: &str = "bench/";
+
 /// Spread evenly over `bench/00000000` to `bench/ffffffff`, whatever their number is, so that ranges
 /// which divide that evenly are equally busy.
 pub(super) fn key(index: usize) -> Bytes {
-    format!("bench/{:08x}", spread(index)).into()
+    format!("{PREFIX}{:08x}", spread(index)).into()
 }
 
 /// Multiplication by an odd number: no two of the first 2^32 are alike (Knuth, volume 3, section 6.4).
@@ -212,11 +214,7 @@ fn spread(index: usize) -> u32 {
 /// Keys that divide those of every load into equal parts.
 pub(crate) fn split_points(parts: u32) -> Vec<Bytes> {
     let point = |part: u32| (u64::from(part) << 32) / u64::from(parts.max(1));
-    (1..parts).map(|part| format!("bench/{:08x}", point(part)).into()).collect()
-}
-
-pub(super) fn difference(before: Option<Duration>, after: Option<Duration>) -> Option<Duration> {
-    after?.checked_sub(before?)
+    (1..parts).map(|part| format!("{PREFIX}{:08x}", point(part)).into()).collect()
 }
 
 #[cfg(test)]

@@ -5,22 +5,21 @@
 //! was answered in time, as a share of the best; what was refused, and with which retry-after; what flow
 //! control held back at the client's end; and the servers' peak memory beside their stated bound.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use quintet_client::Client;
+use quintet_server::{ids::KeyspaceId, storage::keys};
 use serde_json::{Value, json};
 
 use super::{
     CONNECTIONS_DEFAULT, Operation,
-    load::{self, Load, difference},
+    cpu::Meter,
+    load::{self, Load},
+    memory,
     offer::{Offer, Offered},
+    target::Target,
 };
-use crate::cli::{
-    connect, dev,
-    exit::Failure,
-    note,
-    output::{Format, Output},
-};
+use crate::cli::{connect, exit::Failure, note};
 
 /// What a server takes at most with the default configuration and few replicas, in mebibytes: the sum in
 /// docs/operations.md.
@@ -60,14 +59,8 @@ pub(crate) struct Overload {
     /// What each server may take at most, in mebibytes
     #[arg(long, value_name = "MB", default_value_t = MEMORY_BOUND_MB)]
     memory_mb_max: u64,
-    /// Processes of the servers on this machine; those of a running `quintet dev` cluster are found
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    server_pids: Vec<u32>,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
-    connect: connect::Args,
+    target: Target,
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -97,13 +90,9 @@ struct Measured {
 
 /// Runs `bench overload`.
 pub(super) async fn run(args: Overload) -> Result<(), Failure> {
-    let addresses = args.connect.addresses()?;
-    let server_pids = match args.server_pids.is_empty() {
-        true => dev::pids_of(&addresses),
-        false => args.server_pids.clone(),
-    };
+    let (addresses, server_pids) = args.target.servers()?;
     let (best, best_clients) = best(&args, &addresses, &server_pids).await?;
-    let client = connect::connect(addresses, args.connect.timeout).await?;
+    let client = connect::connect(addresses, args.target.connect.timeout).await?;
     let rate = best * args.factor;
     note(format!("best: {best:.0} puts/s with {best_clients} clients; offering {rate:.0}"));
     let leaders = leaders(&client, args.keys).await?;
@@ -114,13 +103,12 @@ pub(super) async fn run(args: Overload) -> Result<(), Failure> {
         patience: args.patience,
         value_bytes: args.value_size,
     };
-    let own = [std::process::id()];
-    let began = tokio::time::Instant::now();
-    let before = (super::cpu::used(&own), super::cpu::used(&server_pids));
+    let meter = Meter::start(&server_pids);
     let offered = offer.run(leaders).await?;
-    let after = (super::cpu::used(&own), super::cpu::used(&server_pids));
-    let lasted = began.elapsed();
-    let memory_mb = server_pids.iter().filter_map(|pid| peak_memory_mb(*pid)).max();
+    let (client_cpu, server_cpu) = meter.read();
+    let lasted = meter.took();
+    let peaks = server_pids.iter().filter_map(|pid| memory::kib(*pid, "VmHWM"));
+    let memory_mb = peaks.max().map(|kib| kib / 1024);
     let healed = heals(&client).await;
     let measured = Measured {
         best,
@@ -128,17 +116,12 @@ pub(super) async fn run(args: Overload) -> Result<(), Failure> {
         rate,
         offered,
         lasted,
-        client_cpu: difference(before.0, after.0),
-        server_cpu: difference(before.1, after.1),
+        client_cpu,
+        server_cpu,
         memory_mb,
         healed,
     };
-    let mut out = Output::new();
-    match args.output {
-        Format::Text => out.raw(measured.text(&args).as_bytes())?,
-        Format::Json => out.json(&measured.json(&args))?,
-    }
-    out.flush()?;
+    args.target.print(|| measured.text(&args), || measured.json(&args))?;
     match &measured.healed {
         Ok(_) => Ok(()),
         Err(why) => {
@@ -164,7 +147,7 @@ async fn best(
             server_pids: server_pids.to_vec(),
         };
         let connections = CONNECTIONS_DEFAULT.min(*clients);
-        let connected = load::connect(addresses, connections, args.connect.timeout).await?;
+        let connected = load::connect(addresses, connections, args.target.connect.timeout).await?;
         let measured = load.run(&connected).await?.operations_a_second();
         note(format!("{clients} clients in a closed loop: {measured:.0} puts/s"));
         if measured > best.0 {
@@ -179,13 +162,13 @@ async fn best(
 
 /// The keys of the load by the client address of the node that leads their range: an overload shall hit
 /// those who do the work, not be spent on forwarding.
-async fn leaders(client: &Client, keys: usize) -> Result<BTreeMap<String, Vec<usize>>, Failure> {
+async fn leaders(client: &Client, count: usize) -> Result<BTreeMap<String, Vec<usize>>, Failure> {
     let status = client.status().await?;
     let nodes: BTreeMap<u64, String> =
         status.nodes.into_iter().map(|node| (node.id, node.client_address)).collect();
     let mut by_leader: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for index in 0..keys {
-        let stored = [&DEFAULT_KEYSPACE[..], &load::key(index)].concat();
+    for index in 0..count {
+        let stored = keys::encode(KeyspaceId::DEFAULT, &load::key(index));
         let holds = |range: &&quintet_client::v1::RangeStatus| {
             range.start[..] <= stored[..] && (range.end.is_empty() || stored[..] < range.end[..])
         };
@@ -197,9 +180,6 @@ async fn leaders(client: &Client, keys: usize) -> Result<BTreeMap<String, Vec<us
     Ok(by_leader)
 }
 
-/// Id of keyspace `default`, as it stands before stored keys.
-const DEFAULT_KEYSPACE: [u8; 4] = [0, 0, 0, 1];
-
 /// How long it takes until a write is acknowledged again.
 async fn heals(client: &Client) -> Result<Duration, String> {
     let began = tokio::time::Instant::now();
@@ -207,14 +187,6 @@ async fn heals(client: &Client) -> Result<Duration, String> {
         Ok(_) => Ok(began.elapsed()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// Most memory that a process ever had, from `/proc/PID/status`.
-fn peak_memory_mb(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024)
 }
 
 impl Measured {
@@ -352,11 +324,5 @@ mod tests {
         let text = measured.text(&line.args);
         assert!(text.contains("met    0.85 of the best, target 0.80"), "{text}");
         assert!(text.contains("MISSED 2000 MiB at most"), "{text}");
-    }
-
-    #[test]
-    fn the_peak_of_this_process_is_known() {
-        assert!(peak_memory_mb(std::process::id()).expect("this process") > 0);
-        assert_eq!(peak_memory_mb(1 << 30), None);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{fs, time::Duration};
 
+use tokio::time::Instant;
+
 /// What these processes have used so far, all threads, in user and kernel mode. `None` where one
 /// of them is gone, or none is named: then a difference would mean nothing.
-pub(super) fn used(pids: &[u32]) -> Option<Duration> {
+pub(super) fn cpu_time(pids: &[u32]) -> Option<Duration> {
     if pids.is_empty() {
         return None;
     }
@@ -12,6 +14,38 @@ pub(super) fn used(pids: &[u32]) -> Option<Duration> {
     let stats = pids.iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
     let ticks: Option<u64> = stats.map(|stat| ticks(&stat?)).sum();
     Some(Duration::from_secs_f64(ticks? as f64 * tick.as_secs_f64()))
+}
+
+/// The time from a moment on, and what this program and the servers use of the CPU in it.
+pub(super) struct Meter<'a> {
+    began: Instant,
+    server_pids: &'a [u32],
+    client: Option<Duration>,
+    servers: Option<Duration>,
+}
+
+impl Meter<'_> {
+    /// Begins now.
+    pub(super) fn start(server_pids: &[u32]) -> Meter<'_> {
+        Meter {
+            began: Instant::now(),
+            server_pids,
+            client: cpu_time(&[std::process::id()]),
+            servers: cpu_time(server_pids),
+        }
+    }
+
+    /// How long ago it began.
+    pub(super) fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// CPU time of this program and of the servers since the start, where it can be told.
+    pub(super) fn read(&self) -> (Option<Duration>, Option<Duration>) {
+        let since = |before: Option<Duration>, now: Option<Duration>| now?.checked_sub(before?);
+        let client = since(self.client, cpu_time(&[std::process::id()]));
+        (client, since(self.servers, cpu_time(self.server_pids)))
+    }
 }
 
 /// Fields 14 and 15 (proc(5)). Field 2, the name, may hold blanks and brackets: count behind it.
@@ -44,13 +78,13 @@ mod tests {
     #[test]
     fn own_time_grows_and_a_missing_process_is_no_zero() {
         let me = [std::process::id()];
-        let before = used(&me).expect("this process");
+        let before = cpu_time(&me).expect("this process");
         let mut sum = 0_u64;
-        while used(&me).expect("this process") == before {
+        while cpu_time(&me).expect("this process") == before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         // Above the largest process id that Linux gives.
-        assert_eq!(used(&[std::process::id(), 1 << 30]), None);
-        assert_eq!(used(&[]), None);
+        assert_eq!(cpu_time(&[std::process::id(), 1 << 30]), None);
+        assert_eq!(cpu_time(&[]), None);
     }
 }
