@@ -164,9 +164,7 @@ pub(super) fn open(
     }
     if router.peers().identity().cluster.is_empty() {
         // Said here and not request by request: a client goes on to a node that knows better.
-        let peers = router.peers();
-        let error = OpError::no_cluster(peers.me(), peers.cluster_around().as_deref());
-        return Err(kv::status(encode::error(error)));
+        return Err(kv::status(encode::error(router.peers().no_cluster())));
     }
     let (answers, queue) = mpsc::unbounded_channel();
     let sink = Arc::new(Sink {

@@ -68,8 +68,7 @@ fn is_member(bootstrap: &Bootstrap) -> Result<(), OpError> {
     if bootstrap.cluster().is_some() {
         return Ok(());
     }
-    let peers = bootstrap.peers();
-    Err(OpError::no_cluster(peers.me(), peers.cluster_around().as_deref()))
+    Err(bootstrap.peers().no_cluster())
 }
 
 fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {

@@ -29,7 +29,7 @@ impl Bootstrap {
     ) -> Result<v1::DrainResponse, v1::Error> {
         let node = NodeId(request.node_id);
         if self.cluster().is_none() {
-            return Err(encode_error(self.no_cluster()));
+            return Err(encode_error(self.peers().no_cluster()));
         }
         if node == self.peers().me() {
             return self.drain_self(request).await;

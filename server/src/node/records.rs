@@ -1,6 +1,8 @@
 //! What a node keeps about itself, in the log engine under `0 | kind`: whose directory it is, the
 //! cluster that it belongs to, its replicas beside those of the first plan, addresses of the others.
 
+use serde::de::DeserializeOwned;
+
 use crate::{
     ids::NodeId,
     peer::ClusterIdentity,
@@ -24,6 +26,17 @@ fn put(key: Vec<u8>, value: Vec<u8>) -> Change {
 
 async fn write(writer: &LogWriter, changes: Vec<Change>) -> Result<(), Error> {
     writer.write(changes).await.map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// Every record of a kind.
+fn all<T: DeserializeOwned>(log: &dyn Engine, kind: &[u8]) -> Result<Vec<T>, Error> {
+    let mut found = Vec::new();
+    let end = crate::storage::keys::prefix_end(kind);
+    log.scan(Family::Log, kind, &end, Direction::Forward, &mut |_, record| {
+        found.push(codec::decode::<T>(record));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    found.into_iter().collect()
 }
 
 /// Claims the directory for a node, or finds it claimed by it, and counts the start.
@@ -62,13 +75,7 @@ pub async fn join(writer: &LogWriter, cluster: &ClusterRecord) -> Result<(), Err
 
 /// The replicas that the node holds beside those of its first plan.
 pub fn replicas(log: &dyn Engine) -> Result<Vec<ReplicaRecord>, Error> {
-    let mut found = Vec::new();
-    let end = crate::storage::keys::prefix_end(REPLICAS);
-    log.scan(Family::Log, REPLICAS, &end, Direction::Forward, &mut |_, record| {
-        found.push(codec::decode::<ReplicaRecord>(record));
-        std::ops::ControlFlow::Continue(())
-    })?;
-    found.into_iter().collect()
+    all(log, REPLICAS)
 }
 
 /// Holds a replica from now on, durably.
@@ -96,13 +103,7 @@ pub fn identity(cluster: &ClusterRecord) -> ClusterIdentity {
 
 /// Where the other nodes were heard of last.
 pub fn addresses(log: &dyn Engine) -> Result<Vec<AddressRecord>, Error> {
-    let mut found = Vec::new();
-    let end = crate::storage::keys::prefix_end(ADDRESSES);
-    log.scan(Family::Log, ADDRESSES, &end, Direction::Forward, &mut |_, record| {
-        found.push(codec::decode::<AddressRecord>(record));
-        std::ops::ControlFlow::Continue(())
-    })?;
-    found.into_iter().collect()
+    all(log, ADDRESSES)
 }
 
 /// Notes where nodes are.

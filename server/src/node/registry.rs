@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use super::{bootstrap::Bootstrap, upkeep::pause};
 use crate::{
     ids::{KeyspaceId, SYSTEM_RANGE},
+    peer::CLUSTER_VERSION,
     range::{
         command::evaluate::{Condition, WriteKind},
         replica::Replica,
@@ -45,9 +46,6 @@ use crate::{
     },
     time::Timestamp,
 };
-
-/// The cluster version that this build makes, and the highest that it knows.
-pub const CLUSTER_VERSION: u64 = 1;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Records that one round writes at most; the others follow in the next.
@@ -172,7 +170,7 @@ impl Registry {
     /// Why this build must not go on in the cluster.
     fn refusal(&self) -> Option<String> {
         let (_, version) = self.settings.get(VERSION_SETTING)?;
-        match version.parse::<u64>() {
+        match version.parse::<u32>() {
             Ok(version) if version <= CLUSTER_VERSION => None,
             _ => Some(format!(
                 "the cluster is at version {version}, this build of quintet knows up to \

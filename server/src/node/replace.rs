@@ -80,11 +80,6 @@ enum Standing {
 }
 
 impl Bootstrap {
-    /// What this node refuses requests with, as long as it belongs to no cluster.
-    pub fn no_cluster(&self) -> OpError {
-        OpError::no_cluster(self.peers().me(), self.peers().cluster_around().as_deref())
-    }
-
     /// Replaces what is left to replace of a node's replicas, for as long as the request says. The
     /// answer says what is done. `may_forward` is false where another node sent the request on.
     pub async fn replace(
@@ -99,7 +94,7 @@ impl Bootstrap {
         let until = Instant::now() + allowed;
         let Some(cluster) = self.cluster() else {
             if self.peers().cluster_around().is_none() || !may_forward {
-                return Err(encode_error(self.no_cluster()));
+                return Err(encode_error(self.peers().no_cluster()));
             }
             return self.let_another(request, allowed).await;
         };
@@ -147,7 +142,7 @@ impl Bootstrap {
         request: v1::ReplaceNodeRequest,
         allowed: Duration,
     ) -> Result<v1::ReplaceNodeResponse, v1::Error> {
-        let mut refusal = encode_error(self.no_cluster());
+        let mut refusal = encode_error(self.peers().no_cluster());
         for node in self.peers().book().nodes() {
             let message = wire::PeerMessage {
                 kind: Some(Kind::Replace(request)),

@@ -71,7 +71,7 @@ pub fn locate(
     let limits = bootstrap.router().limits();
     let key = decode::stored_key(&request.keyspace, &request.key, limits)?;
     let Some(found) = bootstrap.router().routes().find(Place::Key(&key)) else {
-        return Err(bootstrap.no_cluster());
+        return Err(bootstrap.peers().no_cluster());
     };
     let replica = bootstrap.router().replica(found.range).ok_or_else(|| {
         OpError::unavailable(format!(
@@ -184,7 +184,7 @@ fn queues(bootstrap: &Bootstrap, metrics: &Metrics) {
 /// Whether the node can serve clients; `Err` says why not.
 pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
     if bootstrap.cluster().is_none() {
-        return Err(bootstrap.no_cluster().message);
+        return Err(bootstrap.peers().no_cluster().message);
     }
     if bootstrap.is_being_replaced() {
         let me = bootstrap.peers().me().0;

@@ -331,7 +331,7 @@ async fn open(
     let said = peers.upgrade().ok_or("stopping")?.book.me().epoch;
     let (hello, inbound) = dial(peers, address, life, Some(link.node)).await?;
     let strong = peers.upgrade().ok_or("stopping")?;
-    let met = strong.meet(&hello)?;
+    let met = strong.meet(&hello).map_err(|refusal| refusal.to_string())?;
     if strong.book.me().epoch != said {
         return Err("it remembers a later start of this node than this one: said again".to_owned());
     }
@@ -419,7 +419,10 @@ pub(super) async fn dial_seeds(peers: Weak<Peers>) {
             let dialled = timeout(CONNECT_TIMEOUT, dial(&peers, &seed, &living.0, None)).await;
             let met = match dialled {
                 Ok(Ok((hello, _stream))) => match peers.upgrade() {
-                    Some(strong) => strong.meet(&hello).map(|_| ()),
+                    Some(strong) => match strong.meet(&hello) {
+                        Ok(_) => Ok(()),
+                        Err(refusal) => Err(refusal.to_string()),
+                    },
                     None => return,
                 },
                 Ok(Err(why)) => Err(why),

@@ -38,6 +38,7 @@ pub use snapshot::SnapshotPipe;
 pub use wire::peer_message::Kind;
 
 use crate::{
+    error::OpError,
     ids::NodeId,
     ops::metrics::Metrics,
     storage::codec::AddressRecord,
@@ -73,6 +74,23 @@ pub struct ClusterIdentity {
     pub cluster: String,
     /// 1 at birth.
     pub incarnation: u64,
+}
+
+/// Why a peer is turned away, from its first words.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// Another node runs under its id.
+    #[error("{0}")]
+    IdInUse(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Refusal {
+    fn other(why: impl Into<String>) -> Refusal {
+        Refusal::Other(why.into())
+    }
 }
 
 /// The other nodes: their addresses and the links to them.
@@ -246,6 +264,11 @@ impl Peers {
         ))
     }
 
+    /// What requests are refused with, as long as this node belongs to no cluster.
+    pub fn no_cluster(&self) -> OpError {
+        OpError::no_cluster(self.me, self.cluster_around().as_deref())
+    }
+
     /// Raises this node's clock to what a peer's frame says.
     fn merge_clock(&self, from: NodeId, clock: Timestamp) {
         if !self.hlc.merge(clock) {
@@ -320,28 +343,31 @@ impl Peers {
     }
 
     /// Learns from a peer's first words. `Err` says why it is turned away.
-    fn meet(self: &Arc<Self>, hello: &wire::Hello) -> Result<NodeId, String> {
+    fn meet(self: &Arc<Self>, hello: &wire::Hello) -> Result<NodeId, Refusal> {
         let mine = self.identity();
         let strangers = !mine.cluster.is_empty()
             && !hello.cluster_id.is_empty()
             && (mine.cluster != hello.cluster_id || mine.incarnation != hello.incarnation);
         if strangers {
-            return Err(format!(
+            return Err(Refusal::Other(format!(
                 "node {} belongs to cluster {} incarnation {}, this one to {} incarnation {}",
                 hello.node_id, hello.cluster_id, hello.incarnation, mine.cluster, mine.incarnation
-            ));
+            )));
         }
-        let me = hello.me.clone().ok_or("the first frame carries no address")?;
+        let me = hello.me.clone();
+        let me = me.ok_or_else(|| Refusal::other("the first frame carries no address"))?;
         let node = NodeId(hello.node_id);
         if node.0 == 0 || me.node_id != node.0 {
-            return Err("node ids begin at 1".to_owned());
+            return Err(Refusal::other("node ids begin at 1"));
         }
         if let Some(why) = self.twin(hello) {
             tracing::error!(%node, address = me.internal_address, "two nodes have one id");
-            return Err(why);
+            return Err(Refusal::IdInUse(why));
         }
         if node == self.me {
-            return Err(format!("node id {node} is this node's own: ids must differ"));
+            return Err(Refusal::Other(format!(
+                "node id {node} is this node's own: ids must differ"
+            )));
         }
         if mine.cluster.is_empty() && !hello.cluster_id.is_empty() {
             self.around.lock().get_or_insert_with(|| hello.cluster_id.clone());

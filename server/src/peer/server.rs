@@ -9,7 +9,7 @@ use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{FRAME_BYTES_MAX, Kind, Peers, link::decode};
+use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode};
 use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
@@ -76,17 +76,14 @@ async fn serve(
     let first = first.map_err(|_| "it said nothing")?.map_err(|status| status.to_string())?;
     let first = decode(first.ok_or("closed before the first frame")?)?;
     let hello = first.hello.ok_or("the first frame has no hello")?;
-    let (from, refusal) = match peers.meet(&hello) {
-        Ok(from) => (from, String::new()),
-        Err(why) => (NodeId(0), why),
+    let met = peers.meet(&hello);
+    let mine = wire::Hello {
+        refusal: met.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        id_in_use: matches!(met, Err(Refusal::IdInUse(_))),
+        ..peers.hello()
     };
-    // A stranger is told that it is one.
-    let id_in_use = !refusal.is_empty() && peers.twin(&hello).as_ref() == Some(&refusal);
-    let mine = wire::Hello { refusal: refusal.clone(), id_in_use, ..peers.hello() };
     send(out, wire::PeerBatch { hello: Some(mine), ..wire::PeerBatch::default() }).await?;
-    if !refusal.is_empty() {
-        return Err(refusal);
-    }
+    let from = met.map_err(|refusal| refusal.to_string())?;
     let mut connection = Connection { peers, from, bulk_taken: 0, answers: Vec::new() };
     let mut under_way = FuturesUnordered::<UnderWay>::new();
     loop {

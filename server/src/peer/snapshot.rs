@@ -148,7 +148,7 @@ async fn meet(peers: &Arc<Peers>, mut pipe: SnapshotPipe) -> Result<(), String> 
     let met = if mine.cluster.is_empty() || hello.cluster_id.is_empty() {
         Err(format!("node {} belongs to no cluster, or this one does not", hello.node_id))
     } else {
-        peers.meet(&hello)
+        peers.meet(&hello).map_err(|refusal| refusal.to_string())
     };
     let from = match met {
         Ok(from) => from,

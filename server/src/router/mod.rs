@@ -9,7 +9,7 @@
 //! ```text
 //!   mod.rs      dispatch, forward, correct      scan.rs   scans over several ranges
 //!   routes.rs   key -> descriptor, as known     hints.rs  where clients had better go
-//!   admission.rs  how much the node takes on  parts.rs  a scan's span, divided by ranges
+//!   parts.rs    a scan's span, by ranges        admission.rs  how much the node takes on
 //! ```
 //!
 //! # Invariants
@@ -217,9 +217,7 @@ impl Router {
     ) {
         let id = request.id;
         let Some(route) = self.routes.find(decoded.place()) else {
-            let around = self.peers.cluster_around();
-            let error = OpError::no_cluster(self.peers.me(), around.as_deref());
-            return self.refuse(sink, id, named(&request, None), error);
+            return self.refuse(sink, id, named(&request, None), self.peers.no_cluster());
         };
         let leader = better.or_else(|| self.leader_of(route.range)).or_else(|| self.holder(&route));
         let Some(leader) = leader else {
