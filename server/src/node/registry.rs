@@ -38,6 +38,7 @@ use crate::{
         replica::Replica,
         request::{OpResult, Reply, ReplySink, Write},
     },
+    router::routes::Place,
     storage::{
         self, Direction,
         codec::{self, AddressRecord, Descriptor, RequestId},
@@ -203,8 +204,12 @@ pub(super) async fn keep(bootstrap: Arc<Bootstrap>) {
         for (_, node) in registry.nodes.values().filter(|(_, node)| node.node != me) {
             bootstrap.peers().book().learn(node.clone());
         }
+        let routes = bootstrap.router().routes();
         for (_, range) in registry.ranges.values() {
-            bootstrap.router().routes().learn(&Arc::new(range.clone()));
+            let known = routes.find(Place::Key(&range.start));
+            if known.is_none_or(|known| known.generation < range.generation) {
+                routes.learn(&Arc::new(range.clone()));
+            }
         }
         if replica.is_leader() {
             let ranges = bootstrap.replicas();

@@ -126,7 +126,7 @@ impl Router {
     /// Another node leads a range, as was heard.
     pub fn heard_leader(&self, range: RangeId, leader: NodeId) {
         // Only of ranges that this node knows: a peer can't make the map grow.
-        if self.routes.knows(range) {
+        if self.replica(range).is_some() || self.routes.knows(range) {
             self.leaders.write().insert(range, leader);
         }
     }
