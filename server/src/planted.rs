@@ -13,6 +13,8 @@ compile_error!("the feature `planted-bugs` is for the simulation only: build wit
 pub enum Bug {
     /// The log acknowledges entries before they are synced.
     AckBeforeFsync,
+    /// A leader reads without asking whether it leads still.
+    ReadUnconfirmed,
     /// Nobody looks whether a request was done before.
     RetryAppliedTwice,
     /// Whether a key has expired is decided by the wall clock of the node that serves the read.
@@ -35,9 +37,10 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 10] = [
+    pub const ALL: [(&'static str, Bug); 11] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
+        ("read-unconfirmed", Bug::ReadUnconfirmed),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
         ("scan-by-one-range", Bug::ScanByOneRange),

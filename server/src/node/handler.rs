@@ -18,9 +18,10 @@ use super::{bootstrap::Bootstrap, snapshot};
 use crate::{
     api::{encode, encode_response},
     error::OpError,
-    ids::{Generation, NodeId, RangeId},
+    ids::{Generation, NodeId, RangeId, ReplicaId},
     peer::{Handler, Kind, SnapshotPipe},
     range::{
+        leadership,
         raft::wire as raft_wire,
         replica::Replica,
         request::{OpResult, ReplySink},
@@ -83,6 +84,11 @@ impl Handler for NodeHandler {
                 .boxed()
             }
             Kind::Forward(forward) => self.forward(&bootstrap, forward, RangeId(message.range_id)),
+            Kind::Claims(claims) => {
+                let holds = claims.claims.iter().map(|claim| holds(&bootstrap, claim)).collect();
+                let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
+                async { Some(answer) }.boxed()
+            }
             Kind::Ping(ping) => {
                 heard(&bootstrap, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
@@ -198,6 +204,15 @@ impl NodeHandler {
         }
         .boxed()
     }
+}
+
+/// Whether a replica of this node follows a leader; never another one than it names.
+fn holds(bootstrap: &Bootstrap, claim: &wire::Claim) -> bool {
+    let replica = bootstrap.router().replica(RangeId(claim.range_id));
+    replica.is_some_and(|replica| {
+        replica.id.0 == claim.to_replica
+            && leadership::follows(&replica.log, ReplicaId(claim.leader_replica), claim.term)
+    })
 }
 
 fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {

@@ -43,8 +43,10 @@ use crate::{
     ops::metrics::Metrics,
     peer::Peers,
     range::{
+        cadence::Cadence,
+        leadership::Leaderships,
         raft::log_writer::LogWriter,
-        replica::{Host, NodeProposals, RaftTimes},
+        replica::{Host, RaftTimes},
         snapshot::limits::Transfers,
     },
     router::Router,
@@ -152,7 +154,8 @@ impl Node {
             metrics: metrics.clone(),
             times,
             version_retention: config.limits.version_retention(),
-            proposals: NodeProposals::default(),
+            cadence: Cadence::default(),
+            leaderships: Leaderships::new(peers.clone(), metrics.clone()),
             transfers: Arc::new(Transfers::new(
                 config.raft.snapshot_bytes_per_s(),
                 config.raft.log_retention_bytes(),

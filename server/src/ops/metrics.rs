@@ -252,6 +252,8 @@ pub struct Metrics {
     pub log_sync_latency: Histogram,
     /// Leadership confirmations; many reads share one.
     pub read_confirmations: Counter,
+    /// Rounds of messages that confirm leadership.
+    pub leadership_rounds: Counter,
     /// Links to other nodes that are up.
     pub peer_links_up: Gauge,
     /// Links dialled again after a fault.
@@ -406,7 +408,12 @@ impl Metrics {
             read_confirmations: add(
                 r,
                 "read_confirmations",
-                "Confirmations of leadership for reads; many reads share one",
+                "Confirmations of a range's leadership for reads; many reads share one",
+            ),
+            leadership_rounds: add(
+                r,
+                "leadership_rounds",
+                "Rounds of messages that confirm leadership for reads; many ranges share one",
             ),
             peer_links_up: add(r, "peer_links_up", "Links to other nodes that are up"),
             peer_clocks_refused: add(

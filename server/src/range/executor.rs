@@ -37,9 +37,11 @@ use tokio::{
 };
 
 use super::{
+    cadence::{Cadence, Turn, Wait},
     command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
     faults::Doing,
     raft::types::{Applied, Proposal, Raft},
+    reads::ReadQueue,
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Write},
 };
@@ -57,8 +59,6 @@ use crate::{
 
 /// Proposals under way at once. While they are, requests gather into the next one.
 const PROPOSALS_IN_FLIGHT_MAX: usize = 2;
-/// As long as a node has fewer than so many proposals under way, a range may have a second one.
-const NODE_PROPOSALS_FEW: usize = 3;
 /// Requests of one entry, below the 4,096 that share a block of timestamps.
 const ENTRY_OPERATIONS_MAX: usize = 1_024;
 /// Bytes after which an entry takes no more requests.
@@ -119,12 +119,14 @@ pub(super) struct Executor {
     shared: Arc<Shared>,
     raft: Raft,
     writes: mpsc::Receiver<Write>,
-    reads: mpsc::Sender<Read>,
+    reads: ReadQueue,
     ready: VecDeque<Write>,
     /// Keys in proposals in flight, and who waits for each.
     latches: HashMap<Bytes, VecDeque<Write>>,
     waiting: usize,
     in_flight: FuturesUnordered<InFlight>,
+    /// What is ready waits for the node's next turn.
+    waits: Option<Wait>,
     operations_in_flight: usize,
     /// The term whose state is ready to be evaluated.
     prepared: Option<u64>,
@@ -139,7 +141,7 @@ impl Executor {
         shared: Arc<Shared>,
         raft: Raft,
         writes: mpsc::Receiver<Write>,
-        reads: mpsc::Sender<Read>,
+        reads: ReadQueue,
     ) -> Executor {
         Executor {
             shared,
@@ -150,6 +152,7 @@ impl Executor {
             latches: HashMap::new(),
             waiting: 0,
             in_flight: FuturesUnordered::new(),
+            waits: None,
             operations_in_flight: 0,
             prepared: None,
             epoch: 0,
@@ -159,6 +162,7 @@ impl Executor {
 
     pub(super) async fn run(mut self) {
         let mut incoming = Vec::new();
+        let cadence = self.shared.cadence.clone();
         loop {
             let room = self.ready.len() + self.waiting < WAITING_MAX;
             tokio::select! {
@@ -172,6 +176,7 @@ impl Executor {
                     }
                     self.ready.extend(incoming.drain(..));
                 }
+                () = wait(&cadence, self.waits), if self.waits.is_some() => {}
             }
             while self.may_start() {
                 self.start().await;
@@ -184,15 +189,22 @@ impl Executor {
 
     /// Whether what is ready goes into a proposal now, or gathers. A second proposal beside one under
     /// way must be as large as that: a log entry costs every node about as much as ten requests, so
-    /// two half-full ones are better than a full one and a sliver, again and again. Where other ranges of
-    /// the node have proposals under way too, it has no time to save by a second one.
-    fn may_start(&self) -> bool {
+    /// two half-full ones are better than a full one and a sliver, again and again.
+    fn may_start(&mut self) -> bool {
+        self.waits = None;
         match self.in_flight.len() {
             _ if self.ready.is_empty() => false,
-            0 => true,
-            _ if self.shared.proposals.under_way() >= NODE_PROPOSALS_FEW => false,
+            0 => match self.shared.cadence.turn() {
+                Turn::Now => true,
+                Turn::Later(wait) => {
+                    self.waits = Some(wait);
+                    false
+                }
+            },
             under_way => {
-                under_way < PROPOSALS_IN_FLIGHT_MAX && self.ready.len() >= self.operations_in_flight
+                under_way < PROPOSALS_IN_FLIGHT_MAX
+                    && self.ready.len() >= self.operations_in_flight
+                    && self.shared.cadence.allows_second()
             }
         }
     }
@@ -320,14 +332,7 @@ impl Executor {
     fn confirm(&self, write: Write, term: u64, result: OpResult) {
         let kind = ReadKind::Confirm { term, result: Box::new(result) };
         let read = Read { kind, deadline: write.deadline, reply: write.reply };
-        if let Err(error) = self.reads.try_send(read) {
-            let read = match error {
-                mpsc::error::TrySendError::Full(read) | mpsc::error::TrySendError::Closed(read) => {
-                    read
-                }
-            };
-            read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
-        }
+        self.reads.send(read);
     }
 
     /// The answer of a request that was done before.
@@ -371,7 +376,7 @@ impl Executor {
             write.with_leader(term)
         };
         let epoch = self.epoch;
-        let counted = self.shared.proposals.begin();
+        let counted = self.shared.cadence.begin();
         self.operations_in_flight += groups.iter().map(|group| group.members.len()).sum::<usize>();
         let sent = write.await;
         let faults = self.shared.faults.clone();
@@ -505,6 +510,12 @@ impl PendingGroup {
             key: self.key.clone(),
             operations: self.members.iter().map(Pending::record).collect(),
         }
+    }
+}
+
+async fn wait(cadence: &Cadence, wait: Option<Wait>) {
+    if let Some(wait) = wait {
+        cadence.wait(wait).await;
     }
 }
 

@@ -7,11 +7,13 @@
 //! ```
 
 mod advance;
+pub mod cadence;
 pub mod checksum;
 pub mod command;
 mod executor;
 mod expiring;
 pub mod faults;
+pub mod leadership;
 pub mod members;
 pub mod raft;
 mod reads;

@@ -1,9 +1,11 @@
 //! Linearizable reads of one range (design, section 7): ReadIndex, batched.
 //!
-//! Reads that arrive while a confirmation round is under way are answered by the next one. A round
+//! Reads that arrive while a confirmation round is under way are answered by the next one: a round
 //! that began after a read arrived proves that this replica led at that moment; the read then sees
-//! at least everything that was committed before (Ongaro's thesis, section 6.4). Leader leases are
-//! not used: they need an assumption on clock rates.
+//! at least everything that was committed before (Ongaro's thesis, section 6.4). The first round of a
+//! leadership goes through Raft, which also waits for the leader's first entry; further ones are
+//! shared with the node's other ranges (`leadership`). Leader leases are not used: they need an
+//! assumption on clock rates.
 //!
 //! # Expiry
 //!
@@ -12,6 +14,7 @@
 //! past it (`expiring`), apart from this loop: nobody else waits for that.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -23,7 +26,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     faults::Doing,
-    raft::types::Raft,
+    leadership::{Claim, Leaderships},
+    raft::{log_store::LogStore, types::Raft},
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Scan, ScanPage},
 };
@@ -40,37 +44,98 @@ use crate::{
     time::Timestamp,
 };
 
+/// Reads that may wait for their turn.
+const QUEUE_MAX: usize = 16_384;
 /// Reads that one round confirms.
 const ROUND_READS_MAX: usize = 4_096;
-/// How long a round may take before its reads are turned away.
+/// How long the first round of a leadership may take before its reads are turned away.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(
+/// A read and when it arrived, in rounds of confirmations.
+struct Queued {
+    read: Read,
+    arrived: u64,
+}
+
+/// The way to a range's reads; cheap to clone.
+#[derive(Clone)]
+pub(super) struct ReadQueue {
+    queue: mpsc::Sender<Queued>,
+    leaderships: Arc<Leaderships>,
+}
+
+impl ReadQueue {
+    /// Queues a read. It is answered at once where the queue is full.
+    pub(super) fn send(&self, read: Read) {
+        use mpsc::error::TrySendError::{Closed, Full};
+        let arrived = self.leaderships.arrived();
+        match self.queue.try_send(Queued { read, arrived }) {
+            Ok(()) => {}
+            Err(Full(Queued { read, .. })) => {
+                let why = "too many reads are waiting; slow down";
+                read.reply.send(Err(OpError::overloaded(why)));
+            }
+            Err(Closed(Queued { read, .. })) => {
+                read.reply.send(Err(OpError::unavailable("the node is stopping")));
+            }
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+/// Starts the task that serves a range's reads.
+pub(super) fn start(
     shared: Arc<Shared>,
     raft: Raft,
-    mut queue: mpsc::Receiver<Read>,
+    log: LogStore,
+    expiring: mpsc::Sender<Expiring>,
+) -> ReadQueue {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    let leaderships = shared.leaderships.clone();
+    tokio::spawn(run(Confirming { shared, raft, log, prepared: None }, queue, expiring));
+    ReadQueue { queue: sender, leaderships }
+}
+
+async fn run(
+    mut confirming: Confirming,
+    mut queue: mpsc::Receiver<Queued>,
     expiring: mpsc::Sender<Expiring>,
 ) {
-    let mut batch = Vec::new();
+    let shared = confirming.shared.clone();
+    // In the order of arrival.
+    let mut batch: VecDeque<Queued> = VecDeque::new();
     loop {
-        if queue.recv_many(&mut batch, ROUND_READS_MAX).await == 0 {
-            return;
+        if batch.is_empty() {
+            let Some(first) = queue.recv().await else { return };
+            batch.push_back(first);
         }
+        gather(&mut batch, &mut queue);
         shared.metrics.read_confirmations.inc();
         shared.waiting.reads.store(batch.len(), Relaxed);
-        let confirmed = confirm(&raft).await;
+        let confirmed = confirming.confirm().await;
+        let raft = &confirming.raft;
         if confirmed.is_none() && raft.as_leader().is_ok() {
             let why = "no majority confirmed the leadership in time; reads are turned away";
             shared.faults.note(Doing::Confirm, None, why);
         }
-        shared.waiting.reads.store(0, Relaxed);
+        let mut served = batch.len();
+        if let Some(round) = confirmed.as_ref().and_then(|confirmed| confirmed.round) {
+            gather(&mut batch, &mut queue);
+            served = batch.iter().take_while(|queued| queued.arrived < round).count();
+        }
+        shared.waiting.reads.store(batch.len() - served, Relaxed);
         let now = Instant::now();
-        for Read { kind, deadline, reply } in batch.drain(..) {
+        for Queued { read: Read { kind, deadline, reply }, .. } in batch.drain(..served) {
             if deadline <= now {
                 reply.send(Err(OpError::deadline()));
                 continue;
             }
-            let served = confirmed.map(|term| serve(&shared, kind, term, Expiry::ByClock));
+            let term = confirmed.as_ref().map(|confirmed| confirmed.term);
+            let served = term.map(|term| serve(&shared, kind, term, Expiry::ByClock));
             match served {
                 Some(Served::Answer(result)) => reply.send(result),
                 Some(Served::Later { kind, to }) => {
@@ -78,10 +143,18 @@ pub(super) async fn run(
                     wait_for_time(&expiring, read);
                 }
                 Some(Served::Stale) | None => {
-                    reply.send(Err(OpError::not_leader(shared.leader_hint(&raft))));
+                    reply.send(Err(OpError::not_leader(shared.leader_hint(raft))));
                 }
             }
         }
+    }
+}
+
+/// Takes what waits, as many as a round confirms.
+fn gather(batch: &mut VecDeque<Queued>, queue: &mut mpsc::Receiver<Queued>) {
+    while batch.len() < ROUND_READS_MAX {
+        let Ok(queued) = queue.try_recv() else { break };
+        batch.push_back(queued);
     }
 }
 
@@ -99,13 +172,51 @@ fn wait_for_time(expiring: &mpsc::Sender<Expiring>, read: Expiring) {
     }
 }
 
-/// The term in which this replica leads, if it led at some moment after the call and has applied what
-/// was committed then.
-async fn confirm(raft: &Raft) -> Option<u64> {
-    let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(ROUND_TIMEOUT);
-    let linearizer = raft.get_read_linearizer(option).await.ok()?;
-    linearizer.await_ready(raft).await.ok()?;
-    raft.as_leader().ok().map(|leader| leader.term())
+/// Confirms that a replica leads.
+struct Confirming {
+    shared: Arc<Shared>,
+    raft: Raft,
+    log: LogStore,
+    /// The term of this replica's leadership whose first entry is applied.
+    prepared: Option<u64>,
+}
+
+/// That this replica led in a term, and had applied what was committed before.
+struct Confirmed {
+    term: u64,
+    /// It did so when this round began, see [`Leaderships::arrived`]; without one, after it was asked.
+    round: Option<u64>,
+}
+
+impl Confirming {
+    /// `None`: it does not lead, or nobody knows.
+    async fn confirm(&mut self) -> Option<Confirmed> {
+        let claim = Claim::of(self.shared.range, &self.raft, &self.log)?;
+        let term = claim.term();
+        if planted::active(Bug::ReadUnconfirmed) {
+            // The careless hand: "who else".
+            return Some(Confirmed { term, round: None });
+        }
+        if self.prepared == Some(term) {
+            let round = self.shared.leaderships.confirm(claim).await?;
+            return Some(Confirmed { term, round: Some(round) });
+        }
+        self.prepared = None;
+        self.prepare(term).await?;
+        self.prepared = Some(term);
+        Some(Confirmed { term, round: None })
+    }
+
+    /// Waits until this replica has applied the first entry of its leadership in a term. Raft confirms
+    /// the leadership on the way.
+    async fn prepare(&self, term: u64) -> Option<()> {
+        let option = LinearizerOption::new(Some(Duration::ZERO), true);
+        let option = option.with_wait_timeout(ROUND_TIMEOUT);
+        let linearizer = self.raft.get_read_linearizer(option).await.ok()?;
+        linearizer.await_ready(&self.raft).await.ok()?;
+        // The wait may have outlived the term that it was for.
+        self.raft.as_leader().is_ok_and(|leader| leader.term() == term).then_some(())
+    }
 }
 
 fn in_range(shared: &Shared, key: &[u8]) -> bool {

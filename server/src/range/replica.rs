@@ -13,9 +13,11 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     advance,
+    cadence::Cadence,
     executor::Executor,
     expiring,
     faults::{Doing, Faults},
+    leadership::Leaderships,
     raft::{
         log_store::LogStore,
         log_writer::LogWriter,
@@ -23,7 +25,7 @@ use super::{
         state_machine::{RangeState, StateMachine},
         types::{self, Raft},
     },
-    reads,
+    reads::{self, ReadQueue},
     request::{Read, Write},
     snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
 };
@@ -40,7 +42,7 @@ use crate::{
     time::{Hlc, Timestamp},
 };
 
-/// Requests that may wait for the executor, and as many for the reads.
+/// Requests that may wait for the executor.
 const QUEUE_MAX: usize = 16_384;
 /// Truncated entries that a log keeps all the same, for followers that are a little behind.
 const LOG_KEPT_ENTRIES: u64 = 1_000;
@@ -79,8 +81,10 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// What waits in its tasks, for the metrics.
     pub waiting: Waiting,
-    /// What all leaders of the node have under way.
-    pub proposals: NodeProposals,
+    /// When the node's leaders propose.
+    pub cadence: Cadence,
+    /// Confirms that it leads.
+    pub leaderships: Arc<Leaderships>,
     /// The node's peers: addresses for hints.
     pub peers: Arc<Peers>,
     /// What went wrong last.
@@ -102,33 +106,6 @@ pub struct Waiting {
     pub proposals: AtomicUsize,
     /// Reads whose leadership is being confirmed.
     pub reads: AtomicUsize,
-}
-
-/// How many proposals the leaders of a node have under way, all together; every clone is the same count.
-#[derive(Clone, Debug, Default)]
-pub struct NodeProposals(Arc<AtomicUsize>);
-
-impl NodeProposals {
-    /// How many there are.
-    pub fn under_way(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-
-    /// Counts one until what is returned is dropped.
-    pub fn begin(&self) -> ProposalUnderWay {
-        self.0.fetch_add(1, Relaxed);
-        ProposalUnderWay(self.0.clone())
-    }
-}
-
-/// A proposal that counts.
-#[derive(Debug)]
-pub struct ProposalUnderWay(Arc<AtomicUsize>);
-
-impl Drop for ProposalUnderWay {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Shared {
@@ -166,8 +143,10 @@ pub struct Host {
     pub version_retention: Duration,
     /// What raft snapshots may take, and the log that spares them.
     pub transfers: Arc<Transfers>,
-    /// What its leaders have under way.
-    pub proposals: NodeProposals,
+    /// When its leaders propose.
+    pub cadence: Cadence,
+    /// Confirms that they lead.
+    pub leaderships: Arc<Leaderships>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
 }
@@ -186,7 +165,7 @@ pub struct Replica {
     /// What its tasks share.
     pub shared: Arc<Shared>,
     writes: mpsc::Sender<Write>,
-    reads: mpsc::Sender<Read>,
+    reads: ReadQueue,
 }
 
 impl Replica {
@@ -211,7 +190,8 @@ impl Replica {
             version_retention: host.version_retention,
             metrics: host.metrics.clone(),
             waiting: Waiting::default(),
-            proposals: host.proposals.clone(),
+            cadence: host.cadence.clone(),
+            leaderships: host.leaderships.clone(),
             peers: host.peers.clone(),
             failed: host.failed.clone(),
         });
@@ -229,11 +209,10 @@ impl Replica {
         let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
-        let (reads, read_queue) = mpsc::channel(QUEUE_MAX);
+        let (expiring, expiring_queue) = mpsc::channel(expiring::WAITING_MAX);
+        let reads = reads::start(shared.clone(), raft.clone(), log.clone(), expiring);
         let executor = Executor::new(shared.clone(), raft.clone(), write_queue, reads.clone());
         tokio::spawn(executor.run());
-        let (expiring, expiring_queue) = mpsc::channel(expiring::WAITING_MAX);
-        tokio::spawn(reads::run(shared.clone(), raft.clone(), read_queue, expiring));
         tokio::spawn(expiring::run(shared.clone(), raft.clone(), expiring_queue));
         Ok(Replica { range, id, raft, log, shared, writes, reads })
     }
@@ -273,15 +252,7 @@ impl Replica {
 
     /// Queues a read. It is answered at once where the queue is full.
     pub fn read(&self, read: Read) {
-        match self.reads.try_send(read) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(read)) => {
-                read.reply.send(Err(OpError::overloaded("too many reads are waiting; slow down")));
-            }
-            Err(mpsc::error::TrySendError::Closed(read)) => {
-                read.reply.send(Err(OpError::unavailable("the node is stopping")));
-            }
-        }
+        self.reads.send(read);
     }
 
     /// Writes that wait to be proposed.
@@ -292,8 +263,7 @@ impl Replica {
 
     /// Reads that wait for a confirmation of leadership.
     pub fn reads_waiting(&self) -> usize {
-        let queued = self.reads.max_capacity() - self.reads.capacity();
-        queued + self.shared.waiting.reads.load(Relaxed)
+        self.reads.waiting() + self.shared.waiting.reads.load(Relaxed)
     }
 
     /// Proposes a command, as the range's leader, in its term; does not wait until it is applied.

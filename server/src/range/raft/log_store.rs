@@ -181,6 +181,11 @@ impl LogStore {
         self.0.appended.subscribe()
     }
 
+    /// The vote, as far as it is durable.
+    pub fn vote(&self) -> Option<Vote> {
+        self.0.state.lock().vote
+    }
+
     /// The position up to which the log is truncated.
     pub fn purged(&self) -> Option<LogId> {
         self.0.state.lock().purged
@@ -426,6 +431,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             value: record,
         };
         self.0.write(vec![put]).await?;
+        // Not earlier: others are told what is voted (`range/leadership.rs`).
         self.0.state.lock().vote = Some(*vote);
         Ok(())
     }

@@ -1,0 +1,542 @@
+//! Confirmations of leadership for reads, for all ranges that a node leads in one round of messages.
+//!
+//! A leader proves that nobody has succeeded it by asking a majority of its voters (ReadIndex: Ongaro's
+//! thesis, section 6.4). Raft asks with heartbeats, one set a group; here one message to each node
+//! carries the claims of all groups, and the node answers from what its replicas have voted, without
+//! waking a group: what a round costs does not grow with the ranges.
+//!
+//! # Why that is enough
+//!
+//! * A claim "replica L leads range R in term T" holds at a voter whose durable vote is for L in T at
+//!   that moment. A vote only rises, and a grant leaves its voter after it is durable. So whoever leads in a
+//!   later term was elected by a majority that one of these voters joined *after* it confirmed: when the
+//!   round began there was no later leader, and nothing was acknowledged that L does not have.
+//! * L acknowledges what it has applied. Once the first entry of its own term is applied (`reads` waits
+//!   for that once a term, through Raft), everything that earlier leaders acknowledged is applied too.
+//! * Majorities are those of the membership in L's log, committed or not; of both halves where it is
+//!   joint. What L knows of it may be one change behind what its log holds, never two, as a change is
+//!   proposed only when the one before it is committed: majorities of neighbours intersect.
+//! * A replica is asked by its id: one that took the place of a lost one has voted for nobody.
+//!
+//! # Rounds
+//!
+//! A claim that comes while a round is under way waits for the next one. As many voters are asked as
+//! make a majority, those that answered fastest before; where they do not confirm, or take longer than
+//! they used to, all are. Rounds are numbered: what arrived before a round began is confirmed by
+//! it, also where it arrived after the claim was made.
+//!
+//! # On a crash
+//!
+//! Nothing is kept. A restarted leader leads nothing until it is elected again in a later term.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::AcqRel},
+    },
+    time::Duration,
+};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
+use quintet_proto::internal::v1 as wire;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::raft::{
+    log_store::LogStore,
+    types::{Raft, Vote},
+};
+use crate::{
+    ids::{NodeId, RangeId, ReplicaId},
+    ops::metrics::Metrics,
+    peer::{Kind, Lane, Peers},
+};
+
+/// How long a claim waits for the voters that were asked first, at least, before all are asked; and
+/// this many times as long as they used to take.
+const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE_FACTOR: u32 = 4;
+/// How long a claim waits for its majority at most.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
+/// An answer's time counts as one part of so many in what is expected of its node.
+const EXPECTED_PARTS: u32 = 8;
+/// What is expected of a node falls by one part of so many with each answer of another one, so that
+/// one that was slow once is asked again some day.
+const FORGET_PARTS: u32 = 1 << 16;
+/// Claims of one message; more take several.
+const MESSAGE_CLAIMS_MAX: usize = 4_096;
+
+/// That a replica leads its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    range: RangeId,
+    leader: ReplicaId,
+    term: u64,
+    /// Whether the leader's own vote counts.
+    votes_itself: bool,
+    electorate: Electorate,
+}
+
+impl Claim {
+    /// What a replica may claim; none where it does not lead.
+    pub fn of(range: RangeId, raft: &Raft, log: &LogStore) -> Option<Claim> {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let vote = metrics.vote;
+        let leads = metrics.state.is_leader() && vote.is_committed();
+        if !leads || vote.leader_id.voted_for != metrics.id {
+            return None;
+        }
+        let (leader, term) = (ReplicaId(metrics.id), vote.leader_id.term);
+        let membership = metrics.membership_config.membership();
+        let configs: Vec<Vec<_>> = membership
+            .get_joint_config()
+            .iter()
+            .map(|config| config.iter().copied().map(ReplicaId).collect())
+            .collect();
+        let others = membership
+            .nodes()
+            .map(|(id, holder)| (ReplicaId(*id), holder.node))
+            .filter(|(replica, _)| *replica != leader)
+            .filter(|(replica, _)| configs.iter().any(|config| config.contains(replica)))
+            .collect();
+        let electorate = Electorate { configs, others };
+        let votes_itself = follows(log, leader, term);
+        Some(Claim { range, leader, term, votes_itself, electorate })
+    }
+
+    /// The term that it is for.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+}
+
+/// Whether a replica's durable vote is for a leader.
+pub fn follows(log: &LogStore, leader: ReplicaId, term: u64) -> bool {
+    log.vote().is_some_and(|vote| is_for(&vote, leader, term))
+}
+
+fn is_for(vote: &Vote, leader: ReplicaId, term: u64) -> bool {
+    // A higher term may have a leader already; with a lower one, it has not heard of this one yet.
+    vote.leader_id.term == term && vote.leader_id.voted_for == leader.0
+}
+
+/// Whose majority counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Electorate {
+    /// One, or two while the membership is joint.
+    configs: Vec<Vec<ReplicaId>>,
+    /// All voters but the leader, and who holds them.
+    others: Vec<(ReplicaId, NodeId)>,
+}
+
+impl Electorate {
+    /// Whether these are a majority of each configuration.
+    fn is_quorum(&self, replicas: &[ReplicaId]) -> bool {
+        let majority = |config: &Vec<ReplicaId>| {
+            config.iter().filter(|voter| replicas.contains(voter)).count() * 2 > config.len()
+        };
+        !self.configs.is_empty() && self.configs.iter().all(majority)
+    }
+
+    /// The others that make a majority with these, the fastest ones.
+    fn needed(
+        &self,
+        mut with: Vec<ReplicaId>,
+        expected: &BTreeMap<NodeId, Duration>,
+    ) -> Vec<(ReplicaId, NodeId)> {
+        let mut others = self.others.clone();
+        others.sort_by_key(|(_, node)| expected.get(node).copied().unwrap_or_default());
+        let mut needed = Vec::with_capacity(others.len());
+        others.retain(|(replica, _)| !with.contains(replica));
+        for (replica, node) in others {
+            if self.is_quorum(&with) {
+                break;
+            }
+            with.push(replica);
+            needed.push((replica, node));
+        }
+        needed
+    }
+}
+
+/// A claim that waits for its majority.
+struct Open {
+    claim: Claim,
+    state: Mutex<OpenState>,
+}
+
+struct OpenState {
+    holds_at: Vec<ReplicaId>,
+    /// The first round in which it was asked; 0: none yet.
+    round: u64,
+    /// Everybody was asked, or will be.
+    asks_all: bool,
+    /// Gone once it is decided.
+    decided: Option<oneshot::Sender<u64>>,
+}
+
+impl Open {
+    /// A replica has confirmed it.
+    fn holds_at(&self, replica: ReplicaId) {
+        let mut state = self.state.lock();
+        if !state.holds_at.contains(&replica) {
+            state.holds_at.push(replica);
+        }
+        if self.claim.electorate.is_quorum(&state.holds_at)
+            && let Some(decided) = state.decided.take()
+        {
+            // Whoever asked may have given up.
+            decided.send(state.round).ok();
+        }
+    }
+
+    /// Where the leader is a majority by itself.
+    fn decide_alone(&self) {
+        if self.claim.votes_itself {
+            self.holds_at(self.claim.leader);
+        }
+    }
+
+    /// Whether everybody has to be asked, which is said once.
+    fn has_to_ask_all(&self) -> bool {
+        let mut state = self.state.lock();
+        state.decided.is_some() && !std::mem::replace(&mut state.asks_all, true)
+    }
+
+    /// Whom to ask in a round.
+    fn ask(&self, round: u64, expected: &BTreeMap<NodeId, Duration>) -> Vec<(ReplicaId, NodeId)> {
+        let mut state = self.state.lock();
+        if state.round == 0 {
+            state.round = round;
+        }
+        let electorate = &self.claim.electorate;
+        match state.asks_all {
+            true => electorate.others.clone(),
+            false => electorate.needed(state.holds_at.clone(), expected),
+        }
+    }
+}
+
+/// Claims that are asked together.
+struct Round {
+    number: u64,
+    begun: Instant,
+    /// Messages without an answer.
+    open: Mutex<usize>,
+}
+
+/// What is asked of one node.
+type Part = Vec<(Arc<Open>, ReplicaId)>;
+
+#[derive(Default)]
+struct Gathering {
+    waiting: Vec<Arc<Open>>,
+    /// A round is under way, or about to begin.
+    busy: bool,
+    /// How long nodes take to answer.
+    expected: BTreeMap<NodeId, Duration>,
+}
+
+/// The confirmations of a node.
+pub struct Leaderships {
+    peers: Arc<Peers>,
+    metrics: Arc<Metrics>,
+    gathering: Mutex<Gathering>,
+    /// The newest round's number.
+    rounds: AtomicU64,
+}
+
+impl Leaderships {
+    /// Of the node that these are the peers of.
+    pub fn new(peers: Arc<Peers>, metrics: Arc<Metrics>) -> Arc<Leaderships> {
+        let (gathering, rounds) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Leaderships { peers, metrics, gathering, rounds })
+    }
+
+    /// Stamps what arrives: rounds of higher numbers than this begin after it.
+    pub fn arrived(&self) -> u64 {
+        // Not a mere load, which might see an earlier number than the newest.
+        self.rounds.fetch_add(0, AcqRel)
+    }
+
+    /// The number of a round that shows that a claim was true at some moment after the round began; it
+    /// begins after the call. `None`: nobody knows.
+    pub async fn confirm(self: &Arc<Self>, claim: Claim) -> Option<u64> {
+        let (tx, mut decided) = oneshot::channel();
+        let holds_at = claim.votes_itself.then_some(claim.leader).into_iter().collect();
+        let state = OpenState { holds_at, round: 0, asks_all: false, decided: Some(tx) };
+        let open = Arc::new(Open { claim, state: Mutex::new(state) });
+        let (begins, patience) = {
+            let mut gathering = self.gathering.lock();
+            gathering.waiting.push(open.clone());
+            let begins = !std::mem::replace(&mut gathering.busy, true);
+            (begins, gathering.patience(&open.claim))
+        };
+        if begins {
+            // Claims of other ranges that are ready by now go into the same round.
+            tokio::task::yield_now().await;
+            self.begin();
+        }
+        if let Ok(decided) = timeout(patience, &mut decided).await {
+            return decided.ok();
+        }
+        // Either its own round hangs, or the one that it waits for.
+        self.ask_all(open);
+        self.begin();
+        timeout(CONFIRM_TIMEOUT, decided).await.ok()?.ok()
+    }
+
+    /// Asks everybody in the next round, where that was not done yet.
+    fn ask_all(&self, open: Arc<Open>) {
+        if open.has_to_ask_all() {
+            let mut gathering = self.gathering.lock();
+            if !gathering.waiting.iter().any(|waiting| Arc::ptr_eq(waiting, &open)) {
+                gathering.waiting.push(open);
+            }
+        }
+    }
+
+    /// Asks for all claims that wait.
+    fn begin(self: &Arc<Self>) {
+        let (asked, number) = {
+            let mut gathering = self.gathering.lock();
+            let claims = std::mem::take(&mut gathering.waiting);
+            gathering.busy = !claims.is_empty();
+            if claims.is_empty() {
+                return;
+            }
+            let number = self.rounds.fetch_add(1, AcqRel) + 1;
+            let mut asked: BTreeMap<NodeId, Part> = BTreeMap::new();
+            for open in claims {
+                for (replica, node) in open.ask(number, &gathering.expected) {
+                    asked.entry(node).or_default().push((open.clone(), replica));
+                }
+                open.decide_alone();
+            }
+            (asked, number)
+        };
+        self.metrics.leadership_rounds.inc();
+        let parts: Vec<_> = asked.into_iter().flat_map(messages).collect();
+        let round =
+            Arc::new(Round { number, begun: Instant::now(), open: Mutex::new(parts.len()) });
+        if parts.is_empty() {
+            return self.over(&round);
+        }
+        for (node, message, part) in parts {
+            let (leaderships, round) = (self.clone(), round.clone());
+            let answer = Box::new(move |answer| match answer {
+                Ok(Kind::ClaimsAnswer(answer)) => {
+                    leaderships.take(&round, node, part, &answer.holds);
+                }
+                Ok(_) | Err(_) => leaderships.take(&round, node, part, &[]),
+            });
+            self.peers.send(node, Lane::Urgent, message, answer);
+        }
+    }
+
+    /// Takes a node's answer to its part of a round; nothing holds where it is empty.
+    fn take(self: &Arc<Self>, round: &Round, node: NodeId, part: Part, holds: &[bool]) {
+        self.gathering.lock().took(node, round.begun.elapsed(), holds.is_empty());
+        let holds = holds.iter().copied().chain(std::iter::repeat(false));
+        for ((open, replica), holds) in part.into_iter().zip(holds) {
+            match holds {
+                true => open.holds_at(replica),
+                false => self.ask_all(open),
+            }
+        }
+        let is_over = {
+            let mut open = round.open.lock();
+            *open -= 1;
+            *open == 0
+        };
+        if is_over {
+            self.over(round);
+        }
+    }
+
+    /// The next round may begin.
+    fn over(self: &Arc<Self>, round: &Round) {
+        if self.arrived() != round.number {
+            return;
+        }
+        if self.gathering.lock().waiting.is_empty() {
+            return self.begin();
+        }
+        let leaderships = self.clone();
+        tokio::spawn(async move {
+            // Reads that are on their way to ranges that have none yet go into it too.
+            tokio::task::yield_now().await;
+            leaderships.begin();
+        });
+    }
+}
+
+impl Gathering {
+    /// Learns how long a node takes; one that does not answer is asked last.
+    fn took(&mut self, node: NodeId, took: Duration, failed: bool) {
+        let took = if failed { took.max(CONFIRM_TIMEOUT) } else { took };
+        self.expected.entry(node).or_insert(took);
+        for (other, expected) in &mut self.expected {
+            *expected = match *other == node {
+                true if failed => took,
+                true => (*expected * (EXPECTED_PARTS - 1) + took) / EXPECTED_PARTS,
+                false => *expected - *expected / FORGET_PARTS,
+            };
+        }
+    }
+
+    /// How long to wait for those that are asked first.
+    fn patience(&self, claim: &Claim) -> Duration {
+        let others = claim.electorate.others.iter();
+        let expected = others.map(|(_, node)| self.expected.get(node).copied().unwrap_or_default());
+        let mut expected: Vec<_> = expected.collect();
+        expected.sort_unstable();
+        let slowest = expected.get((expected.len() / 2).saturating_sub(1)).copied();
+        (slowest.unwrap_or_default() * PATIENCE_FACTOR).clamp(PATIENCE, CONFIRM_TIMEOUT)
+    }
+}
+
+/// The messages that ask a node for its part of a round.
+fn messages(
+    (node, part): (NodeId, Part),
+) -> impl Iterator<Item = (NodeId, wire::PeerMessage, Part)> {
+    let parts: Vec<Part> = part.chunks(MESSAGE_CLAIMS_MAX).map(<[_]>::to_vec).collect();
+    parts.into_iter().map(move |part| {
+        let claims = part.iter().map(|(open, replica)| wire::Claim {
+            range_id: open.claim.range.0,
+            to_replica: replica.0,
+            leader_replica: open.claim.leader.0,
+            term: open.claim.term,
+        });
+        let kind = Some(Kind::Claims(wire::Claims { claims: claims.collect() }));
+        (node, wire::PeerMessage { kind, ..wire::PeerMessage::default() }, part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn ids(ids: &[u64]) -> Vec<ReplicaId> {
+        ids.iter().copied().map(ReplicaId).collect()
+    }
+
+    /// Voters 2.. are held by the nodes of the same numbers; 1 leads.
+    fn electorate(configs: &[&[u64]]) -> Electorate {
+        let mut others: Vec<u64> = configs.concat();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|id| *id != 1);
+        Electorate {
+            configs: configs.iter().map(|config| ids(config)).collect(),
+            others: others.into_iter().map(|id| (ReplicaId(id), NodeId(id))).collect(),
+        }
+    }
+
+    fn open(configs: &[&[u64]]) -> (Open, oneshot::Receiver<u64>) {
+        let (tx, rx) = oneshot::channel();
+        let claim = Claim {
+            range: RangeId(2),
+            leader: ReplicaId(1),
+            term: 7,
+            votes_itself: true,
+            electorate: electorate(configs),
+        };
+        let state = OpenState { holds_at: ids(&[1]), round: 0, asks_all: false, decided: Some(tx) };
+        (Open { claim, state: Mutex::new(state) }, rx)
+    }
+
+    fn nodes(asked: &[(ReplicaId, NodeId)]) -> Vec<u64> {
+        asked.iter().map(|(_, node)| node.0).collect()
+    }
+
+    #[test]
+    fn only_a_vote_for_the_leader_in_its_term_confirms_it() {
+        let follows = |vote| is_for(&vote, ReplicaId(1), 7);
+        assert!(follows(Vote::new_committed(7, 1)));
+        // It was voted for, and has not been heard as the leader yet.
+        assert!(follows(Vote::new(7, 1)));
+        for term in [6, 8] {
+            assert!(!follows(Vote::new_committed(term, 1)));
+            assert!(!follows(Vote::new(term, 2)));
+        }
+        assert!(!follows(Vote::new(7, 2)));
+        assert!(!follows(Vote::new_committed(8, 2)));
+    }
+
+    #[test]
+    fn a_majority_of_every_configuration_counts() {
+        let five = electorate(&[&[1, 2, 3, 4, 5]]);
+        assert!(!five.is_quorum(&ids(&[1, 2])));
+        assert!(five.is_quorum(&ids(&[1, 2, 5])));
+        // A replica that is none of the voters is nobody.
+        assert!(!five.is_quorum(&ids(&[1, 2, 9])));
+        let joint = electorate(&[&[1, 2, 3], &[1, 4, 5]]);
+        assert!(!joint.is_quorum(&ids(&[1, 2, 3])));
+        assert!(joint.is_quorum(&ids(&[1, 2, 4])));
+        // Nobody may vote: nothing is confirmed, not everything.
+        assert!(!electorate(&[]).is_quorum(&ids(&[1, 2])));
+        assert!(!electorate(&[&[]]).is_quorum(&ids(&[1, 2])));
+    }
+
+    #[test]
+    fn a_replica_counts_once() {
+        let (open, mut decided) = open(&[&[1, 2, 3, 4, 5]]);
+        open.ask(11, &BTreeMap::new());
+        open.holds_at(ReplicaId(2));
+        open.holds_at(ReplicaId(2));
+        assert!(decided.try_recv().is_err());
+        // Asked again in a later round: it was begun in the first.
+        open.ask(12, &BTreeMap::new());
+        open.holds_at(ReplicaId(4));
+        assert_eq!(decided.try_recv(), Ok(11));
+    }
+
+    #[test]
+    fn the_fastest_majority_is_asked_first_and_then_everybody() {
+        let mut gathering = Gathering::default();
+        for (node, took) in [(2, 9), (3, 1), (4, 5), (5, 2)] {
+            gathering.took(NodeId(node), took * MS, false);
+        }
+        let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
+        assert_eq!(nodes(&open.ask(1, &gathering.expected)), [3, 5]);
+        // One has confirmed; who failed is asked last.
+        open.holds_at(ReplicaId(5));
+        gathering.took(NodeId(3), MS, true);
+        assert_eq!(nodes(&open.ask(2, &gathering.expected)), [4]);
+        assert!(open.has_to_ask_all());
+        assert!(!open.has_to_ask_all(), "said once");
+        assert_eq!(nodes(&open.ask(3, &gathering.expected)), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn half_of_the_others_decide_how_long_to_wait() {
+        let mut gathering = Gathering::default();
+        let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
+        assert_eq!(gathering.patience(&open.claim), PATIENCE);
+        for (node, took) in [(2, 1), (3, 30), (4, 100), (5, 5_000)] {
+            gathering.took(NodeId(node), took * MS, false);
+        }
+        let patience = gathering.patience(&open.claim);
+        assert!(patience > 110 * MS && patience <= 120 * MS, "{patience:?}");
+        gathering.expected.values_mut().for_each(|expected| *expected *= 1_000);
+        assert_eq!(gathering.patience(&open.claim), CONFIRM_TIMEOUT);
+    }
+
+    #[test]
+    fn a_node_that_was_slow_is_asked_again_some_day() {
+        let mut gathering = Gathering::default();
+        gathering.took(NodeId(2), MS, true);
+        for _ in 0..2_000_000 {
+            gathering.took(NodeId(3), 10 * MS, false);
+        }
+        assert!(gathering.expected[&NodeId(2)] < gathering.expected[&NodeId(3)]);
+    }
+}
