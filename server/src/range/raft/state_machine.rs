@@ -222,7 +222,7 @@ impl RangeState {
             let result = match &entry.payload {
                 Payload::Blank => Applied::Done,
                 Payload::Normal(proposal) => {
-                    let command: Command = codec::decode(&proposal.0)?;
+                    let command: Command<'_> = codec::decode_borrowed(&proposal.0)?;
                     let before = descriptor.clone().unwrap_or_else(|| self.descriptor());
                     let mut span = before.clone();
                     let mut target = apply::Target {
