@@ -255,6 +255,7 @@ impl RangeState {
         }
         let key = keys::range_meta(self.range, MetaKind::Applied);
         batch.put(Family::Meta, key, codec::encode(&next));
+        batch.sort();
         self.engine.write(batch)?;
         self.hlc.observe(next.time);
         self.newest.store(next.newest.0, Ordering::Release);
