@@ -59,7 +59,7 @@ use crate::{
     types::{IntoBytes, PutOptions, Version},
 };
 
-const IN_FLIGHT_DEFAULT: usize = 8_192;
+const IN_FLIGHT_DEFAULT: usize = 16_384;
 const IN_FLIGHT_MAX: usize = 1 << 20;
 const BYTES_DEFAULT: usize = 32 << 20;
 /// As many as a semaphore can give to one caller.
@@ -82,7 +82,7 @@ impl BatchWriterBuilder {
         Self { client, in_flight_max: IN_FLIGHT_DEFAULT, bytes_max: BYTES_DEFAULT, ttl: None }
     }
 
-    /// Most items that are accepted and have no outcome yet: 8,192 unless set; from 1 to 1,048,576.
+    /// Most items that are accepted and have no outcome yet: 16,384 unless set; from 1 to 1,048,576.
     pub fn in_flight_max(mut self, items: usize) -> Self {
         self.in_flight_max = items.clamp(1, IN_FLIGHT_MAX);
         self

@@ -24,10 +24,10 @@ use bytes::Bytes;
 
 /// Items that the task takes over at a time.
 const TAKEN_AT_ONCE: usize = 256;
-/// Items of one request: with more a range's log entries become large, and nothing is gained.
-const BATCH_ITEMS_MAX: usize = 500;
+/// Items of one request, where the cluster takes so many.
+const BATCH_ITEMS_MAX: usize = 1_000;
 /// Bytes of their keys and values.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Items under way at a time to learn their ranges.
 const PROBES_MAX: usize = 64;
 

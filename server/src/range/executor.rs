@@ -48,6 +48,8 @@
 //! passes apply. No leadership needs to be confirmed for it. (A merge, which is not built, would have to
 //! store such refusals, as those of a later attempt are.)
 
+mod entry;
+
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
@@ -64,6 +66,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::entry::{ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup};
 use super::{
     command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
     faults::Doing,
@@ -76,10 +79,7 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Family,
-        codec::{
-            self, BatchItem, Command, DedupRecord, Effect, Group, Operation, Outcome, PutBatch,
-            WriteCommand,
-        },
+        codec::{self, Command, DedupRecord, Effect, Outcome, WriteCommand},
         engine::Error,
         keys, mvcc,
     },
@@ -90,107 +90,10 @@ use crate::{
 const PROPOSALS_IN_FLIGHT_MAX: usize = 2;
 /// As long as a node has fewer than so many proposals under way, a range may have a second one.
 const NODE_PROPOSALS_FEW: usize = 3;
-/// Writes after which an entry takes no more requests. A batch counts with all its items.
-const ENTRY_OPERATIONS_MAX: usize = 1_024;
-/// Bytes after which an entry takes no more requests.
-const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Requests that wait in the executor, behind latches included.
 const WAITING_MAX: usize = 16_384;
 /// How long a new leader's first entry may take before requests are turned away.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// One request of a proposal in flight.
-struct Pending {
-    write: Write,
-    effect: Effect,
-    outcome: Outcome,
-    at: Timestamp,
-    /// The state that a refusal rests on.
-    refused_by: Current,
-}
-
-impl Pending {
-    /// Bytes that it takes in an entry, roughly.
-    fn size(&self) -> usize {
-        let value = match &self.effect {
-            Effect::Put { value, .. } => value.len(),
-            Effect::Nothing | Effect::Delete => 0,
-        };
-        self.write.key.len() + value + 64
-    }
-
-    fn record(&self) -> Operation {
-        Operation {
-            request: self.write.request,
-            first_attempt: self.write.first_attempt,
-            hash: self.write.hash,
-            at: self.at,
-            effect: self.effect.clone(),
-            outcome: self.outcome,
-        }
-    }
-}
-
-struct PendingGroup {
-    key: Bytes,
-    members: Vec<Pending>,
-    /// The key's state after the members.
-    after: Current,
-}
-
-/// A request on several keys in a proposal in flight.
-struct PendingBatch {
-    write: Write,
-    at: Timestamp,
-}
-
-impl PendingBatch {
-    fn items(&self) -> &[(Bytes, Bytes)] {
-        self.write.kind.many().map_or(&[], |many| &many.items)
-    }
-
-    /// Bytes that it takes in an entry, roughly.
-    fn size(&self) -> usize {
-        self.items().iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 64
-    }
-
-    fn record(&self) -> PutBatch<'_> {
-        let ttl = self.write.kind.many().and_then(|many| many.ttl);
-        let items = self.items().iter().map(|(key, value)| BatchItem { key, value });
-        PutBatch {
-            request: self.write.request,
-            first_attempt: self.write.first_attempt,
-            hash: self.write.hash,
-            at: self.at,
-            expires_at: expiry(self.at, ttl),
-            items: items.collect(),
-        }
-    }
-}
-
-/// What one entry asks.
-#[derive(Default)]
-struct Evaluated {
-    groups: Vec<PendingGroup>,
-    batches: Vec<PendingBatch>,
-    /// Writes, of all items of batches too, and their bytes in the entry, roughly.
-    writes: usize,
-    bytes: usize,
-}
-
-impl Evaluated {
-    fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.batches.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.writes >= ENTRY_OPERATIONS_MAX || self.bytes >= ENTRY_BYTES_MAX
-    }
-
-    fn requests(&self) -> usize {
-        self.groups.iter().map(|group| group.members.len()).sum::<usize>() + self.batches.len()
-    }
-}
 
 struct Finished {
     epoch: u64,
@@ -643,37 +546,6 @@ impl Executor {
         let hint = self.shared.leader_hint(&self.raft);
         for write in self.ready.drain(..) {
             write.reply.send(Err(OpError::not_leader(hint.clone())));
-        }
-    }
-}
-
-impl Evaluated {
-    /// Takes in a request on one key, and what its key holds afterwards.
-    fn add(&mut self, evaluated: Option<(Pending, Current)>, by_key: &mut HashMap<Bytes, usize>) {
-        let Some((pending, after)) = evaluated else { return };
-        self.writes += 1;
-        self.bytes += pending.size();
-        let key = pending.write.key.clone();
-        let slot = *by_key.entry(key.clone()).or_insert(self.groups.len());
-        match self.groups.get_mut(slot) {
-            Some(group) => {
-                group.after = after;
-                group.members.push(pending);
-            }
-            None => self.groups.push(PendingGroup { key, members: vec![pending], after }),
-        }
-    }
-}
-
-impl PendingGroup {
-    fn holds(&self, write: &Write) -> bool {
-        self.members.iter().any(|member| member.write.request == write.request)
-    }
-
-    fn record(&self) -> Group {
-        Group {
-            key: self.key.clone(),
-            operations: self.members.iter().map(Pending::record).collect(),
         }
     }
 }

@@ -21,14 +21,11 @@ const LOG_BLOCK_BYTES: usize = 32 << 10;
 /// delay the log's fsync.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
 
+/// Flushed files of `Data` that begin a compaction.
+const LEVEL_0_FILES: i32 = 8;
 /// Memtables grow by pieces of this size: small enough to come from memory that was freed before
 /// (`ops/allocator.rs`), not from the kernel.
 const ARENA_BLOCK_BYTES: usize = 1 << 20;
-/// An insert begins its search where the last one of the keyspace ended: keys of one batch come in order,
-/// near each other. The C interface has no call for it.
-const INSERT_NEAR_THE_LAST: &str =
-    "memtable_insert_with_hint_prefix_extractor=rocksdb.CappedPrefix.4";
-
 /// Sizes of memtables, in percent of the largest, by node: no two of them are soon in step again.
 const STAGGERED_PERCENT: [usize; 5] = [100, 88, 77, 68, 60];
 
@@ -124,14 +121,8 @@ pub(super) fn database(
 /// Options of one family.
 pub(super) fn family(options: &RocksOptions, family: Family, cache: &Cache) -> Options {
     let mut cf = Options::default();
-    if family == Family::Data {
-        match cf.get_options_from_string(INSERT_NEAR_THE_LAST) {
-            Ok(hinted) => cf = hinted,
-            Err(error) => tracing::warn!(%error, "memtables are searched from the top"),
-        }
-    }
     cf.set_write_buffer_size(options.write_buffer_bytes);
-    cf.set_arena_block_size(ARENA_BLOCK_BYTES);
+    cf.set_arena_block_size(ARENA_BLOCK_BYTES.min(options.write_buffer_bytes / 8));
     // Of the log few and large ones: what is truncated before a flush is not written again.
     cf.set_max_write_buffer_number(if family == Family::Log { 2 } else { 3 });
     cf.set_level_compaction_dynamic_level_bytes(true);
@@ -152,6 +143,8 @@ pub(super) fn family(options: &RocksOptions, family: Family, cache: &Cache) -> O
             cf.set_compression_type(DBCompressionType::Lz4);
             // What is flushed is compacted soon; once compressed is enough.
             cf.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
+            // Compaction writes everything again; filters keep reads from looking into most files.
+            cf.set_level_zero_file_num_compaction_trigger(LEVEL_0_FILES);
             cf.set_prefix_extractor(SliceTransform::create(
                 "quintet.encoded-key",
                 encoded_key_or_all,
