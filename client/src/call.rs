@@ -33,6 +33,19 @@ const RENEWALS_MAX: u32 = 2;
 /// there is, so that the cluster refuses it rather than does it twice.
 const TIME_UNKNOWN: u64 = 1;
 
+/// Bytes of an item of a batch beside its key and value, roughly.
+const ITEM_OVERHEAD_BYTES: usize = 12;
+
+/// How a batch failed.
+#[derive(Debug)]
+pub(crate) enum BatchError {
+    /// No copy of it did anything or will, and it can't be done as it is: its items may be sent in other
+    /// ways, under ids of their own.
+    Apart,
+    /// As every write.
+    Failed(Error),
+}
+
 /// A call under way.
 pub(crate) struct Call<'a> {
     shared: &'a Shared,
@@ -57,6 +70,8 @@ struct Progress {
     renewals: u32,
     failures: u32,
     last_error: Option<Error>,
+    /// See [`BatchError::Apart`].
+    apart: bool,
 }
 
 impl<'a> Call<'a> {
@@ -67,6 +82,7 @@ impl<'a> Call<'a> {
             Op::Delete(delete) => (true, delete.key.len()),
             Op::Increment(increment) => (true, increment.key.len()),
             Op::Expire(expire) => (true, expire.key.len()),
+            Op::PutMany(many) => (true, many_bytes(many)),
             Op::Scan(scan) => (false, scan.start.len() + scan.end.len()),
         };
         let mut request = v1::SessionRequest { id: 0, op: Some(op) };
@@ -81,8 +97,29 @@ impl<'a> Call<'a> {
         Self { shared, request, timeout, deadline, write, bytes, progress }
     }
 
+    /// Says by which range the items of a batch were grouped.
+    pub(crate) fn routed_by(mut self, range_id: u64, generation: u64) -> Self {
+        if let Some(Some(context)) = context_slot(&mut self.request) {
+            (context.range_id, context.generation) = (range_id, generation);
+        }
+        self
+    }
+
     /// Runs the call to its outcome, at the latest at its deadline.
     pub(crate) async fn run(mut self) -> Result<Answer, Error> {
+        self.outcome().await
+    }
+
+    /// As [`run`](Self::run), for a batch.
+    pub(crate) async fn run_batch(mut self) -> Result<Answer, BatchError> {
+        let outcome = self.outcome().await;
+        outcome.map_err(|error| match self.progress.apart {
+            true => BatchError::Apart,
+            false => BatchError::Failed(error),
+        })
+    }
+
+    async fn outcome(&mut self) -> Result<Answer, Error> {
         let timeout = self.timeout;
         match tokio::time::timeout(timeout, self.attempts()).await {
             Ok(outcome) => outcome,
@@ -113,6 +150,7 @@ impl<'a> Call<'a> {
                 Err(refusal) => return Err(self.failure(refusal)),
             };
             if let Err(error) = self.check(&session.limits) {
+                self.progress.apart = !self.progress.unknown;
                 return Err(self.failure(error));
             }
             let Some(reserved) = session.reserve(self.bytes).await else {
@@ -161,8 +199,17 @@ impl<'a> Call<'a> {
         let advised = Duration::from_millis(wire.retry_after_ms.into());
         let error = Error::from_wire(wire);
         match verdict {
-            Verdict::Settled => return Some(error),
-            Verdict::Final => return Some(self.failure(error)),
+            Verdict::Settled => {
+                self.progress.apart = code == v1::Code::SeveralRanges;
+                return Some(error);
+            }
+            Verdict::Final => {
+                // One wrong item, or a node that takes no batches: said before anything is begun, but
+                // only of this copy.
+                let is_wrong = code == v1::Code::InvalidArgument;
+                self.progress.apart = is_wrong && !self.progress.unknown;
+                return Some(self.failure(error));
+            }
             Verdict::Unknown => {
                 self.copy_lost();
                 return Some(self.failure(error));
@@ -199,6 +246,7 @@ impl<'a> Call<'a> {
             Some(Op::Delete(delete)) => Place::Key(&delete.key),
             Some(Op::Increment(increment)) => Place::Key(&increment.key),
             Some(Op::Expire(expire)) => Place::Key(&expire.key),
+            Some(Op::PutMany(many)) => Place::Key(many.items.first().map_or(&[], |item| &item.key)),
             Some(Op::Scan(scan)) if scan.reverse => Place::Below(&scan.end),
             Some(Op::Scan(scan)) => Place::Key(&scan.start),
             None => Place::Key(&[]),
@@ -256,6 +304,7 @@ impl<'a> Call<'a> {
     fn check(&self, limits: &Limits) -> Result<(), Error> {
         let no_value = Bytes::new();
         let (key, value) = match &self.request.op {
+            Some(Op::PutMany(many)) => return check_many(many, limits),
             Some(Op::Get(get)) => (&get.key, &no_value),
             Some(Op::Put(put)) => (&put.key, &put.value),
             Some(Op::Delete(delete)) => (&delete.key, &no_value),
@@ -264,37 +313,14 @@ impl<'a> Call<'a> {
             // bounds of a scan are not keys: they may be empty, and one byte longer
             Some(Op::Scan(_)) | None => return Ok(()),
         };
-        let invalid = |text| Err(Error::InvalidArgument(text));
-        if key.is_empty() {
-            return invalid("the key is empty; a key has at least 1 byte".to_owned());
-        }
-        if key.len() > limits.key_bytes_max {
-            return invalid(format!(
-                "the key has {} bytes, the limit is {}",
-                key.len(),
-                limits.key_bytes_max
-            ));
-        }
-        if value.len() > limits.value_bytes_max {
-            return invalid(format!(
-                "the value has {} bytes, the limit is {}",
-                value.len(),
-                limits.value_bytes_max
-            ));
-        }
+        check_item(key, value, limits)?;
         let ttl_ms = match &self.request.op {
             Some(Op::Put(put)) => put.ttl_ms,
             Some(Op::Increment(increment)) => increment.ttl_ms,
             Some(Op::Expire(expire)) => expire.ttl_ms,
             _ => 0,
         };
-        if Duration::from_millis(ttl_ms) > limits.ttl_max {
-            return invalid(format!(
-                "a ttl of {ttl_ms} ms is too long, {} ms are allowed",
-                limits.ttl_max.as_millis()
-            ));
-        }
-        Ok(())
+        check_ttl(ttl_ms, limits)
     }
 
     fn is_answered_by(&self, answer: &Answer) -> bool {
@@ -305,9 +331,59 @@ impl<'a> Call<'a> {
                 | (Some(Op::Delete(_)), Answer::Delete(_))
                 | (Some(Op::Increment(_)), Answer::Increment(_))
                 | (Some(Op::Expire(_)), Answer::Expire(_))
+                | (Some(Op::PutMany(_)), Answer::PutMany(_))
                 | (Some(Op::Scan(_)), Answer::Scan(_))
         )
     }
+}
+
+fn many_bytes(many: &v1::PutManyRequest) -> usize {
+    many.items.iter().map(|item| item.key.len() + item.value.len() + ITEM_OVERHEAD_BYTES).sum()
+}
+
+fn check_many(many: &v1::PutManyRequest, limits: &Limits) -> Result<(), Error> {
+    let bytes: usize = many.items.iter().map(|item| item.key.len() + item.value.len()).sum();
+    let (items_max, bytes_max) = (limits.put_many_items_max, limits.put_many_bytes_max);
+    if many.items.len() > items_max || bytes > bytes_max {
+        return Err(Error::InvalidArgument(format!(
+            "a batch of {} items and {bytes} bytes; {items_max} and {bytes_max} are allowed",
+            many.items.len()
+        )));
+    }
+    many.items.iter().try_for_each(|item| check_item(&item.key, &item.value, limits))?;
+    check_ttl(many.ttl_ms, limits)
+}
+
+fn check_item(key: &[u8], value: &[u8], limits: &Limits) -> Result<(), Error> {
+    let invalid = |text| Err(Error::InvalidArgument(text));
+    if key.is_empty() {
+        return invalid("the key is empty; a key has at least 1 byte".to_owned());
+    }
+    if key.len() > limits.key_bytes_max {
+        return invalid(format!(
+            "the key has {} bytes, the limit is {}",
+            key.len(),
+            limits.key_bytes_max
+        ));
+    }
+    if value.len() > limits.value_bytes_max {
+        return invalid(format!(
+            "the value has {} bytes, the limit is {}",
+            value.len(),
+            limits.value_bytes_max
+        ));
+    }
+    Ok(())
+}
+
+fn check_ttl(ttl_ms: u64, limits: &Limits) -> Result<(), Error> {
+    if Duration::from_millis(ttl_ms) > limits.ttl_max {
+        return Err(Error::InvalidArgument(format!(
+            "a ttl of {ttl_ms} ms is too long, {} ms are allowed",
+            limits.ttl_max.as_millis()
+        )));
+    }
+    Ok(())
 }
 
 fn context(request: &v1::SessionRequest) -> Option<&v1::RequestContext> {
@@ -317,6 +393,7 @@ fn context(request: &v1::SessionRequest) -> Option<&v1::RequestContext> {
         Op::Delete(delete) => delete.context.as_ref(),
         Op::Increment(increment) => increment.context.as_ref(),
         Op::Expire(expire) => expire.context.as_ref(),
+        Op::PutMany(many) => many.context.as_ref(),
         Op::Scan(scan) => scan.context.as_ref(),
     }
 }
@@ -328,6 +405,7 @@ fn context_slot(request: &mut v1::SessionRequest) -> Option<&mut Option<v1::Requ
         Op::Delete(delete) => &mut delete.context,
         Op::Increment(increment) => &mut increment.context,
         Op::Expire(expire) => &mut expire.context,
+        Op::PutMany(many) => &mut many.context,
         Op::Scan(scan) => &mut scan.context,
     })
 }

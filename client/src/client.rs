@@ -15,10 +15,11 @@ use quintet_proto::v1::{self, session_request::Op};
 
 use crate::{
     builder::{Builder, TIMEOUT_MAX, keyspace_on_the_wire},
-    call::Call,
+    call::{BatchError, Call},
     error::Error,
     pending::Answer,
     pool::Pool,
+    routes::Span,
     scan::{Scan, ScanOptions},
     types::{
         ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Ttl, Version, Versioned,
@@ -287,6 +288,33 @@ impl Client {
             Answer::Put(put) => Ok(Version(put.version)),
             _ => Err(mismatch()),
         }
+    }
+
+    /// Writes several keys, which rise, as one request; `span` is the range by which they were grouped.
+    pub(crate) async fn put_many(
+        &self,
+        items: Vec<v1::PutManyItem>,
+        ttl: Option<Duration>,
+        span: Option<&Span>,
+    ) -> Result<Version, BatchError> {
+        let ttl_ms = ttl_ms(ttl).map_err(BatchError::Failed)?;
+        let many = Op::PutMany(v1::PutManyRequest { context: None, items, ttl_ms });
+        let call = Call::new(&self.shared, &self.keyspace, self.timeout, many);
+        let (range_id, generation) = span.map_or((0, 0), |span| (span.range_id, span.generation));
+        match call.routed_by(range_id, generation).run_batch().await? {
+            Answer::PutMany(written) => Ok(Version(written.version)),
+            _ => Err(BatchError::Failed(mismatch())),
+        }
+    }
+
+    /// The range of a key, as far as is known.
+    pub(crate) fn span(&self, key: &[u8]) -> Option<Span> {
+        self.shared.pool.routes.span(&self.keyspace, key)
+    }
+
+    /// What the node in use accepts.
+    pub(crate) fn limits(&self) -> Limits {
+        self.shared.pool.limits().unwrap_or_default()
     }
 
     /// Removes a key. The result is the version of the removal, or `None` if there was nothing to

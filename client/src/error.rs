@@ -145,9 +145,10 @@ impl Error {
                 Self::Conflict { current: Versioned::from_wire(error.current), version }
             }
             v1::Code::DeadlineExceeded => Self::DeadlineExceeded(text),
-            v1::Code::Unavailable | v1::Code::StaleRoute | v1::Code::NotLeader => {
-                Self::Unavailable(text)
-            }
+            v1::Code::Unavailable
+            | v1::Code::StaleRoute
+            | v1::Code::NotLeader
+            | v1::Code::SeveralRanges => Self::Unavailable(text),
             v1::Code::Overloaded => Self::Overloaded {
                 retry_after: (error.retry_after_ms > 0)
                     .then(|| Duration::from_millis(error.retry_after_ms.into())),

@@ -27,8 +27,8 @@
 //!   is unknown, the error says so: [`Error::maybe_committed`].
 //! - **Back-pressure.** The operations in flight are bounded by the number that the server
 //!   announces; over it a call waits.
-//! - **Bulk loads.** [`Client::batch_writer`] keeps many puts under way with bounded memory, in order
-//!   for each key, and tells of each that failed or whose outcome is unknown.
+//! - **Bulk loads.** [`Client::batch_writer`] writes any number of keys with bounded memory, many of a range
+//!   in one request, in order for each key, and tells of each that failed or whose outcome is unknown.
 //!
 //! ```text
 //! client.rs      the calls on keys              scan.rs    pages as a stream
@@ -71,7 +71,7 @@ pub use types::{
     ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Ttl, Version,
     Versioned,
 };
-pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, Progress, Summary};
+pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, ItemOutcome, Progress, Summary};
 
 /// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.
 pub use quintet_proto::v1;

@@ -26,7 +26,7 @@ use crate::{
     error::Error,
     nearness::{Locality, Nearness, nearness},
     retry::Pacer,
-    routes::{Place, Routes},
+    routes::{Place, Routes, Span},
     session::{Lane, Session},
     time::ClusterClock,
     types::{ClusterInfo, Limits},
@@ -139,6 +139,11 @@ impl Pool {
         self.state.lock().info.clone()
     }
 
+    /// What the node in use accepts.
+    pub(crate) fn limits(&self) -> Option<Limits> {
+        self.state.lock().info.as_ref().map(|info| info.limits)
+    }
+
     /// Addresses, the preferred one first.
     pub(crate) fn addresses(&self) -> Vec<String> {
         let state = self.state.lock();
@@ -200,7 +205,8 @@ impl Pool {
     fn learn(&self, route: v1::Route) {
         let node = self.state.lock().index_of(&route.leader_address);
         if let Some(node) = node {
-            self.routes.learn(&route.keyspace, (route.start, route.end), route.generation, node);
+            let v1::Route { keyspace, start, end, range_id, generation, .. } = route;
+            self.routes.learn(&keyspace, Span { start, end, range_id, generation }, node);
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) enum Verdict {
 /// Judges an error answer to one copy of a request.
 pub(crate) fn judge(error: &WireError) -> Verdict {
     match error.code() {
-        Code::Conflict | Code::NotANumber => return Verdict::Settled,
+        Code::Conflict | Code::NotANumber | Code::SeveralRanges => return Verdict::Settled,
         Code::Expired => return Verdict::Expired,
         _ => {}
     }
@@ -121,6 +121,7 @@ mod tests {
             (Code::DeadlineExceeded, Unspecified, true, Verdict::Unknown),
             (Code::Conflict, Never, false, Verdict::Settled),
             (Code::NotANumber, Never, false, Verdict::Settled),
+            (Code::SeveralRanges, Never, false, Verdict::Settled),
             (Code::Expired, Never, false, Verdict::Expired),
         ];
         for (code, class, maybe_committed, verdict) in cases {

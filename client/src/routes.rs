@@ -23,10 +23,32 @@ pub(crate) enum Place<'a> {
     Below(&'a [u8]),
 }
 
+/// A range, as was told: keys in it may go into one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: Bytes,
+    /// Exclusive; empty is the end of the keyspace.
+    pub(crate) end: Bytes,
+    pub(crate) range_id: u64,
+    pub(crate) generation: u64,
+}
+
+impl Span {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && (self.end.is_empty() || key < &self.end[..])
+    }
+
+    pub(crate) fn overlaps(&self, other: &Span) -> bool {
+        let begins_before = |start: &Bytes, end: &Bytes| end.is_empty() || start < end;
+        begins_before(&self.start, &other.end) && begins_before(&other.start, &self.end)
+    }
+}
+
 #[derive(Debug)]
 struct Route {
     /// Exclusive; empty is the end of the keyspace.
     end: Bytes,
+    range_id: u64,
     generation: u64,
     /// Index of the leader in the pool.
     node: usize,
@@ -48,14 +70,18 @@ impl Routes {
         Some(route.node)
     }
 
+    /// The range of a key, as far as is known.
+    pub(crate) fn span(&self, keyspace: &str, key: &[u8]) -> Option<Span> {
+        let routes = self.by_keyspace.lock();
+        let (start, route) = find(routes.get(keyspace)?, Place::Key(key))?;
+        let Route { end, range_id, generation, .. } = route;
+        let (start, end) = (start.clone(), end.clone());
+        Some(Span { start, end, range_id: *range_id, generation: *generation })
+    }
+
     /// Takes over what an answer told, unless something newer is known.
-    pub(crate) fn learn(
-        &self,
-        keyspace: &str,
-        (start, end): (Bytes, Bytes),
-        generation: u64,
-        node: usize,
-    ) {
+    pub(crate) fn learn(&self, keyspace: &str, span: Span, node: usize) {
+        let Span { start, end, range_id, generation } = span;
         let mut by_keyspace = self.by_keyspace.lock();
         if by_keyspace.values().map(BTreeMap::len).sum::<usize>() >= ROUTES_MAX {
             by_keyspace.clear();
@@ -74,7 +100,7 @@ impl Routes {
         for (from, _) in overlapping {
             routes.remove(&from);
         }
-        routes.insert(start, Route { end, generation, node });
+        routes.insert(start, Route { end, range_id, generation, node });
     }
 
     /// A node said that another one leads the range of a place.
@@ -150,7 +176,8 @@ mod tests {
         generation: u64,
         node: usize,
     ) {
-        routes.learn("", (Bytes::from(start), Bytes::from(end)), generation, node);
+        let (start, end) = (Bytes::from(start), Bytes::from(end));
+        routes.learn("", Span { start, end, range_id: 7, generation }, node);
     }
 
     #[test]
@@ -170,6 +197,9 @@ mod tests {
             (Some(2), Some(0), None, Some(2))
         );
         assert_eq!(routes.find("redis", Place::Key(b"a")), None);
+        let span = routes.span("", b"a").unwrap();
+        assert_eq!((&span.start[..], &span.end[..], span.range_id), (&b""[..], &b"f"[..], 7));
+        assert_eq!(routes.span("", b"g"), None);
         routes.redirect("", Place::Key(b"a"), 4);
         assert_eq!(at(b"e"), Some(4));
         routes.forget("", Place::Key(b"a"));

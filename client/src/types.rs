@@ -146,6 +146,10 @@ pub struct Limits {
     pub session_in_flight_max: usize,
     /// The longest time after which a key may be told to expire.
     pub ttl_max: Duration,
+    /// Most items that the batch writer puts into one request; 0: the server takes no such requests.
+    pub put_many_items_max: usize,
+    /// Most bytes of their keys and values.
+    pub put_many_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -156,6 +160,8 @@ impl Default for Limits {
             batch_items_max: 1_000,
             session_in_flight_max: 1_024,
             ttl_max: Duration::from_secs(100 * 365 * 24 * 3_600),
+            put_many_items_max: 0,
+            put_many_bytes_max: 0,
         }
     }
 }
@@ -178,6 +184,8 @@ impl Limits {
                 0 => default.ttl_max,
                 ms => Duration::from_millis(ms),
             },
+            put_many_items_max: limits.put_many_items_max as usize,
+            put_many_bytes_max: limits.put_many_bytes_max as usize,
         }
     }
 }

@@ -1,51 +1,71 @@
 //! Many puts with bounded memory: the batch writer.
 //!
 //! [`BatchWriter::write`] takes room, hands the item to the one task of the writer, and returns; the
-//! task keeps all calls under way in one set. Each item is a call like any other (`call.rs`): a
-//! request id of its own, sent to the leader of its range, retried until its deadline. (A task a put
-//! was rejected for its cost; calls driven by `write` itself, because then nothing would be retried
-//! while the caller is busy elsewhere.)
+//! task groups what it has by range and keeps all requests under way in one set. (A task a put was rejected
+//! for its cost; requests driven by `write` itself, because then nothing would be retried while the caller
+//! is busy elsewhere.)
+//!
+//! ```text
+//!   write -> channel -> by key: one at a time (task.rs)
+//!                         -> by range: what has gathered goes as one request, two under way a range
+//!                            (lanes.rs), tried again until its deadline (call.rs)
+//!                         -> alone: what no batch takes, and the first of a range that is not known yet;
+//!                            the others wait for what those learn
+//! ```
+//!
+//! Nothing waits for a batch to fill: while the requests of a range are under way, the next one fills.
+//! Which keys can go together, the cluster tells with its answers ([`crate::routes`]); where that is wrong, or
+//! an item is, the batch is refused whole, surely and for good, and its items go alone. A node that does not
+//! know batches is sent puts.
 //!
 //! Invariants:
 //! - *Bounds.* What was accepted and has no outcome holds one permit of `room` and one of `memory` for
 //!   each byte of its key and value (at most all of them, so that an item above the bound travels
-//!   alone). The channel to the task, the calls and the items that wait for their key are all within
-//!   these permits. They come back with the outcome.
+//!   alone). The channel to the task, the requests and the items that wait for their key or their range are
+//!   all within these permits. They come back with the outcome.
 //! - *Order.* Of one key one item is under way at a time; later ones wait for its outcome, in the
 //!   order in which `write` accepted them. Where that outcome is unknown the later item is sent all
 //!   the same, and the earlier one may take effect after it.
 //! - *Nothing is lost silently.* Each accepted item ends as exactly one of written, failed, unknown.
 //!   Items whose task ended without an outcome (the runtime shut down) count as unknown.
+//! - *Exactly once.* An item goes from a batch into another request only after the batch was refused with
+//!   [`BatchError::Apart`](crate::call::BatchError::Apart): no copy of it did anything or will.
 //!
 //! Dropping the writer ends its task: what has no outcome by then may happen or not, as with any write
 //! that is dropped.
 
+mod lanes;
+mod task;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 
+use self::task::Task;
 use crate::{
     client::Client,
     error::Error,
-    types::{IntoBytes, PutOptions},
+    types::{IntoBytes, PutOptions, Version},
 };
 
-const IN_FLIGHT_DEFAULT: usize = 2_048;
+const IN_FLIGHT_DEFAULT: usize = 16_384;
 const IN_FLIGHT_MAX: usize = 1 << 20;
 const BYTES_DEFAULT: usize = 32 << 20;
 /// As many as a semaphore can give to one caller.
 const BYTES_MAX: usize = 1 << 30;
 /// Errors that are kept with their keys, of failures and of unknown outcomes each.
 const ERRORS_KEPT: usize = 32;
-/// Items that the task takes over at a time.
-const TAKEN_AT_ONCE: usize = 256;
 
 /// Settings of a [`BatchWriter`], from [`Client::batch_writer`].
 #[derive(Clone, Debug)]
@@ -62,7 +82,7 @@ impl BatchWriterBuilder {
         Self { client, in_flight_max: IN_FLIGHT_DEFAULT, bytes_max: BYTES_DEFAULT, ttl: None }
     }
 
-    /// Most items that are accepted and have no outcome yet: 2,048 unless set; from 1 to 1,048,576.
+    /// Most items that are accepted and have no outcome yet: 16,384 unless set; from 1 to 1,048,576.
     pub fn in_flight_max(mut self, items: usize) -> Self {
         self.in_flight_max = items.clamp(1, IN_FLIGHT_MAX);
         self
@@ -99,12 +119,7 @@ impl BatchWriterBuilder {
         // as long as there are permits, so that it is never full
         let (items, receiver) = mpsc::channel(self.in_flight_max);
         let options = PutOptions { ttl: self.ttl, condition: None };
-        let task = Task {
-            client: self.client,
-            options,
-            shared: Arc::clone(&shared),
-            waiting: HashMap::new(),
-        };
+        let task = Task::new(self.client, options, Arc::clone(&shared));
         drop(tokio::spawn(task.run(receiver)));
         Ok(BatchWriter {
             shared,
@@ -117,7 +132,9 @@ impl BatchWriterBuilder {
 
 /// Writes many keys, with a bounded number of them under way: from [`Client::batch_writer`].
 ///
-/// Each item is a put of its own, with its own request id, deadline and retries. Items of one key take
+/// Each item is a put of its own for whoever looks: others may be written without it, and nothing is
+/// promised about the moment. Those of one range travel together, with a deadline and retries, so that a
+/// record costs a fraction of a put. Items of one key take
 /// effect in the order in which they were written: a later one waits for the outcome of the earlier.
 /// The one exception is an earlier item whose outcome is unknown, which may take effect late; it is
 /// reported. After a failed item the writer goes on; [`finish`](Self::finish) tells of all.
@@ -189,15 +206,39 @@ impl BatchWriter {
     /// Accepts an item. Waits only while the bounds are reached; dropped while it waits, it has
     /// accepted nothing. What comes of the item, [`finish`](Self::finish) tells.
     pub async fn write(&self, key: impl IntoBytes, value: impl IntoBytes) {
-        let (key, value) = (key.into_bytes(), value.into_bytes());
+        self.accept(key.into_bytes(), value.into_bytes(), None).await;
+    }
+
+    /// As [`write`](Self::write), and what comes of this item can be awaited by itself.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// let writer = client.batch_writer().start()?;
+    /// let (first, second) = (writer.write_tracked("a", "1").await, writer.write_tracked("b", "2").await);
+    /// println!("{} {}", first.await?, second.await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn write_tracked(&self, key: impl IntoBytes, value: impl IntoBytes) -> ItemOutcome {
+        let (tell, outcome) = oneshot::channel();
+        self.accept(key.into_bytes(), value.into_bytes(), Some(tell)).await;
+        ItemOutcome(outcome)
+    }
+
+    async fn accept(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        tell: Option<oneshot::Sender<Result<Version, Error>>>,
+    ) {
         let bytes = key.len().saturating_add(value.len());
         let memory = bytes.min(self.bytes_max) as u32;
-        let item = Item { key, value, memory };
+        let item = Item { key, value, memory, deadline: None, tell };
         let room = self.shared.room.acquire().await;
         let held = self.shared.memory.acquire_many(memory).await;
         self.shared.tally.lock().progress.accepted += 1;
         let (Ok(room), Ok(held)) = (room, held) else {
-            self.shared.failed(item.key, ended());
+            self.shared.failed(item, ended());
             return;
         };
         match self.items.try_send(item) {
@@ -206,7 +247,7 @@ impl BatchWriter {
                 room.forget();
                 held.forget();
             }
-            Err(refused) => self.shared.failed(refused.into_inner().key, ended()),
+            Err(refused) => self.shared.failed(refused.into_inner(), ended()),
         }
     }
 
@@ -248,12 +289,47 @@ fn ended() -> Error {
     Error::Unavailable("the runtime of the batch writer has shut down".to_owned())
 }
 
+/// What comes of an item of [`BatchWriter::write_tracked`]: its version, or why there is none. It may be
+/// dropped; the item is written all the same.
+#[derive(Debug)]
+#[must_use = "the item may fail"]
+pub struct ItemOutcome(oneshot::Receiver<Result<Version, Error>>);
+
+impl Future for ItemOutcome {
+    type Output = Result<Version, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|told| {
+            let lost = "the batch writer ended before the outcome was known".to_owned();
+            told.unwrap_or(Err(Error::UnknownOutcome(lost)))
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Item {
     key: Bytes,
     value: Bytes,
     /// Permits of `memory` that it holds.
     memory: u32,
+    /// From its first try on.
+    deadline: Option<Instant>,
+    /// Who wants to know.
+    tell: Option<oneshot::Sender<Result<Version, Error>>>,
+}
+
+impl Item {
+    /// Of key and value.
+    fn bytes(&self) -> usize {
+        self.key.len().saturating_add(self.value.len())
+    }
+
+    /// Tells who wants to know; who has gone, does not.
+    fn tell(&mut self, outcome: impl FnOnce() -> Result<Version, Error>) {
+        if let Some(tell) = self.tell.take() {
+            drop(tell.send(outcome()));
+        }
+    }
 }
 
 /// What the writer and its task share.
@@ -272,13 +348,14 @@ struct Tally {
 }
 
 impl Shared {
-    fn written(&self, bytes: usize) {
+    /// So many items, of so many bytes, are written.
+    fn written(&self, items: usize, bytes: usize) {
         let mut tally = self.tally.lock();
-        tally.progress.acknowledged += 1;
+        tally.progress.acknowledged += items as u64;
         tally.progress.bytes += bytes as u64;
     }
 
-    fn failed(&self, key: Bytes, error: Error) {
+    fn failed(&self, mut item: Item, error: Error) {
         let mut tally = self.tally.lock();
         let errors = if error.maybe_committed() {
             tally.progress.unknown += 1;
@@ -288,92 +365,21 @@ impl Shared {
             &mut tally.failures
         };
         if errors.len() < ERRORS_KEPT {
-            errors.push(ItemError { key, error });
+            errors.push(ItemError { key: item.key.clone(), error: error.clone() });
         }
-    }
-}
-
-/// The task of a writer.
-struct Task {
-    client: Client,
-    options: PutOptions,
-    shared: Arc<Shared>,
-    /// Keys of which an item is under way, with the items that wait for it.
-    waiting: HashMap<Bytes, VecDeque<Item>>,
-}
-
-/// An item with its outcome.
-struct Done {
-    key: Bytes,
-    bytes: usize,
-    memory: u32,
-    error: Option<Error>,
-}
-
-impl Task {
-    /// Until the writer is dropped; its `finish` waits for every outcome before.
-    async fn run(mut self, mut items: mpsc::Receiver<Item>) {
-        let mut calls = FuturesUnordered::new();
-        let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
-        loop {
-            tokio::select! {
-                biased;
-                Some(done) = calls.next(), if !calls.is_empty() => {
-                    if let Some(next) = self.done(done) {
-                        calls.push(put(self.client.clone(), self.options, next));
-                    }
-                }
-                count = items.recv_many(&mut taken, TAKEN_AT_ONCE) => {
-                    if count == 0 {
-                        return;
-                    }
-                    for item in taken.drain(..) {
-                        if let Some(item) = self.queue(item) {
-                            calls.push(put(self.client.clone(), self.options, item));
-                        }
-                    }
-                }
-            }
-        }
+        drop(tally);
+        item.tell(|| Err(error));
     }
 
-    /// The item, if it may be sent now; else it waits for the one of its key that is under way.
-    fn queue(&mut self, item: Item) -> Option<Item> {
-        if let Some(waiting) = self.waiting.get_mut(&item.key) {
-            waiting.push_back(item);
-            return None;
-        }
-        self.waiting.insert(item.key.clone(), VecDeque::new());
-        Some(item)
+    /// Items that held so many permits of `memory` have their outcome.
+    fn give_back(&self, items: usize, memory: usize) {
+        self.memory.add_permits(memory);
+        self.room.add_permits(items);
     }
 
-    /// Takes in an outcome; the next item of the key, if one waits.
-    fn done(&mut self, done: Done) -> Option<Item> {
-        let next = self.waiting.get_mut(&done.key).and_then(VecDeque::pop_front);
-        if next.is_none() {
-            self.waiting.remove(&done.key);
-        }
-        match done.error {
-            None => self.shared.written(done.bytes),
-            Some(error) => self.shared.failed(done.key, error),
-        }
-        self.shared.memory.add_permits(done.memory as usize);
-        self.shared.room.add_permits(1);
-        next
+    /// Nobody gives anything back any more.
+    fn close(&self) {
+        self.room.close();
+        self.memory.close();
     }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        // Whoever still waits learns that nothing more will come.
-        self.shared.room.close();
-        self.shared.memory.close();
-    }
-}
-
-async fn put(client: Client, options: PutOptions, item: Item) -> Done {
-    let Item { key, value, memory } = item;
-    let bytes = key.len().saturating_add(value.len());
-    let error = client.put_bytes(key.clone(), value, options).await.err();
-    Done { key, bytes, memory, error }
 }

@@ -19,6 +19,12 @@ use crate::{ids::NodeId, placement::locality::Locality};
 /// The longest time after which a key may be told to expire: 100 years.
 pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;
 
+/// Most items of a `PutMany`: as many as an entry of a log.
+pub const PUT_MANY_ITEMS_MAX: u32 = 1_000;
+
+/// Most bytes of keys and values of a `PutMany`: about an entry of a log.
+pub const PUT_MANY_BYTES_MAX: u32 = 1 << 20;
+
 /// Everything that can be set. Field names are the keys of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -367,6 +373,8 @@ impl Limits {
             dedup_window_ms: u64::from(self.dedup_window_s) * 1000,
             ttl_ms_max: TTL_MS_MAX,
             version_retention_ms: u64::from(self.version_retention_s) * 1000,
+            put_many_items_max: PUT_MANY_ITEMS_MAX,
+            put_many_bytes_max: PUT_MANY_BYTES_MAX,
         }
     }
 }

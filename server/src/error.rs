@@ -81,6 +81,12 @@ impl OpError {
         OpError::new(Code::StaleRoute, "the key is in another range by now; try again")
     }
 
+    /// The keys of a batch are not all in the range of the first; no copy of it was done or will be.
+    pub fn several_ranges() -> OpError {
+        let message = "the keys lie in several ranges: group them anew, under new request ids";
+        OpError::new(Code::SeveralRanges, message)
+    }
+
     /// No leader can be reached; nothing was begun.
     pub fn unavailable(message: impl Into<String>) -> OpError {
         OpError::new(Code::Unavailable, message)

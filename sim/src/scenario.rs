@@ -226,6 +226,9 @@ pub struct Mix {
     pub cas_ttl: u32,
     /// Read such a key.
     pub get_ttl: u32,
+    /// Write several keys at once, by the client library's batch writer: those of `put`, new ones of
+    /// `insert` where that is in the mix, and those of `put_ttl` where something that expires is.
+    pub batch: u32,
 }
 
 /// Something that goes wrong again and again. The time between two, and how long each lasts, are
@@ -412,8 +415,8 @@ impl Default for Limits {
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
-        let Mix { get, put, cas, delete, increment, insert, scan, .. } = *self;
-        let lasting = [get, put, cas, delete, increment, insert, scan];
+        let Mix { get, put, cas, delete, increment, insert, scan, batch, .. } = *self;
+        let lasting = [get, put, cas, delete, increment, insert, scan, batch];
         lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
     }
 

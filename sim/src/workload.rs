@@ -1,5 +1,6 @@
 //! What the clients do: each one operation after the other, chosen by the scenario's mix, recorded
-//! in one history.
+//! in one history. The items of a batch are operations of their own, each of a process of its own: they are
+//! asked at the same time.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,9 @@ pub const INSERT_PREFIX: &str = "set/";
 
 /// The keys that expire begin so.
 pub const TTL_PREFIX: &str = "ttl/";
+
+/// Registers of a batch, and as many new keys.
+const BATCH_KEYS_MAX: u64 = 4;
 
 /// What all clients of a run share.
 pub struct Shared {
@@ -70,39 +74,108 @@ fn record(state: Versioned) -> Record {
     Record { value: String::from_utf8_lossy(&state.value).into_owned(), version: state.version.0 }
 }
 
+fn outcome(call: &Call, asked: Result<Reply, Error>) -> Outcome {
+    match asked {
+        Ok(reply) => Outcome::Ok(reply),
+        Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
+        Err(error) if error.maybe_committed() => Outcome::Unknown,
+        Err(error) => {
+            tracing::debug!(?call, %error, "not done");
+            Outcome::Failed
+        }
+    }
+}
+
 /// One client: its connection, and what it knows.
 pub struct Caller {
     shared: Arc<Shared>,
     client: Client,
     process: u64,
+    /// Processes for the items of batches.
+    others: Vec<u64>,
     /// Versions last seen.
     seen: BTreeMap<String, u64>,
+}
+
+/// What a client does next.
+enum Chosen {
+    /// One operation on a key.
+    One(String, Call),
+    /// Writes of several keys, which expire after so many milliseconds, if they do.
+    Batch(Vec<(String, Call)>, Option<u64>),
 }
 
 impl Caller {
     /// A client of the run.
     pub fn new(shared: Arc<Shared>, client: Client) -> Caller {
         let process = shared.process();
-        Caller { shared, client, process, seen: BTreeMap::new() }
+        Caller { shared, client, process, others: Vec::new(), seen: BTreeMap::new() }
     }
 
     /// Works until told to stop.
     pub async fn work(mut self, workload: Workload) {
         while !self.shared.stop.load(Ordering::Acquire) {
-            let (key, call) = self.choose(&workload);
-            self.call(&key, call).await;
+            match self.choose(&workload) {
+                Chosen::One(key, call) => drop(self.call(&key, call).await),
+                Chosen::Batch(items, ttl_ms) => self.batch(items, ttl_ms).await,
+            }
             let pause = between(0, workload.think_time_ms_max * 1_000);
             sleep(Duration::from_micros(pause)).await;
         }
     }
 
-    fn choose(&self, workload: &Workload) -> (String, Call) {
+    fn choose(&self, workload: &Workload) -> Chosen {
+        // A draw less where no scenario asks for it: seeds keep their meaning.
+        let batch = u64::from(workload.mix.batch);
+        if batch > 0 && random() % workload.mix.total() < batch {
+            return self.choose_batch(workload);
+        }
+        let (key, call) = self.choose_one(workload);
+        Chosen::One(key, call)
+    }
+
+    /// Some keys in a row, so that some of them are in one range: registers, or keys that expire, and new
+    /// ones of the acknowledged set.
+    fn choose_batch(&self, workload: &Workload) -> Chosen {
+        let value = || format!("{}-{:x}", self.process, random() & 0xFFFF_FFFF);
+        let expiring = workload.mix.expiring() > 0 && random().is_multiple_of(2);
+        let ttl_ms = expiring.then(|| between(workload.ttl_ms_min, workload.ttl_ms_max));
+        let prefix = if expiring { TTL_PREFIX } else { "key/" };
+        let keys = workload.keys.max(1);
+        let (first, count) = (random() % keys, between(1, keys.min(BATCH_KEYS_MAX)));
+        let key = |offset| format!("{prefix}{}", (first + offset) % keys);
+        let write = |offset| (key(offset), Call::Write { value: value(), ttl_ms });
+        let mut items: Vec<_> = (0..count).map(write).collect();
+        if !expiring && workload.mix.insert > 0 {
+            let inserts = between(0, BATCH_KEYS_MAX);
+            items.extend((0..inserts).map(|_| self.insert(value())));
+        }
+        Chosen::Batch(items, ttl_ms)
+    }
+
+    fn insert(&self, value: String) -> (String, Call) {
+        let number = self.shared.inserts.fetch_add(1, Ordering::Relaxed);
+        (format!("{INSERT_PREFIX}{number:08}"), Call::Insert { value })
+    }
+
+    fn choose_one(&self, workload: &Workload) -> (String, Call) {
         let register = format!("key/{}", random() % workload.keys.max(1));
         let counter = format!("counter/{}", random() % workload.keys.max(1));
         let value = || format!("{}-{:x}", self.process, random() & 0xFFFF_FFFF);
-        let Mix { get, put, cas, delete, increment, insert, scan, put_ttl, cas_ttl, get_ttl } =
-            workload.mix;
-        let mut left = random() % workload.mix.total().max(1);
+        let Mix {
+            get,
+            put,
+            cas,
+            delete,
+            increment,
+            insert,
+            scan,
+            put_ttl,
+            cas_ttl,
+            get_ttl,
+            batch,
+        } = workload.mix;
+        let mut left = random() % (workload.mix.total() - u64::from(batch)).max(1);
         let mut falls = |weight: u32| {
             let hit = left < u64::from(weight);
             left = left.saturating_sub(u64::from(weight));
@@ -125,9 +198,7 @@ impl Caller {
             (INSERT_PREFIX.to_owned(), Call::Scan)
         } else {
             debug_assert!(insert > 0);
-            let number = self.shared.inserts.fetch_add(1, Ordering::Relaxed);
-            let key = format!("{INSERT_PREFIX}{number:08}");
-            (key, Call::Insert { value: value() })
+            self.insert(value())
         }
     }
 
@@ -172,6 +243,38 @@ impl Caller {
         outcome
     }
 
+    /// Writes keys at once and records what came of each.
+    async fn batch(&mut self, items: Vec<(String, Call)>, ttl_ms: Option<u64>) {
+        let writer = self.client.batch_writer();
+        let writer = match ttl_ms {
+            Some(ms) => writer.ttl(Duration::from_millis(ms)),
+            None => writer,
+        };
+        let writer = writer.start().expect("within the limits");
+        while self.others.len() < items.len() {
+            self.others.push(self.shared.process());
+        }
+        let mut outcomes = Vec::with_capacity(items.len());
+        for ((key, call), process) in items.iter().zip(&self.others) {
+            let (Call::Write { value, .. } | Call::Insert { value }) = call else { continue };
+            self.shared.history.lock().invoke(*process, now_ns(), key, call);
+            outcomes.push(writer.write_tracked(key, value).await);
+        }
+        for (((key, call), process), told) in items.iter().zip(&mut self.others).zip(outcomes) {
+            let written = told.await.map(|version| Reply::Written { version: version.0 });
+            let outcome = outcome(call, written);
+            self.shared.history.lock().complete(*process, now_ns(), &outcome);
+            match outcome {
+                Outcome::Ok(Reply::Written { version }) => {
+                    self.shared.commits.fetch_add(1, Ordering::Relaxed);
+                    self.seen.insert(key.clone(), version);
+                }
+                Outcome::Unknown => *process = self.shared.process(),
+                _ => {}
+            }
+        }
+    }
+
     async fn ask(&self, key: &str, call: &Call) -> Outcome {
         let client = &self.client;
         let key = key.to_owned();
@@ -204,15 +307,7 @@ impl Caller {
                 .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
             Call::Scan => self.scan(key).await.map(Reply::Scanned),
         };
-        match asked {
-            Ok(reply) => Outcome::Ok(reply),
-            Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
-            Err(error) if error.maybe_committed() => Outcome::Unknown,
-            Err(error) => {
-                tracing::debug!(?call, %error, "not done");
-                Outcome::Failed
-            }
-        }
+        outcome(call, asked)
     }
 
     async fn scan(&self, prefix: String) -> Result<Vec<Entry>, Error> {

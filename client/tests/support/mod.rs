@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct Store {
     clock: u64,
     /// Records of a page of a scan.
     pub(crate) page: usize,
+    /// Where ranges end and the next begin.
+    pub(crate) splits: Vec<&'static str>,
 }
 
 impl Store {
@@ -77,6 +79,7 @@ impl Store {
             done: BTreeMap::new(),
             clock: 1_000_000 << 12,
             page: 3,
+            splits: Vec::new(),
         }))
     }
 
@@ -104,6 +107,7 @@ impl Store {
             Op::Delete(delete) => &delete.context,
             Op::Increment(increment) => &increment.context,
             Op::Expire(expire) => &expire.context,
+            Op::PutMany(many) => &many.context,
             Op::Get(_) | Op::Scan(_) => &None,
         };
         let id = context.as_ref().and_then(|context| context.request_id.clone());
@@ -175,7 +179,30 @@ impl Store {
                 }
             },
             Op::Scan(scan) => self.scan(scan),
+            Op::PutMany(many) => self.put_many(many),
         }
+    }
+
+    fn put_many(&mut self, many: &v1::PutManyRequest) -> Answer {
+        assert!(many.items.len() <= self.limits.put_many_items_max as usize);
+        assert!(many.items.is_sorted_by(|one, other| one.key < other.key), "keys rise");
+        let (start, _) = self.range_of(&many.items[0].key);
+        if many.items.iter().any(|item| self.range_of(&item.key).0 != start) {
+            return Answer::Error(error(v1::Code::SeveralRanges, v1::RetryClass::Never));
+        }
+        let (version, expires_at) = (self.tick(), self.expiry(many.ttl_ms));
+        for item in &many.items {
+            let value = item.value.clone();
+            self.records.insert(item.key.clone(), Held { version, value, expires_at });
+        }
+        Answer::PutMany(v1::PutManyResponse { version, ..Default::default() })
+    }
+
+    /// Start and end of the range of a key.
+    fn range_of(&self, key: &[u8]) -> (&'static str, &'static str) {
+        let below = self.splits.partition_point(|split| split.as_bytes() <= key);
+        let start = below.checked_sub(1).map_or("", |split| self.splits[split]);
+        (start, self.splits.get(below).copied().unwrap_or(""))
     }
 
     fn state(&self, key: &[u8]) -> Option<v1::KeyState> {
@@ -264,6 +291,7 @@ impl Seen {
             Op::Delete(delete) => delete.context.clone(),
             Op::Increment(increment) => increment.context.clone(),
             Op::Expire(expire) => expire.context.clone(),
+            Op::PutMany(many) => many.context.clone(),
             Op::Get(_) | Op::Scan(_) => None,
         };
         self.requests.iter().filter_map(context).collect()
@@ -285,6 +313,7 @@ struct Inner {
     /// For the next requests, in order; then `Do`.
     reactions: Mutex<VecDeque<Reaction>>,
     released: Semaphore,
+    address: OnceLock<String>,
     room: u32,
     alive: broadcast::Sender<()>,
 }
@@ -297,6 +326,7 @@ impl FakeNode {
             seen: Mutex::default(),
             reactions: Mutex::default(),
             released: Semaphore::new(0),
+            address: OnceLock::new(),
             room,
             alive: alive.clone(),
         });
@@ -304,6 +334,7 @@ impl FakeNode {
             .add_service(KvServer::from_arc(Arc::new(Service(Arc::clone(&inner)))))
             .add_service(AdminServer::new(Service(Arc::clone(&inner))));
         let (address, server) = serve(router, room).await;
+        inner.address.get_or_init(|| address.clone());
         Self { address, inner, server, alive: Some(alive) }
     }
 
@@ -567,7 +598,7 @@ impl Inner {
             node_id: u64::from(self.room) + 100,
             nodes: Vec::new(),
         };
-        self.send(outgoing, Some(welcome), Vec::new()).await;
+        self.send(outgoing, Some(welcome), Vec::new(), Vec::new()).await;
         true
     }
 
@@ -576,9 +607,10 @@ impl Inner {
         outgoing: &Outgoing,
         welcome: Option<v1::SessionWelcome>,
         responses: Vec<v1::SessionResponse>,
+        routes: Vec<v1::Route>,
     ) {
         let cluster_time = self.store.lock().clock;
-        let body = v1::SessionResponses { welcome, responses, cluster_time, routes: Vec::new() };
+        let body = v1::SessionResponses { welcome, responses, cluster_time, routes };
         let body = body.encode_to_vec();
         drop(outgoing.send(Ok(v1::SessionFrame { body: body.into() })).await);
     }
@@ -604,21 +636,44 @@ impl Inner {
             Reaction::Refuse(error) | Reaction::DoAndRefuse(error) => Answer::Error(error),
             Reaction::Do | Reaction::Hold => answer.unwrap(),
         };
+        let routes = self.routes(&op);
         let response = v1::SessionResponse { id: request.id, result: Some(answer) };
         if held {
             let (inner, outgoing) = (Arc::clone(self), outgoing.clone());
             tokio::spawn(async move {
                 inner.released.acquire().await.unwrap().forget();
-                inner.answer(response, &outgoing).await;
+                inner.answer(response, routes, &outgoing).await;
             });
             return false;
         }
-        self.answer(response, outgoing).await;
+        self.answer(response, routes, outgoing).await;
         false
     }
 
-    async fn answer(&self, response: v1::SessionResponse, outgoing: &Outgoing) {
+    /// The range of a request on several keys that names none.
+    fn routes(&self, op: &Op) -> Vec<v1::Route> {
+        let Op::PutMany(many) = op else { return Vec::new() };
+        if many.context.as_ref().is_some_and(|context| context.range_id != 0) {
+            return Vec::new();
+        }
+        let (start, end) = self.store.lock().range_of(&many.items[0].key);
+        vec![v1::Route {
+            start: start.into(),
+            end: end.into(),
+            range_id: 7,
+            generation: 1,
+            leader_address: self.address.get().unwrap().clone(),
+            ..v1::Route::default()
+        }]
+    }
+
+    async fn answer(
+        &self,
+        response: v1::SessionResponse,
+        routes: Vec<v1::Route>,
+        outgoing: &Outgoing,
+    ) {
         self.seen.lock().in_flight -= 1;
-        self.send(outgoing, None, vec![response]).await;
+        self.send(outgoing, None, vec![response], routes).await;
     }
 }

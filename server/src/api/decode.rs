@@ -12,7 +12,7 @@ use crate::{
     ids::KeyspaceId,
     peer::ClusterIdentity,
     range::{
-        command::evaluate::{Condition, WriteKind},
+        command::evaluate::{Condition, PutMany, WriteKind},
         request::{Read, ReadKind, Reply, Scan, Write},
     },
     router::routes::Place,
@@ -25,7 +25,7 @@ use crate::{
     time::{AHEAD_MAX, Hlc, Timestamp},
 };
 
-pub use crate::config::{Limits, TTL_MS_MAX};
+pub use crate::config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, TTL_MS_MAX};
 
 /// How long a request may take where its caller does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -185,13 +185,7 @@ pub fn decode(
         }
         Op::Scan(scan) => decode_scan(scan, &context, limits),
         Op::Put(put) => {
-            let most = limits.value_bytes_max as usize;
-            if put.value.len() > most {
-                let length = put.value.len();
-                return Err(OpError::invalid(format!(
-                    "the value has {length} bytes, {most} are allowed; split it"
-                )));
-            }
+            check_value(&put.value, limits)?;
             let condition = check_condition(put.condition.as_ref())?;
             let ttl = check_ttl(put.ttl_ms)?;
             let kind = WriteKind::Put { value: put.value.clone(), condition, ttl };
@@ -216,6 +210,7 @@ pub fn decode(
             let kind = WriteKind::Expire { ttl: check_ttl(expire.ttl_ms)?, condition };
             write(context, &expire.key, kind, limits)
         }
+        Op::PutMany(many) => put_many(context, many, limits),
     }
 }
 
@@ -231,6 +226,7 @@ fn context_of(
         Op::Delete(delete) => &mut delete.context,
         Op::Increment(increment) => &mut increment.context,
         Op::Expire(expire) => &mut expire.context,
+        Op::PutMany(many) => &mut many.context,
         Op::Scan(scan) => &mut scan.context,
     };
     let context = slot.get_or_insert_default();
@@ -322,6 +318,11 @@ pub fn stored_key(name: &str, key: &[u8], limits: &Limits) -> Result<Bytes, OpEr
 }
 
 fn check_key(key: &[u8], keyspace: KeyspaceId, limits: &Limits) -> Result<Bytes, OpError> {
+    check_length(key, limits)?;
+    Ok(keys::encode(keyspace, key))
+}
+
+fn check_length(key: &[u8], limits: &Limits) -> Result<(), OpError> {
     let most = limits.key_bytes_max as usize;
     if key.is_empty() {
         return Err(OpError::invalid("the key is empty; a key has 1 byte at least"));
@@ -332,7 +333,17 @@ fn check_key(key: &[u8], keyspace: KeyspaceId, limits: &Limits) -> Result<Bytes,
             "the key has {length} bytes, {most} are allowed; shorten it"
         )));
     }
-    Ok(keys::encode(keyspace, key))
+    Ok(())
+}
+
+fn check_value(value: &[u8], limits: &Limits) -> Result<(), OpError> {
+    let (length, most) = (value.len(), limits.value_bytes_max as usize);
+    if length > most {
+        return Err(OpError::invalid(format!(
+            "the value has {length} bytes, {most} are allowed; split it"
+        )));
+    }
+    Ok(())
 }
 
 fn check_condition(condition: Option<&v1::Condition>) -> Result<Condition, OpError> {
@@ -364,9 +375,13 @@ fn write(
     limits: &Limits,
 ) -> Result<Decoded, OpError> {
     let key = check_key(key, context.keyspace, limits)?;
+    Ok(named_write(context, key, kind))
+}
+
+fn named_write(context: Context, key: Bytes, kind: WriteKind) -> Decoded {
     let hash = hash(&key, &kind);
     let Context { deadline, request, first_attempt, later_attempt, .. } = context;
-    Ok(Decoded::Write(DecodedWrite {
+    Decoded::Write(DecodedWrite {
         key,
         kind,
         request,
@@ -374,7 +389,52 @@ fn write(
         later_attempt,
         hash,
         deadline,
-    }))
+    })
+}
+
+/// Keys are encoded into one piece of memory: a batch is cheaper than its items.
+fn put_many(
+    context: Context,
+    many: &v1::PutManyRequest,
+    limits: &Limits,
+) -> Result<Decoded, OpError> {
+    let (count, most) = (many.items.len(), PUT_MANY_ITEMS_MAX as usize);
+    if count > most {
+        let message = format!("the batch has {count} items, {most} are allowed; split it");
+        return Err(OpError::invalid(message));
+    }
+    let bytes: usize = many.items.iter().map(|item| item.key.len() + item.value.len()).sum();
+    if bytes > PUT_MANY_BYTES_MAX as usize {
+        return Err(OpError::invalid(format!(
+            "the batch has {bytes} bytes of keys and values, {PUT_MANY_BYTES_MAX} are allowed; split it"
+        )));
+    }
+    let key_bytes: usize = many.items.iter().map(|item| item.key.len()).sum();
+    let mut encoded = Vec::with_capacity(key_bytes + count * keys::ENCODED_MORE_BYTES);
+    let mut ends = Vec::with_capacity(count);
+    let mut before: &[u8] = &[];
+    for item in &many.items {
+        check_length(&item.key, limits)?;
+        check_value(&item.value, limits)?;
+        // No key is empty: the first is above it.
+        if before >= &item.key[..] {
+            return Err(OpError::invalid(
+                "the keys of a batch rise from item to item: sort them, and name none twice",
+            ));
+        }
+        before = &item.key;
+        keys::append(context.keyspace, &item.key, &mut encoded);
+        ends.push(encoded.len());
+    }
+    let encoded = Bytes::from(encoded);
+    let mut start = 0;
+    let keys = ends.into_iter().map(|end| encoded.slice(std::mem::replace(&mut start, end)..end));
+    let items: Vec<_> = keys.zip(many.items.iter().map(|item| item.value.clone())).collect();
+    let Some((key, _)) = items.first().cloned() else {
+        return Err(OpError::invalid("the batch has no items; put one in"));
+    };
+    let kind = WriteKind::PutMany(PutMany { items, ttl: check_ttl(many.ttl_ms)? });
+    Ok(named_write(context, key, kind))
 }
 
 /// Of what a request asks, the same on every build: it is stored.
@@ -413,6 +473,16 @@ fn hash(key: &[u8], kind: &WriteKind) -> u64 {
             hash.update(&[4]);
             condition(&mut hash, holds);
             lifetime(&mut hash, ttl);
+        }
+        WriteKind::PutMany(PutMany { items, ttl }) => {
+            hash.update(&[5]);
+            lifetime(&mut hash, ttl);
+            for (key, value) in items {
+                hash.update(&(key.len() as u64).to_be_bytes());
+                hash.update(key);
+                hash.update(&(value.len() as u64).to_be_bytes());
+                hash.update(value);
+            }
         }
     }
     hash.digest()

@@ -51,6 +51,9 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
             Body::Get(v1::GetResponse { context: None, state: Some(state(found, now)) })
         }
         Ok(Answer::Put(at)) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
+        Ok(Answer::PutMany(at)) => {
+            Body::PutMany(v1::PutManyResponse { context: None, version: at.0 })
+        }
         Ok(Answer::Delete(at)) => {
             Body::Delete(v1::DeleteResponse { context: None, version: at.map_or(0, |at| at.0) })
         }

@@ -18,7 +18,7 @@ use super::{encode, scan, session};
 use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
-    router::{Router, once::Once},
+    router::{Router, admission, once::Once},
 };
 
 /// Between two tries of a unary call.
@@ -101,6 +101,7 @@ fn op_bytes(op: &Op) -> usize {
             Op::Delete(delete) => delete.key.len(),
             Op::Increment(increment) => increment.key.len(),
             Op::Expire(expire) => expire.key.len(),
+            Op::PutMany(many) => admission::items_bytes(many.items.len()) + many.encoded_len(),
             Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
         }
 }
@@ -121,6 +122,7 @@ fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
         Op::Delete(delete) => &mut delete.context,
         Op::Increment(increment) => &mut increment.context,
         Op::Expire(expire) => &mut expire.context,
+        Op::PutMany(many) => &mut many.context,
         Op::Scan(scan) => &mut scan.context,
     };
     slot.get_or_insert_default()
@@ -139,6 +141,7 @@ pub(super) fn status(error: v1::Error) -> Status {
         Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
         Code::Overloaded | Code::Storage => tonic::Code::ResourceExhausted,
         Code::Unavailable | Code::NotLeader | Code::StaleRoute => tonic::Code::Unavailable,
+        Code::SeveralRanges => tonic::Code::FailedPrecondition,
         Code::UnknownOutcome | Code::Unspecified => tonic::Code::Unknown,
     };
     let details = Bytes::from(error.encode_to_vec());

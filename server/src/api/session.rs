@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
 use prost::Message;
-use quintet_proto::v1;
+use quintet_proto::v1::{self, session_request::Op};
 use tokio::{
     sync::{Notify, mpsc},
     time::{sleep, timeout},
@@ -52,6 +52,8 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Requests of one frame, in multiples of those that may be in flight: what is more is answered
 /// `overloaded`, one by one, and beyond this the session ends.
 const FRAME_WINDOWS_MAX: usize = 4;
+/// Items of all batches of one frame; beyond this the session ends.
+const FRAME_ITEMS_MAX: usize = 65_536;
 /// Routes that go with one frame.
 const FRAME_ROUTES_MAX: usize = 16;
 /// Nodes that a client is told of.
@@ -369,6 +371,11 @@ fn begin(
     sink: &Arc<Sink>,
     most: usize,
 ) -> usize {
+    let items = requests.iter().map(|request| match &request.op {
+        Some(Op::PutMany(many)) => many.items.len(),
+        _ => 0,
+    });
+    let bytes = bytes + admission::items_bytes(items.sum());
     let admitted = router.admission().admit(requests.len(), bytes);
     let mut left = admitted.granted();
     let refused = requests.len() - left;
@@ -405,38 +412,85 @@ async fn wait_for_room(sink: &Sink, most: usize) -> Result<(), Status> {
     }
 }
 
-/// Decodes a frame. Requests without content are two bytes on the wire and hundreds in memory: how many
-/// there are is looked at first.
+/// Decodes a frame. Requests and items of batches without content are two bytes on the wire and hundreds
+/// in memory: how many there are is looked at first.
 fn decode(frame: v1::SessionFrame, router: &Router) -> Result<v1::SessionRequests, Status> {
     trace::event("receive", format_args!("a session frame: {:x}", frame.body));
     let most = FRAME_WINDOWS_MAX * router.limits().session_in_flight_max as usize;
-    if fields(&frame.body).is_some_and(|fields| fields > most) {
-        let error = OpError::invalid(format!(
-            "a frame of the session has more than {most} requests; send fewer at once"
-        ));
-        return Err(kv::status(encode::error(error)));
+    let (requests, items) = count(&frame.body).unwrap_or_default();
+    let too_many = if requests > most {
+        format!("a frame of the session has more than {most} requests; send fewer at once")
+    } else if items > FRAME_ITEMS_MAX {
+        format!("the batches of a frame have more than {FRAME_ITEMS_MAX} items; send fewer at once")
+    } else {
+        String::new()
+    };
+    if !too_many.is_empty() {
+        return Err(kv::status(encode::error(OpError::invalid(too_many))));
     }
     v1::SessionRequests::decode(frame.body)
         .map_err(|error| Status::invalid_argument(format!("undecodable frame: {error}")))
 }
 
-/// How many fields an encoded message has at its top. `None`: it is no message.
-fn fields(mut body: &[u8]) -> Option<usize> {
-    let mut fields = 0;
-    while !body.is_empty() {
+/// How many fields an encoded `SessionRequests` has, which are mostly requests, and how many items all
+/// their batches together. `None`: it is no message.
+fn count(body: &[u8]) -> Option<(usize, usize)> {
+    // Numbers of `requests`, `put_many` and its `items` in their messages.
+    const REQUESTS: usize = 2;
+    const PUT_MANY: usize = 8;
+    let (mut requests, mut items) = (0, 0);
+    for request in (Fields { left: body }) {
+        let (number, request) = request?;
+        requests += 1;
+        if number != REQUESTS {
+            continue;
+        }
+        for op in (Fields { left: request }) {
+            let (number, op) = op?;
+            if number == PUT_MANY {
+                items += Fields { left: op }.count();
+            }
+        }
+    }
+    Some((requests, items))
+}
+
+/// The fields of an encoded message: numbers, and contents of those that have a length. `None` is what
+/// is no field; it is the last one.
+struct Fields<'a> {
+    left: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self) -> Option<(usize, &'a [u8])> {
         // A key is a varint, as lengths are.
-        let kind = prost::decode_length_delimiter(&mut body).ok()? & 7;
-        let skipped = match kind {
-            0 => prost::decode_length_delimiter(&mut body).ok().map(|_| 0)?,
+        let key = prost::decode_length_delimiter(&mut self.left).ok()?;
+        let length = match key & 7 {
+            0 => prost::decode_length_delimiter(&mut self.left).ok().map(|_| 0)?,
             1 => 8,
-            2 => prost::decode_length_delimiter(&mut body).ok()?,
+            2 => prost::decode_length_delimiter(&mut self.left).ok()?,
             5 => 4,
             _ => return None,
         };
-        body = body.get(skipped..)?;
-        fields += 1;
+        let (content, left) = self.left.split_at_checked(length)?;
+        self.left = left;
+        Some((key >> 3, content))
     }
-    Some(fields)
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<(usize, &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let field = self.take();
+        if field.is_none() {
+            self.left = &[];
+        }
+        Some(field)
+    }
 }
 
 #[cfg(all(test, not(madsim)))]
@@ -449,15 +503,28 @@ mod tests {
         let full = v1::SessionRequest { id: u64::MAX, op: None };
         let requests = vec![full, v1::SessionRequest::default(), v1::SessionRequest::default()];
         let body = v1::SessionRequests { hello: Some(hello), requests }.encode_to_vec();
-        assert_eq!(fields(&body), Some(4));
-        assert_eq!(fields(&[]), Some(0));
+        assert_eq!(count(&body), Some((4, 0)));
+        assert_eq!(count(&[]), Some((0, 0)));
         // A varint, eight bytes, four bytes; then what is cut short or of no kind.
         assert_eq!(
-            fields(&[0x08, 0xff, 0x01, 0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 1, 2, 3, 4]),
-            Some(3)
+            count(&[0x08, 0xff, 0x01, 0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 1, 2, 3, 4]),
+            Some((3, 0))
         );
         for wrong in [&body[..body.len() - 1], &[0x09, 1], &[0x0b], &[0x12, 0xff, 0xff], &[0xff]] {
-            assert_eq!(fields(wrong), None, "{wrong:?}");
+            assert_eq!(count(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn items_of_batches_are_counted_without_decoding_them() {
+        let many = |items| {
+            let items = vec![v1::PutManyItem::default(); items];
+            let op = Op::PutMany(v1::PutManyRequest { items, ..Default::default() });
+            v1::SessionRequest { id: 1, op: Some(op) }
+        };
+        let get = v1::SessionRequest { id: 2, op: Some(Op::Get(v1::GetRequest::default())) };
+        let requests = vec![many(3), get, many(0), many(1_000)];
+        let body = v1::SessionRequests { hello: None, requests }.encode_to_vec();
+        assert_eq!(count(&body), Some((4, 1_003)));
     }
 }

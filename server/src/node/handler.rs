@@ -26,7 +26,7 @@ use crate::{
         replica::Replica,
         request::{OpResult, ReplySink},
     },
-    router::admission::Admitted,
+    router::admission::{self, Admitted},
 };
 
 /// Bytes of answers to forwarded requests that may wait for their links; over it reads are refused.
@@ -182,7 +182,12 @@ impl NodeHandler {
     ) -> BoxFuture<'static, Option<Kind>> {
         let request = forward.request.clone().unwrap_or_default();
         let router = bootstrap.router().clone();
-        let admitted = match router.admission().admit_one(request.encoded_len()) {
+        let items = match &request.op {
+            Some(v1::session_request::Op::PutMany(many)) => many.items.len(),
+            _ => 0,
+        };
+        let bytes = request.encoded_len() + admission::items_bytes(items);
+        let admitted = match router.admission().admit_one(bytes) {
             Ok(admitted) => admitted,
             Err(error) => {
                 let response = Some(encode_response(request.id, Err(error)));

@@ -23,7 +23,7 @@ pub(super) async fn keep_moving(
     bootstrap: Arc<Bootstrap>,
     what: &'static str,
     behind: Duration,
-    command: fn(u64, Timestamp) -> Command,
+    command: fn(u64, Timestamp) -> Command<'static>,
 ) {
     let every = (behind / 10).max(Duration::from_secs(1));
     loop {

@@ -45,12 +45,14 @@ pub enum Operation {
     BatchGet,
     /// Several writes; counted once, beside its items.
     BatchPut,
+    /// Several writes as one request; counted once.
+    PutMany,
     /// One page of a scan.
     Scan,
 }
 
 impl Operation {
-    const ALL: [(Operation, &str); 8] = [
+    const ALL: [(Operation, &str); 9] = [
         (Operation::Get, "get"),
         (Operation::Put, "put"),
         (Operation::Delete, "delete"),
@@ -58,6 +60,7 @@ impl Operation {
         (Operation::Expire, "expire"),
         (Operation::BatchGet, "batch_get"),
         (Operation::BatchPut, "batch_put"),
+        (Operation::PutMany, "put_many"),
         (Operation::Scan, "scan"),
     ];
 
@@ -116,6 +119,7 @@ impl Outcome {
             Code::Conflict | Code::NotANumber => Outcome::Refused,
             Code::InvalidArgument
             | Code::Expired
+            | Code::SeveralRanges
             | Code::RequestIdReused
             | Code::VersionCollected
             | Code::WrongCluster
@@ -436,7 +440,8 @@ impl Metrics {
 
     /// The handle of a kind of operation.
     pub fn operation(&self, operation: Operation) -> &OperationMetrics {
-        let [get, put, delete, increment, expire, batch_get, batch_put, scan] = &self.operations;
+        let [get, put, delete, increment, expire, batch_get, batch_put, put_many, scan] =
+            &self.operations;
         match operation {
             Operation::Get => get,
             Operation::Put => put,
@@ -445,6 +450,7 @@ impl Metrics {
             Operation::Expire => expire,
             Operation::BatchGet => batch_get,
             Operation::BatchPut => batch_put,
+            Operation::PutMany => put_many,
             Operation::Scan => scan,
         }
     }

@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn propose(
     raft: &Raft,
     term: u64,
-    command: &Command,
+    command: &Command<'_>,
 ) -> Option<impl Future<Output = Option<Applied>> + use<>> {
     let (responder, answer) = OneshotResponder::new_pair();
     let proposal = Proposal(Bytes::from(codec::encode(command)));

@@ -19,6 +19,36 @@
 //!   time.
 //! * A request whose proposal was handed to Raft is answered with a result or as ambiguous, never as
 //!   failed.
+//!
+//! # Batches
+//!
+//! A batch ([`PutMany`](super::command::evaluate::PutMany)) is one request on several keys of the range: one
+//! id, one timestamp, one record in dedup, under its first key, the anchor. It latches all its keys or
+//! none:
+//!
+//! ```text
+//!   a key is latched          it waits behind that latch, holding none, and is looked at again when it
+//!                             is released: batches that wait for each other can't be
+//!   a key is in the entry     the same; the latch is the one that the entry is about to take
+//!   neither                   it goes into the entry, and its keys are latched at once: what comes
+//!                             after it, of this entry too, waits behind them
+//! ```
+//!
+//! So the first invariant holds for each of its keys, and nothing of a batch depends on another request of
+//! its entry: it is unconditional. A repetition finds its anchor latched while the original is under way,
+//! and the record in dedup afterwards; whichever is applied second is refused by apply. *Exactly once*
+//! needs the same record to be asked each time: the anchor is the first key in every copy, and a copy is
+//! served by the range that holds it.
+//!
+//! Where another key is outside the range, the refusal (`several ranges`) says more than that this copy does
+//! nothing: no copy ever will, so that the caller may group the items anew. That is so because the
+//! descriptor is taken first, dedup and its threshold are looked at afterwards, and spans only shrink: an
+//! entry that did the request stands in the log before the change that took the key away, so it was
+//! applied, and remembered, by the time at which that descriptor was; and no entry behind the change
+//! passes apply. No leadership needs to be confirmed for it. (A merge, which is not built, would have to
+//! store such refusals, as those of a later attempt are.)
+
+mod entry;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -36,6 +66,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::entry::{ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup};
 use super::{
     cadence::{Cadence, Turn, Wait},
     command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
@@ -50,7 +81,7 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Family,
-        codec::{self, Command, DedupRecord, Effect, Group, Operation, Outcome, WriteCommand},
+        codec::{self, Command, DedupRecord, Effect, Outcome, WriteCommand},
         engine::Error,
         keys, mvcc,
     },
@@ -59,57 +90,14 @@ use crate::{
 
 /// Proposals under way at once. While they are, requests gather into the next one.
 const PROPOSALS_IN_FLIGHT_MAX: usize = 2;
-/// Requests of one entry, below the 4,096 that share a block of timestamps.
-const ENTRY_OPERATIONS_MAX: usize = 1_024;
-/// Bytes after which an entry takes no more requests.
-const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Requests that wait in the executor, behind latches included.
 const WAITING_MAX: usize = 16_384;
 /// How long a new leader's first entry may take before requests are turned away.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One request of a proposal in flight.
-struct Pending {
-    write: Write,
-    effect: Effect,
-    outcome: Outcome,
-    at: Timestamp,
-    /// The state that a refusal rests on.
-    refused_by: Current,
-}
-
-impl Pending {
-    /// Bytes that it takes in an entry, roughly.
-    fn size(&self) -> usize {
-        let value = match &self.effect {
-            Effect::Put { value, .. } => value.len(),
-            Effect::Nothing | Effect::Delete => 0,
-        };
-        self.write.key.len() + value + 64
-    }
-
-    fn record(&self) -> Operation {
-        Operation {
-            request: self.write.request,
-            first_attempt: self.write.first_attempt,
-            hash: self.write.hash,
-            at: self.at,
-            effect: self.effect.clone(),
-            outcome: self.outcome,
-        }
-    }
-}
-
-struct PendingGroup {
-    key: Bytes,
-    members: Vec<Pending>,
-    /// The key's state after the members.
-    after: Current,
-}
-
 struct Finished {
     epoch: u64,
-    groups: Vec<PendingGroup>,
+    asked: Evaluated,
     applied: Option<Applied>,
 }
 
@@ -127,13 +115,14 @@ pub(super) struct Executor {
     in_flight: FuturesUnordered<InFlight>,
     /// What is ready waits for the node's next turn.
     waits: Option<Wait>,
-    operations_in_flight: usize,
+    /// Requests of the proposals in flight; a batch is one.
+    requests_in_flight: usize,
     /// The term whose state is ready to be evaluated.
     prepared: Option<u64>,
     /// Raised when latches die, so that proposals of an earlier leadership release nothing.
     epoch: u64,
     /// Only with [`Bug::StaleEvaluationApplied`]: what is proposed again as it was evaluated.
-    stale: Vec<Vec<PendingGroup>>,
+    stale: Vec<Evaluated>,
 }
 
 impl Executor {
@@ -153,7 +142,7 @@ impl Executor {
             waiting: 0,
             in_flight: FuturesUnordered::new(),
             waits: None,
-            operations_in_flight: 0,
+            requests_in_flight: 0,
             prepared: None,
             epoch: 0,
             stale: Vec::new(),
@@ -203,7 +192,7 @@ impl Executor {
             },
             under_way => {
                 under_way < PROPOSALS_IN_FLIGHT_MAX
-                    && self.ready.len() >= self.operations_in_flight
+                    && self.ready.len() >= self.requests_in_flight
                     && self.shared.cadence.allows_second()
             }
         }
@@ -215,60 +204,102 @@ impl Executor {
         if let Some(stale) = self.stale.pop() {
             return self.propose(term, stale).await;
         }
-        let mut groups: Vec<PendingGroup> = Vec::new();
+        let mut asked = Evaluated::default();
         let mut by_key: HashMap<Bytes, usize> = HashMap::new();
-        let mut repeated = Vec::new();
-        let (mut operations, mut bytes) = (0, 0);
+        // Those that wait for a group of this entry, and for which.
+        let mut later = Vec::new();
         let now = Instant::now();
-        while operations < ENTRY_OPERATIONS_MAX && bytes < ENTRY_BYTES_MAX {
+        while !asked.is_full() {
             let Some(write) = self.ready.pop_front() else { break };
-            if let Some(queue) = self.latches.get_mut(&write.key) {
-                queue.push_back(write);
-                self.waiting += 1;
+            let latched = write.keys().find(|key| self.latches.contains_key(*key)).cloned();
+            if let Some(key) = latched {
+                self.wait_behind(&key, write);
                 continue;
             }
-            let group = by_key.get(&write.key).and_then(|at| groups.get(*at));
-            if group.is_some_and(|group| group.holds(&write)) {
-                // The second occurrence of a request waits for the first's result.
-                repeated.push(write);
-                continue;
-            }
-            match self.evaluate(write, group, term, now) {
-                Ok(Some((pending, after))) => {
-                    operations += 1;
-                    bytes += pending.size();
-                    let key = pending.write.key.clone();
-                    let slot = *by_key.entry(key.clone()).or_insert(groups.len());
-                    match groups.get_mut(slot) {
-                        Some(group) => {
-                            group.after = after;
-                            group.members.push(pending);
-                        }
-                        None => groups.push(PendingGroup { key, members: vec![pending], after }),
-                    }
+            let added = if write.kind.many().is_some() {
+                let added = write.keys().find(|key| by_key.contains_key(*key)).cloned();
+                if let Some(key) = added {
+                    later.push((key, write));
+                    continue;
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(range = %self.shared.range, %error, "state can't be read");
-                    self.shared.fail(error);
-                    return;
+                self.add_batch(write, now, &mut asked)
+            } else {
+                let group = by_key.get(&write.key).and_then(|at| asked.groups.get(*at));
+                if group.is_some_and(|group| group.holds(&write)) {
+                    // The second occurrence of a request waits for the first's result.
+                    later.push((write.key.clone(), write));
+                    continue;
                 }
+                let evaluated = self.evaluate(write, group, term, now);
+                evaluated.map(|evaluated| asked.add(evaluated, &mut by_key))
+            };
+            if let Err(error) = added {
+                tracing::error!(range = %self.shared.range, %error, "state can't be read");
+                self.shared.fail(error);
+                return;
             }
         }
-        if groups.is_empty() {
-            self.ready.extend(repeated);
-            return;
-        }
-        for group in &groups {
+        for group in &asked.groups {
             self.latches.insert(group.key.clone(), VecDeque::new());
         }
-        for write in repeated {
-            if let Some(queue) = self.latches.get_mut(&write.key) {
+        for (key, write) in later {
+            self.wait_behind(&key, write);
+        }
+        if !asked.is_empty() {
+            self.propose(term, asked).await;
+        }
+    }
+
+    /// Behind the latch of a key, which is there.
+    fn wait_behind(&mut self, key: &Bytes, write: Write) {
+        match self.latches.get_mut(key) {
+            Some(queue) => {
                 queue.push_back(write);
                 self.waiting += 1;
             }
+            None => self.ready.push_back(write),
         }
-        self.propose(term, groups).await;
+    }
+
+    /// A request on several keys, none of which is latched or in the entry: into the entry, unless it is
+    /// answered.
+    fn add_batch(
+        &mut self,
+        write: Write,
+        now: Instant,
+        asked: &mut Evaluated,
+    ) -> Result<(), Error> {
+        if write.deadline <= now {
+            write.reply.send(Err(OpError::deadline()));
+            return Ok(());
+        }
+        let state = &self.shared.state;
+        let stays_out = !planted::active(Bug::StaleRouteAccepted);
+        // Before dedup is looked at: see above.
+        let descriptor = state.descriptor();
+        if !descriptor.contains(&write.key) && stays_out {
+            write.reply.send(Err(OpError::stale_route()));
+            return Ok(());
+        }
+        if let Some(result) = self.look_back(&write)? {
+            write.reply.send(result);
+            return Ok(());
+        }
+        if write.first_attempt < state.dedup_threshold() {
+            write.reply.send(Err(too_old()));
+            return Ok(());
+        }
+        if stays_out && !write.keys().all(|key| descriptor.contains(key)) {
+            self.shared.metrics.stale_routes.inc();
+            write.reply.send(Err(OpError::several_ranges()));
+            return Ok(());
+        }
+        let batch = PendingBatch { at: self.shared.hlc.now(), write };
+        self.latches.extend(batch.write.keys().map(|key| (key.clone(), VecDeque::new())));
+        asked.writes += batch.items().len();
+        asked.bytes += batch.size();
+        asked.batches.push(batch);
+        Ok(())
     }
 
     /// One request on the state of its key. `None` if it is answered, or will be by someone else.
@@ -290,21 +321,12 @@ impl Executor {
             return Ok(None);
         }
         if write.first_attempt < state.dedup_threshold() {
-            write.reply.send(Err(OpError::new(
-                quintet_proto::v1::Code::Expired,
-                "the request is older than the cluster remembers; ask again under a new id",
-            )));
+            write.reply.send(Err(too_old()));
             return Ok(None);
         }
-        if !planted::active(Bug::RetryAppliedTwice) {
-            let key = keys::dedup(&write.key, write.request);
-            if let Some(record) = state.engine().get(Family::Dedup, &key)? {
-                self.shared.metrics.dedup_hits.inc();
-                let record: DedupRecord = codec::decode(&record)?;
-                let result = self.remembered(&write, record)?;
-                write.reply.send(result);
-                return Ok(None);
-            }
+        if let Some(result) = self.look_back(&write)? {
+            write.reply.send(result);
+            return Ok(None);
         }
         let current = match group {
             Some(group) => group.after.clone(),
@@ -335,6 +357,19 @@ impl Executor {
         self.reads.send(read);
     }
 
+    /// What a request was answered, if it was done before.
+    fn look_back(&self, write: &Write) -> Result<Option<OpResult>, Error> {
+        if planted::active(Bug::RetryAppliedTwice) {
+            return Ok(None);
+        }
+        let key = keys::dedup(&write.key, write.request);
+        let Some(record) = self.shared.state.engine().get(Family::Dedup, &key)? else {
+            return Ok(None);
+        };
+        self.shared.metrics.dedup_hits.inc();
+        self.remembered(write, codec::decode(&record)?).map(Some)
+    }
+
     /// The answer of a request that was done before.
     fn remembered(&self, write: &Write, record: DedupRecord) -> Result<OpResult, Error> {
         if record.hash != write.hash {
@@ -361,13 +396,14 @@ impl Executor {
         Ok(answer(write, record.outcome, record.at, &current, self.shared.hlc.peek()))
     }
 
-    async fn propose(&mut self, term: u64, groups: Vec<PendingGroup>) {
+    async fn propose(&mut self, term: u64, asked: Evaluated) {
         let command = Command::Write(WriteCommand {
             evaluated_under: term,
             time_domain: self.shared.time_domain,
-            groups: groups.iter().map(PendingGroup::record).collect(),
+            groups: asked.groups.iter().map(PendingGroup::record).collect(),
+            batches: asked.batches.iter().map(PendingBatch::record).collect(),
         });
-        let proposal = Proposal(Bytes::from(codec::encode(&command)));
+        let proposal = Proposal(Bytes::from(codec::encode_sized(&command, asked.bytes)));
         let (responder, answer) = OneshotResponder::new_pair();
         let write = self.raft.write(proposal).responder(responder);
         let write = if planted::active(Bug::StaleEvaluationApplied) {
@@ -377,7 +413,7 @@ impl Executor {
         };
         let epoch = self.epoch;
         let counted = self.shared.cadence.begin();
-        self.operations_in_flight += groups.iter().map(|group| group.members.len()).sum::<usize>();
+        self.requests_in_flight += asked.requests();
         let sent = write.await;
         let faults = self.shared.faults.clone();
         self.in_flight.push(Box::pin(async move {
@@ -392,36 +428,49 @@ impl Executor {
                 Err(error) => Err(error.to_string()),
             };
             let applied = applied.inspect_err(|why| faults.note(Doing::Propose, None, why)).ok();
-            Finished { epoch, groups, applied }
+            Finished { epoch, asked, applied }
         }));
     }
 
     fn finish(&mut self, finished: Finished) {
-        let operations = finished.groups.iter().map(|group| group.members.len()).sum::<usize>();
-        self.operations_in_flight -= operations;
+        self.requests_in_flight -= finished.asked.requests();
         if finished.applied.is_none() && planted::active(Bug::StaleEvaluationApplied) {
             // The careless hand: "it was evaluated already, just propose it again".
-            self.stale.push(finished.groups);
+            self.stale.push(finished.asked);
             return;
         }
+        let Evaluated { groups, batches, .. } = finished.asked;
         let mut again = Vec::new();
-        let flags = match finished.applied {
+        let mut flags = match finished.applied {
             Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect::<Vec<_>>(),
             Some(Applied::ReEvaluate | Applied::Done | Applied::Replica(_)) => {
-                vec![Some(false); finished.groups.len()]
+                vec![Some(false); groups.len() + batches.len()]
             }
-            None => vec![None; finished.groups.len()],
+            None => vec![None; groups.len() + batches.len()],
         };
         if flags.contains(&Some(false)) {
             let why = "another leader's entry, or a clock behind the range's time: evaluated again";
             self.shared.faults.note(Doing::Apply, None, why);
         }
-        for (group, flag) in finished.groups.into_iter().zip(flags) {
-            if finished.epoch == self.epoch
-                && let Some(queue) = self.latches.remove(&group.key)
-            {
-                self.waiting -= queue.len();
-                self.ready.extend(queue);
+        let of_batches = flags.split_off(groups.len().min(flags.len()));
+        let same_epoch = finished.epoch == self.epoch;
+        for (batch, flag) in batches.into_iter().zip(of_batches) {
+            let PendingBatch { write, at } = batch;
+            if same_epoch {
+                write.keys().for_each(|key| self.release(key));
+            }
+            match flag {
+                Some(true) => write.reply.send(Ok(Answer::PutMany(at))),
+                Some(false) => {
+                    self.shared.metrics.reevaluations.inc();
+                    again.push(write);
+                }
+                None => write.reply.send(Err(lost())),
+            }
+        }
+        for (group, flag) in groups.into_iter().zip(flags) {
+            if same_epoch {
+                self.release(&group.key);
             }
             for pending in group.members {
                 match flag {
@@ -435,14 +484,20 @@ impl Executor {
                         self.shared.metrics.reevaluations.inc();
                         again.push(pending.write);
                     }
-                    None => pending.write.reply.send(Err(OpError::ambiguous(
-                        "leadership changed while the request was under way; ask again with the same id",
-                    ))),
+                    None => pending.write.reply.send(Err(lost())),
                 }
             }
         }
         for write in again.into_iter().rev() {
             self.ready.push_front(write);
+        }
+    }
+
+    /// A key's latch ends: who waited behind it is looked at again.
+    fn release(&mut self, key: &Bytes) {
+        if let Some(queue) = self.latches.remove(key) {
+            self.waiting -= queue.len();
+            self.ready.extend(queue);
         }
     }
 
@@ -500,17 +555,17 @@ impl Executor {
     }
 }
 
-impl PendingGroup {
-    fn holds(&self, write: &Write) -> bool {
-        self.members.iter().any(|member| member.write.request == write.request)
-    }
+fn too_old() -> OpError {
+    OpError::new(
+        quintet_proto::v1::Code::Expired,
+        "the request is older than the cluster remembers; ask again under a new id",
+    )
+}
 
-    fn record(&self) -> Group {
-        Group {
-            key: self.key.clone(),
-            operations: self.members.iter().map(Pending::record).collect(),
-        }
-    }
+fn lost() -> OpError {
+    OpError::ambiguous(
+        "leadership changed while the request was under way; ask again with the same id",
+    )
 }
 
 async fn wait(cadence: &Cadence, wait: Option<Wait>) {
@@ -544,6 +599,7 @@ fn answer(
             Ok(Answer::Expire(Some((at, expiry(at, *ttl)))))
         }
         (Outcome::NoSuchKey, _) => Ok(Answer::Expire(None)),
+        (Outcome::Written, WriteKind::PutMany(_)) => Ok(Answer::PutMany(at)),
         (Outcome::Written, _) => Ok(Answer::Put(at)),
         (Outcome::NothingToDelete, _) => Ok(Answer::Delete(None)),
         (Outcome::Number(sum), _) => Ok(Answer::Increment(sum, at)),

@@ -268,7 +268,7 @@ impl Replica {
 
     /// Proposes a command, as the range's leader, in its term; does not wait until it is applied.
     /// Does nothing where this replica does not lead.
-    pub async fn propose(&self, command: impl FnOnce(u64) -> Command) {
+    pub async fn propose(&self, command: impl FnOnce(u64) -> Command<'static>) {
         let Ok(leader) = self.raft.as_leader() else { return };
         let term = leader.term();
         // A proposal that is lost was not promised to anybody.

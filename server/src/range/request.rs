@@ -32,6 +32,8 @@ pub enum Answer {
     },
     /// Version of the write.
     Put(Timestamp),
+    /// Version of the writes.
+    PutMany(Timestamp),
     /// Version of the removal, or nothing was there.
     Delete(Option<Timestamp>),
     /// The sum, and its version.
@@ -113,7 +115,7 @@ impl Drop for Reply {
 
 /// A request to change a key.
 pub struct Write {
-    /// `enc(key)`, its anchor too.
+    /// `enc(key)`, its anchor too; of several keys the first.
     pub key: Bytes,
     /// What it asks.
     pub kind: WriteKind,
@@ -129,6 +131,14 @@ pub struct Write {
     pub deadline: Instant,
     /// Where the answer goes.
     pub reply: Reply,
+}
+
+impl Write {
+    /// Every key that it writes, its anchor first.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        let others = self.kind.many().and_then(|many| many.items.get(1..)).unwrap_or_default();
+        std::iter::once(&self.key).chain(others.iter().map(|(key, _)| key))
+    }
 }
 
 /// A request to read.

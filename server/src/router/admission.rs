@@ -14,7 +14,8 @@
 //!
 //! * At most `requests_max` requests are admitted and not answered.
 //! * Bytes are those of the frames that requests came in, for as long as one of a frame's requests holds
-//!   on to it: values are slices of it. They exceed `bytes_max` by one frame at most.
+//!   on to it: values are slices of it. Each item of a batch of puts counts with [`ITEM_BYTES`] more. They
+//!   exceed `bytes_max` by one frame at most.
 //! * What was admitted is given back exactly once, also where its request is dropped: [`Admitted`].
 
 use std::{
@@ -29,6 +30,9 @@ use crate::{config::Limits, error::OpError, ops::metrics::Metrics};
 
 /// When who was refused may come again.
 pub const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Bytes that a batch of puts holds on to for each of its items, beside those of its frame: decoded, and
+/// as a latch.
+const ITEM_BYTES: usize = 256;
 /// Refusals a second, of all sessions of a node: about a tenth of a core.
 const REFUSALS_PER_S_MAX: u64 = 50_000;
 
@@ -93,6 +97,11 @@ impl Admission {
     pub fn answers_taken(&self, bytes: usize) {
         self.answer_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
+}
+
+/// Bytes that count for the items of batches, beside those that they came in.
+pub fn items_bytes(items: usize) -> usize {
+    items.saturating_mul(ITEM_BYTES)
 }
 
 /// What is told to those who are refused.

@@ -235,6 +235,7 @@ impl Router {
         };
         match self.admit(&replica, &decoded, route.generation) {
             Ok(()) => {
+                self.note_span(&replica, &request, &*sink);
                 let reply = self.reply(sink, id, &request, route.range);
                 self.submit(&replica, decoded, reply);
             }
@@ -249,6 +250,16 @@ impl Router {
             Err(_) => {
                 self.refuse(sink, id, named(&request, Some(route.range)), OpError::stale_route())
             }
+        }
+    }
+
+    /// Tells who sent several keys which ones can go together, if it does not know.
+    fn note_span<S: ForwardSink>(&self, replica: &Replica, request: &v1::SessionRequest, sink: &S) {
+        let Some(Op::PutMany(many)) = &request.op else { return };
+        let routed_by = many.context.as_ref().map_or((0, 0), |by| (by.range_id, by.generation));
+        let descriptor = replica.shared.state.descriptor();
+        if routed_by != (descriptor.range.0, descriptor.generation.0) {
+            sink.note_route(&descriptor, self.peers.me());
         }
     }
 
@@ -462,6 +473,7 @@ fn named(request: &v1::SessionRequest, range: Option<RangeId>) -> Named {
         Some(Op::Delete(delete)) => (Operation::Delete, &delete.context),
         Some(Op::Increment(increment)) => (Operation::Increment, &increment.context),
         Some(Op::Expire(expire)) => (Operation::Expire, &expire.context),
+        Some(Op::PutMany(many)) => (Operation::PutMany, &many.context),
         Some(Op::Scan(scan)) => (Operation::Scan, &scan.context),
         None => (Operation::Get, &None),
     };

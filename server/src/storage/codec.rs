@@ -15,6 +15,8 @@ use crate::{
 
 /// The format version that this build writes.
 const FORMAT: u8 = 1;
+/// Room for what a record has beside keys and values.
+const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// Names one request for ever (design, section 6).
 #[derive(
@@ -276,9 +278,9 @@ pub struct InstallRecord {
 
 /// A replicated command (design, section 6), as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
+pub enum Command<'a> {
     /// Results of evaluated requests.
-    Write(WriteCommand),
+    Write(#[serde(borrow)] WriteCommand<'a>),
     /// Moves the dedup threshold: requests with an earlier first attempt are refused from here on.
     MoveDedupThreshold {
         /// Term of the leader that proposed it.
@@ -311,13 +313,46 @@ pub enum Command {
 
 /// Results of requests, evaluated by the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WriteCommand {
+pub struct WriteCommand<'a> {
     /// Term of the leader that evaluated: an entry of another term does nothing.
     pub evaluated_under: u64,
     /// Where the timestamps come from.
     pub time_domain: TimeDomain,
     /// One group a key. A group is applied whole or refused whole.
     pub groups: Vec<Group>,
+    /// Requests on several keys each, none of them a key of a group or of another batch. A batch is
+    /// applied whole or refused whole.
+    #[serde(borrow)]
+    pub batches: Vec<PutBatch<'a>>,
+}
+
+/// One request that writes several keys, whatever they held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutBatch<'a> {
+    /// The request; its anchor is the first key.
+    pub request: RequestId,
+    /// Cluster time of its first attempt.
+    pub first_attempt: Timestamp,
+    /// Hash of the request.
+    pub hash: u64,
+    /// Timestamp of all its writes.
+    pub at: Timestamp,
+    /// From then on the keys are absent.
+    pub expires_at: Option<Timestamp>,
+    /// What it writes; keys rise.
+    #[serde(borrow)]
+    pub items: Vec<BatchItem<'a>>,
+}
+
+/// One key of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchItem<'a> {
+    /// `enc(key)`.
+    #[serde(borrow, with = "serde_bytes")]
+    pub key: &'a [u8],
+    /// The value.
+    #[serde(borrow, with = "serde_bytes")]
+    pub value: &'a [u8],
 }
 
 /// Requests on one key, in their order.
@@ -424,7 +459,13 @@ pub struct ReplicaRecord {
 
 /// Encodes a stored record.
 pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    let mut out = vec![FORMAT];
+    encode_sized(record, 0)
+}
+
+/// As [`encode`], of a record that takes about so many bytes: with room for them from the start.
+pub fn encode_sized<T: Serialize>(record: &T, bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes + RECORD_OVERHEAD_BYTES);
+    out.push(FORMAT);
     let written =
         bincode::serde::encode_into_std_write(record, &mut out, bincode::config::standard());
     // Writing to memory fails only if the type cannot be serialized at all: a programming error.

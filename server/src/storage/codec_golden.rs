@@ -1,6 +1,7 @@
 //! The bytes of every stored format that a directory of this build may hold. Those of directories
-//! before `quintet 4` differ (an applied record had neither time nor gc threshold before 3; the records of
-//! a node and of its cluster named no directory before 4): such a directory is refused whole.
+//! before `quintet 5` differ (an applied record had neither time nor gc threshold before 3; the records of
+//! a node and of its cluster named no directory before 4; writes had no batches before 5): such a directory
+//! is refused whole.
 
 use super::*;
 
@@ -12,13 +13,23 @@ fn request() -> RequestId {
     RequestId { origin_room: 3, client: 0x0102_0304, sequence: 9 }
 }
 
+fn bytes_of(golden: &str) -> Vec<u8> {
+    (0..golden.len() / 2)
+        .map(|i| u8::from_str_radix(&golden[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect()
+}
+
 /// Encodes to exactly these bytes, and these bytes decode to it.
 fn holds<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(record: &T, golden: &str) {
     assert_eq!(hex(&encode(record)), golden, "{record:?}");
-    let bytes: Vec<u8> = (0..golden.len() / 2)
-        .map(|i| u8::from_str_radix(&golden[2 * i..2 * i + 2], 16).expect("hex"))
-        .collect();
-    assert_eq!(&decode::<T>(&bytes).expect("decodes"), record);
+    assert_eq!(&decode::<T>(&bytes_of(golden)).expect("decodes"), record);
+}
+
+/// The same of a command, which borrows from the bytes.
+fn is_command(command: &Command<'_>, golden: &str) {
+    assert_eq!(hex(&encode(command)), golden, "{command:?}");
+    let bytes = bytes_of(golden);
+    assert_eq!(&decode_borrowed::<Command<'_>>(&bytes).expect("decodes"), command);
 }
 
 #[test]
@@ -47,19 +58,21 @@ fn format_1() {
                 outcome: Outcome::Written,
             }],
         }],
+        batches: Vec::new(),
     });
     let advance = Command::AdvanceTime { evaluated_under: 4, to: Timestamp(300) };
-    holds(&advance, "010204fb2c01");
+    is_command(&advance, "010204fb2c01");
     let gc = Command::MoveGcThreshold { evaluated_under: 4, threshold: Timestamp(300) };
-    holds(&gc, "010304fb2c01");
+    is_command(&gc, "010304fb2c01");
     let expiring =
         Effect::Put { value: Bytes::from_static(b"v"), expires_at: Some(Timestamp(300)) };
     holds(&expiring, "0101017601fb2c01");
     holds(&Outcome::NoSuchKey, "0105");
     let version = VersionRecord { value: Some(b"v"), txn: None, expires_at: Some(Timestamp(300)) };
     assert_eq!(hex(&encode(&version)), "010101760001fb2c01");
-    // Term, domain, one group: key, one operation: request id, first attempt, hash, at, put, written.
-    holds(&write, "0100040001016b0103fc04030201090102030101760000");
+    // Term, domain, one group: key, one operation: request id, first attempt, hash, at, put, written; no
+    // batches.
+    is_command(&write, "0100040001016b0103fc0403020109010203010176000000");
     holds(
         &AppliedRecord {
             applied: Some(Position { term: 2, index: 7 }),
@@ -120,7 +133,7 @@ fn replaced_nodes() {
         replicas: vec![(ReplicaId(1), NodeId(11))],
         next_replica: ReplicaId(6),
     };
-    holds(&Command::ReserveReplica { evaluated_under: 4 }, "010404");
+    is_command(&Command::ReserveReplica { evaluated_under: 4 }, "010404");
     let held = ReplicaRecord { replica: ReplicaId(6), birth: birth.clone() };
     holds(&held, "0106020161000101010b06");
     holds(&Identity { node: NodeId(3), boots: 2, directory: 300 }, "010302fb2c01");
@@ -134,6 +147,28 @@ fn replaced_nodes() {
         untold: vec![(NodeId(11), 7)],
     };
     holds(&cluster, "01016301010b01020161000101010b06010b07");
+}
+
+/// What came with `quintet 5` directories.
+#[test]
+fn batches() {
+    let items = vec![BatchItem { key: b"k", value: b"v" }, BatchItem { key: b"l", value: b"" }];
+    let batch = PutBatch {
+        request: request(),
+        first_attempt: Timestamp(1),
+        hash: 2,
+        at: Timestamp(3),
+        expires_at: Some(Timestamp(300)),
+        items,
+    };
+    let write = Command::Write(WriteCommand {
+        evaluated_under: 4,
+        time_domain: TimeDomain(0),
+        groups: Vec::new(),
+        batches: vec![batch],
+    });
+    // Term, domain, no groups, one batch: request id, first attempt, hash, at, expiry, two items.
+    is_command(&write, "01000400000103fc040302010901020301fb2c0102016b0176016c00");
 }
 
 #[test]

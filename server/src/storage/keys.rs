@@ -16,6 +16,8 @@ use crate::{
 const ESCAPE: u8 = 0x00;
 const ESCAPED_ZERO: u8 = 0xFF;
 const TERMINATOR: u8 = 0x01;
+/// Bytes that `enc(key)` has more than a key without zeros, and some.
+pub const ENCODED_MORE_BYTES: usize = 8;
 
 /// `enc(key)`: the stored form of a user's key in a keyspace.
 pub fn encode(keyspace: KeyspaceId, key: &[u8]) -> Bytes {
@@ -26,15 +28,27 @@ pub fn encode(keyspace: KeyspaceId, key: &[u8]) -> Bytes {
 
 /// The stored form of a prefix: a lower bound of every key that begins with it.
 pub fn encode_open(keyspace: KeyspaceId, key: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len() + 8);
-    out.extend_from_slice(&keyspace.0.to_be_bytes());
-    for &byte in key {
-        out.push(byte);
-        if byte == ESCAPE {
-            out.push(ESCAPED_ZERO);
-        }
-    }
+    let mut out = Vec::with_capacity(key.len() + ENCODED_MORE_BYTES);
+    append_open(keyspace, key, &mut out);
     out
+}
+
+/// Appends `enc(key)`.
+pub fn append(keyspace: KeyspaceId, key: &[u8], out: &mut Vec<u8>) {
+    append_open(keyspace, key, out);
+    out.extend_from_slice(&[ESCAPE, TERMINATOR]);
+}
+
+fn append_open(keyspace: KeyspaceId, key: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&keyspace.0.to_be_bytes());
+    let mut rest = key;
+    while let Some(zero) = rest.iter().position(|&byte| byte == ESCAPE) {
+        let (plain, tail) = rest.split_at(zero);
+        out.extend_from_slice(plain);
+        out.extend_from_slice(&[ESCAPE, ESCAPED_ZERO]);
+        rest = tail.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
 }
 
 /// Splits a stored key into keyspace, user's key and what follows `enc(key)`. `None` if the bytes

@@ -36,6 +36,7 @@ async fn every_wrong_input_has_its_code() {
         let mut kv = kv(&cluster, id).await;
         requests(&mut kv).await;
         batches(&mut kv).await;
+        several_keys(&mut kv).await;
         reused_ids(&mut kv).await;
         clocks(&mut kv).await;
         frames(&mut kv).await;
@@ -200,6 +201,7 @@ async fn unary(kv: &mut KvClient<Channel>, op: Op) -> Result<(), Status> {
         Op::Increment(increment) => kv.increment(increment).await.map(drop),
         Op::Expire(expire) => kv.expire(expire).await.map(drop),
         Op::Scan(scan) => kv.scan(scan).await?.into_inner().message().await.map(drop),
+        Op::PutMany(_) => panic!("only on a session"),
     }
 }
 
@@ -291,6 +293,80 @@ async fn batches(kv: &mut KvClient<Channel>) {
     assert!(kv.get(get(None, "batch/large")).await.is_ok(), "the connection serves on");
 }
 
+fn several(items: &[(&[u8], usize)]) -> v1::PutManyRequest {
+    let item = |(key, bytes): &(&[u8], usize)| v1::PutManyItem {
+        key: Bytes::copy_from_slice(key),
+        value: vec![b'x'; *bytes].into(),
+    };
+    let items = items.iter().map(item).collect();
+    v1::PutManyRequest { items, ..v1::PutManyRequest::default() }
+}
+
+/// Requests on several keys: done whole, once, or not at all.
+async fn several_keys(kv: &mut KvClient<Channel>) {
+    use Code::{InvalidArgument, RequestIdReused, SeveralRanges};
+    let keys: Vec<_> = (0..=BATCH_ITEMS_MAX).map(|index| format!("n{index:04}")).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_bytes(), 1)).collect();
+    let long = [b'z'; KEY_BYTES_MAX + 1];
+    let large: Vec<_> = (0..20).map(|index| (keys[index].as_bytes(), 60_000)).collect();
+    let ttl = v1::PutManyRequest { ttl_ms: u64::MAX, ..several(&[(b"n", 1)]) };
+    let wrong = [
+        ("no items", several(&[]), InvalidArgument, "no items"),
+        ("too many", several(&many), InvalidArgument, "1001 items, 1000 are allowed; split it"),
+        ("too large", several(&large), InvalidArgument, "1048576 are allowed; split it"),
+        ("an empty key", several(&[(b"", 1), (b"n", 1)]), InvalidArgument, "1 byte at least"),
+        ("a long key", several(&[(b"n", 1), (&long, 1)]), InvalidArgument, "shorten"),
+        ("falling keys", several(&[(b"nb", 1), (b"na", 1)]), InvalidArgument, "sort them"),
+        ("a key twice", several(&[(b"na", 1), (b"na", 1)]), InvalidArgument, "name none twice"),
+        ("a negative ttl", ttl, InvalidArgument, "leave it out"),
+        ("two ranges", several(&[(b"a", 1), (b"n", 1)]), SeveralRanges, "under new request ids"),
+    ];
+    for (what, request, code, words) in wrong {
+        match ask_one(kv, Op::PutMany(request)).await {
+            Body::Error(error) => check(what, &error, code, words),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    // None of it was written.
+    let scan = v1::ScanRequest { prefix: "n".into(), ..Default::default() };
+    let Body::Scan(page) = ask_one(kv, Op::Scan(scan)).await else { panic!("no page") };
+    assert_eq!(page.records, []);
+
+    let client = Bytes::copy_from_slice(&rand::random::<u128>().to_be_bytes());
+    let request_id = Some(v1::RequestId { client, sequence: 1, origin_room: 0 });
+    let answered = kv.get(get(None, "text")).await.expect("read").into_inner();
+    let first_attempt_time = answered.context.expect("a context").cluster_time;
+    let named = |attempt, request: v1::PutManyRequest| {
+        let request_id = request_id.clone();
+        let context =
+            v1::RequestContext { request_id, first_attempt_time, attempt, ..Default::default() };
+        Op::PutMany(v1::PutManyRequest { context: Some(context), ..request })
+    };
+    let right = || several(&[(b"several/a", 3), (b"several/b", 4)]);
+    let Body::PutMany(first) = ask_one(kv, named(0, right())).await else { panic!("refused") };
+    let Body::PutMany(again) = ask_one(kv, named(1, right())).await else { panic!("refused") };
+    assert_eq!(first.version, again.version);
+    for (key, bytes) in [("several/a", 3), ("several/b", 4)] {
+        let state = kv.get(get(None, key)).await.expect("read").into_inner().state;
+        let state = state.expect("there");
+        assert_eq!((state.version, state.value.len()), (first.version, bytes));
+    }
+    let other = several(&[(b"several/a", 3), (b"several/b", 5)]);
+    match ask_one(kv, named(1, other)).await {
+        Body::Error(error) => {
+            check("an id used again", &error, RequestIdReused, "must not be used twice");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The answer to one request of a session.
+async fn ask_one(kv: &mut KvClient<Channel>, op: Op) -> Body {
+    let requests = vec![v1::SessionRequest { id: 1, op: Some(op) }];
+    let mut answers = session(kv, requests).await.expect("answered");
+    answers.remove(0).result.expect("a result")
+}
+
 /// A request id is one request for ever.
 async fn reused_ids(kv: &mut KvClient<Channel>) {
     let answered = kv.get(get(None, "text")).await.expect("read").into_inner();
@@ -340,6 +416,11 @@ async fn frames(kv: &mut KvClient<Channel>) {
     let refused = session(kv, many).await.expect_err("too many");
     let error = details("a frame", &refused);
     check("a frame of a million", &error, Code::InvalidArgument, "send fewer at once");
+    let items = vec![v1::PutManyItem::default(); 1 << 20];
+    let op = Some(Op::PutMany(v1::PutManyRequest { items, ..Default::default() }));
+    let refused = session(kv, vec![v1::SessionRequest { id: 1, op }]).await.expect_err("too many");
+    let error = details("a frame", &refused);
+    check("a batch of a million", &error, Code::InvalidArgument, "send fewer at once");
     let value = Bytes::from(vec![0; 17 << 20]);
     let op = Some(Op::Put(v1::PutRequest { value, ..put(b"k") }));
     let refused = session(kv, vec![v1::SessionRequest { id: 1, op }]).await.expect_err("too large");

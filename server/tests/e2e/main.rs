@@ -15,6 +15,7 @@
 //! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
 //! limits.rs      every wrong input: its code, and what it says to do
 //! scans.rs       scans and batches over many ranges, by unary calls
+//! loads.rs       a bulk load while leaders die: every record is there
 //! support/       processes, clusters, waiting
 //! ```
 //!
@@ -33,6 +34,7 @@ mod forming;
 mod hostile;
 mod kills;
 mod limits;
+mod loads;
 mod outages;
 mod pauses;
 mod python;

@@ -44,7 +44,7 @@ pub(crate) struct Load {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=16_777_216))]
     value_size: usize,
     /// Most records under way
-    #[arg(long, value_name = "N", default_value_t = 4_096,
+    #[arg(long, value_name = "N", default_value_t = 16_384,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     in_flight: usize,
     #[command(flatten)]

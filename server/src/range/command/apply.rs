@@ -1,5 +1,9 @@
 //! What a committed command does to the state: the second half of the exactly-once rule (design,
 //! section 6).
+//!
+//! Groups and batches of a write are held to the same conditions: the term, the span of every key, the
+//! range's time, the dedup threshold, and that no record of the request is there. What fails one of them
+//! leaves no trace, and is evaluated again. A batch is remembered by one record, under its first key.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,7 +14,7 @@ use crate::{
         Batch, Engine, Family,
         codec::{
             self, AppliedRecord, Command, DedupRecord, Descriptor, Effect, Group, Operation,
-            VersionRecord, WriteCommand,
+            Outcome, PutBatch, RequestId, VersionRecord, WriteCommand,
         },
         engine::Error,
         keys,
@@ -40,7 +44,7 @@ pub struct Target<'a> {
 }
 
 /// Applies a command whose entry was proposed in `term`.
-pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<Applied, Error> {
+pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result<Applied, Error> {
     match command {
         Command::Write(write) => apply_write(target, term, &write),
         Command::MoveDedupThreshold { evaluated_under, threshold } => {
@@ -80,14 +84,18 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command) -> Result<App
     }
 }
 
-fn apply_write(target: &mut Target<'_>, term: u64, write: &WriteCommand) -> Result<Applied, Error> {
+fn apply_write(
+    target: &mut Target<'_>,
+    term: u64,
+    write: &WriteCommand<'_>,
+) -> Result<Applied, Error> {
     if write.evaluated_under != term && !planted::active(Bug::StaleEvaluationApplied) {
         return Ok(Applied::ReEvaluate);
     }
     // Versions rise: everything that was written before is at or below the range's time.
     let before = target.applied.time;
     let mut newest = target.applied.newest;
-    let mut results = Vec::with_capacity(write.groups.len());
+    let mut results = Vec::with_capacity(write.groups.len() + write.batches.len());
     for group in &write.groups {
         let accepted = accepts(target, group, before)?;
         if accepted {
@@ -105,6 +113,14 @@ fn apply_write(target: &mut Target<'_>, term: u64, write: &WriteCommand) -> Resu
         }
         results.push(accepted);
     }
+    for batch in &write.batches {
+        let accepted = accepts_batch(target, batch, before)?;
+        if accepted {
+            newest = newest.max(batch.at);
+            apply_batch(target, batch);
+        }
+        results.push(accepted);
+    }
     target.applied.newest = newest;
     target.applied.time = before.max(newest);
     target.applied.time_domain = write.time_domain;
@@ -116,22 +132,47 @@ fn accepts(target: &Target<'_>, group: &Group, time: Timestamp) -> Result<bool, 
         return Ok(false);
     }
     for operation in &group.operations {
-        if operation.at <= time && !planted::active(Bug::StaleEvaluationApplied) {
-            return Ok(false);
-        }
-        if operation.first_attempt < target.applied.dedup_threshold {
-            return Ok(false);
-        }
-        if planted::active(Bug::RetryAppliedTwice) {
-            continue;
-        }
-        let key = keys::dedup(&group.key, operation.request);
-        if target.overlay.dedup.contains(&key) || target.engine.get(Family::Dedup, &key)?.is_some()
-        {
+        let (at, first_attempt) = (operation.at, operation.first_attempt);
+        if !is_new(target, (&group.key, operation.request), (at, first_attempt), time)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn accepts_batch(
+    target: &Target<'_>,
+    batch: &PutBatch<'_>,
+    time: Timestamp,
+) -> Result<bool, Error> {
+    // Without keys there is no anchor: nobody proposes that.
+    let Some(anchor) = batch.items.first() else { return Ok(false) };
+    let is_inside = batch.items.iter().all(|item| target.descriptor.contains(item.key));
+    if !is_inside && !planted::active(Bug::StaleRouteAccepted) {
+        return Ok(false);
+    }
+    is_new(target, (anchor.key, batch.request), (batch.at, batch.first_attempt), time)
+}
+
+/// Whether a request with its anchor, written at a timestamp and first attempted at another, may act:
+/// above the range's time, within what is remembered, and not remembered.
+fn is_new(
+    target: &Target<'_>,
+    (anchor, request): (&[u8], RequestId),
+    (at, first_attempt): (Timestamp, Timestamp),
+    time: Timestamp,
+) -> Result<bool, Error> {
+    if at <= time && !planted::active(Bug::StaleEvaluationApplied) {
+        return Ok(false);
+    }
+    if first_attempt < target.applied.dedup_threshold {
+        return Ok(false);
+    }
+    if planted::active(Bug::RetryAppliedTwice) {
+        return Ok(true);
+    }
+    let key = keys::dedup(anchor, request);
+    Ok(!target.overlay.dedup.contains(&key) && target.engine.get(Family::Dedup, &key)?.is_none())
 }
 
 fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation) {
@@ -143,8 +184,7 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         }
     };
     if let Some(version) = version {
-        let key = keys::version(&group.key, operation.at);
-        target.batch.put(Family::Data, key, codec::encode(&version));
+        put_version(target, &group.key, operation.at, &version);
     }
     let remembered = DedupRecord {
         first_attempt: operation.first_attempt,
@@ -152,7 +192,38 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         at: operation.at,
         outcome: operation.outcome,
     };
-    let key = keys::dedup(&group.key, operation.request);
-    target.batch.put(Family::Dedup, key.clone(), codec::encode(&remembered));
+    remember(target, (&group.key, operation.request), &remembered);
+}
+
+fn apply_batch(target: &mut Target<'_>, batch: &PutBatch<'_>) {
+    for item in &batch.items {
+        let expires_at = batch.expires_at;
+        let version = VersionRecord { value: Some(item.value), txn: None, expires_at };
+        put_version(target, item.key, batch.at, &version);
+    }
+    let remembered = DedupRecord {
+        first_attempt: batch.first_attempt,
+        hash: batch.hash,
+        at: batch.at,
+        outcome: Outcome::Written,
+    };
+    if let Some(anchor) = batch.items.first() {
+        remember(target, (anchor.key, batch.request), &remembered);
+    }
+}
+
+fn put_version(target: &mut Target<'_>, key: &[u8], at: Timestamp, version: &VersionRecord<'_>) {
+    let bytes = version.value.map_or(0, <[u8]>::len);
+    let record = codec::encode_sized(version, bytes);
+    target.batch.put(Family::Data, keys::version(key, at), record);
+}
+
+fn remember(
+    target: &mut Target<'_>,
+    (anchor, request): (&[u8], RequestId),
+    remembered: &DedupRecord,
+) {
+    let key = keys::dedup(anchor, request);
+    target.batch.put(Family::Dedup, key.clone(), codec::encode(remembered));
     target.overlay.dedup.insert(key);
 }

@@ -51,12 +51,31 @@ pub enum WriteKind {
         /// When it may happen.
         condition: Condition,
     },
+    /// New values of several keys.
+    PutMany(PutMany),
+}
+
+/// New values of several keys of one range, whatever they hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutMany {
+    /// `enc(key)`, rising, and values; one at least. The first key is the anchor.
+    pub items: Vec<(Bytes, Bytes)>,
+    /// After which they expire; none is never.
+    pub ttl: Option<Duration>,
 }
 
 impl WriteKind {
     /// Whether it means the same on every state.
     pub fn is_unconditional(&self) -> bool {
-        matches!(self, WriteKind::Put { condition: Condition::Always, .. })
+        matches!(self, WriteKind::Put { condition: Condition::Always, .. } | WriteKind::PutMany(_))
+    }
+
+    /// What it writes, where that are several keys.
+    pub fn many(&self) -> Option<&PutMany> {
+        match self {
+            WriteKind::PutMany(many) => Some(many),
+            _ => None,
+        }
     }
 }
 
@@ -149,6 +168,8 @@ pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, 
             }
             None => (Effect::Nothing, Outcome::NoSuchKey),
         },
+        // It has no effect on *a* key: it is proposed as it came.
+        WriteKind::PutMany(_) => (Effect::Nothing, Outcome::Written),
     }
 }
 

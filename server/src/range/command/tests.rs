@@ -9,10 +9,10 @@ use crate::{
     ids::{Generation, RangeId, ReplicaId, TimeDomain},
     range::raft::types::Applied,
     storage::{
-        Batch, Direction, Durability, Engine,
+        Batch, Direction, Durability, Engine, Family,
         codec::{
-            AppliedRecord, Command, Descriptor, Effect, Group, Operation, Outcome, RequestId,
-            WriteCommand,
+            self, AppliedRecord, BatchItem, Command, DedupRecord, Descriptor, Effect, Group,
+            Operation, Outcome, PutBatch, RequestId, WriteCommand,
         },
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
         mvcc::{self, Life},
@@ -45,7 +45,7 @@ impl Range {
     }
 
     /// Applies commands of term 1 in one batch.
-    fn apply(&mut self, commands: Vec<Command>) -> Vec<Applied> {
+    fn apply(&mut self, commands: Vec<Command<'_>>) -> Vec<Applied> {
         let (mut batch, mut overlay) = (Batch::new(), Overlay::default());
         let mut results = Vec::new();
         for command in commands {
@@ -79,16 +79,36 @@ fn put(sequence: u64, at: u64, value: &'static str) -> Operation {
     }
 }
 
-fn write(groups: Vec<(&'static [u8], Vec<Operation>)>) -> Command {
+fn write(groups: Vec<(&'static [u8], Vec<Operation>)>) -> Command<'static> {
+    both(groups, Vec::new())
+}
+
+fn both(
+    groups: Vec<(&'static [u8], Vec<Operation>)>,
+    batches: Vec<PutBatch<'static>>,
+) -> Command<'static> {
     let group = |(key, operations)| Group { key: Bytes::from_static(key), operations };
     Command::Write(WriteCommand {
         evaluated_under: 1,
         time_domain: TimeDomain(0),
         groups: groups.into_iter().map(group).collect(),
+        batches,
     })
 }
 
-fn advance(term: u64, to: u64) -> Command {
+fn batch(sequence: u64, at: u64, keys: &[&'static str]) -> PutBatch<'static> {
+    let item = |key: &&'static str| BatchItem { key: key.as_bytes(), value: b"x" };
+    PutBatch {
+        request: RequestId { origin_room: 1, client: 1, sequence },
+        first_attempt: Timestamp(1),
+        hash: 9,
+        at: Timestamp(at),
+        expires_at: None,
+        items: keys.iter().map(item).collect(),
+    }
+}
+
+fn advance(term: u64, to: u64) -> Command<'static> {
     Command::AdvanceTime { evaluated_under: term, to: Timestamp(to) }
 }
 
@@ -217,4 +237,73 @@ fn a_replica_id_is_reserved_once() {
     let reserved = |id| Applied::Replica(ReplicaId(id));
     assert_eq!(results, [reserved(1), Applied::ReEvaluate, reserved(2)]);
     assert_eq!(range.descriptor.next_replica, ReplicaId(3));
+}
+
+#[test]
+fn a_batch_is_done_once_and_remembered_under_its_first_key() {
+    let mut range = Range::new();
+    // The same request twice in one entry, and in an entry of the same batch of the engine.
+    let results = range.apply(vec![
+        both(Vec::new(), vec![batch(1, 5, &["a", "b"]), batch(1, 6, &["a", "b"])]),
+        both(vec![(b"z", vec![put(2, 7, "z")])], vec![batch(1, 8, &["a", "b"])]),
+    ]);
+    assert_eq!(
+        results,
+        [Applied::Groups(vec![true, false]), Applied::Groups(vec![true, false])],
+        "groups first, then batches"
+    );
+    let again = both(Vec::new(), vec![batch(1, 9, &["a", "b"])]);
+    assert_eq!(range.apply(vec![again]), [Applied::Groups(vec![false])]);
+    for key in [&b"a"[..], b"b"] {
+        assert_eq!(range.value(key), Some((5, b"x".to_vec())));
+    }
+    assert_eq!((range.applied.newest, range.applied.time), (Timestamp(7), Timestamp(7)));
+    let key = crate::storage::keys::dedup(b"a", batch(1, 0, &[]).request);
+    let record = range.engine.get(Family::Dedup, &key).expect("read").expect("remembered");
+    let record: DedupRecord = codec::decode(&record).expect("decoded");
+    let wanted = (Timestamp(5), 9, Outcome::Written);
+    assert_eq!((record.at, record.hash, record.outcome), wanted);
+    let key = crate::storage::keys::dedup(b"b", batch(1, 0, &[]).request);
+    assert_eq!(range.engine.get(Family::Dedup, &key).expect("read"), None, "one record");
+}
+
+#[test]
+fn a_batch_is_refused_whole() {
+    let mut range = Range::new();
+    Arc::make_mut(&mut range.descriptor).start = b"b".to_vec();
+    Arc::make_mut(&mut range.descriptor).end = b"m".to_vec();
+    range.applied.dedup_threshold = Timestamp(1);
+    let old = PutBatch { first_attempt: Timestamp(0), ..batch(5, 20, &["c"]) };
+    let results = range.apply(vec![
+        advance(1, 9),
+        both(
+            Vec::new(),
+            vec![
+                batch(1, 20, &["c", "m"]),
+                batch(2, 20, &["a", "c"]),
+                batch(3, 9, &["c", "d"]),
+                batch(4, 20, &[]),
+                old,
+            ],
+        ),
+    ]);
+    assert_eq!(results[1], Applied::Groups(vec![false; 5]), "span, span, time, empty, too old");
+    let other_term = WriteCommand {
+        evaluated_under: 2,
+        time_domain: TimeDomain(0),
+        groups: Vec::new(),
+        batches: vec![batch(6, 20, &["c"])],
+    };
+    assert_eq!(range.apply(vec![Command::Write(other_term)]), [Applied::ReEvaluate]);
+    for key in [&b"a"[..], b"c", b"d", b"m"] {
+        assert_eq!(range.value(key), None, "{key:?}");
+    }
+    assert_eq!(range.applied.newest, Timestamp::ZERO);
+    // Nothing is remembered of them: the same requests act once they are right.
+    let mut right = vec![batch(3, 21, &["c", "d"])];
+    right[0].expires_at = Some(Timestamp(30));
+    assert_eq!(range.apply(vec![both(Vec::new(), right)]), [Applied::Groups(vec![true])]);
+    assert_eq!(range.value(b"d"), Some((21, b"x".to_vec())));
+    let version = mvcc::read(&*range.engine, b"c", Timestamp::MAX).expect("read").expect("there");
+    assert_eq!(version.expires_at, Some(Timestamp(30)));
 }

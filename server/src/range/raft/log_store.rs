@@ -328,7 +328,8 @@ fn encode_entry(entry: &Entry) -> Vec<u8> {
             PayloadRecord::Membership(types::membership_record(membership))
         }
     };
-    codec::encode(&EntryRecord { position: types::position(&entry.log_id), payload })
+    let record = EntryRecord { position: types::position(&entry.log_id), payload };
+    codec::encode_sized(&record, types::payload_bytes(entry))
 }
 
 fn decode_entry(bytes: &[u8]) -> Result<Entry, Error> {

@@ -222,7 +222,7 @@ impl RangeState {
             let result = match &entry.payload {
                 Payload::Blank => Applied::Done,
                 Payload::Normal(proposal) => {
-                    let command: Command = codec::decode(&proposal.0)?;
+                    let command: Command<'_> = codec::decode_borrowed(&proposal.0)?;
                     let before = descriptor.clone().unwrap_or_else(|| self.descriptor());
                     let mut span = before.clone();
                     let mut target = apply::Target {
@@ -255,6 +255,7 @@ impl RangeState {
         }
         let key = keys::range_meta(self.range, MetaKind::Applied);
         batch.put(Family::Meta, key, codec::encode(&next));
+        batch.sort();
         self.engine.write(batch)?;
         self.hlc.observe(next.time);
         self.newest.store(next.newest.0, Ordering::Release);

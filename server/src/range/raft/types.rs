@@ -38,7 +38,7 @@ pub enum Applied {
     Done,
     /// Nothing was done: another leader's entry (design, section 3).
     ReEvaluate,
-    /// One flag a group: whether it was applied. A group that was not left no trace.
+    /// One flag a group, then one a batch: whether it was applied. What was not left no trace.
     Groups(Vec<bool>),
     /// The replica id that was reserved.
     Replica(ReplicaId),

@@ -21,6 +21,11 @@ const LOG_BLOCK_BYTES: usize = 32 << 10;
 /// delay the log's fsync.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
 
+/// Flushed files of `Data` that begin a compaction.
+const LEVEL_0_FILES: i32 = 8;
+/// Memtables grow by pieces of this size: small enough to come from memory that was freed before
+/// (`ops/allocator.rs`), not from the kernel.
+const ARENA_BLOCK_BYTES: usize = 1 << 20;
 /// Sizes of memtables, in percent of the largest, by node: no two of them are soon in step again.
 const STAGGERED_PERCENT: [usize; 5] = [100, 88, 77, 68, 60];
 
@@ -47,7 +52,7 @@ impl RocksOptions {
         RocksOptions {
             families: vec![Family::Log],
             block_cache_bytes: 8 << 20,
-            write_buffer_bytes: 64 << 20,
+            write_buffer_bytes: 96 << 20,
             background_jobs_max: 2,
             free_bytes_min: 128 << 20,
         }
@@ -117,7 +122,9 @@ pub(super) fn database(
 pub(super) fn family(options: &RocksOptions, family: Family, cache: &Cache) -> Options {
     let mut cf = Options::default();
     cf.set_write_buffer_size(options.write_buffer_bytes);
-    cf.set_max_write_buffer_number(3);
+    cf.set_arena_block_size(ARENA_BLOCK_BYTES.min(options.write_buffer_bytes / 8));
+    // Of the log few and large ones: what is truncated before a flush is not written again.
+    cf.set_max_write_buffer_number(if family == Family::Log { 2 } else { 3 });
     cf.set_level_compaction_dynamic_level_bytes(true);
 
     let mut table = BlockBasedOptions::default();
@@ -134,6 +141,10 @@ pub(super) fn family(options: &RocksOptions, family: Family, cache: &Cache) -> O
         // Read by seeks to the newest version: filters on the key without its timestamp.
         Family::Data => {
             cf.set_compression_type(DBCompressionType::Lz4);
+            // What is flushed is compacted soon; once compressed is enough.
+            cf.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
+            // Compaction writes everything again; filters keep reads from looking into most files.
+            cf.set_level_zero_file_num_compaction_trigger(LEVEL_0_FILES);
             cf.set_prefix_extractor(SliceTransform::create(
                 "quintet.encoded-key",
                 encoded_key_or_all,

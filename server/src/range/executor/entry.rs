@@ -1,0 +1,145 @@
+//! What one log entry asks, as the executor gathers it, and the record of it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::{
+    range::{
+        command::evaluate::{Current, expiry},
+        request::Write,
+    },
+    storage::codec::{BatchItem, Effect, Group, Operation, Outcome, PutBatch},
+    time::Timestamp,
+};
+
+/// Writes after which an entry takes no more requests. A batch counts with all its items.
+pub(super) const ENTRY_OPERATIONS_MAX: usize = 1_024;
+/// Bytes after which an entry takes no more requests.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// One request of a proposal in flight.
+pub(super) struct Pending {
+    pub(super) write: Write,
+    pub(super) effect: Effect,
+    pub(super) outcome: Outcome,
+    pub(super) at: Timestamp,
+    /// The state that a refusal rests on.
+    pub(super) refused_by: Current,
+}
+
+impl Pending {
+    /// Bytes that it takes in an entry, roughly.
+    pub(super) fn size(&self) -> usize {
+        let value = match &self.effect {
+            Effect::Put { value, .. } => value.len(),
+            Effect::Nothing | Effect::Delete => 0,
+        };
+        self.write.key.len() + value + 64
+    }
+
+    pub(super) fn record(&self) -> Operation {
+        Operation {
+            request: self.write.request,
+            first_attempt: self.write.first_attempt,
+            hash: self.write.hash,
+            at: self.at,
+            effect: self.effect.clone(),
+            outcome: self.outcome,
+        }
+    }
+}
+
+pub(super) struct PendingGroup {
+    pub(super) key: Bytes,
+    pub(super) members: Vec<Pending>,
+    /// The key's state after the members.
+    pub(super) after: Current,
+}
+
+/// A request on several keys in a proposal in flight.
+pub(super) struct PendingBatch {
+    pub(super) write: Write,
+    pub(super) at: Timestamp,
+}
+
+impl PendingBatch {
+    pub(super) fn items(&self) -> &[(Bytes, Bytes)] {
+        self.write.kind.many().map_or(&[], |many| &many.items)
+    }
+
+    /// Bytes that it takes in an entry, roughly.
+    pub(super) fn size(&self) -> usize {
+        self.items().iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 64
+    }
+
+    pub(super) fn record(&self) -> PutBatch<'_> {
+        let ttl = self.write.kind.many().and_then(|many| many.ttl);
+        let items = self.items().iter().map(|(key, value)| BatchItem { key, value });
+        PutBatch {
+            request: self.write.request,
+            first_attempt: self.write.first_attempt,
+            hash: self.write.hash,
+            at: self.at,
+            expires_at: expiry(self.at, ttl),
+            items: items.collect(),
+        }
+    }
+}
+
+/// What one entry asks.
+#[derive(Default)]
+pub(super) struct Evaluated {
+    pub(super) groups: Vec<PendingGroup>,
+    pub(super) batches: Vec<PendingBatch>,
+    /// Writes, of all items of batches too, and their bytes in the entry, roughly.
+    pub(super) writes: usize,
+    pub(super) bytes: usize,
+}
+
+impl Evaluated {
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.batches.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.writes >= ENTRY_OPERATIONS_MAX || self.bytes >= ENTRY_BYTES_MAX
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.groups.iter().map(|group| group.members.len()).sum::<usize>() + self.batches.len()
+    }
+
+    /// Takes in a request on one key, and what its key holds afterwards.
+    pub(super) fn add(
+        &mut self,
+        evaluated: Option<(Pending, Current)>,
+        by_key: &mut HashMap<Bytes, usize>,
+    ) {
+        let Some((pending, after)) = evaluated else { return };
+        self.writes += 1;
+        self.bytes += pending.size();
+        let key = pending.write.key.clone();
+        let slot = *by_key.entry(key.clone()).or_insert(self.groups.len());
+        match self.groups.get_mut(slot) {
+            Some(group) => {
+                group.after = after;
+                group.members.push(pending);
+            }
+            None => self.groups.push(PendingGroup { key, members: vec![pending], after }),
+        }
+    }
+}
+
+impl PendingGroup {
+    pub(super) fn holds(&self, write: &Write) -> bool {
+        self.members.iter().any(|member| member.write.request == write.request)
+    }
+
+    pub(super) fn record(&self) -> Group {
+        Group {
+            key: self.key.clone(),
+            operations: self.members.iter().map(Pending::record).collect(),
+        }
+    }
+}
