@@ -118,8 +118,11 @@ fn after(key: &[u8]) -> Bytes {
 
 /// Parts of a scan, one a range, that are read at the same time.
 const PARTS_AT_ONCE: usize = 4;
-/// Records of a part that may wait while its next page is fetched: about a page.
-const RECORDS_AHEAD_MAX: usize = 1_000;
+/// Bytes of keys and values of a part that may wait while its next page is fetched. The parts behind the
+/// one that is being read fill up to it meanwhile, so that all of them are read at the same time.
+const BYTES_AHEAD_MAX: usize = 4 << 20;
+/// What a record takes beside its key and value.
+const RECORD_OVERHEAD_BYTES: usize = 64;
 /// While records wait, what is fetched ahead is looked after at every so many of them.
 const LOOK_AFTER_RECORDS: usize = 64;
 /// Borders of ranges that a scan looks for at a time.
@@ -128,8 +131,8 @@ const BORDERS_MAX: usize = 64;
 /// A scan under way: a stream of records. From [`Client::scan`].
 ///
 /// Pages are fetched ahead of the reader: the next one of the range that is being read, and those of
-/// the next [`PARTS_AT_ONCE`] ranges where it is known where they begin; two pages a range are held at
-/// most. A scan with a [`limit`](Self::limit) fetches one page at a time. After an error the stream ends.
+/// the next [`PARTS_AT_ONCE`] ranges where it is known where they begin; of each of them no more than 4 MiB
+/// and a page are held. A scan with a [`limit`](Self::limit) fetches one page at a time. After an error the stream ends.
 /// [`limit`](Self::limit), [`reverse`](Self::reverse) and [`keys_only`](Self::keys_only) are for
 /// before the first record; called later they change nothing that was fetched.
 #[must_use = "a scan does nothing until it is read"]
@@ -151,6 +154,8 @@ struct Part {
     /// Exclusive; empty is the end of the keyspace.
     end: Bytes,
     records: VecDeque<v1::Record>,
+    /// Bytes of these.
+    bytes: usize,
     page: Option<Page>,
     /// No further page is to be fetched.
     ended: bool,
@@ -212,7 +217,7 @@ impl Scan {
             if part.ended || part.page.is_some() || (!part.records.is_empty() && !ahead) {
                 continue;
             }
-            if part.records.len() > RECORDS_AHEAD_MAX {
+            if part.bytes > BYTES_AHEAD_MAX {
                 continue;
             }
             let limit = self.options.limit.unwrap_or(0);
@@ -288,6 +293,7 @@ impl Part {
                 "a page of a scan has more records than were asked for".to_owned(),
             ));
         }
+        self.bytes += page.records.iter().map(bytes_of).sum::<usize>();
         self.records.extend(page.records);
         if page.next.is_empty() || (limit > 0 && count == limit) {
             self.ended = true;
@@ -305,6 +311,11 @@ impl Part {
         }
         Ok(page.at)
     }
+}
+
+fn bytes_of(record: &v1::Record) -> usize {
+    let value = record.state.as_ref().map_or(0, |state| state.value.len());
+    record.key.len() + value + RECORD_OVERHEAD_BYTES
 }
 
 /// A scan that does not advance would never end.
@@ -333,6 +344,7 @@ impl Stream for Scan {
             }
             let Some(part) = self.parts.front_mut() else { return Poll::Ready(None) };
             if let Some(record) = part.records.pop_front() {
+                part.bytes -= bytes_of(&record);
                 if let Some(left) = &mut self.options.limit {
                     *left = left.saturating_sub(1);
                 }
