@@ -11,6 +11,8 @@
 //!   that moment. A vote only rises, and a grant leaves its voter after it is durable. So whoever leads in a
 //!   later term was elected by a majority that one of these voters joined *after* it confirmed: when the
 //!   round began there was no later leader, and nothing was acknowledged that L does not have.
+//! * L's own replica is asked as the others are, after the round began: it may have granted its vote since
+//!   the claim was made.
 //! * L acknowledges what it has applied. Once the first entry of its own term is applied (`reads` waits
 //!   for that once a term, through Raft), everything that earlier leaders acknowledged is applied too.
 //! * Majorities are those of the membership in L's log, committed or not; of both halves where it is
@@ -76,14 +78,12 @@ pub struct Claim {
     range: RangeId,
     leader: ReplicaId,
     term: u64,
-    /// Whether the leader's own vote counts.
-    votes_itself: bool,
     electorate: Electorate,
 }
 
 impl Claim {
     /// What a replica may claim; none where it does not lead.
-    pub fn of(range: RangeId, raft: &Raft, log: &LogStore) -> Option<Claim> {
+    pub fn of(range: RangeId, raft: &Raft) -> Option<Claim> {
         let metrics = raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let vote = metrics.vote;
@@ -105,8 +105,7 @@ impl Claim {
             .filter(|(replica, _)| configs.iter().any(|config| config.contains(replica)))
             .collect();
         let electorate = Electorate { configs, others };
-        let votes_itself = follows(log, leader, term);
-        Some(Claim { range, leader, term, votes_itself, electorate })
+        Some(Claim { range, leader, term, electorate })
     }
 
     /// The term that it is for.
@@ -167,6 +166,9 @@ impl Electorate {
 /// A claim that waits for its majority.
 struct Open {
     claim: Claim,
+    /// Whether the leader's own replica votes for it; asked like the others, once a round has begun: it
+    /// may have voted for somebody else since the claim was made.
+    follows_itself: Box<dyn Fn() -> bool + Send + Sync>,
     state: Mutex<OpenState>,
 }
 
@@ -174,6 +176,8 @@ struct OpenState {
     holds_at: Vec<ReplicaId>,
     /// The first round in which it was asked; 0: none yet.
     round: u64,
+    /// Who was asked first.
+    asked: Vec<(ReplicaId, NodeId)>,
     /// Everybody was asked, or will be.
     asks_all: bool,
     /// Gone once it is decided.
@@ -195,11 +199,11 @@ impl Open {
         }
     }
 
-    /// Where the leader is a majority by itself.
-    fn decide_alone(&self) {
-        if self.claim.votes_itself {
-            self.holds_at(self.claim.leader);
-        }
+    /// The nodes that were asked first and have not confirmed it.
+    fn silent(&self) -> Vec<NodeId> {
+        let state = self.state.lock();
+        let silent = state.asked.iter().filter(|(replica, _)| !state.holds_at.contains(replica));
+        silent.map(|(_, node)| *node).collect()
     }
 
     /// Whether everybody has to be asked, which is said once.
@@ -208,17 +212,24 @@ impl Open {
         state.decided.is_some() && !std::mem::replace(&mut state.asks_all, true)
     }
 
-    /// Whom to ask in a round.
+    /// Whom to ask in a round that has begun. The leader itself is asked here.
     fn ask(&self, round: u64, expected: &BTreeMap<NodeId, Duration>) -> Vec<(ReplicaId, NodeId)> {
+        {
+            let mut state = self.state.lock();
+            if state.round == 0 {
+                state.round = round;
+            }
+        }
+        if (self.follows_itself)() {
+            self.holds_at(self.claim.leader);
+        }
         let mut state = self.state.lock();
-        if state.round == 0 {
-            state.round = round;
-        }
         let electorate = &self.claim.electorate;
-        match state.asks_all {
-            true => electorate.others.clone(),
-            false => electorate.needed(state.holds_at.clone(), expected),
+        if state.asks_all {
+            return electorate.others.clone();
         }
+        state.asked = electorate.needed(state.holds_at.clone(), expected);
+        state.asked.clone()
     }
 }
 
@@ -266,11 +277,18 @@ impl Leaderships {
 
     /// The number of a round that shows that a claim was true at some moment after the round began; it
     /// begins after the call. `None`: nobody knows.
-    pub async fn confirm(self: &Arc<Self>, claim: Claim) -> Option<u64> {
+    pub async fn confirm(self: &Arc<Self>, claim: Claim, log: LogStore) -> Option<u64> {
         let (tx, mut decided) = oneshot::channel();
-        let holds_at = claim.votes_itself.then_some(claim.leader).into_iter().collect();
-        let state = OpenState { holds_at, round: 0, asks_all: false, decided: Some(tx) };
-        let open = Arc::new(Open { claim, state: Mutex::new(state) });
+        let state = OpenState {
+            holds_at: vec![],
+            round: 0,
+            asked: vec![],
+            asks_all: false,
+            decided: Some(tx),
+        };
+        let (leader, term) = (claim.leader, claim.term);
+        let follows_itself = Box::new(move || follows(&log, leader, term));
+        let open = Arc::new(Open { claim, follows_itself, state: Mutex::new(state) });
         let (begins, patience) = {
             let mut gathering = self.gathering.lock();
             gathering.waiting.push(open.clone());
@@ -286,6 +304,9 @@ impl Leaderships {
             return decided.ok();
         }
         // Either its own round hangs, or the one that it waits for.
+        for node in open.silent() {
+            self.gathering.lock().took(node, patience, true);
+        }
         self.ask_all(open);
         self.begin();
         timeout(CONFIRM_TIMEOUT, decided).await.ok()?.ok()
@@ -316,7 +337,6 @@ impl Leaderships {
                 for (replica, node) in open.ask(number, &gathering.expected) {
                     asked.entry(node).or_default().push((open.clone(), replica));
                 }
-                open.decide_alone();
             }
             (asked, number)
         };
@@ -383,7 +403,7 @@ impl Gathering {
         self.expected.entry(node).or_insert(took);
         for (other, expected) in &mut self.expected {
             *expected = match *other == node {
-                true if failed => took,
+                true if failed || *expected >= CONFIRM_TIMEOUT => took,
                 true => (*expected * (EXPECTED_PARTS - 1) + took) / EXPECTED_PARTS,
                 false => *expected - *expected / FORGET_PARTS,
             };
@@ -446,11 +466,16 @@ mod tests {
             range: RangeId(2),
             leader: ReplicaId(1),
             term: 7,
-            votes_itself: true,
             electorate: electorate(configs),
         };
-        let state = OpenState { holds_at: ids(&[1]), round: 0, asks_all: false, decided: Some(tx) };
-        (Open { claim, state: Mutex::new(state) }, rx)
+        let state = OpenState {
+            holds_at: vec![],
+            round: 0,
+            asked: vec![],
+            asks_all: false,
+            decided: Some(tx),
+        };
+        (Open { claim, follows_itself: Box::new(|| true), state: Mutex::new(state) }, rx)
     }
 
     fn nodes(asked: &[(ReplicaId, NodeId)]) -> Vec<u64> {
@@ -500,6 +525,18 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_that_voted_for_another_since_does_not_count() {
+        let (mut open, mut decided) = open(&[&[1, 2, 3, 4, 5]]);
+        open.follows_itself = Box::new(|| false);
+        assert_eq!(open.ask(1, &BTreeMap::new()).len(), 3);
+        open.holds_at(ReplicaId(2));
+        open.holds_at(ReplicaId(3));
+        assert!(decided.try_recv().is_err());
+        open.holds_at(ReplicaId(4));
+        assert_eq!(decided.try_recv(), Ok(1));
+    }
+
+    #[test]
     fn the_fastest_majority_is_asked_first_and_then_everybody() {
         let mut gathering = Gathering::default();
         for (node, took) in [(2, 9), (3, 1), (4, 5), (5, 2)] {
@@ -511,9 +548,13 @@ mod tests {
         open.holds_at(ReplicaId(5));
         gathering.took(NodeId(3), MS, true);
         assert_eq!(nodes(&open.ask(2, &gathering.expected)), [4]);
+        assert_eq!(open.silent(), [NodeId(4)]);
         assert!(open.has_to_ask_all());
         assert!(!open.has_to_ask_all(), "said once");
         assert_eq!(nodes(&open.ask(3, &gathering.expected)), [2, 3, 4, 5]);
+        // It answers again: what was before does not count.
+        gathering.took(NodeId(3), MS, false);
+        assert_eq!(gathering.expected[&NodeId(3)], MS);
     }
 
     #[test]

@@ -191,14 +191,14 @@ struct Confirmed {
 impl Confirming {
     /// `None`: it does not lead, or nobody knows.
     async fn confirm(&mut self) -> Option<Confirmed> {
-        let claim = Claim::of(self.shared.range, &self.raft, &self.log)?;
+        let claim = Claim::of(self.shared.range, &self.raft)?;
         let term = claim.term();
         if planted::active(Bug::ReadUnconfirmed) {
             // The careless hand: "who else".
             return Some(Confirmed { term, round: None });
         }
         if self.prepared == Some(term) {
-            let round = self.shared.leaderships.confirm(claim).await?;
+            let round = self.shared.leaderships.confirm(claim, self.log.clone()).await?;
             return Some(Confirmed { term, round: Some(round) });
         }
         self.prepared = None;
