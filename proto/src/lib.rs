@@ -1,9 +1,13 @@
-//! Wire schemas of Quintet and the types generated from them. No logic.
+//! Wire schemas of Quintet and the types generated from them. No logic, but for two requests that are
+//! decoded within bounds ([`bounded`]).
 //!
 //! [`v1`] is public and stable; [`internal`] is spoken only between the nodes of one cluster.
 
+pub mod bounded;
+
 /// The public interface: `quintet.v1`.
 pub mod v1 {
+
     #![allow(
         missing_docs,
         unreachable_pub,
@@ -11,6 +15,7 @@ pub mod v1 {
         clippy::allow_attributes_without_reason,
         reason = "generated code"
     )]
+    pub use crate::bounded::{BatchGetRequest, BatchPutRequest};
     tonic::include_proto!("quintet.v1");
 }
 

@@ -11,6 +11,7 @@ mod tests;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use quintet_proto::bounded::ITEMS_KEPT_MAX;
 use serde::{Deserialize, Serialize};
 
 pub use self::sources::{Error, Loaded, Origin, keys};
@@ -303,7 +304,8 @@ impl Config {
         let limits = &self.limits;
         within("limits.key_bytes_max", limits.key_bytes_max.into(), 1, 8 * 1024)?;
         within("limits.value_bytes_max", limits.value_bytes_max.into(), 1, 16 * 1024 * 1024)?;
-        within("limits.batch_items_max", limits.batch_items_max.into(), 1, 100_000)?;
+        let items = ITEMS_KEPT_MAX as u64 - 1;
+        within("limits.batch_items_max", limits.batch_items_max.into(), 1, items)?;
         within("limits.scan_page_records_max", limits.scan_page_records_max.into(), 1, 100_000)?;
         let page = u64::from(limits.scan_page_bytes_max);
         within("limits.scan_page_bytes_max", page, 1024, 16 * 1024 * 1024)?;

@@ -8,8 +8,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::Stream;
 use prost::Message;
-use quintet_proto::v1::{
-    self, Code, RetryClass, session_request::Op, session_response::Result as Body,
+use quintet_proto::{
+    bounded::ITEMS_KEPT_MAX,
+    v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status, Streaming};
@@ -172,7 +173,9 @@ impl KvService {
         if items <= most {
             return Ok(());
         }
-        let message = format!("the batch has {items} items, {most} are allowed; split it");
+        // What is behind these was not kept, nor counted.
+        let more = if items < ITEMS_KEPT_MAX { "" } else { " or more" };
+        let message = format!("the batch has {items} items{more}, {most} are allowed; split it");
         Err(status(encode::error(OpError::invalid(message))))
     }
 }

@@ -265,6 +265,25 @@ async fn batches(kv: &mut KvClient<Channel>) {
         Code::InvalidArgument,
         "1001 items, 1000 are allowed; split it",
     );
+    // A small message that would unfold to a hundred times its size.
+    let items = vec![v1::PutRequest::default(); 300_000];
+    let refused = kv.batch_put(v1::BatchPutRequest { items, ..Default::default() }).await;
+    let error = details("a batch", &refused.expect_err("too many"));
+    check(
+        "a batch of nothing to put",
+        &error,
+        Code::InvalidArgument,
+        "100001 items or more, 1000 are allowed; split it",
+    );
+    let keys = vec![Bytes::new(); 8_000_000];
+    let refused = kv.batch_get(v1::BatchGetRequest { keys, ..Default::default() }).await;
+    let error = details("a batch", &refused.expect_err("too many"));
+    check(
+        "a batch of nothing to get",
+        &error,
+        Code::InvalidArgument,
+        "100001 items or more, 1000 are allowed; split it",
+    );
     // None of it was written.
     assert_eq!(
         kv.get(get(None, "batch")).await.expect("read").into_inner().state,

@@ -1,0 +1,151 @@
+//! Requests of which a small message could unfold to gigabytes: batches of two-byte items. They decode
+//! like what would be generated for them, but keep no more items than any cluster allows and one more:
+//! what is behind is stepped over, and the request is refused for having too many.
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::{
+    DecodeError, Message,
+    encoding::{self, DecodeContext, WireType},
+};
+
+use crate::v1::{PutRequest, RequestContext};
+
+/// Items that are kept: one more than the highest `limits.batch_items_max` that a node accepts.
+pub const ITEMS_KEPT_MAX: usize = 100_001;
+
+const CONTEXT: u32 = 1;
+const ITEMS: u32 = 2;
+
+/// `quintet.v1.BatchGetRequest`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchGetRequest {
+    /// Deadline and cluster.
+    pub context: Option<RequestContext>,
+    /// [`ITEMS_KEPT_MAX`] at most, once decoded.
+    pub keys: Vec<Bytes>,
+}
+
+/// `quintet.v1.BatchPutRequest`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchPutRequest {
+    /// Deadline and cluster.
+    pub context: Option<RequestContext>,
+    /// Each with a context of its own if it is to be repeatable; [`ITEMS_KEPT_MAX`] at most, once decoded.
+    pub items: Vec<PutRequest>,
+}
+
+impl Message for BatchGetRequest {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        if let Some(context) = &self.context {
+            encoding::message::encode(CONTEXT, context, buf);
+        }
+        encoding::bytes::encode_repeated(ITEMS, &self.keys, buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            CONTEXT => {
+                let context = self.context.get_or_insert_default();
+                encoding::message::merge(wire_type, context, buf, ctx)
+            }
+            ITEMS if self.keys.len() < ITEMS_KEPT_MAX => {
+                encoding::bytes::merge_repeated(wire_type, &mut self.keys, buf, ctx)
+            }
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let context = self.context.as_ref();
+        context.map_or(0, |context| encoding::message::encoded_len(CONTEXT, context))
+            + encoding::bytes::encoded_len_repeated(ITEMS, &self.keys)
+    }
+
+    fn clear(&mut self) {
+        *self = BatchGetRequest::default();
+    }
+}
+
+impl Message for BatchPutRequest {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        if let Some(context) = &self.context {
+            encoding::message::encode(CONTEXT, context, buf);
+        }
+        encoding::message::encode_repeated(ITEMS, &self.items, buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            CONTEXT => {
+                let context = self.context.get_or_insert_default();
+                encoding::message::merge(wire_type, context, buf, ctx)
+            }
+            ITEMS if self.items.len() < ITEMS_KEPT_MAX => {
+                encoding::message::merge_repeated(wire_type, &mut self.items, buf, ctx)
+            }
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let context = self.context.as_ref();
+        context.map_or(0, |context| encoding::message::encoded_len(CONTEXT, context))
+            + encoding::message::encoded_len_repeated(ITEMS, &self.items)
+    }
+
+    fn clear(&mut self) {
+        *self = BatchPutRequest::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let context = Some(RequestContext { timeout_ms: 5, ..RequestContext::default() });
+        let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+        let puts = BatchPutRequest { context: context.clone(), items: vec![put.clone(), put] };
+        let bytes = puts.encode_to_vec();
+        assert_eq!(bytes.len(), puts.encoded_len());
+        assert_eq!(BatchPutRequest::decode(&*bytes), Ok(puts));
+        let gets = BatchGetRequest { context, keys: vec!["a".into(), Bytes::new(), "b".into()] };
+        let bytes = gets.encode_to_vec();
+        assert_eq!(bytes.len(), gets.encoded_len());
+        assert_eq!(BatchGetRequest::decode(&*bytes), Ok(gets));
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_stepped_over() {
+        let gets = BatchGetRequest { context: None, keys: vec!["a".into()] };
+        let mut bytes = gets.encode_to_vec();
+        encoding::uint64::encode(77, &5, &mut bytes);
+        assert_eq!(BatchGetRequest::decode(&*bytes), Ok(gets));
+    }
+
+    #[test]
+    fn items_beyond_the_bound_are_not_kept() {
+        // Tag and length 0: an empty item, 300,000 times.
+        let bytes = [0x12, 0x00].repeat(300_000);
+        let puts = BatchPutRequest::decode(&*bytes).expect("decoded");
+        assert_eq!(puts.items.len(), ITEMS_KEPT_MAX);
+        let gets = BatchGetRequest::decode(&*bytes).expect("decoded");
+        assert_eq!(gets.keys.len(), ITEMS_KEPT_MAX);
+        // Rubbish behind the bound is rubbish still.
+        let cut = [bytes, vec![0x12, 0x05]].concat();
+        assert!(BatchPutRequest::decode(&*cut).is_err());
+    }
+}
