@@ -44,6 +44,9 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 let Some(victim) = single(&cluster) else { continue };
                 *fired.lock().entry(fault.kind()).or_default() += 1;
                 for outage in 1..=OUTAGES {
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
                     cluster.kill(victim);
                     sleep(seconds_between(down_least, down_most)).await;
                     cluster.restart(victim);
@@ -121,6 +124,10 @@ async fn lose_disk(cluster: &Arc<Cluster>, (down_least, down_most): (f64, f64), 
             cluster.kill(*node);
         }
         sleep(down()).await;
+        if stop.load(Ordering::Acquire) {
+            // Everything is mended by now, or about to be: nothing may break any more.
+            return;
+        }
         for node in nodes.iter().chain([&victim]) {
             cluster.kill(*node);
         }
