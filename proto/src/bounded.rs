@@ -16,99 +16,73 @@ pub const ITEMS_KEPT_MAX: usize = 100_001;
 const CONTEXT: u32 = 1;
 const ITEMS: u32 = 2;
 
-/// `quintet.v1.BatchGetRequest`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BatchGetRequest {
-    /// Deadline and cluster.
-    pub context: Option<RequestContext>,
+/// A batch whose items are in one field, encoded by one of the modules of `prost::encoding`.
+macro_rules! bounded_batch {
+    ($(#[$doc:meta])* $name:ident, $(#[$items_doc:meta])* $items:ident: $item:ty, $encoding:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name {
+            /// Deadline and cluster.
+            pub context: Option<RequestContext>,
+            $(#[$items_doc])*
+            pub $items: Vec<$item>,
+        }
+
+        impl Message for $name {
+            fn encode_raw(&self, buf: &mut impl BufMut) {
+                if let Some(context) = &self.context {
+                    encoding::message::encode(CONTEXT, context, buf);
+                }
+                encoding::$encoding::encode_repeated(ITEMS, &self.$items, buf);
+            }
+
+            fn merge_field(
+                &mut self,
+                tag: u32,
+                wire_type: WireType,
+                buf: &mut impl Buf,
+                ctx: DecodeContext,
+            ) -> Result<(), DecodeError> {
+                match tag {
+                    CONTEXT => {
+                        let context = self.context.get_or_insert_default();
+                        encoding::message::merge(wire_type, context, buf, ctx)
+                    }
+                    ITEMS if self.$items.len() < ITEMS_KEPT_MAX => {
+                        encoding::$encoding::merge_repeated(wire_type, &mut self.$items, buf, ctx)
+                    }
+                    _ => encoding::skip_field(wire_type, tag, buf, ctx),
+                }
+            }
+
+            fn encoded_len(&self) -> usize {
+                let context = self.context.as_ref();
+                context.map_or(0, |context| encoding::message::encoded_len(CONTEXT, context))
+                    + encoding::$encoding::encoded_len_repeated(ITEMS, &self.$items)
+            }
+
+            fn clear(&mut self) {
+                *self = $name::default();
+            }
+        }
+    };
+}
+
+bounded_batch!(
+    /// `quintet.v1.BatchGetRequest`.
+    BatchGetRequest,
     /// [`ITEMS_KEPT_MAX`] at most, once decoded.
-    pub keys: Vec<Bytes>,
-}
+    keys: Bytes,
+    bytes
+);
 
-/// `quintet.v1.BatchPutRequest`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BatchPutRequest {
-    /// Deadline and cluster.
-    pub context: Option<RequestContext>,
+bounded_batch!(
+    /// `quintet.v1.BatchPutRequest`.
+    BatchPutRequest,
     /// Each with a context of its own if it is to be repeatable; [`ITEMS_KEPT_MAX`] at most, once decoded.
-    pub items: Vec<PutRequest>,
-}
-
-impl Message for BatchGetRequest {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        if let Some(context) = &self.context {
-            encoding::message::encode(CONTEXT, context, buf);
-        }
-        encoding::bytes::encode_repeated(ITEMS, &self.keys, buf);
-    }
-
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire_type: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        match tag {
-            CONTEXT => {
-                let context = self.context.get_or_insert_default();
-                encoding::message::merge(wire_type, context, buf, ctx)
-            }
-            ITEMS if self.keys.len() < ITEMS_KEPT_MAX => {
-                encoding::bytes::merge_repeated(wire_type, &mut self.keys, buf, ctx)
-            }
-            _ => encoding::skip_field(wire_type, tag, buf, ctx),
-        }
-    }
-
-    fn encoded_len(&self) -> usize {
-        let context = self.context.as_ref();
-        context.map_or(0, |context| encoding::message::encoded_len(CONTEXT, context))
-            + encoding::bytes::encoded_len_repeated(ITEMS, &self.keys)
-    }
-
-    fn clear(&mut self) {
-        *self = BatchGetRequest::default();
-    }
-}
-
-impl Message for BatchPutRequest {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        if let Some(context) = &self.context {
-            encoding::message::encode(CONTEXT, context, buf);
-        }
-        encoding::message::encode_repeated(ITEMS, &self.items, buf);
-    }
-
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire_type: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        match tag {
-            CONTEXT => {
-                let context = self.context.get_or_insert_default();
-                encoding::message::merge(wire_type, context, buf, ctx)
-            }
-            ITEMS if self.items.len() < ITEMS_KEPT_MAX => {
-                encoding::message::merge_repeated(wire_type, &mut self.items, buf, ctx)
-            }
-            _ => encoding::skip_field(wire_type, tag, buf, ctx),
-        }
-    }
-
-    fn encoded_len(&self) -> usize {
-        let context = self.context.as_ref();
-        context.map_or(0, |context| encoding::message::encoded_len(CONTEXT, context))
-            + encoding::message::encoded_len_repeated(ITEMS, &self.items)
-    }
-
-    fn clear(&mut self) {
-        *self = BatchPutRequest::default();
-    }
-}
+    items: PutRequest,
+    message
+);
 
 #[cfg(test)]
 mod tests {

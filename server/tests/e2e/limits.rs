@@ -247,43 +247,27 @@ async fn requests(kv: &mut KvClient<Channel>) {
 }
 
 async fn batches(kv: &mut KvClient<Channel>) {
-    let keys = vec![Bytes::from_static(b"k"); BATCH_ITEMS_MAX + 1];
-    let refused = kv.batch_get(v1::BatchGetRequest { keys, ..Default::default() }).await;
-    let error = details("a batch", &refused.expect_err("too many"));
-    check(
-        "a batch to get",
-        &error,
-        Code::InvalidArgument,
-        "1001 items, 1000 are allowed; split it",
-    );
-    let items = vec![put(b"batch"); BATCH_ITEMS_MAX + 1];
-    let refused = kv.batch_put(v1::BatchPutRequest { items, ..Default::default() }).await;
-    let error = details("a batch", &refused.expect_err("too many"));
-    check(
-        "a batch to put",
-        &error,
-        Code::InvalidArgument,
-        "1001 items, 1000 are allowed; split it",
-    );
-    // A small message that would unfold to a hundred times its size.
-    let items = vec![v1::PutRequest::default(); 300_000];
-    let refused = kv.batch_put(v1::BatchPutRequest { items, ..Default::default() }).await;
-    let error = details("a batch", &refused.expect_err("too many"));
-    check(
-        "a batch of nothing to put",
-        &error,
-        Code::InvalidArgument,
-        "100001 items or more, 1000 are allowed; split it",
-    );
-    let keys = vec![Bytes::new(); 8_000_000];
-    let refused = kv.batch_get(v1::BatchGetRequest { keys, ..Default::default() }).await;
-    let error = details("a batch", &refused.expect_err("too many"));
-    check(
-        "a batch of nothing to get",
-        &error,
-        Code::InvalidArgument,
-        "100001 items or more, 1000 are allowed; split it",
-    );
+    // Too many; and small messages that would unfold to a hundred times their size.
+    let too_many = "1001 items, 1000 are allowed; split it";
+    let far_too_many = "100001 items or more, 1000 are allowed; split it";
+    for (key, count, message) in [
+        (Bytes::from_static(b"k"), BATCH_ITEMS_MAX + 1, too_many),
+        (Bytes::new(), 8_000_000, far_too_many),
+    ] {
+        let keys = vec![key; count];
+        let refused = kv.batch_get(v1::BatchGetRequest { keys, ..Default::default() }).await;
+        let error = details("a batch", &refused.expect_err("too many"));
+        check("a batch to get", &error, Code::InvalidArgument, message);
+    }
+    for (item, count, message) in [
+        (put(b"batch"), BATCH_ITEMS_MAX + 1, too_many),
+        (v1::PutRequest::default(), 300_000, far_too_many),
+    ] {
+        let items = vec![item; count];
+        let refused = kv.batch_put(v1::BatchPutRequest { items, ..Default::default() }).await;
+        let error = details("a batch", &refused.expect_err("too many"));
+        check("a batch to put", &error, Code::InvalidArgument, message);
+    }
     // None of it was written.
     assert_eq!(
         kv.get(get(None, "batch")).await.expect("read").into_inner().state,
