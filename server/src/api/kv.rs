@@ -102,7 +102,7 @@ fn op_bytes(op: &Op) -> usize {
             Op::Delete(delete) => delete.key.len(),
             Op::Increment(increment) => increment.key.len(),
             Op::Expire(expire) => expire.key.len(),
-            Op::PutMany(many) => admission::items_bytes(many.items.len()) + many.encoded_len(),
+            Op::PutMany(many) => admission::items_bytes(Some(op)) + many.encoded_len(),
             Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
         }
 }

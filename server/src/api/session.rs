@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
 use prost::Message;
-use quintet_proto::v1::{self, session_request::Op};
+use quintet_proto::v1;
 use tokio::{
     sync::{Notify, mpsc},
     time::{sleep, timeout},
@@ -371,11 +371,8 @@ fn begin(
     sink: &Arc<Sink>,
     most: usize,
 ) -> usize {
-    let items = requests.iter().map(|request| match &request.op {
-        Some(Op::PutMany(many)) => many.items.len(),
-        _ => 0,
-    });
-    let bytes = bytes + admission::items_bytes(items.sum());
+    let items = requests.iter().map(|request| admission::items_bytes(request.op.as_ref()));
+    let bytes = bytes + items.sum::<usize>();
     let admitted = router.admission().admit(requests.len(), bytes);
     let mut left = admitted.granted();
     let refused = requests.len() - left;
@@ -495,6 +492,8 @@ impl<'a> Iterator for Fields<'a> {
 
 #[cfg(all(test, not(madsim)))]
 mod tests {
+    use quintet_proto::v1::session_request::Op;
+
     use super::*;
 
     #[test]

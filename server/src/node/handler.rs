@@ -182,11 +182,7 @@ impl NodeHandler {
     ) -> BoxFuture<'static, Option<Kind>> {
         let request = forward.request.clone().unwrap_or_default();
         let router = bootstrap.router().clone();
-        let items = match &request.op {
-            Some(v1::session_request::Op::PutMany(many)) => many.items.len(),
-            _ => 0,
-        };
-        let bytes = request.encoded_len() + admission::items_bytes(items);
+        let bytes = request.encoded_len() + admission::items_bytes(request.op.as_ref());
         let admitted = match router.admission().admit_one(bytes) {
             Ok(admitted) => admitted,
             Err(error) => {

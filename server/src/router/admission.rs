@@ -26,6 +26,8 @@ use std::{
     time::Duration,
 };
 
+use quintet_proto::v1::session_request::Op;
+
 use crate::{config::Limits, error::OpError, ops::metrics::Metrics};
 
 /// When who was refused may come again.
@@ -99,9 +101,12 @@ impl Admission {
     }
 }
 
-/// Bytes that count for the items of batches, beside those that they came in.
-pub fn items_bytes(items: usize) -> usize {
-    items.saturating_mul(ITEM_BYTES)
+/// Bytes that count for the items of a batch of puts, beside those that they came in; 0 of other requests.
+pub fn items_bytes(op: Option<&Op>) -> usize {
+    match op {
+        Some(Op::PutMany(many)) => many.items.len().saturating_mul(ITEM_BYTES),
+        _ => 0,
+    }
 }
 
 /// What is told to those who are refused.
