@@ -9,11 +9,11 @@
 //! again.
 //!
 //! Whether there is too much to do is told by the proposals themselves, as TCP Vegas tells it by its
-//! packets (Brakmo and Peterson, 1995, section 3.2): they take longer than the quickest ones of late, and
-//! longer than [`CROWDED_FROM`], below which a turn saves nothing.
+//! packets (Brakmo and Peterson, 1995, section 3.2): they take half as long again as the quickest ones of
+//! late, and longer than [`CROWDED_FROM`], below which a turn saves nothing.
 //!
-//! Nothing depends on it but speed: nobody waits longer than the pause, or half as long again as a usual
-//! proposal takes.
+//! Nothing depends on it but speed: nobody waits longer than one and a half usual proposals take, or the
+//! pause.
 
 use std::{sync::Arc, time::Duration};
 
@@ -172,7 +172,8 @@ impl State {
     /// Whether proposals take long because there is too much to do.
     fn is_crowded(&self) -> bool {
         let least = self.least[0].min(self.least[1]);
-        self.usual >= CROWDED_FROM && self.usual / 3 >= least / 2
+        // One and a half times as long; the quickest may be unknown, and is for ever then.
+        self.usual >= CROWDED_FROM && self.usual >= least.saturating_mul(3) / 2
     }
 }
 

@@ -60,17 +60,15 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
-use openraft::{LinearizerOption, impls::OneshotResponder};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use openraft::impls::OneshotResponder;
+use tokio::{sync::mpsc, time::Instant};
 
 use self::entry::{ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup};
 use super::{
     cadence::{Cadence, Turn, Wait},
     command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
     faults::Doing,
+    leadership,
     raft::types::{Applied, Proposal, Raft},
     reads::ReadQueue,
     replica::Shared,
@@ -513,19 +511,12 @@ impl Executor {
             self.turn_away();
             return None;
         };
-        let ready = async {
-            let option = LinearizerOption::new(Some(Duration::ZERO), true);
-            let linearizer = self.raft.get_read_linearizer(option).await.ok()?;
-            linearizer.await_ready(&self.raft).await.ok()
-        };
-        let is_ready = timeout(PREPARE_TIMEOUT, ready).await.ok().flatten().is_some();
-        // The wait may have outlived the term that it was for.
-        let same = self.raft.as_leader().is_ok_and(|leader| leader.term() == term);
-        if !is_ready && same {
-            let why = "the new leader has not applied its log in time; requests are turned away";
-            self.shared.faults.note(Doing::Lead, None, why);
-        }
-        if !is_ready || !same {
+        if !leadership::prepare(&self.raft, term, PREPARE_TIMEOUT).await {
+            if leadership::leads_in(&self.raft, term) {
+                let why =
+                    "the new leader has not applied its log in time; requests are turned away";
+                self.shared.faults.note(Doing::Lead, None, why);
+            }
             self.turn_away();
             return None;
         }

@@ -35,12 +35,12 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::AcqRel},
+        atomic::{AtomicU64, AtomicUsize, Ordering::AcqRel},
     },
     time::Duration,
 };
 
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{LinearizerOption, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
 use tokio::{
@@ -114,6 +114,24 @@ impl Claim {
     }
 }
 
+/// Waits until a replica that leads in a term has applied the first entry of its leadership, and with it
+/// all that was in its log when it was elected. Raft confirms the leadership on the way. `false`: not
+/// within so long, or the leadership ended.
+pub(super) async fn prepare(raft: &Raft, term: u64, within: Duration) -> bool {
+    let ready = async {
+        let option = LinearizerOption::new(Some(Duration::ZERO), true);
+        let linearizer = raft.get_read_linearizer(option).await.ok()?;
+        linearizer.await_ready(raft).await.ok()
+    };
+    // The wait may have outlived the term that it was for.
+    timeout(within, ready).await.ok().flatten().is_some() && leads_in(raft, term)
+}
+
+/// Whether a replica leads in a term, as far as it knows.
+pub(super) fn leads_in(raft: &Raft, term: u64) -> bool {
+    raft.as_leader().is_ok_and(|leader| leader.term() == term)
+}
+
 /// Whether a replica's durable vote is for a leader.
 pub fn follows(log: &LogStore, leader: ReplicaId, term: u64) -> bool {
     log.vote().is_some_and(|vote| is_for(&vote, leader, term))
@@ -185,6 +203,22 @@ struct OpenState {
 }
 
 impl Open {
+    /// A claim that was not asked yet, and who is told the number of its round.
+    fn new(
+        claim: Claim,
+        follows_itself: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> (Open, oneshot::Receiver<u64>) {
+        let (tx, decided) = oneshot::channel();
+        let state = Mutex::new(OpenState {
+            holds_at: Vec::new(),
+            round: 0,
+            asked: Vec::new(),
+            asks_all: false,
+            decided: Some(tx),
+        });
+        (Open { claim, follows_itself: Box::new(follows_itself), state }, decided)
+    }
+
     /// A replica has confirmed it.
     fn holds_at(&self, replica: ReplicaId) {
         let mut state = self.state.lock();
@@ -238,7 +272,7 @@ struct Round {
     number: u64,
     begun: Instant,
     /// Messages without an answer.
-    open: Mutex<usize>,
+    unanswered: AtomicUsize,
 }
 
 /// What is asked of one node.
@@ -278,17 +312,9 @@ impl Leaderships {
     /// The number of a round that shows that a claim was true at some moment after the round began; it
     /// begins after the call. `None`: nobody knows.
     pub async fn confirm(self: &Arc<Self>, claim: Claim, log: LogStore) -> Option<u64> {
-        let (tx, mut decided) = oneshot::channel();
-        let state = OpenState {
-            holds_at: vec![],
-            round: 0,
-            asked: vec![],
-            asks_all: false,
-            decided: Some(tx),
-        };
         let (leader, term) = (claim.leader, claim.term);
-        let follows_itself = Box::new(move || follows(&log, leader, term));
-        let open = Arc::new(Open { claim, follows_itself, state: Mutex::new(state) });
+        let (open, mut decided) = Open::new(claim, move || follows(&log, leader, term));
+        let open = Arc::new(open);
         let (begins, patience) = {
             let mut gathering = self.gathering.lock();
             gathering.waiting.push(open.clone());
@@ -342,8 +368,11 @@ impl Leaderships {
         };
         self.metrics.leadership_rounds.inc();
         let parts: Vec<_> = asked.into_iter().flat_map(messages).collect();
-        let round =
-            Arc::new(Round { number, begun: Instant::now(), open: Mutex::new(parts.len()) });
+        let round = Arc::new(Round {
+            number,
+            begun: Instant::now(),
+            unanswered: AtomicUsize::new(parts.len()),
+        });
         if parts.is_empty() {
             return self.over(&round);
         }
@@ -369,12 +398,7 @@ impl Leaderships {
                 false => self.ask_all(open),
             }
         }
-        let is_over = {
-            let mut open = round.open.lock();
-            *open -= 1;
-            *open == 0
-        };
-        if is_over {
+        if round.unanswered.fetch_sub(1, AcqRel) == 1 {
             self.over(round);
         }
     }
@@ -460,22 +484,13 @@ mod tests {
         }
     }
 
+    fn claim(configs: &[&[u64]]) -> Claim {
+        Claim { range: RangeId(2), leader: ReplicaId(1), term: 7, electorate: electorate(configs) }
+    }
+
+    /// A claim of a leader whose own replica follows it as long as the claim is open.
     fn open(configs: &[&[u64]]) -> (Open, oneshot::Receiver<u64>) {
-        let (tx, rx) = oneshot::channel();
-        let claim = Claim {
-            range: RangeId(2),
-            leader: ReplicaId(1),
-            term: 7,
-            electorate: electorate(configs),
-        };
-        let state = OpenState {
-            holds_at: vec![],
-            round: 0,
-            asked: vec![],
-            asks_all: false,
-            decided: Some(tx),
-        };
-        (Open { claim, follows_itself: Box::new(|| true), state: Mutex::new(state) }, rx)
+        Open::new(claim(configs), || true)
     }
 
     fn nodes(asked: &[(ReplicaId, NodeId)]) -> Vec<u64> {
@@ -526,8 +541,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_voted_for_another_since_does_not_count() {
-        let (mut open, mut decided) = open(&[&[1, 2, 3, 4, 5]]);
-        open.follows_itself = Box::new(|| false);
+        let (open, mut decided) = Open::new(claim(&[&[1, 2, 3, 4, 5]]), || false);
         assert_eq!(open.ask(1, &BTreeMap::new()).len(), 3);
         open.holds_at(ReplicaId(2));
         open.holds_at(ReplicaId(3));

@@ -20,13 +20,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use openraft::LinearizerOption;
 use quintet_proto::v1::Code;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     faults::Doing,
-    leadership::{Claim, Leaderships},
+    leadership::{self, Claim, Leaderships},
     raft::{log_store::LogStore, types::Raft},
     replica::Shared,
     request::{Answer, OpResult, Read, ReadKind, Scan, ScanPage},
@@ -202,20 +201,11 @@ impl Confirming {
             return Some(Confirmed { term, round: Some(round) });
         }
         self.prepared = None;
-        self.prepare(term).await?;
+        if !leadership::prepare(&self.raft, term, ROUND_TIMEOUT).await {
+            return None;
+        }
         self.prepared = Some(term);
         Some(Confirmed { term, round: None })
-    }
-
-    /// Waits until this replica has applied the first entry of its leadership in a term. Raft confirms
-    /// the leadership on the way.
-    async fn prepare(&self, term: u64) -> Option<()> {
-        let option = LinearizerOption::new(Some(Duration::ZERO), true);
-        let option = option.with_wait_timeout(ROUND_TIMEOUT);
-        let linearizer = self.raft.get_read_linearizer(option).await.ok()?;
-        linearizer.await_ready(&self.raft).await.ok()?;
-        // The wait may have outlived the term that it was for.
-        self.raft.as_leader().is_ok_and(|leader| leader.term() == term).then_some(())
     }
 }
 
