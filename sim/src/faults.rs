@@ -1,13 +1,6 @@
 //! What goes wrong: one task a fault of the scenario.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use quintet_server::ids::NodeId;
@@ -29,14 +22,12 @@ const OUTAGES: usize = 2;
 /// How often each kind of fault happened.
 pub type Fired = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
-/// Injects a fault again and again until `stop`.
-pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc<AtomicBool>) {
+/// Injects a fault again and again, until it is aborted; that may leave nodes down, cut off, drained or
+/// without their disks.
+pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired) {
     loop {
         let (least, most) = fault.every_s();
         sleep(seconds_between(least, most)).await;
-        if stop.load(Ordering::Acquire) {
-            return;
-        }
         let (down_least, down_most) = fault.down_s();
         let victims = match &fault {
             Fault::NodeKill { .. } => single(&cluster).into_iter().collect(),
@@ -44,9 +35,6 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 let Some(victim) = single(&cluster) else { continue };
                 *fired.lock().entry(fault.kind()).or_default() += 1;
                 for outage in 1..=OUTAGES {
-                    if stop.load(Ordering::Acquire) {
-                        break;
-                    }
                     cluster.kill(victim);
                     sleep(seconds_between(down_least, down_most)).await;
                     cluster.restart(victim);
@@ -59,7 +47,7 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
                 // One disk after the other: with two gone acknowledged writes may be, too.
                 if cluster.wiped().is_empty() && cluster.up().len() == cluster.nodes().len() {
                     *fired.lock().entry(fault.kind()).or_default() += 1;
-                    lose_disk(&cluster, fault.down_s(), &stop).await;
+                    lose_disk(&cluster, fault.down_s()).await;
                 }
                 continue;
             }
@@ -113,7 +101,7 @@ pub async fn inject(cluster: Arc<Cluster>, fault: Fault, fired: Fired, stop: Arc
 
 /// A node loses its disk and is replaced. Every second time so that its old vote would make a majority of
 /// nodes that lack what was acknowledged.
-async fn lose_disk(cluster: &Arc<Cluster>, (down_least, down_most): (f64, f64), stop: &AtomicBool) {
+async fn lose_disk(cluster: &Arc<Cluster>, (down_least, down_most): (f64, f64)) {
     let mut nodes = cluster.nodes();
     let chosen = usize::try_from(random() % nodes.len().max(1) as u64).unwrap_or(0);
     let victim = nodes.swap_remove(chosen);
@@ -124,10 +112,6 @@ async fn lose_disk(cluster: &Arc<Cluster>, (down_least, down_most): (f64, f64), 
             cluster.kill(*node);
         }
         sleep(down()).await;
-        if stop.load(Ordering::Acquire) {
-            // Everything is mended by now, or about to be: nothing may break any more.
-            return;
-        }
         for node in nodes.iter().chain([&victim]) {
             cluster.kill(*node);
         }
@@ -149,7 +133,7 @@ async fn lose_disk(cluster: &Arc<Cluster>, (down_least, down_most): (f64, f64), 
         sleep(down()).await;
         cluster.restart(victim);
     }
-    while !stop.load(Ordering::Acquire) {
+    loop {
         let up = cluster.up();
         let asked = usize::try_from(random() % up.len().max(1) as u64).unwrap_or(0);
         if let Some(asked) = up.get(asked)

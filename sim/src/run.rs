@@ -11,7 +11,10 @@ use anyhow::{Context, bail};
 use madsim::runtime::{Handle, Runtime};
 use parking_lot::Mutex;
 use quintet_client::{Client, v1};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     cluster::{Cluster, random},
@@ -173,16 +176,15 @@ async fn drive(
         machines.push(machine);
     }
     let fired: Fired = Arc::default();
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for fault in scenario.faults.clone() {
-        tokio::spawn(faults::inject(cluster.clone(), fault, fired.clone(), stop.clone()));
-    }
+    let inject = |fault| tokio::spawn(faults::inject(cluster.clone(), fault, fired.clone()));
+    let faults: Vec<_> = scenario.faults.iter().cloned().map(inject).collect();
     let until = Instant::now() + Duration::from_secs(scenario.duration_s);
     while Instant::now() < until {
         sleep(Duration::from_millis(100)).await;
         cluster.look();
     }
-    stop.store(true, Ordering::Release);
+    // Wherever they are: what they leave behind is mended (`heal`), and nothing may break after that.
+    faults.iter().for_each(JoinHandle::abort);
     shared.stop.store(true, Ordering::Release);
     for worker in workers {
         worker.await.context("a client")?;
