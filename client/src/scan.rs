@@ -132,7 +132,8 @@ const BORDERS_MAX: usize = 64;
 ///
 /// Pages are fetched ahead of the reader: the next one of the range that is being read, and those of
 /// the next [`PARTS_AT_ONCE`] ranges where it is known where they begin; of each of them no more than 4 MiB
-/// and a page are held. A scan with a [`limit`](Self::limit) fetches one page at a time. After an error the stream ends.
+/// and a page are held. A scan with a [`limit`](Self::limit) fetches one page at a time. After an error the
+/// stream ends.
 /// [`limit`](Self::limit), [`reverse`](Self::reverse) and [`keys_only`](Self::keys_only) are for
 /// before the first record; called later they change nothing that was fetched.
 #[must_use = "a scan does nothing until it is read"]

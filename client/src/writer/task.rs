@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use quintet_proto::v1;
 use tokio::{sync::mpsc, time::Instant};
@@ -19,8 +20,6 @@ use crate::{
     error::Error,
     types::{Limits, PutOptions, Version},
 };
-
-use bytes::Bytes;
 
 /// Items that the task takes over at a time.
 const TAKEN_AT_ONCE: usize = 256;
