@@ -17,8 +17,8 @@ use quintet_client::{Client, Condition, Error, PutOptions, ScanOptions, Version,
 use tokio::time::sleep;
 
 use crate::{
-    cluster::{between, random},
     history::{Call, Entry, History, Outcome, Record, Reply},
+    random::{between, random},
     scenario::{Mix, Workload},
 };
 
@@ -95,6 +95,8 @@ pub struct Caller {
     others: Vec<u64>,
     /// Versions last seen.
     seen: BTreeMap<String, u64>,
+    /// Choices that it makes before it stops.
+    left: Option<u64>,
 }
 
 /// What a client does next.
@@ -109,12 +111,19 @@ impl Caller {
     /// A client of the run.
     pub fn new(shared: Arc<Shared>, client: Client) -> Caller {
         let process = shared.process();
-        Caller { shared, client, process, others: Vec::new(), seen: BTreeMap::new() }
+        Caller { shared, client, process, others: Vec::new(), seen: BTreeMap::new(), left: None }
+    }
+
+    /// It stops after so many operations or batches.
+    pub fn limit(mut self, operations: Option<u64>) -> Caller {
+        self.left = operations;
+        self
     }
 
     /// Works until told to stop.
     pub async fn work(mut self, workload: Workload) {
-        while !self.shared.stop.load(Ordering::Acquire) {
+        while !self.shared.stop.load(Ordering::Acquire) && self.left != Some(0) {
+            self.left = self.left.map(|left| left - 1);
             match self.choose(&workload) {
                 Chosen::One(key, call) => drop(self.call(&key, call).await),
                 Chosen::Batch(items, ttl_ms) => self.batch(items, ttl_ms).await,
