@@ -33,15 +33,15 @@ fn errors_say_where() {
         (LEAST.replace("get = 1", "gte = 1"), "line 9"),
         (format!("{LEAST}{kill}down_s_min = 1\n"), "down_s_max"),
         (format!("{LEAST}{kill}down_s_min = 1\ndown_s_max = 2\nup = 1\n"), "unknown field `up`"),
-        (format!("{LEAST}{kill}down_s_min = 3\ndown_s_max = 2\n"), "line 14: faults[0].down_s_min"),
+        (format!("{LEAST}{kill}down_s_min = 3\ndown_s_max = 2\n"), "line 16: faults[0].down_s_min"),
         (format!("{LEAST}[[faults]]\nkind = \"flood\"\n"), "flood"),
         (
             format!("{LEAST}{kill}down_s_min = 1\ndown_s_max = 2\nroom = \"A\"\n"),
-            "line 16: faults[0].room: a node-kill does not take it",
+            "line 18: faults[0].room: a node-kill does not take it",
         ),
         (
             format!("{LEAST}[[faults]]\nkind = \"room-loss\"\nat_s = [1, 30]\n"),
-            "line 13: faults[0].at_s",
+            "line 14: faults[0].at_s",
         ),
         (LEAST.replace("get = 1", "get = 0"), "workload.mix"),
         (LEAST.replace("clients = 2", "clients = 0"), "workload.clients"),
