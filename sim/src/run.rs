@@ -19,11 +19,11 @@ use tokio::{
 use crate::{
     cluster::{Cluster, random},
     faults::{self, Fired},
-    history::{Call, History, Outcome},
-    judge::{Verdict, acknowledged, counter, linearizable, moment},
+    history::History,
+    judge::{self, Verdict},
     scenario::Scenario,
     trace,
-    workload::{Caller, INSERT_PREFIX, Shared, TTL_PREFIX},
+    workload::{Caller, Seams, Shared},
 };
 
 /// Simulated time for the cluster to form.
@@ -76,7 +76,7 @@ pub fn run(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<R
     let mut runtime = Runtime::with_seed_and_config(seed, network);
     runtime.set_time_limit(Duration::from_secs(scenario.duration_s + 300));
     trace::begin(keep_trace);
-    let shared = Shared::new();
+    let shared = Shared::new(Seams { now_ns: Arc::new(now_ns), random: Arc::new(random) });
     let found = Arc::new(Mutex::new(Found::default()));
     let work = drive(scenario.clone(), shared.clone(), found.clone());
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
@@ -107,6 +107,10 @@ pub fn run(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<R
         replacements: found.replacements,
         faults: found.faults,
     })
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(madsim::time::TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
@@ -231,40 +235,9 @@ async fn heal(
         }
     }
     let (machine, client) = client(cluster, 201, HEAL_TIMEOUT).await?;
-    let mut caller = Caller::new(shared.clone(), client);
-    let keys = scenario.workload.keys;
-    let mix = scenario.workload.mix.clone();
-    let last_reads = machine.spawn(async move {
-        let first =
-            caller.call("healed", Call::Write { value: "yes".to_owned(), ttl_ms: None }).await;
-        if !matches!(first, Outcome::Ok(_)) {
-            return Verdict::Violation(format!(
-                "no write is acknowledged within {HEAL_TIMEOUT:?} after all faults: {first:?}"
-            ));
-        }
-        let mut reads = Vec::new();
-        for key in 0..keys {
-            reads.push((format!("key/{key}"), Call::Read));
-            if mix.expiring() > 0 {
-                reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
-            }
-            if mix.increment > 0 {
-                reads.push((format!("counter/{key}"), Call::Read));
-            }
-        }
-        if mix.insert > 0 {
-            reads.push((INSERT_PREFIX.to_owned(), Call::Scan));
-        }
-        for (key, call) in reads {
-            let outcome = caller.call(&key, call).await;
-            if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!(
-                    "{key} can't be read after all faults: {outcome:?}"
-                ));
-            }
-        }
-        Verdict::Holds
-    });
+    let caller = Caller::new(shared.clone(), client);
+    let workload = scenario.workload.clone();
+    let last_reads = machine.spawn(async move { caller.last_reads(&workload, HEAL_TIMEOUT).await });
     let verdict = last_reads.await.context("the last reads")?;
     if !verdict.holds() {
         return Ok(verdict);
@@ -323,21 +296,9 @@ async fn within(
 fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     let history = shared.history.lock();
     let ops = history.operations();
-    let limits = linearizable::Limits {
-        // One clock may be ahead by as much as another is behind.
-        skew_ns: 2 * scenario.clocks.offset_ms_max * 1_000_000,
-        ..linearizable::Limits::default()
-    };
-    let mut verdict = linearizable::check_within(&ops, limits);
-    if scenario.workload.mix.insert > 0 {
-        verdict = verdict.and(acknowledged::check(&ops));
-    }
-    if scenario.workload.mix.scan > 0 {
-        verdict = verdict.and(moment::check(&ops));
-    }
-    if scenario.workload.mix.increment > 0 {
-        verdict = verdict.and(counter::check(&ops));
-    }
+    // One clock may be ahead by as much as another is behind.
+    let skew_ns = 2 * scenario.clocks.offset_ms_max * 1_000_000;
+    let mut verdict = judge::workload(&ops, &scenario.workload.mix, skew_ns);
     for broken in cluster.broken() {
         verdict = verdict.and(Verdict::Violation(broken));
     }
