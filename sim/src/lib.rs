@@ -1,7 +1,8 @@
 //! The deterministic simulation of a Quintet cluster.
 //!
 //! The history of what clients asked and saw, the judges that read it and the scenario files are
-//! pure: nothing in them knows how a cluster is run. The rest exists only under `--cfg madsim`.
+//! pure, and the clients of `workload` know only the client library: nothing in them knows how a cluster
+//! is run. The rest exists only under `--cfg madsim`.
 
 pub mod dice;
 pub mod history;
@@ -9,6 +10,7 @@ pub mod judge;
 pub mod plan;
 pub mod scenario;
 pub mod timeline;
+pub mod workload;
 
 #[cfg(madsim)]
 pub mod cluster;
@@ -20,5 +22,3 @@ pub mod random;
 pub mod run;
 #[cfg(madsim)]
 pub mod trace;
-#[cfg(madsim)]
-pub mod workload;

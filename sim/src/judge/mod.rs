@@ -16,6 +16,25 @@ pub mod counter;
 pub mod linearizable;
 pub mod moment;
 
+use crate::{history::Op, scenario::Mix};
+
+/// Puts a finished run of a workload before every judge that its mix has something for. `skew_ns`: how
+/// far two clocks of the cluster may be apart.
+pub fn workload(ops: &[Op], mix: &Mix, skew_ns: u64) -> Verdict {
+    let limits = linearizable::Limits { skew_ns, ..linearizable::Limits::default() };
+    let mut verdict = linearizable::check_within(ops, limits);
+    if mix.insert > 0 {
+        verdict = verdict.and(acknowledged::check(ops));
+    }
+    if mix.scan > 0 {
+        verdict = verdict.and(moment::check(ops));
+    }
+    if mix.increment > 0 {
+        verdict = verdict.and(counter::check(ops));
+    }
+    verdict
+}
+
 /// What a judge found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -8,12 +8,11 @@ use tokio::time::{Instant, sleep};
 use super::crowd;
 use crate::{
     cluster::Cluster,
-    history::{Call, Outcome},
     judge::Verdict,
     scenario::Scenario,
     timeline::What,
     trace,
-    workload::{Caller, INSERT_PREFIX, Shared, TTL_PREFIX},
+    workload::{Caller, Shared},
 };
 
 /// Simulated time, after all faults have ended, until a write must be acknowledged.
@@ -50,40 +49,9 @@ pub(super) async fn heal(
         }
     }
     let (machine, client) = crowd::client(cluster, 201, HEAL_TIMEOUT).await?;
-    let mut caller = Caller::new(shared.clone(), client);
-    let keys = scenario.workload.keys;
-    let mix = scenario.workload.mix.clone();
-    let last_reads = machine.spawn(async move {
-        let first =
-            caller.call("healed", Call::Write { value: "yes".to_owned(), ttl_ms: None }).await;
-        if !matches!(first, Outcome::Ok(_)) {
-            return Verdict::Violation(format!(
-                "no write is acknowledged within {HEAL_TIMEOUT:?} after all faults: {first:?}"
-            ));
-        }
-        let mut reads = Vec::new();
-        for key in 0..keys {
-            reads.push((format!("key/{key}"), Call::Read));
-            if mix.expiring() > 0 {
-                reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
-            }
-            if mix.increment > 0 {
-                reads.push((format!("counter/{key}"), Call::Read));
-            }
-        }
-        if mix.insert > 0 {
-            reads.push((INSERT_PREFIX.to_owned(), Call::Scan));
-        }
-        for (key, call) in reads {
-            let outcome = caller.call(&key, call).await;
-            if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!(
-                    "{key} can't be read after all faults: {outcome:?}"
-                ));
-            }
-        }
-        Verdict::Holds
-    });
+    let caller = Caller::new(shared.clone(), client);
+    let workload = scenario.workload.clone();
+    let last_reads = machine.spawn(async move { caller.last_reads(&workload, HEAL_TIMEOUT).await });
     let verdict = last_reads.await.context("the last reads")?;
     if !verdict.holds() {
         return Ok(verdict);

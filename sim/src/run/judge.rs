@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::{
     cluster::Cluster,
-    judge::{Verdict, acknowledged, counter, linearizable, moment},
+    judge::{self, Verdict},
     scenario::Scenario,
     workload::Shared,
 };
@@ -13,21 +13,9 @@ use crate::{
 pub(super) fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
     let history = shared.history.lock();
     let ops = history.operations();
-    let limits = linearizable::Limits {
-        // One clock may be ahead by as much as another is behind.
-        skew_ns: 2 * scenario.clocks.offset_ms_max * 1_000_000,
-        ..linearizable::Limits::default()
-    };
-    let mut verdict = linearizable::check_within(&ops, limits);
-    if scenario.workload.mix.insert > 0 {
-        verdict = verdict.and(acknowledged::check(&ops));
-    }
-    if scenario.workload.mix.scan > 0 {
-        verdict = verdict.and(moment::check(&ops));
-    }
-    if scenario.workload.mix.increment > 0 {
-        verdict = verdict.and(counter::check(&ops));
-    }
+    // One clock may be ahead by as much as another is behind.
+    let skew_ns = 2 * scenario.clocks.offset_ms_max * 1_000_000;
+    let mut verdict = judge::workload(&ops, &scenario.workload.mix, skew_ns);
     for broken in cluster.broken() {
         verdict = verdict.and(Verdict::Violation(broken));
     }

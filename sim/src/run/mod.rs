@@ -25,10 +25,11 @@ use crate::{
     history::History,
     judge::Verdict,
     plan::{self, Reduced},
+    random::random,
     scenario::Scenario,
     timeline::{Timeline, What},
     trace,
-    workload::Shared,
+    workload::{Seams, Shared},
 };
 
 /// Between two looks at who leads.
@@ -82,7 +83,7 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     let mut runtime = Runtime::with_seed_and_config(seed, network);
     runtime.set_time_limit(Duration::from_secs(scenario.duration_s + 300));
     trace::begin(options.keep_trace);
-    let shared = Shared::new();
+    let shared = Shared::new(Seams { now_ns: Arc::new(now_ns), random: Arc::new(random) });
     let found = Arc::new(Mutex::new(Found::default()));
     let work = Work {
         scenario: scenario.clone(),
@@ -122,6 +123,10 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
         timeline: found.timeline,
         simulated: found.simulated,
     })
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(madsim::time::TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
