@@ -90,7 +90,7 @@ pub fn run(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<R
     let verdict = match ended {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error),
-        Err(panic) => Verdict::Violation(format!("a node panicked: {}", words(&*panic))),
+        Err(panic) => Verdict::violation(format!("a node panicked: {}", words(&*panic))),
     };
     let found = std::mem::take(&mut *found.lock());
     let history = std::mem::take(&mut *shared.history.lock());
@@ -227,7 +227,7 @@ async fn heal(
             false => Err(format!("{node} is not undrained")),
         });
         if let Err(why) = undrained.await {
-            return Ok(Verdict::Violation(why));
+            return Ok(Verdict::violation(why));
         }
     }
     let (machine, client) = client(cluster, 201, HEAL_TIMEOUT).await?;
@@ -238,7 +238,7 @@ async fn heal(
         let first =
             caller.call("healed", Call::Write { value: "yes".to_owned(), ttl_ms: None }).await;
         if !matches!(first, Outcome::Ok(_)) {
-            return Verdict::Violation(format!(
+            return Verdict::violation(format!(
                 "no write is acknowledged within {HEAL_TIMEOUT:?} after all faults: {first:?}"
             ));
         }
@@ -258,7 +258,7 @@ async fn heal(
         for (key, call) in reads {
             let outcome = caller.call(&key, call).await;
             if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!(
+                return Verdict::violation(format!(
                     "{key} can't be read after all faults: {outcome:?}"
                 ));
             }
@@ -275,12 +275,12 @@ async fn heal(
             cluster.replace(node, asked.unwrap_or(node)).await
         });
         if let Err(why) = replaced.await {
-            return Ok(Verdict::Violation(format!("{node} is not replaced: {why}")));
+            return Ok(Verdict::violation(format!("{node} is not replaced: {why}")));
         }
     }
     // Whoever leads by then knows of the last change.
     if let Err(why) = within(HEAL_TIMEOUT, async || cluster.complete()).await {
-        return Ok(Verdict::Violation(why));
+        return Ok(Verdict::violation(why));
     }
     let mut differ = None;
     let equal = within(EQUAL_TIMEOUT, async || {
@@ -296,12 +296,12 @@ async fn heal(
         }
     });
     if let Some(why) = equal.await.err().or(differ) {
-        return Ok(Verdict::Violation(why));
+        return Ok(Verdict::violation(why));
     }
     // All replicas are caught up: from now on leaders have this long to come home.
     match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {
         Ok(()) => Ok(verdict),
-        Err(why) => Ok(Verdict::Violation(why)),
+        Err(why) => Ok(Verdict::violation(why)),
     }
 }
 
@@ -339,7 +339,7 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
         verdict = verdict.and(counter::check(&ops));
     }
     for broken in cluster.broken() {
-        verdict = verdict.and(Verdict::Violation(broken));
+        verdict = verdict.and(Verdict::violation(broken));
     }
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
@@ -361,7 +361,7 @@ fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
             wanted.replacements_min,
             wanted.refusals_min
         );
-        verdict = verdict.and(Verdict::Violation(why));
+        verdict = verdict.and(Verdict::violation(why));
     }
     verdict
 }
