@@ -138,8 +138,7 @@ fn linearizable_corpus_agrees_with_the_exhaustive_checker() {
 
 #[test]
 fn what_was_not_exercised_is_undecided() {
-    let read =
-        r#"{"index":0,"time":0,"process":1,"type":"invoke","f":"read","key":"k","value":null}"#;
+    let read = r#"{"process":1,"type":"invoke","f":"read","value":["k",null],"time":0,"index":0}"#;
     let ops = History::read_jsonl(read.as_bytes()).unwrap().operations();
     assert!(matches!(acknowledged::check(&ops), Verdict::Undecided(_)));
     assert!(matches!(counter::check(&ops), Verdict::Undecided(_)));

@@ -46,6 +46,13 @@ pub enum Call {
     },
     /// Reads all keys of the acknowledged set.
     Scan,
+    /// Appends to the list of a key: a read and a compare-and-set on it, one operation here.
+    Append {
+        /// What to append; nobody else ever appends it.
+        element: u64,
+    },
+    /// Reads the list of a key.
+    List,
 }
 
 /// The answer to something that was done.
@@ -72,6 +79,10 @@ pub enum Reply {
     },
     /// To a scan.
     Scanned(Vec<Entry>),
+    /// To an append.
+    Appended,
+    /// To a read of a list; an absent one is empty.
+    Listed(Vec<u64>),
 }
 
 /// How an operation ended.
@@ -92,7 +103,7 @@ pub enum Outcome {
 pub struct Op {
     /// Who.
     pub process: u64,
-    /// Which key; empty for a scan.
+    /// Which key; for a scan the prefix of its keys, empty: all.
     pub key: String,
     /// What was asked.
     pub call: Call,
@@ -133,6 +144,8 @@ impl Call {
                 (Operation::Delete, Value::Expected(Expected { expected: *expected }))
             }
             Call::Increment { delta } => (Operation::Increment, Value::Delta(*delta)),
+            Call::Append { element } => (Operation::Append, Value::Element(*element)),
+            Call::List => (Operation::List, Value::Null),
         }
     }
 
@@ -153,6 +166,8 @@ impl Call {
                 Call::Delete { expected: Some(expected) }
             }
             (Operation::Increment, Value::Delta(delta)) => Call::Increment { delta },
+            (Operation::Append, Value::Element(element)) => Call::Append { element },
+            (Operation::List, Value::Null) => Call::List,
             (f, value) => return Err(format!("{f:?} cannot be asked with {value:?}")),
         })
     }
@@ -167,7 +182,7 @@ impl Call {
 
     /// Does it change the key when it succeeds?
     pub fn is_mutation(&self) -> bool {
-        !matches!(self, Call::Read | Call::Scan)
+        !matches!(self, Call::Read | Call::Scan | Call::List)
     }
 }
 
@@ -191,14 +206,21 @@ impl Outcome {
                         Value::Number(Numbered { version, number })
                     }
                     Reply::Scanned(entries) => Value::Entries(entries),
+                    // Whoever records it puts in what was asked.
+                    Reply::Appended => Value::Null,
+                    Reply::Listed(elements) => Value::Elements(elements),
                 },
             ),
         }
     }
 
     pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
-        use Operation::{Cas, Delete, Increment, Insert, Read, Scan, Write};
+        use Operation::{Append, Cas, Delete, Increment, Insert, List, Read, Scan, Write};
         Ok(match (kind, f, value.clone()) {
+            (Kind::Ok, Append, Value::Element(_)) => Outcome::Ok(Reply::Appended),
+            (Kind::Fail, Append, Value::Element(_)) => Outcome::Failed,
+            (Kind::Info, Append, Value::Element(_)) => Outcome::Unknown,
+            (Kind::Ok, List, Value::Elements(elements)) => Outcome::Ok(Reply::Listed(elements)),
             (Kind::Info, _, Value::Null) => Outcome::Unknown,
             (Kind::Fail, _, Value::Null) => Outcome::Failed,
             (Kind::Fail, Cas | Delete, Value::Current(Current { current })) => {
@@ -297,7 +319,8 @@ impl fmt::Display for Op {
         write!(f, "process {} ", self.process)?;
         match &self.call {
             Call::Read => write!(f, "reads {key:?}")?,
-            Call::Scan => write!(f, "scans")?,
+            Call::Scan if key.is_empty() => write!(f, "scans")?,
+            Call::Scan => write!(f, "scans {key:?}")?,
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {
@@ -309,6 +332,8 @@ impl fmt::Display for Op {
             Call::Delete { expected: None } => write!(f, "deletes {key:?}")?,
             Call::Delete { expected: Some(v) } => write!(f, "deletes {key:?} if at version {v}")?,
             Call::Increment { delta } => write!(f, "adds {delta} to {key:?}")?,
+            Call::Append { element } => write!(f, "appends {element} to {key:?}")?,
+            Call::List => write!(f, "reads the list {key:?}")?,
         }
         if let Some(ttl_ms) = self.call.ttl_ms() {
             write!(f, " for {ttl_ms} ms")?;
@@ -322,6 +347,17 @@ impl fmt::Display for Op {
                 write!(f, " -> {number} at version {version}")?;
             }
             Outcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
+            Outcome::Ok(Reply::Appended) => write!(f, " -> done")?,
+            Outcome::Ok(Reply::Listed(elements)) => {
+                // The end of a long one says the most.
+                const SHOWN_MAX: usize = 12;
+                let skipped = elements.len().saturating_sub(SHOWN_MAX);
+                let shown = elements.get(skipped..).unwrap_or_default();
+                match skipped {
+                    0 => write!(f, " -> {shown:?}")?,
+                    _ => write!(f, " -> {skipped} elements and {shown:?}")?,
+                }
+            }
             Outcome::Refused(current) => write!(f, " -> refused: {}", record_in_words(current))?,
             Outcome::Failed => write!(f, " -> not done")?,
             Outcome::Unknown => write!(f, " -> outcome unknown")?,

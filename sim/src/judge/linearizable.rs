@@ -31,7 +31,8 @@
 //! finds its expected version; a delete finds something (version > 0) or nothing (version 0); an
 //! increment adds to what is there, absence counting as 0; each write's version is above all
 //! before. An unknown operation's version is free until somebody sees it. Operations that failed
-//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans are not judged.
+//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans and lists are left to
+//! the judges [`super::moment`] and [`super::list`].
 //!
 //! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
 //! from when it was written and how wrong clocks may be, and stays absent until something is written.
@@ -78,7 +79,7 @@ pub fn check(ops: &[Op]) -> Verdict {
 pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     for op in ops {
-        if op.call != Call::Scan {
+        if !matches!(op.call, Call::Scan | Call::Append { .. } | Call::List) {
             keys.entry(&op.key).or_default().push(op);
         }
     }

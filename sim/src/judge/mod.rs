@@ -9,11 +9,13 @@
 //! | [`linearizable`] | every key by itself behaves as one register in real time |
 //! | [`acknowledged`] | every acknowledged insert is there at the end, nothing else is |
 //! | [`counter`] | increments count exactly once |
+//! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment |
 
 pub mod acknowledged;
 pub mod counter;
 pub mod linearizable;
+pub mod list;
 pub mod moment;
 pub mod verdict;
 
