@@ -40,6 +40,12 @@ pub const INSERT_PREFIX: &str = "set/";
 /// The keys that expire begin so.
 pub const TTL_PREFIX: &str = "ttl/";
 
+/// The lists begin so.
+pub const LIST_PREFIX: &str = "list/";
+
+/// Errors that are noted; what comes later is not.
+const ERRORS_MAX: usize = 200_000;
+
 /// What clients take from around them, simulated or real.
 #[derive(Clone)]
 pub struct Seams {
@@ -61,6 +67,8 @@ pub struct Shared {
     pub unknown: AtomicU64,
     processes: AtomicU64,
     inserts: AtomicU64,
+    elements: AtomicU64,
+    errors: Mutex<Vec<(u64, &'static str)>>,
     seams: Seams,
 }
 
@@ -74,8 +82,22 @@ impl Shared {
             unknown: AtomicU64::new(0),
             processes: AtomicU64::new(0),
             inserts: AtomicU64::new(0),
+            elements: AtomicU64::new(1),
+            errors: Mutex::default(),
             seams,
         })
+    }
+
+    /// When calls ended with which error, refused conditions left out.
+    pub fn errors(&self) -> Vec<(u64, &'static str)> {
+        self.errors.lock().clone()
+    }
+
+    fn note_error(&self, code: &'static str) {
+        let mut errors = self.errors.lock();
+        if errors.len() < ERRORS_MAX {
+            errors.push(((self.seams.now_ns)(), code));
+        }
     }
 
     /// A process number that nobody had: after an unknown outcome a client goes on as another.
@@ -160,6 +182,9 @@ impl Caller {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.seen.insert(key.to_owned(), *version);
             }
+            Outcome::Ok(Reply::Appended) => {
+                self.shared.commits.fetch_add(1, Ordering::Relaxed);
+            }
             Outcome::Ok(Reply::Deleted { .. }) => {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.seen.insert(key.to_owned(), 0);
@@ -193,7 +218,7 @@ impl Caller {
         }
         for (((key, call), process), told) in items.iter().zip(&mut self.others).zip(outcomes) {
             let written = told.await.map(|version| Reply::Written { version: version.0 });
-            let outcome = ask::outcome(call, written);
+            let outcome = ask::outcome(&self.shared, call, written);
             self.shared.complete(*process, &outcome);
             match outcome {
                 Outcome::Ok(Reply::Written { version }) => {

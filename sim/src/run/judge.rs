@@ -17,7 +17,7 @@ pub(super) fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> 
     let skew_ns = 2 * scenario.clocks.offset_ms_max * 1_000_000;
     let mut verdict = judge::workload(&ops, &scenario.workload.mix, skew_ns);
     for broken in cluster.broken() {
-        verdict = verdict.and(Verdict::Violation(broken));
+        verdict = verdict.and(Verdict::violation(broken));
     }
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
@@ -39,7 +39,7 @@ pub(super) fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> 
             wanted.replacements_min,
             wanted.refusals_min
         );
-        verdict = verdict.and(Verdict::Violation(why));
+        verdict = verdict.and(Verdict::violation(why));
     }
     verdict
 }

@@ -62,13 +62,17 @@ pub struct Mix {
     /// Write several keys at once, by the client library's batch writer: those of `put`, new ones of
     /// `insert` where that is in the mix, and those of `put_ttl` where something that expires is.
     pub batch: u32,
+    /// Append to a list of numbers: a read and a compare-and-set; as many lists as `keys`.
+    pub append: u32,
+    /// Read such a list.
+    pub list: u32,
 }
 
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
-        let Mix { get, put, cas, delete, increment, insert, scan, batch, .. } = *self;
-        let lasting = [get, put, cas, delete, increment, insert, scan, batch];
+        let Mix { get, put, cas, delete, increment, insert, scan, batch, append, list, .. } = *self;
+        let lasting = [get, put, cas, delete, increment, insert, scan, batch, append, list];
         lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
     }
 

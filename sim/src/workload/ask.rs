@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use quintet_client::{Condition, Error, PutOptions, ScanOptions, Version, Versioned};
 
-use super::Caller;
+use super::{Caller, Shared};
 use crate::history::{Call, Entry, Outcome, Record, Reply};
 
 fn options(ttl_ms: Option<u64>) -> PutOptions {
@@ -17,7 +17,13 @@ fn record(state: Versioned) -> Record {
     Record { value: String::from_utf8_lossy(&state.value).into_owned(), version: state.version.0 }
 }
 
-pub(super) fn outcome(call: &Call, asked: Result<Reply, Error>) -> Outcome {
+/// What came of it, in the history's words. Errors are noted.
+pub(super) fn outcome(shared: &Shared, call: &Call, asked: Result<Reply, Error>) -> Outcome {
+    if let Err(error) = &asked
+        && !matches!(error, Error::Conflict { .. })
+    {
+        shared.note_error(error.code());
+    }
     match asked {
         Ok(reply) => Outcome::Ok(reply),
         Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
@@ -27,6 +33,14 @@ pub(super) fn outcome(call: &Call, asked: Result<Reply, Error>) -> Outcome {
             Outcome::Failed
         }
     }
+}
+
+/// The list that a key holds: numbers with a space between; an absent one is empty.
+fn elements(state: Option<&Versioned>) -> Result<Vec<u64>, Error> {
+    let Some(state) = state else { return Ok(Vec::new()) };
+    let text = String::from_utf8_lossy(&state.value);
+    let parsed: Result<Vec<u64>, _> = text.split(' ').map(str::parse).collect();
+    parsed.map_err(|error| Error::Protocol(format!("{text:?} is no list: {error}")))
 }
 
 impl Caller {
@@ -62,8 +76,29 @@ impl Caller {
                 .await
                 .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
             Call::Scan => self.scan(key).await.map(Reply::Scanned),
+            Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
+            Call::List => {
+                client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)
+            }
         };
-        outcome(call, asked)
+        match (call, outcome(&self.shared, call, asked)) {
+            // The list was another one meanwhile: nothing is appended, now or later.
+            (Call::Append { .. }, Outcome::Refused(_)) => Outcome::Failed,
+            (_, outcome) => outcome,
+        }
+    }
+
+    /// Reads the list and writes it back with one more, if it is the same still.
+    async fn append(&self, key: String, element: u64) -> Result<Version, Error> {
+        let state = self.client.get(key.clone()).await?;
+        let mut list = elements(state.as_ref())?;
+        list.push(element);
+        let condition = match &state {
+            None => Condition::Absent,
+            Some(state) => Condition::Version(state.version),
+        };
+        let text = list.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+        self.client.put_with(key, text, PutOptions::new().condition(condition)).await
     }
 
     async fn scan(&self, prefix: String) -> Result<Vec<Entry>, Error> {

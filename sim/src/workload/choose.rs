@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Caller, INSERT_PREFIX, TTL_PREFIX};
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, TTL_PREFIX};
 use crate::{
     history::Call,
     scenario::{Mix, Workload},
@@ -70,6 +70,8 @@ impl Caller {
             cas_ttl,
             get_ttl,
             batch,
+            append,
+            list,
         } = workload.mix;
         let mut left = self.random() % (workload.mix.total() - u64::from(batch)).max(1);
         let mut falls = |weight: u32| {
@@ -92,10 +94,19 @@ impl Caller {
             self.choose_expiring(workload, value())
         } else if falls(scan) {
             (INSERT_PREFIX.to_owned(), Call::Scan)
+        } else if falls(append) {
+            let element = self.shared.elements.fetch_add(1, Ordering::Relaxed);
+            (self.list_key(workload), Call::Append { element })
+        } else if falls(list) {
+            (self.list_key(workload), Call::List)
         } else {
             debug_assert!(insert > 0);
             self.insert(value())
         }
+    }
+
+    fn list_key(&self, workload: &Workload) -> String {
+        format!("{LIST_PREFIX}{}", self.random() % workload.keys.max(1))
     }
 
     fn choose_expiring(&self, workload: &Workload, value: String) -> (String, Call) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Caller, INSERT_PREFIX, TTL_PREFIX};
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, TTL_PREFIX};
 use crate::{
     history::{Call, Outcome},
     judge::Verdict,
@@ -16,14 +16,14 @@ impl Caller {
         let first = Call::Write { value: "yes".to_owned(), ttl_ms: None };
         let first = self.call("healed", first).await;
         if !matches!(first, Outcome::Ok(_)) {
-            return Verdict::Violation(format!(
+            return Verdict::violation(format!(
                 "no write is acknowledged within {timeout:?} after all faults: {first:?}"
             ));
         }
         for (key, call) in reads(workload) {
             let outcome = self.call(&key, call).await;
             if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!(
+                return Verdict::violation(format!(
                     "{key} can't be read after all faults: {outcome:?}"
                 ));
             }
@@ -39,6 +39,9 @@ fn reads(workload: &Workload) -> Vec<(String, Call)> {
         reads.push((format!("key/{key}"), Call::Read));
         if mix.expiring() > 0 {
             reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
+        }
+        if mix.append > 0 {
+            reads.push((format!("{LIST_PREFIX}{key}"), Call::List));
         }
         if mix.increment > 0 {
             reads.push((format!("counter/{key}"), Call::Read));
