@@ -5,6 +5,8 @@
 mod exhaustive;
 #[path = "corpus/generated.rs"]
 mod generated;
+#[path = "corpus/lists.rs"]
+mod lists;
 #[path = "corpus/observed.rs"]
 mod observed;
 

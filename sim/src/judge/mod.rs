@@ -11,6 +11,7 @@
 //! | [`counter`] | increments count exactly once |
 //! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
+//! | [`promise`] | the loss of a part of the cluster costs no more than promised |
 //!
 //! Those of the replicas look at what nodes did:
 //!
@@ -24,8 +25,31 @@ pub mod counter;
 pub mod linearizable;
 pub mod list;
 pub mod moment;
+pub mod promise;
 pub mod raft;
 pub mod replicas;
 pub mod verdict;
 
 pub use verdict::{Verdict, Violation};
+
+use crate::{history::Op, scenario::Mix};
+
+/// Puts a finished run of a workload before every judge that its mix has something for. `skew_ns`: how
+/// far two clocks of the cluster may be apart.
+pub fn workload(ops: &[Op], mix: &Mix, skew_ns: u64) -> Verdict {
+    let limits = linearizable::Limits { skew_ns, ..linearizable::Limits::default() };
+    let mut verdict = linearizable::check_within(ops, limits);
+    if mix.insert > 0 {
+        verdict = verdict.and(acknowledged::check(ops));
+    }
+    if mix.scan > 0 {
+        verdict = verdict.and(moment::check(ops));
+    }
+    if mix.append > 0 {
+        verdict = verdict.and(list::check(ops));
+    }
+    if mix.increment > 0 {
+        verdict = verdict.and(counter::check(ops));
+    }
+    verdict
+}
