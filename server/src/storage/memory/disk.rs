@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    super::engine::{Durability, Error},
+    super::engine::{Durability, Error, Family},
     record,
     tables::Tables,
 };
@@ -66,6 +66,11 @@ impl MemoryDisk {
         for image in self.state.lock().engines.values_mut() {
             *image = Image { generation: image.generation + 1, ..Image::default() };
         }
+    }
+
+    /// What no crash takes away of a record of an engine.
+    pub fn durable(&self, name: &str, family: Family, key: &[u8]) -> Option<Vec<u8>> {
+        self.state.lock().engines.get(name)?.durable.get(family, key)
     }
 
     /// The next sync of this engine fails, and with it the engine.
