@@ -6,6 +6,7 @@
 pub mod history;
 pub mod judge;
 pub mod scenario;
+pub mod speed;
 
 #[cfg(madsim)]
 pub mod cluster;
