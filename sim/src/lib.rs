@@ -9,6 +9,7 @@ pub mod history;
 pub mod judge;
 pub mod plan;
 pub mod scenario;
+pub mod speed;
 pub mod timeline;
 pub mod workload;
 

@@ -28,8 +28,8 @@ use quintet_server::{
     node::bootstrap::Bootstrap,
 };
 
-pub(crate) use self::observe::found as raft_found;
 use self::machine::{CLIENT_PORT, Machine, address};
+pub(crate) use self::observe::found as raft_found;
 use crate::{
     random::random,
     scenario::{Kind, Scenario, Topology},
@@ -90,9 +90,9 @@ impl Cluster {
             let machine = Machine::start(&handle, scenario, node)?;
             machines.insert(node, Mutex::new(machine));
         }
-        let by_machine = machines.iter().map(|(node, machine): (_, &Mutex<Machine>)| {
-            (machine.lock().handle.id(), *node)
-        });
+        let by_machine = machines
+            .iter()
+            .map(|(node, machine): (_, &Mutex<Machine>)| (machine.lock().handle.id(), *node));
         let cluster = Arc::new(Cluster {
             handle,
             by_machine: by_machine.collect(),
