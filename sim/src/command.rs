@@ -190,9 +190,9 @@ impl Campaign {
         }
         match report.verdict {
             Verdict::Holds => Ok(()),
-            Verdict::Violation(why) => {
+            Verdict::Violation(_) => {
                 self.stop.store(true, Ordering::Relaxed);
-                totals.violation.get_or_insert((seed, why));
+                totals.violation.get_or_insert((seed, report.verdict.to_string()));
                 Ok(())
             }
             Verdict::Undecided(why) => bail!("could not judge: {why}"),

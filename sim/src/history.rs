@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 mod ops;
 
-pub use ops::{Call, Op, Outcome, Reply};
+pub use ops::{Call, Op, Outcome, Reply, millis};
 
 /// A version of a key: greater for every later write of it. 0 stands for "absent".
 pub type Version = u64;

@@ -278,12 +278,8 @@ pub(super) fn pair(events: &[Event]) -> Vec<Op> {
 }
 
 /// A time as people read it: milliseconds with three decimals.
-struct Millis(u64);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.0 / 1_000_000, self.0 / 1_000 % 1_000)
-    }
+pub fn millis(ns: u64) -> String {
+    format!("{}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000)
 }
 
 /// A record in words.
@@ -294,7 +290,7 @@ pub(crate) fn record_in_words(record: &Option<Record>) -> String {
     }
 }
 
-/// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms)`.
+/// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms, events 4 and 9)`.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;
@@ -330,9 +326,12 @@ impl fmt::Display for Op {
             Outcome::Failed => write!(f, " -> not done")?,
             Outcome::Unknown => write!(f, " -> outcome unknown")?,
         }
-        match self.complete_ns {
-            Some(end) => write!(f, " ({} .. {} ms)", Millis(self.invoke_ns), Millis(end)),
-            None => write!(f, " (from {} ms)", Millis(self.invoke_ns)),
+        let (begin, began) = (millis(self.invoke_ns), self.invoke_index);
+        match self.complete_ns.zip(self.complete_index) {
+            Some((end, ended)) => {
+                write!(f, " ({begin} .. {} ms, events {began} and {ended})", millis(end))
+            }
+            None => write!(f, " (from {begin} ms, event {began})"),
         }
     }
 }

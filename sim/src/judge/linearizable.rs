@@ -43,6 +43,9 @@ use std::collections::BTreeMap;
 use super::Verdict;
 use crate::history::{Call, Op};
 
+/// The name of this judge.
+const JUDGE: &str = "linearizable";
+
 mod expiry;
 mod order;
 mod search;
@@ -86,9 +89,10 @@ pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
 
 fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
     // The cheap checks first: they need no search and can say plainly what is wrong.
-    if let Some(words) = order::contradiction(ops).or_else(|| expiry::outlived(ops, limits.skew_ns))
+    let begin = format!("key {key:?} is not linearizable: ");
+    if let Some(plain) = order::contradiction(ops).or_else(|| expiry::outlived(ops, limits.skew_ns))
     {
-        return Verdict::Violation(format!("key {key:?} is not linearizable: {words}"));
+        return plain.of_key(key, &begin).into();
     }
     let expiries = expiry::as_operations(ops, limits.skew_ns);
     let mut with_expiries = ops.to_vec();
@@ -96,9 +100,7 @@ fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
     with_expiries.sort_by_key(|op| op.invoke_index);
     match search::search(&with_expiries, limits) {
         search::Found::Order => Verdict::Holds,
-        search::Found::Exhausted(words) => {
-            Verdict::Violation(format!("key {key:?} is not linearizable: {words}"))
-        }
+        search::Found::Exhausted(stuck) => stuck.of_key(key, &begin).into(),
         search::Found::GaveUp { steps } => Verdict::Undecided(format!(
             "key {key:?}: no order found for its {} operations within {steps} steps, nor shown \
              that there is none",

@@ -15,40 +15,6 @@ pub mod acknowledged;
 pub mod counter;
 pub mod linearizable;
 pub mod moment;
+pub mod verdict;
 
-/// What a judge found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The history fulfils what this judge demands.
-    Holds,
-    /// It does not; in words, several lines.
-    Violation(String),
-    /// It could not be judged, and why. Never a pass.
-    Undecided(String),
-}
-
-impl Verdict {
-    /// Did it hold?
-    pub fn holds(&self) -> bool {
-        matches!(self, Verdict::Holds)
-    }
-
-    /// Both verdicts in one: a violation outweighs "undecided", which outweighs "holds".
-    pub fn and(self, other: Verdict) -> Verdict {
-        match (self, other) {
-            (Verdict::Violation(a), Verdict::Violation(b)) => {
-                Verdict::Violation(format!("{a}\n{b}"))
-            }
-            (violation @ Verdict::Violation(_), _) | (_, violation @ Verdict::Violation(_)) => {
-                violation
-            }
-            (Verdict::Undecided(a), Verdict::Undecided(b)) => {
-                Verdict::Undecided(format!("{a}\n{b}"))
-            }
-            (undecided @ Verdict::Undecided(_), _) | (_, undecided @ Verdict::Undecided(_)) => {
-                undecided
-            }
-            (Verdict::Holds, Verdict::Holds) => Verdict::Holds,
-        }
-    }
-}
+pub use verdict::{Verdict, Violation};

@@ -46,7 +46,7 @@ pub(super) async fn heal(
             false => Err(format!("{node} is not undrained")),
         });
         if let Err(why) = undrained.await {
-            return Ok(Verdict::Violation(why));
+            return Ok(Verdict::violation(why));
         }
     }
     let (machine, client) = crowd::client(cluster, 201, HEAL_TIMEOUT).await?;
@@ -57,7 +57,7 @@ pub(super) async fn heal(
         let first =
             caller.call("healed", Call::Write { value: "yes".to_owned(), ttl_ms: None }).await;
         if !matches!(first, Outcome::Ok(_)) {
-            return Verdict::Violation(format!(
+            return Verdict::violation(format!(
                 "no write is acknowledged within {HEAL_TIMEOUT:?} after all faults: {first:?}"
             ));
         }
@@ -77,7 +77,7 @@ pub(super) async fn heal(
         for (key, call) in reads {
             let outcome = caller.call(&key, call).await;
             if !matches!(outcome, Outcome::Ok(_)) {
-                return Verdict::Violation(format!(
+                return Verdict::violation(format!(
                     "{key} can't be read after all faults: {outcome:?}"
                 ));
             }
@@ -94,12 +94,12 @@ pub(super) async fn heal(
             cluster.replace(node, asked.unwrap_or(node)).await
         });
         if let Err(why) = replaced.await {
-            return Ok(Verdict::Violation(format!("{node} is not replaced: {why}")));
+            return Ok(Verdict::violation(format!("{node} is not replaced: {why}")));
         }
     }
     // Whoever leads by then knows of the last change.
     if let Err(why) = within(HEAL_TIMEOUT, async || cluster.complete()).await {
-        return Ok(Verdict::Violation(why));
+        return Ok(Verdict::violation(why));
     }
     let mut differ = None;
     let equal = within(EQUAL_TIMEOUT, async || {
@@ -115,12 +115,12 @@ pub(super) async fn heal(
         }
     });
     if let Some(why) = equal.await.err().or(differ) {
-        return Ok(Verdict::Violation(why));
+        return Ok(Verdict::violation(why));
     }
     // All replicas are caught up: from now on leaders have this long to come home.
     match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {
         Ok(()) => Ok(verdict),
-        Err(why) => Ok(Verdict::Violation(why)),
+        Err(why) => Ok(Verdict::violation(why)),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> 
         verdict = verdict.and(counter::check(&ops));
     }
     for broken in cluster.broken() {
-        verdict = verdict.and(Verdict::Violation(broken));
+        verdict = verdict.and(Verdict::violation(broken));
     }
     let commits = shared.commits.load(Ordering::Relaxed);
     let (wanted, elected) = (&scenario.expect, cluster.elections());
@@ -51,7 +51,7 @@ pub(super) fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> 
             wanted.replacements_min,
             wanted.refusals_min
         );
-        verdict = verdict.and(Verdict::Violation(why));
+        verdict = verdict.and(Verdict::violation(why));
     }
     verdict
 }

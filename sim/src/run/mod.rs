@@ -103,7 +103,7 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     let verdict = match ended {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error),
-        Err(panic) => Verdict::Violation(format!("a node panicked: {}", words(&*panic))),
+        Err(panic) => Verdict::violation(format!("a node panicked: {}", words(&*panic))),
     };
     let found = std::mem::take(&mut *found.lock());
     let history = std::mem::take(&mut *shared.history.lock());
