@@ -39,6 +39,9 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// Acknowledged writes.
     pub commits: AtomicU64,
+    /// Which client each process was, by the order in which clients came.
+    pub clients: Mutex<BTreeMap<u64, u64>>,
+    callers: AtomicU64,
     processes: AtomicU64,
     inserts: AtomicU64,
 }
@@ -50,14 +53,18 @@ impl Shared {
             history: Mutex::new(History::new()),
             stop: AtomicBool::new(false),
             commits: AtomicU64::new(0),
+            clients: Mutex::default(),
+            callers: AtomicU64::new(0),
             processes: AtomicU64::new(0),
             inserts: AtomicU64::new(0),
         })
     }
 
-    /// A process number that nobody had: after an unknown outcome a client goes on as another.
-    pub fn process(&self) -> u64 {
-        self.processes.fetch_add(1, Ordering::Relaxed)
+    /// A process number that nobody had, for a client: after an unknown outcome it goes on as another.
+    fn process(&self, client: u64) -> u64 {
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        self.clients.lock().insert(process, client);
+        process
     }
 }
 
@@ -90,6 +97,8 @@ fn outcome(call: &Call, asked: Result<Reply, Error>) -> Outcome {
 pub struct Caller {
     shared: Arc<Shared>,
     client: Client,
+    /// Which of the run's clients it is.
+    number: u64,
     process: u64,
     /// Processes for the items of batches.
     others: Vec<u64>,
@@ -110,8 +119,10 @@ enum Chosen {
 impl Caller {
     /// A client of the run.
     pub fn new(shared: Arc<Shared>, client: Client) -> Caller {
-        let process = shared.process();
-        Caller { shared, client, process, others: Vec::new(), seen: BTreeMap::new(), left: None }
+        let number = shared.callers.fetch_add(1, Ordering::Relaxed);
+        let process = shared.process(number);
+        let (others, seen) = (Vec::new(), BTreeMap::new());
+        Caller { shared, client, number, process, others, seen, left: None }
     }
 
     /// It stops after so many operations or batches.
@@ -246,7 +257,7 @@ impl Caller {
                 let version = state.as_ref().map_or(0, |state| state.version);
                 self.seen.insert(key.to_owned(), version);
             }
-            Outcome::Unknown => self.process = self.shared.process(),
+            Outcome::Unknown => self.process = self.shared.process(self.number),
             _ => {}
         }
         outcome
@@ -261,7 +272,7 @@ impl Caller {
         };
         let writer = writer.start().expect("within the limits");
         while self.others.len() < items.len() {
-            self.others.push(self.shared.process());
+            self.others.push(self.shared.process(self.number));
         }
         let mut outcomes = Vec::with_capacity(items.len());
         for ((key, call), process) in items.iter().zip(&self.others) {
@@ -278,7 +289,7 @@ impl Caller {
                     self.shared.commits.fetch_add(1, Ordering::Relaxed);
                     self.seen.insert(key.clone(), version);
                 }
-                Outcome::Unknown => *process = self.shared.process(),
+                Outcome::Unknown => *process = self.shared.process(self.number),
                 _ => {}
             }
         }
