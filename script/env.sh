@@ -92,3 +92,14 @@ sim_build() {
   rm -f "$log"
   printf '%s\n' "$QUINTET_ROOT/target/sim/release/quintet-sim"
 }
+
+# source_commit: prints the commit that the simulator is built from, with "-dirty" where what it is built
+# from is not as committed.
+source_commit() {
+  local commit
+  commit="$(git -C "$QUINTET_ROOT" rev-parse --short=12 HEAD 2>/dev/null)" || { printf 'unknown\n'; return 0; }
+  if [ -n "$(git -C "$QUINTET_ROOT" status --porcelain -- Cargo.toml Cargo.lock proto server client sim)" ]; then
+    commit="$commit-dirty"
+  fi
+  printf '%s\n' "$commit"
+}

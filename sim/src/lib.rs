@@ -1,14 +1,20 @@
 //! The deterministic simulation of a Quintet cluster.
 //!
-//! The history of what clients asked and saw, the judges that read it and the scenario files are
-//! pure, and the clients of `workload` know only the client library: nothing in them knows how a cluster
-//! is run. The simulation exists only under `--cfg madsim`, and the crash test of real processes only without.
+//! The history of what clients asked and saw, the judges that read it, the scenario files and what is
+//! shown of runs are pure, and the clients of `workload` know only the client library: nothing in them
+//! knows how a cluster is run. The simulation exists only under `--cfg madsim`, and the crash test of real
+//! processes only without.
 
+pub mod campaign;
 pub mod dice;
+pub mod diff;
+pub mod failure;
 pub mod history;
+pub mod html;
 pub mod judge;
 pub mod plan;
 pub mod scenario;
+pub mod shrink;
 pub mod speed;
 pub mod timeline;
 pub mod workload;

@@ -5,7 +5,7 @@
 //! about the others: so a failing run can be made smaller, strike by strike, and said again in a
 //! command line ([`Reduced`]).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use crate::{
     dice::Dice,
@@ -62,6 +62,69 @@ impl Reduced {
     pub fn is_whole(&self) -> bool {
         *self == Reduced::default()
     }
+}
+
+/// As options of the command line, each with a blank before it; nothing where nothing is left out.
+impl fmt::Display for Reduced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.without.is_empty() {
+            write!(f, " --without {}", numbers(&self.without))?;
+        }
+        let counts = [
+            ("clients", self.clients),
+            ("operations", self.operations),
+            ("duration-s", self.duration_s),
+        ];
+        for (name, count) in counts {
+            if let Some(count) = count {
+                write!(f, " --{name} {count}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers as people write them: `1-3,7`.
+pub fn numbers(of: &BTreeSet<u64>) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in of {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last = *number,
+            _ => runs.push((*number, *number)),
+        }
+    }
+    let told = runs.into_iter().map(|(first, last)| match last - first {
+        0 => first.to_string(),
+        _ => format!("{first}-{last}"),
+    });
+    told.collect::<Vec<_>>().join(",")
+}
+
+/// Reads what [`numbers`] writes.
+pub fn parse_numbers(text: &str) -> Result<BTreeSet<u64>, String> {
+    let number = |text: &str| {
+        let parsed = text.trim().parse::<u64>();
+        parsed.map_err(|_| format!("{text:?} is no number: write them as 1-3,7"))
+    };
+    let mut found = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = match part.split_once('-') {
+            Some((first, last)) => (number(first)?, number(last)?),
+            None => (number(part)?, number(part)?),
+        };
+        if first > last || last > STRIKES_MAX as u64 {
+            return Err(format!("{part:?} must rise, and not above {STRIKES_MAX}"));
+        }
+        found.extend(first..=last);
+    }
+    Ok(found)
+}
+
+/// The strikes of a seed that are left in a run.
+pub fn strikes_left(scenario: &Scenario, seed: u64, reduced: &Reduced) -> Vec<Strike> {
+    let mut left = strikes(&reduced.of(scenario), seed);
+    left.retain(|strike| !reduced.without.contains(&strike.number));
+    left
 }
 
 /// All strikes of a seed, in the order of time.
@@ -154,5 +217,30 @@ mod tests {
         let (long, short) = (strikes(&whole, 5), strikes(&shorter, 5));
         assert!(short.len() < long.len());
         assert_eq!(short[..], long[..short.len()]);
+    }
+    #[test]
+    fn what_is_left_out_is_said_as_options() {
+        assert_eq!(Reduced::default().to_string(), "");
+        let without = parse_numbers("3,1-2, 7,9-10").unwrap();
+        assert_eq!(numbers(&without), "1-3,7,9-10");
+        let reduced = Reduced { without, clients: Some(2), operations: None, duration_s: Some(9) };
+        assert_eq!(reduced.to_string(), " --without 1-3,7,9-10 --clients 2 --duration-s 9");
+        for wrong in ["", "a", "3-1", "1-", "1-99999999"] {
+            assert!(parse_numbers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_does_not_happen() {
+        let scenario = scenario(KILLS);
+        let without = BTreeSet::from([1, 3]);
+        let reduced = Reduced { without, duration_s: Some(15), ..Reduced::default() };
+        let whole = strikes(&scenario, 5);
+        let left = strikes_left(&scenario, 5, &reduced);
+        let wanted = whole.iter().filter(|strike| {
+            ![1, 3].contains(&strike.number) && strike.at < Duration::from_secs(15)
+        });
+        assert_eq!(left, wanted.cloned().collect::<Vec<_>>());
+        assert!(left.len() >= 2);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The history says what clients saw; the trace says everything. This is what lies between.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 /// Something that happened at a moment.
@@ -82,5 +84,35 @@ impl Timeline {
     /// All moments.
     pub fn moments(&self) -> &[Moment] {
         &self.moments
+    }
+
+    /// Writes one moment a line, as JSON.
+    pub fn write_jsonl(&self, mut out: impl Write) -> io::Result<()> {
+        for moment in &self.moments {
+            serde_json::to_writer(&mut out, moment)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_back() {
+        let mut timeline = Timeline::default();
+        timeline.note(5, What::Down { node: 3 });
+        let (kind, words) = ("leader-cut".to_owned(), "is cut off".to_owned());
+        timeline.note(7, What::Begins { strike: 1, kind, nodes: vec![2], words });
+        timeline.note(9, What::Leads { node: 1, range: 2, term: 6 });
+        let mut out = Vec::new();
+        timeline.write_jsonl(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("{\"at_ns\":5,\"what\":\"down\",\"node\":3}\n"), "{text}");
+        let read: Vec<Moment> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(read, timeline.moments());
     }
 }

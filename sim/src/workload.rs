@@ -65,6 +65,9 @@ pub struct Shared {
     pub commits: AtomicU64,
     /// Operations of unknown outcome.
     pub unknown: AtomicU64,
+    /// Which client each process was, by the order in which clients came.
+    pub clients: Mutex<BTreeMap<u64, u64>>,
+    callers: AtomicU64,
     processes: AtomicU64,
     inserts: AtomicU64,
     elements: AtomicU64,
@@ -80,6 +83,8 @@ impl Shared {
             stop: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
+            clients: Mutex::default(),
+            callers: AtomicU64::new(0),
             processes: AtomicU64::new(0),
             inserts: AtomicU64::new(0),
             elements: AtomicU64::new(1),
@@ -100,9 +105,11 @@ impl Shared {
         }
     }
 
-    /// A process number that nobody had: after an unknown outcome a client goes on as another.
-    pub fn process(&self) -> u64 {
-        self.processes.fetch_add(1, Ordering::Relaxed)
+    /// A process number that nobody had, for a client: after an unknown outcome it goes on as another.
+    fn process(&self, client: u64) -> u64 {
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        self.clients.lock().insert(process, client);
+        process
     }
 
     /// Records that a process asks. The time is read under the history's lock, so that it never falls.
@@ -118,9 +125,9 @@ impl Shared {
     }
 
     /// The process that goes on where one has had an outcome that nobody knows.
-    fn next_process(&self) -> u64 {
+    fn next_process(&self, client: u64) -> u64 {
         self.unknown.fetch_add(1, Ordering::Relaxed);
-        self.process()
+        self.process(client)
     }
 }
 
@@ -128,6 +135,8 @@ impl Shared {
 pub struct Caller {
     shared: Arc<Shared>,
     client: Client,
+    /// Which of the run's clients it is.
+    number: u64,
     process: u64,
     /// Processes for the items of batches.
     others: Vec<u64>,
@@ -140,8 +149,10 @@ pub struct Caller {
 impl Caller {
     /// A client of the run.
     pub fn new(shared: Arc<Shared>, client: Client) -> Caller {
-        let process = shared.process();
-        Caller { shared, client, process, others: Vec::new(), seen: BTreeMap::new(), left: None }
+        let number = shared.callers.fetch_add(1, Ordering::Relaxed);
+        let process = shared.process(number);
+        let (others, seen) = (Vec::new(), BTreeMap::new());
+        Caller { shared, client, number, process, others, seen, left: None }
     }
 
     /// It stops after so many operations or batches.
@@ -193,7 +204,7 @@ impl Caller {
                 let version = state.as_ref().map_or(0, |state| state.version);
                 self.seen.insert(key.to_owned(), version);
             }
-            Outcome::Unknown => self.process = self.shared.next_process(),
+            Outcome::Unknown => self.process = self.shared.next_process(self.number),
             _ => {}
         }
         outcome
@@ -208,7 +219,7 @@ impl Caller {
         };
         let writer = writer.start().expect("within the limits");
         while self.others.len() < items.len() {
-            self.others.push(self.shared.process());
+            self.others.push(self.shared.process(self.number));
         }
         let mut outcomes = Vec::with_capacity(items.len());
         for ((key, call), process) in items.iter().zip(&self.others) {
@@ -225,7 +236,7 @@ impl Caller {
                     self.shared.commits.fetch_add(1, Ordering::Relaxed);
                     self.seen.insert(key.clone(), version);
                 }
-                Outcome::Unknown => *process = self.shared.next_process(),
+                Outcome::Unknown => *process = self.shared.next_process(self.number),
                 _ => {}
             }
         }

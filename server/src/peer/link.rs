@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{FRAME_BYTES_MAX, Kind, Peers};
+use super::{FRAME_BYTES_MAX, Kind, Peers, says::Says};
 use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests that may be pending on a link; beyond it a request fails at once.
@@ -248,7 +248,8 @@ async fn next_frame(
                 let body = Bytes::from(batch.encode_to_vec());
                 peers.metrics.peer_bytes_sent.inc_by(body.len() as u64);
                 let to = to.unwrap_or(NodeId(0));
-                trace::event("send", format_args!("{} to {to}: {body:x}", peers.me));
+                let says = Says(&body);
+                trace::event("send", format_args!("{} to {to} {says}: {body:x}", peers.me));
                 return Some(wire::PeerFrame { body });
             }
         }

@@ -15,6 +15,7 @@
 
 mod book;
 mod link;
+mod says;
 mod server;
 mod snapshot;
 

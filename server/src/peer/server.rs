@@ -9,7 +9,7 @@ use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode};
+use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode, says::Says};
 use crate::{ids::NodeId, time::Timestamp, trace};
 
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
@@ -175,12 +175,10 @@ impl Connection<'_> {
             clock: self.peers.hlc.peek().0,
             ..wire::PeerBatch::default()
         };
-        let bytes = send(out, batch).await?;
-        self.peers.metrics.peer_bytes_sent.inc_by(bytes as u64);
-        trace::event(
-            "send",
-            format_args!("{} answers {}: {bytes} bytes", self.peers.me, self.from),
-        );
+        let body = send(out, batch).await?;
+        self.peers.metrics.peer_bytes_sent.inc_by(body.len() as u64);
+        let (me, from, says) = (self.peers.me, self.from, Says(&body));
+        trace::event("send", format_args!("{me} answers {from} {says}: {body:x}"));
         Ok(())
     }
 }
@@ -194,9 +192,10 @@ fn append_bytes(append: &wire::AppendRequest) -> u64 {
     bytes.sum()
 }
 
-async fn send(out: &Outbound, batch: wire::PeerBatch) -> Result<usize, String> {
+/// Sends a batch; returns its bytes.
+async fn send(out: &Outbound, batch: wire::PeerBatch) -> Result<Bytes, String> {
     let body = Bytes::from(batch.encode_to_vec());
-    let bytes = body.len();
-    out.send(wire::PeerFrame { body }).await.map_err(|_| "the stream is closed")?;
-    Ok(bytes)
+    let sent = wire::PeerFrame { body: body.clone() };
+    out.send(sent).await.map_err(|_| "the stream is closed")?;
+    Ok(body)
 }

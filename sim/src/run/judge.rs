@@ -5,13 +5,18 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 use crate::{
     cluster::{Cluster, raft_found},
     judge::{
-        self, Verdict,
+        self, Verdict, Violation,
         promise::{Layout, Seen},
     },
     plan::Strike,
     scenario::Scenario,
     workload::Shared,
 };
+
+/// Leaders, of all ranges together, that a run under faults has at least.
+const LEADERS_MIN: u64 = 2;
+/// The judge of whether a run has exercised anything.
+const EXERCISED: &str = "exercised";
 
 /// A run that is over.
 pub(super) struct Over<'a> {
@@ -55,9 +60,10 @@ impl Over<'_> {
     fn exercised(&self) -> Verdict {
         let wanted = &self.scenario.expect;
         let commits = self.shared.commits.load(Ordering::Relaxed);
+        let leaders_min = if self.scenario.faults.is_empty() { 0 } else { LEADERS_MIN };
         let did = [
-            ("commits", commits, wanted.commits_min),
-            ("elections", self.cluster.elections(), wanted.elections_min),
+            ("commits", commits, wanted.commits_min.max(1)),
+            ("elections", self.cluster.elections(), wanted.elections_min.max(leaders_min)),
             ("observations of replicas", raft_found().1, commits.min(1)),
             ("raft snapshots installed", self.cluster.snapshots(), wanted.snapshots_min),
             ("nodes replaced", self.cluster.replacements(), wanted.replacements_min),
@@ -71,6 +77,7 @@ impl Over<'_> {
         if less.is_empty() {
             return Verdict::Holds;
         }
-        Verdict::violation(format!("the run exercised too little: {}", less.join(", ")))
+        let why = format!("the run exercised too little: {}", less.join(", "));
+        Violation::new(EXERCISED, why).into()
     }
 }

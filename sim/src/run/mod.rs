@@ -51,6 +51,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// What the clients asked and saw.
     pub history: History,
+    /// Which client each process of the history was.
+    pub clients: BTreeMap<u64, u64>,
     /// The event log, if it was kept.
     pub trace: Option<String>,
     /// Hash over the run's randomness, event by event.
@@ -112,10 +114,12 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     };
     let found = std::mem::take(&mut *found.lock());
     let history = std::mem::take(&mut *shared.history.lock());
+    let clients = std::mem::take(&mut *shared.clients.lock());
     let commits = shared.commits.load(Ordering::Relaxed);
     Ok(Report {
         verdict,
         history,
+        clients,
         trace: lines,
         trace_hash,
         events,
@@ -179,8 +183,7 @@ impl Work {
         cluster.note(What::Phase { name: "work".to_owned() });
         let began = Instant::now();
         let fired: Fired = Arc::default();
-        let mut strikes = plan::strikes(scenario, self.seed);
-        strikes.retain(|strike| !self.reduced.without.contains(&strike.number));
+        let strikes = plan::strikes_left(scenario, self.seed, &self.reduced);
         let strike = |strike| {
             let (cluster, crowd) = (cluster.clone(), crowd.clone());
             tokio::spawn(faults::strike(cluster, crowd, fired.clone(), began, strike))

@@ -58,6 +58,22 @@ pub enum ScenarioError {
     },
 }
 
+impl ScenarioError {
+    /// In which line of the file, from 1, and what is wrong there, without the line.
+    pub fn at(&self, text: &str) -> (usize, String) {
+        match self {
+            ScenarioError::Syntax(error) => {
+                let start = error.span().map_or(0, |span| span.start);
+                (place::line_of(text, start).unwrap_or(1), error.message().to_owned())
+            }
+            // Nothing around it is in the file: the file as a whole lacks it.
+            ScenarioError::Invalid { field, reason, line } => {
+                (line.unwrap_or(1), format!("{field}: {reason}"))
+            }
+        }
+    }
+}
+
 fn in_line(line: Option<usize>) -> String {
     line.map(|line| format!("line {line}: ")).unwrap_or_default()
 }

@@ -26,6 +26,11 @@ pub(super) fn line(text: &str, path: &str) -> Option<usize> {
             _ => break,
         }
     }
-    let before = text.get(..found?)?;
+    line_of(text, found?)
+}
+
+/// The line, from 1, of a byte.
+pub(super) fn line_of(text: &str, position: usize) -> Option<usize> {
+    let before = text.get(..position)?;
     Some(before.bytes().filter(|byte| *byte == b'\n').count() + 1)
 }

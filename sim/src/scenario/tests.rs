@@ -81,3 +81,16 @@ fn shipped_scenarios_are_valid() {
         assert!(names.iter().any(|n| n == name), "{name} is missing");
     }
 }
+
+#[test]
+fn what_is_wrong_is_said_with_its_line() {
+    let text = "name = \"p\"\ndescription = \"d\"\nduration_s = 0\n[workload]\nclients = 2\nkeys = 1\n\
+                mix = { get = 1 }\nthink_time_ms_max = 1\noperation_timeout_ms = 100\n";
+    let at = |text: &str| Scenario::parse(text).unwrap_err().at(text);
+    assert_eq!(at(text), (3, "duration_s: must be 1 to 86400".to_owned()));
+    let (line, message) = at(&text.replace("keys = 1", "kees = 1"));
+    assert_eq!(line, 6);
+    assert!(message.contains("unknown field `kees`"), "{message}");
+    let (line, _) = at(&text.replace("keys = 1", "keys = = 1"));
+    assert_eq!(line, 6);
+}

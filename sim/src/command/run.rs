@@ -1,8 +1,7 @@
-//! The command line of the simulator.
+//! `run FILE`: a scenario with one seed or many.
 
 use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,19 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use clap::Parser;
+use anyhow::bail;
 use quintet_sim::{
     judge::Verdict,
-    run::{Options, Report, run},
+    plan::{Reduced, parse_numbers},
+    run::{Options, Report},
     scenario::Scenario,
     speed,
 };
 
-/// Runs a scenario of the deterministic simulation.
-#[derive(Parser)]
-#[command(name = "quintet-sim", max_term_width = 100)]
-struct Args {
+use super::{
+    explain::{Failing, Settings},
+    seed, write,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
     /// The scenario, a TOML file.
     file: PathBuf,
     /// Run this one seed.
@@ -40,12 +42,42 @@ struct Args {
     /// Begin no further seed after so many seconds of wall time.
     #[arg(long)]
     budget_s: Option<u64>,
+    /// Leave these strikes out, by their numbers, such as 1-3,7 (`show` lists them).
+    #[arg(long, requires = "seed", value_name = "NUMBERS")]
+    without: Option<String>,
+    /// Let only so many clients work.
+    #[arg(long)]
+    clients: Option<u64>,
+    /// Let each client do so many operations, then stop.
+    #[arg(long)]
+    operations: Option<u64>,
+    /// End work and faults after so many simulated seconds.
+    #[arg(long)]
+    duration_s: Option<u64>,
     /// Write the event log of the seed to a file.
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Write the history of the seed to a file, JSON lines in Jepsen's shape.
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", value_name = "FILE")]
     history: Option<PathBuf>,
+    /// Write faults, nodes and leaders of the seed to a file, JSON lines.
+    #[arg(long, requires = "seed", value_name = "FILE")]
+    timeline: Option<PathBuf>,
+    /// Where the page about a violation goes [default: target/sim-failures/SCENARIO-SEED.html].
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print the verdict and the command of a violation, and no more.
+    #[arg(long, conflicts_with_all = ["report", "shrink"])]
+    no_report: bool,
+    /// Look for a smaller run that fails alike [default: where many seeds are run, without --bug].
+    #[arg(long)]
+    shrink: bool,
+    /// Look for none.
+    #[arg(long, conflicts_with = "shrink")]
+    no_shrink: bool,
+    /// Wall seconds for that.
+    #[arg(long, default_value_t = 60)]
+    shrink_s: u64,
     /// Let one draw take real entropy: shows that the determinism check can fail.
     #[arg(long, requires = "seed", hide = true)]
     real_entropy: bool,
@@ -54,54 +86,27 @@ struct Args {
     bug: Option<String>,
 }
 
-pub(crate) fn main() -> ExitCode {
-    if std::env::var_os("QUINTET_LOG").is_some() {
-        let filter = tracing_subscriber::EnvFilter::from_env("QUINTET_LOG");
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    }
-    match try_main(Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn activate(bug: &str) -> anyhow::Result<()> {
-    let known = || {
-        let names = quintet_server::planted::Bug::ALL.map(|(name, _)| name);
-        names.join(", ")
-    };
-    let Some(found) = quintet_server::planted::Bug::by_name(bug) else {
-        bail!("there is no planted bug {bug:?}; there are {}", known());
-    };
-    #[cfg(feature = "planted-bugs")]
-    {
-        quintet_server::planted::activate(found);
-        Ok(())
-    }
-    #[cfg(not(feature = "planted-bugs"))]
-    bail!("this build has no planted bugs in it ({found:?}): use script/sim with --bug")
-}
-
-/// Whether everything held.
-fn try_main(args: Args) -> anyhow::Result<bool> {
-    let text = std::fs::read_to_string(&args.file)
-        .with_context(|| format!("can't read {}", args.file.display()))?;
-    let scenario = Scenario::parse(&text).with_context(|| format!("in {}", args.file.display()))?;
+pub(super) fn run(args: Args) -> anyhow::Result<bool> {
+    let scenario = seed::load(&args.file)?;
     if let Some(bug) = &args.bug {
-        activate(bug)?;
+        seed::plant(bug)?;
     }
-    quintet_sim::random::REAL_ENTROPY
-        .store(args.real_entropy, std::sync::atomic::Ordering::Release);
+    quintet_sim::random::REAL_ENTROPY.store(args.real_entropy, Ordering::Release);
+    let without = args.without.as_deref().map(parse_numbers).transpose();
+    let reduced = Reduced {
+        without: without.map_err(|why| anyhow::anyhow!("--without: {why}"))?.unwrap_or_default(),
+        clients: args.clients,
+        operations: args.operations,
+        duration_s: args.duration_s,
+    };
     let seeds = match args.seed {
         Some(seed) => seed..seed + 1,
         None => args.from..args.from + args.seeds,
     };
-    let campaign = Campaign {
+    let jobs = seed::jobs(args.jobs);
+    let look = Look {
         scenario,
+        reduced,
         started: Instant::now(),
         next: AtomicU64::new(seeds.start),
         end: seeds.end,
@@ -109,14 +114,12 @@ fn try_main(args: Args) -> anyhow::Result<bool> {
         totals: Mutex::default(),
         args,
     };
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let jobs = if campaign.args.jobs == 0 { cores } else { campaign.args.jobs };
     std::thread::scope(|threads| {
         for _ in 0..jobs {
-            threads.spawn(|| campaign.work());
+            threads.spawn(|| look.work());
         }
     });
-    campaign.finish()
+    look.finish()
 }
 
 #[derive(Default)]
@@ -127,14 +130,15 @@ struct Totals {
     faults: u64,
     snapshots: u64,
     replacements: u64,
-    events: u64,
     violation: Option<(u64, String)>,
     could_not: Option<String>,
 }
 
-struct Campaign {
+/// A look for violations, seed by seed.
+struct Look {
     args: Args,
     scenario: Scenario,
+    reduced: Reduced,
     started: Instant,
     next: AtomicU64,
     end: u64,
@@ -142,7 +146,7 @@ struct Campaign {
     totals: Mutex<Totals>,
 }
 
-impl Campaign {
+impl Look {
     fn work(&self) {
         let budget = self.args.budget_s.map(Duration::from_secs);
         loop {
@@ -151,16 +155,10 @@ impl Campaign {
             if seed >= self.end || spent || self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let options = Options { keep_trace: self.args.trace.is_some(), ..Options::default() };
-            // A thread of its own: what a run leaves in thread-locals ends with it.
-            let ran = std::thread::scope(|scope| {
-                scope.spawn(|| run(&self.scenario, seed, &options)).join()
-            });
-            let result = match ran {
-                Ok(result) => result,
-                Err(_) => Err(anyhow::anyhow!("the run panicked outside the simulation")),
-            };
-            if let Err(error) = result.and_then(|report| self.take(seed, report)) {
+            let options =
+                Options { keep_trace: self.args.trace.is_some(), reduced: self.reduced.clone() };
+            let ran = seed::one(&self.scenario, seed, &options);
+            if let Err(error) = ran.and_then(|report| self.take(seed, report)) {
                 self.stop.store(true, Ordering::Relaxed);
                 let mut totals = self.totals.lock().unwrap_or_else(|poison| poison.into_inner());
                 totals.could_not.get_or_insert(format!("seed {seed}: {error:#}"));
@@ -175,13 +173,15 @@ impl Campaign {
         if let Some(path) = &self.args.history {
             write(path, |out| Ok(report.history.write_jsonl(out)?))?;
         }
+        if let Some(path) = &self.args.timeline {
+            write(path, |out| Ok(report.timeline.write_jsonl(out)?))?;
+        }
         let mut totals = self.totals.lock().unwrap_or_else(|poison| poison.into_inner());
         totals.seeds += 1;
         totals.commits += report.commits;
         totals.elections += report.elections;
         totals.snapshots += report.snapshots;
         totals.replacements += report.replacements;
-        totals.events += report.events;
         totals.faults += report.faults.values().sum::<u64>();
         if self.args.seed.is_some() {
             println!(
@@ -193,7 +193,11 @@ impl Campaign {
             Verdict::Holds => Ok(()),
             Verdict::Violation(_) => {
                 self.stop.store(true, Ordering::Relaxed);
-                totals.violation.get_or_insert((seed, report.verdict.to_string()));
+                // Of several that end at about the same time the lowest seed.
+                let known = totals.violation.as_ref().map_or(u64::MAX, |(known, _)| *known);
+                if seed < known {
+                    totals.violation = Some((seed, report.verdict.to_string()));
+                }
                 Ok(())
             }
             Verdict::Undecided(why) => bail!("could not judge: {why}"),
@@ -203,7 +207,7 @@ impl Campaign {
     fn finish(self) -> anyhow::Result<bool> {
         let totals = self.totals.into_inner().unwrap_or_else(|poison| poison.into_inner());
         let wall = self.started.elapsed().as_secs_f64();
-        let simulated = totals.seeds * self.scenario.duration_s;
+        let simulated = totals.seeds * self.reduced.of(&self.scenario).duration_s;
         println!(
             "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults, \
              {} raft snapshots, {} nodes replaced, {}",
@@ -222,19 +226,26 @@ impl Campaign {
         }
         let Some((seed, why)) = totals.violation else { return Ok(true) };
         println!("VIOLATION with seed {seed}: {why}");
-        let bug = self.args.bug.map(|bug| format!(" --bug {bug}")).unwrap_or_default();
-        println!("reproduce: script/sim {} --seed {seed}{bug}", self.args.file.display());
+        let args = &self.args;
+        let failing = Failing {
+            scenario: &self.scenario,
+            file: &args.file,
+            seed,
+            reduced: self.reduced,
+            bug: args.bug.as_deref(),
+        };
+        // The second run would have no real entropy in it.
+        if args.no_report || args.real_entropy {
+            println!("reproduce: {}", failing.command(&failing.reduced));
+            return Ok(false);
+        }
+        // Whoever runs one seed has found it already, and wants to see it again as it was.
+        let shrinks = args.shrink || (!args.no_shrink && args.seed.is_none() && args.bug.is_none());
+        failing.explain(&Settings {
+            shrink: shrinks.then(|| Duration::from_secs(args.shrink_s)),
+            page: Some(args.report.clone().unwrap_or_else(|| failing.page())),
+            jobs: seed::jobs(args.jobs),
+        })?;
         Ok(false)
     }
-}
-
-fn write(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let file =
-        std::fs::File::create(path).with_context(|| format!("can't write {}", path.display()))?;
-    let mut out = std::io::BufWriter::new(file);
-    fill(&mut out)?;
-    std::io::Write::flush(&mut out).with_context(|| format!("can't write {}", path.display()))
 }
