@@ -25,3 +25,4 @@ pub mod seams;
 pub mod storage;
 pub mod time;
 pub mod trace;
+mod wire;

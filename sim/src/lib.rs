@@ -6,6 +6,7 @@
 pub mod dice;
 pub mod history;
 pub mod judge;
+pub mod net;
 pub mod plan;
 pub mod scenario;
 pub mod timeline;

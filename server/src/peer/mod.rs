@@ -41,6 +41,7 @@ use crate::{
     error::OpError,
     ids::NodeId,
     ops::metrics::Metrics,
+    seams::Wire,
     storage::codec::AddressRecord,
     time::{Hlc, Timestamp},
 };
@@ -115,6 +116,8 @@ pub struct Peers {
     clock_refused: AtomicBool,
     /// Silence on a link with something pending after which it is redialled.
     stall: Duration,
+    /// See [`crate::seams::Seams::wire`].
+    wire: Option<Arc<dyn Wire>>,
 }
 
 impl Peers {
@@ -129,6 +132,7 @@ impl Peers {
         metrics: Arc<Metrics>,
         random: Arc<dyn Fn() -> u64 + Send + Sync>,
         stall: Duration,
+        wire: Option<Arc<dyn Wire>>,
     ) -> Arc<Peers> {
         Arc::new(Peers {
             me: me.node,
@@ -145,6 +149,7 @@ impl Peers {
             twins: Mutex::default(),
             random,
             stall,
+            wire,
         })
     }
 
@@ -160,6 +165,11 @@ impl Peers {
     /// This node.
     pub fn me(&self) -> NodeId {
         self.me
+    }
+
+    /// What lies between this node and whoever opens a stream to it.
+    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
+        self.wire.as_ref()
     }
 
     /// The address book.

@@ -49,7 +49,7 @@ pub(super) async fn heal(
             return Ok(Verdict::Violation(why));
         }
     }
-    let (machine, client) = crowd::client(cluster, 201, HEAL_TIMEOUT).await?;
+    let (machine, client) = crowd::client(cluster, &scenario.network, 201, HEAL_TIMEOUT).await?;
     let mut caller = Caller::new(shared.clone(), client);
     let keys = scenario.workload.keys;
     let mix = scenario.workload.mix.clone();
