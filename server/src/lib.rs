@@ -26,3 +26,4 @@ pub mod seams;
 pub mod storage;
 pub mod time;
 pub mod trace;
+mod wire;

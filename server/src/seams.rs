@@ -2,9 +2,12 @@
 //! thread that writes to disk. Everything else is the same code; the async runtime and the network
 //! are chosen by the build (`--cfg madsim`), not here.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use bytes::Bytes;
+use futures::{future::BoxFuture, stream::BoxStream};
+/// How a stream ended that did not end well.
+pub use tonic::Status;
 
 use crate::storage::{self, Engine};
 
@@ -23,6 +26,23 @@ pub trait Engines: Send + Sync {
     fn open_data(&self) -> Result<Arc<dyn Engine>, storage::Error>;
 }
 
+/// Encoded frames of one direction of a stream, in order.
+pub type WireFrames = BoxStream<'static, Result<Bytes, Status>>;
+
+/// What lies between a node and whoever opens a stream to it: delays, losses and cuts of the simulated
+/// network. In production there is none.
+pub trait Wire: Send + Sync {
+    /// Takes both directions of a stream that was opened from an address: the frames that come from
+    /// there, and those that the node sends. Returns the first as the node is to see them, and the
+    /// second as the other side is to.
+    fn attach(
+        &self,
+        from: SocketAddr,
+        inbound: WireFrames,
+        outbound: WireFrames,
+    ) -> (WireFrames, WireFrames);
+}
+
 /// What [`crate::node::Node::start`] gets from outside.
 #[derive(Clone)]
 pub struct Seams {
@@ -37,6 +57,9 @@ pub struct Seams {
     pub spawn_disk_writer: Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>,
     /// A pause of the log writer: blocks its thread, in the simulation its task.
     pub disk_pause: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+
+    /// Shapes the streams that others open to the node; none in production.
+    pub wire: Option<Arc<dyn Wire>>,
 }
 
 impl fmt::Debug for Seams {
@@ -159,6 +182,7 @@ mod production {
                     #[allow(clippy::disallowed_methods, reason = "this is the seam")]
                     Box::pin(async move { std::thread::sleep(pause) })
                 }),
+                wire: None,
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod history;
 pub mod html;
 pub mod judge;
+pub mod net;
 pub mod plan;
 pub mod scenario;
 pub mod shrink;

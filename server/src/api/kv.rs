@@ -326,6 +326,7 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::SessionFrame>>,
     ) -> Result<Response<session::Frames>, Status> {
-        session::open(self.router.clone(), request.into_inner()).map(Response::new)
+        let from = request.remote_addr();
+        session::open(self.router.clone(), from, request.into_inner()).map(Response::new)
     }
 }

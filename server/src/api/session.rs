@@ -10,7 +10,7 @@
 //! before they are looked at, and their session is not read for a while.
 
 use std::{
-    pin::Pin,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +19,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::Stream;
 use parking_lot::Mutex;
 use prost::Message;
 use quintet_proto::v1;
@@ -41,6 +40,7 @@ use crate::{
     },
     storage::codec::Descriptor,
     trace,
+    wire::{self, Inbound},
 };
 
 /// Answers of one frame.
@@ -63,7 +63,7 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long a client may take to say its first words.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<v1::SessionFrame, Status>> + Send>>;
+pub(super) type Frames = wire::Outbound<v1::SessionFrame>;
 
 /// Where a session's answers gather.
 struct Sink {
@@ -157,6 +157,7 @@ impl ForwardSink for FrameSink {
 /// Opens a session: its answers are the returned stream.
 pub(super) fn open(
     router: Arc<Router>,
+    from: Option<SocketAddr>,
     inbound: Streaming<v1::SessionFrame>,
 ) -> Result<Frames, Status> {
     let most = u64::from(router.limits().sessions_max);
@@ -179,41 +180,41 @@ pub(super) fn open(
         admission: router.admission().clone(),
         routes: Mutex::default(),
     });
-    let welcome = welcome(&router);
-    let (reader_sink, reader_router) = (sink.clone(), router.clone());
     let (gone_tx, gone) = tokio::sync::oneshot::channel::<()>();
     let (ended_tx, ended) = tokio::sync::oneshot::channel::<Status>();
-    tokio::spawn(async move {
-        reader_router.metrics().sessions_open.inc();
-        let reading = read(&reader_router, inbound, &reader_sink);
-        let ended = tokio::select! {
-            biased;
-            ended = reading => ended,
-            // The client's side of the answers is closed.
-            _ = gone => Ok(()),
-        };
-        reader_router.metrics().sessions_open.dec();
-        if let Err(status) = ended {
-            tracing::debug!(%status, "session ended");
-            ended_tx.send(status).ok();
-        }
-    });
     let state = Outbound {
-        welcome: Some(welcome),
+        welcome: Some(welcome(&router)),
         queue,
-        sink,
-        router,
+        sink: sink.clone(),
+        router: router.clone(),
         ended: Some(ended),
         _gone: gone_tx,
     };
-    Ok(Box::pin(futures::stream::unfold(Some(state), |state| async move {
+    let frames = futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         match state.next().await {
             Ok(Some(frame)) => Some((Ok(frame), Some(state))),
             Ok(None) => None,
             Err(status) => Some((Err(status), None)),
         }
-    })))
+    });
+    let (inbound, frames) = wire::attach(router.peers().wire(), from, inbound, Box::pin(frames));
+    tokio::spawn(async move {
+        router.metrics().sessions_open.inc();
+        let reading = read(&router, inbound, &sink);
+        let ended = tokio::select! {
+            biased;
+            ended = reading => ended,
+            // The client's side of the answers is closed.
+            _ = gone => Ok(()),
+        };
+        router.metrics().sessions_open.dec();
+        if let Err(status) = ended {
+            tracing::debug!(%status, "session ended");
+            ended_tx.send(status).ok();
+        }
+    });
+    Ok(frames)
 }
 
 struct Outbound {
@@ -324,7 +325,7 @@ fn nodes(router: &Router) -> Vec<v1::NodePlace> {
 
 async fn read(
     router: &Arc<Router>,
-    mut inbound: Streaming<v1::SessionFrame>,
+    mut inbound: Inbound<v1::SessionFrame>,
     sink: &Arc<Sink>,
 ) -> Result<(), Status> {
     let most = router.limits().session_in_flight_max as usize;

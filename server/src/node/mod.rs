@@ -132,6 +132,7 @@ impl Node {
             metrics.clone(),
             seams.random.clone(),
             config.raft.link_stall(),
+            seams.wire.clone(),
         );
         let router = Arc::new(Router::new(
             peers.clone(),

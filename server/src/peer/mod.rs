@@ -42,6 +42,7 @@ use crate::{
     error::OpError,
     ids::NodeId,
     ops::metrics::Metrics,
+    seams::Wire,
     storage::codec::AddressRecord,
     time::{Hlc, Timestamp},
 };
@@ -116,6 +117,8 @@ pub struct Peers {
     clock_refused: AtomicBool,
     /// Silence on a link with something pending after which it is redialled.
     stall: Duration,
+    /// See [`crate::seams::Seams::wire`].
+    wire: Option<Arc<dyn Wire>>,
 }
 
 impl Peers {
@@ -130,6 +133,7 @@ impl Peers {
         metrics: Arc<Metrics>,
         random: Arc<dyn Fn() -> u64 + Send + Sync>,
         stall: Duration,
+        wire: Option<Arc<dyn Wire>>,
     ) -> Arc<Peers> {
         Arc::new(Peers {
             me: me.node,
@@ -146,6 +150,7 @@ impl Peers {
             twins: Mutex::default(),
             random,
             stall,
+            wire,
         })
     }
 
@@ -161,6 +166,11 @@ impl Peers {
     /// This node.
     pub fn me(&self) -> NodeId {
         self.me
+    }
+
+    /// What lies between this node and whoever opens a stream to it.
+    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
+        self.wire.as_ref()
     }
 
     /// The address book.

@@ -3,14 +3,19 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use prost::Message;
-use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
+use quintet_proto::internal::v1::{self as proto, peer_server::Peer};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode, says::Says};
-use crate::{ids::NodeId, time::Timestamp, trace};
+use crate::{
+    ids::NodeId,
+    time::Timestamp,
+    trace,
+    wire::{self, Inbound, Outbound},
+};
 
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
 /// not is cut off.
@@ -32,7 +37,7 @@ impl PeerService {
     }
 }
 
-type Frames = Pin<Box<dyn Stream<Item = Result<wire::PeerFrame, Status>> + Send>>;
+type Frames = Outbound<proto::PeerFrame>;
 
 #[tonic::async_trait]
 impl Peer for PeerService {
@@ -41,48 +46,50 @@ impl Peer for PeerService {
 
     async fn snapshot(
         &self,
-        request: Request<Streaming<wire::SnapshotFrame>>,
+        request: Request<Streaming<proto::SnapshotFrame>>,
     ) -> Result<Response<super::snapshot::Frames>, Status> {
         Ok(super::snapshot::serve(&self.peers, request))
     }
 
     async fn link(
         &self,
-        request: Request<Streaming<wire::PeerFrame>>,
+        request: Request<Streaming<proto::PeerFrame>>,
     ) -> Result<Response<Frames>, Status> {
         let (out, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+        let frames = futures::stream::unfold(frames, |mut frames| async move {
+            frames.recv().await.map(|frame| (Ok(frame), frames))
+        });
         let peers = self.peers.clone();
+        let from = request.remote_addr();
         let inbound = request.into_inner();
+        let (inbound, frames) = wire::attach(peers.wire(), from, inbound, Box::pin(frames));
         tokio::spawn(async move {
             if let Err(why) = serve(&peers, inbound, &out).await {
                 tracing::debug!(why, "incoming link ended");
             }
         });
-        let frames = futures::stream::unfold(frames, |mut frames| async move {
-            frames.recv().await.map(|frame| (Ok(frame), frames))
-        });
-        Ok(Response::new(Box::pin(frames)))
+        Ok(Response::new(frames))
     }
 }
 
-type Outbound = mpsc::Sender<wire::PeerFrame>;
+type Out = mpsc::Sender<proto::PeerFrame>;
 
 async fn serve(
     peers: &Arc<Peers>,
-    mut inbound: Streaming<wire::PeerFrame>,
-    out: &Outbound,
+    mut inbound: Inbound<proto::PeerFrame>,
+    out: &Out,
 ) -> Result<(), String> {
     let first = timeout(HELLO_TIMEOUT, inbound.message()).await;
     let first = first.map_err(|_| "it said nothing")?.map_err(|status| status.to_string())?;
     let first = decode(first.ok_or("closed before the first frame")?)?;
     let hello = first.hello.ok_or("the first frame has no hello")?;
     let met = peers.meet(&hello);
-    let mine = wire::Hello {
+    let mine = proto::Hello {
         refusal: met.as_ref().err().map(ToString::to_string).unwrap_or_default(),
         id_in_use: matches!(met, Err(Refusal::IdInUse(_))),
         ..peers.hello()
     };
-    send(out, wire::PeerBatch { hello: Some(mine), ..wire::PeerBatch::default() }).await?;
+    send(out, proto::PeerBatch { hello: Some(mine), ..proto::PeerBatch::default() }).await?;
     let from = met.map_err(|refusal| refusal.to_string())?;
     let mut connection = Connection { peers, from, bulk_taken: 0, answers: Vec::new() };
     let mut under_way = FuturesUnordered::<UnderWay>::new();
@@ -120,14 +127,14 @@ struct Connection<'a> {
     peers: &'a Arc<Peers>,
     from: NodeId,
     bulk_taken: u64,
-    answers: Vec<wire::PeerMessage>,
+    answers: Vec<proto::PeerMessage>,
 }
 
-type UnderWay = Pin<Box<dyn Future<Output = Option<wire::PeerMessage>> + Send>>;
+type UnderWay = Pin<Box<dyn Future<Output = Option<proto::PeerMessage>> + Send>>;
 
 impl Connection<'_> {
     /// Begins every request of a frame, in order; returns those that are not answered at once.
-    fn begin(&mut self, frame: wire::PeerFrame) -> Result<Vec<UnderWay>, String> {
+    fn begin(&mut self, frame: proto::PeerFrame) -> Result<Vec<UnderWay>, String> {
         let Connection { peers, from, .. } = *self;
         peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
         trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
@@ -139,7 +146,7 @@ impl Connection<'_> {
             if let Some(Kind::Append(append)) = &message.kind {
                 self.bulk_taken += append_bytes(append);
             }
-            let answer = wire::PeerMessage {
+            let answer = proto::PeerMessage {
                 seq: message.seq,
                 answer: true,
                 range_id: message.range_id,
@@ -148,13 +155,13 @@ impl Connection<'_> {
                 kind: None,
             };
             if let Some(Kind::Echo(_)) = message.kind {
-                let kind = Some(Kind::Echo(wire::Echo {}));
-                self.answers.push(wire::PeerMessage { kind, ..answer });
+                let kind = Some(Kind::Echo(proto::Echo {}));
+                self.answers.push(proto::PeerMessage { kind, ..answer });
                 continue;
             }
             let handled = handler.handle(from, message);
             let mut future: UnderWay = Box::pin(handled.map(move |kind| {
-                kind.map(|kind| wire::PeerMessage { kind: Some(kind), ..answer })
+                kind.map(|kind| proto::PeerMessage { kind: Some(kind), ..answer })
             }));
             // The first poll hands an append to its group: order holds.
             match (&mut future).now_or_never() {
@@ -165,15 +172,15 @@ impl Connection<'_> {
         Ok(under_way)
     }
 
-    async fn flush(&mut self, out: &Outbound) -> Result<(), String> {
+    async fn flush(&mut self, out: &Out) -> Result<(), String> {
         if self.answers.is_empty() {
             return Ok(());
         }
-        let batch = wire::PeerBatch {
+        let batch = proto::PeerBatch {
             messages: std::mem::take(&mut self.answers),
             bulk_bytes_taken: self.bulk_taken,
             clock: self.peers.hlc.peek().0,
-            ..wire::PeerBatch::default()
+            ..proto::PeerBatch::default()
         };
         let body = send(out, batch).await?;
         self.peers.metrics.peer_bytes_sent.inc_by(body.len() as u64);
@@ -184,18 +191,18 @@ impl Connection<'_> {
 }
 
 /// What the sender counted for an append; both sides count alike.
-fn append_bytes(append: &wire::AppendRequest) -> u64 {
+fn append_bytes(append: &proto::AppendRequest) -> u64 {
     let bytes = append.entries.iter().map(|entry| match &entry.payload {
-        Some(wire::entry::Payload::Command(command)) => command.len() as u64 + 32,
+        Some(proto::entry::Payload::Command(command)) => command.len() as u64 + 32,
         _ => 32,
     });
     bytes.sum()
 }
 
 /// Sends a batch; returns its bytes.
-async fn send(out: &Outbound, batch: wire::PeerBatch) -> Result<Bytes, String> {
+async fn send(out: &Out, batch: proto::PeerBatch) -> Result<Bytes, String> {
     let body = Bytes::from(batch.encode_to_vec());
-    let sent = wire::PeerFrame { body: body.clone() };
+    let sent = proto::PeerFrame { body: body.clone() };
     out.send(sent).await.map_err(|_| "the stream is closed")?;
     Ok(body)
 }

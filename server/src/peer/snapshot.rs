@@ -3,19 +3,23 @@
 //! This is the transport alone: who is at the other end, frames and patience. What is said is in
 //! `range/snapshot/`.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use prost::Message;
 use quintet_proto::internal::v1::{
     self as wire, peer_client::PeerClient, snapshot_message::Kind as SnapshotKind,
 };
 use tokio::{sync::mpsc, time::timeout};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Streaming};
 
 use super::{Peers, link::CONNECT_TIMEOUT};
-use crate::{ids::NodeId, trace};
+use crate::{
+    ids::NodeId,
+    trace,
+    wire::{Inbound, Outbound},
+};
 
 /// Frames that wait for the wire. There is one question or answer at a time.
 const OUTBOUND_FRAMES_MAX: usize = 2;
@@ -25,7 +29,7 @@ const OFFER_PATIENCE: Duration = Duration::from_secs(5);
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// Frames of a raft snapshot's stream, as gRPC takes them.
-pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<wire::SnapshotFrame, Status>> + Send>>;
+pub(super) type Frames = Outbound<wire::SnapshotFrame>;
 
 /// One end of the stream of a raft snapshot.
 pub struct SnapshotPipe {
@@ -99,12 +103,13 @@ impl Peers {
         let opened = timeout(CONNECT_TIMEOUT, client.snapshot(Box::pin(frames))).await;
         let response = opened.map_err(|_| "no answer in time")?;
         let response = response.map_err(|status| status.to_string())?;
-        Ok(SnapshotPipe::new(inbound(response.into_inner()), outbound))
+        let stream = Inbound::Network(response.into_inner());
+        Ok(SnapshotPipe::new(inbound(stream), outbound))
     }
 }
 
 fn inbound(
-    frames: Streaming<wire::SnapshotFrame>,
+    frames: Inbound<wire::SnapshotFrame>,
 ) -> BoxStream<'static, Result<wire::SnapshotFrame, String>> {
     futures::stream::unfold(frames, |mut frames| async move {
         match frames.message().await {
@@ -122,17 +127,20 @@ pub(super) fn serve(
     request: Request<Streaming<wire::SnapshotFrame>>,
 ) -> Response<Frames> {
     let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
-    let pipe = SnapshotPipe::new(inbound(request.into_inner()), outbound);
+    let frames = futures::stream::unfold(frames, |mut frames| async move {
+        frames.recv().await.map(|frame| (Ok(frame), frames))
+    });
     let peers = peers.clone();
+    let from = request.remote_addr();
+    let stream = request.into_inner();
+    let (stream, frames) = crate::wire::attach(peers.wire(), from, stream, Box::pin(frames));
+    let pipe = SnapshotPipe::new(inbound(stream), outbound);
     tokio::spawn(async move {
         if let Err(why) = meet(&peers, pipe).await {
             tracing::debug!(why, "incoming raft snapshot ended");
         }
     });
-    let frames = futures::stream::unfold(frames, |mut frames| async move {
-        frames.recv().await.map(|frame| (Ok(frame), frames))
-    });
-    Response::new(Box::pin(frames))
+    Response::new(frames)
 }
 
 /// Looks who sends, then hands over to the node.

@@ -19,6 +19,7 @@ use quintet_server::{
 
 use super::{clock::SkewedClock, disk::MemoryEngines};
 use crate::{
+    net::{Net, Shaper},
     random::{between, random},
     scenario::Scenario,
 };
@@ -35,6 +36,7 @@ pub(super) struct Machine {
     pub(super) disk: MemoryDisk,
     pub(super) running: Running,
     pub(super) is_up: bool,
+    pub(super) is_paused: bool,
 }
 
 impl Machine {
@@ -42,6 +44,7 @@ impl Machine {
     pub(super) fn start(
         handle: &Handle,
         scenario: &Scenario,
+        net: &Arc<Net>,
         node: NodeId,
     ) -> anyhow::Result<Machine> {
         let config = config(scenario, node.0)?;
@@ -63,6 +66,8 @@ impl Machine {
                 tokio::spawn(writer);
             }),
             disk_pause: Arc::new(|pause| Box::pin(tokio::time::sleep(pause))),
+
+            wire: Some(Arc::new(Shaper::new(net.clone(), node.0))),
         };
         let shown = running.clone();
         let handle = handle
@@ -71,7 +76,7 @@ impl Machine {
             .ip(address(node.0, 0).ip())
             .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
             .build();
-        Ok(Machine { handle, disk, running, is_up: true })
+        Ok(Machine { handle, disk, running, is_up: true, is_paused: false })
     }
 }
 

@@ -31,6 +31,7 @@ use quintet_server::{
 use self::machine::{CLIENT_PORT, Machine, address};
 pub(crate) use self::observe::found as raft_found;
 use crate::{
+    net::Net,
     random::random,
     scenario::{Kind, Scenario, Topology},
     timeline::{Timeline, What},
@@ -47,6 +48,7 @@ pub struct Cluster {
     /// Which node is on which simulated machine.
     by_machine: BTreeMap<madsim::task::NodeId, NodeId>,
     topology: Topology,
+    net: Arc<Net>,
     tear: bool,
     /// What happened, for people.
     timeline: Mutex<Timeline>,
@@ -84,10 +86,11 @@ impl Cluster {
     /// Builds the machines of a scenario and starts a node on each.
     pub fn start(scenario: &Scenario) -> anyhow::Result<Arc<Cluster>> {
         let handle = Handle::current();
+        let net = Arc::new(Net::new(&scenario.network, &scenario.topology));
         let mut machines = BTreeMap::new();
         for place in &scenario.topology.nodes {
             let node = NodeId(place.id);
-            let machine = Machine::start(&handle, scenario, node)?;
+            let machine = Machine::start(&handle, scenario, &net, node)?;
             machines.insert(node, Mutex::new(machine));
         }
         let by_machine = machines
@@ -98,6 +101,7 @@ impl Cluster {
             by_machine: by_machine.collect(),
             machines,
             topology: scenario.topology.clone(),
+            net,
             tear: scenario.disk.tear,
             timeline: Mutex::default(),
             ranges: scenario.split_points.len() + 2,
@@ -141,14 +145,25 @@ impl Cluster {
         self.machines.keys().copied().collect()
     }
 
-    /// Client addresses of all nodes.
-    pub fn client_addresses(&self) -> Vec<String> {
-        self.machines.keys().map(|node| address(node.0, CLIENT_PORT).to_string()).collect()
+    /// Client addresses of all nodes: first those in the room of one of them, that one at their head.
+    pub fn client_addresses(&self, near: NodeId) -> Vec<String> {
+        let mut nodes = self.nodes();
+        let at = nodes.iter().position(|node| *node == near).unwrap_or_default();
+        nodes.rotate_left(at);
+        let places = &self.topology.nodes;
+        let room =
+            |node: u64| places.iter().find(|place| place.id == node).map(|place| &place.room);
+        // Sorting keeps the order of those that are alike.
+        nodes.sort_by_key(|node| room(node.0) != room(near.0));
+        nodes.into_iter().map(|node| address(node.0, CLIENT_PORT).to_string()).collect()
     }
 
-    /// Nodes that are up.
+    /// Nodes that are up and do not stand still.
     pub fn up(&self) -> Vec<NodeId> {
-        let up = self.machines.iter().filter(|(_, machine)| machine.lock().is_up);
+        let up = self.machines.iter().filter(|(_, machine)| {
+            let machine = machine.lock();
+            machine.is_up && !machine.is_paused
+        });
         up.map(|(node, _)| *node).collect()
     }
 
@@ -162,6 +177,7 @@ impl Cluster {
         trace::event("fault", format_args!("kill {node}"));
         self.note(What::Down { node: node.0 });
         machine.is_up = false;
+        machine.is_paused = false;
         if let Some(running) = machine.running.lock().take() {
             self.snapshots.fetch_add(look::installed(&running), Ordering::Relaxed);
             self.refusals.fetch_add(look::refused(&running), Ordering::Relaxed);

@@ -1,32 +1,75 @@
-//! Who reaches whom.
+//! Who reaches whom, and who stands still.
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use quintet_server::ids::NodeId;
 
 use super::Cluster;
-use crate::trace;
+use crate::{
+    net::{
+        Net,
+        map::{Host, Hosts},
+    },
+    scenario::Network,
+    trace,
+};
 
 impl Cluster {
-    /// Lets nothing to a node or from it through.
-    pub fn cut_off(&self, node: NodeId) {
-        trace::event("fault", format_args!("cut off {node}"));
-        if let Some(machine) = self.machines.get(&node) {
-            madsim::net::NetSim::current().clog_node(machine.lock().handle.id());
+    /// The network between all machines.
+    pub fn net(&self) -> &Arc<Net> {
+        &self.net
+    }
+
+    /// Puts a client, by its number, where the scenario says; the node that is near it.
+    pub fn settle(&self, network: &Network, client: u64) -> NodeId {
+        let node = network.client_node(client, &self.topology);
+        self.net.with_map(|map| map.settle(client, node));
+        NodeId(node)
+    }
+
+    /// All machines of a room.
+    pub fn hosts_in_room(&self, room: &str) -> Hosts {
+        Hosts::These(self.net.with_map(|map| map.hosts(|_, _, of| of == room)))
+    }
+
+    /// All machines of a city.
+    pub fn hosts_in_city(&self, city: &str) -> Hosts {
+        Hosts::These(self.net.with_map(|map| map.hosts(|_, of, _| of == city)))
+    }
+
+    /// The machines of all clients.
+    pub fn clients(&self) -> BTreeSet<Host> {
+        self.net.with_map(|map| map.hosts(|host, _, _| matches!(host, Host::Client(_))))
+    }
+
+    /// Lets a node stand still: it does nothing, and what is sent to it waits in its sockets.
+    pub fn pause(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let mut machine = machine.lock();
+        if machine.is_up && !machine.is_paused {
+            trace::event("fault", format_args!("pause {node}"));
+            machine.is_paused = true;
+            self.handle.pause(machine.handle.id());
         }
     }
 
-    /// Undoes [`Cluster::cut_off`].
-    pub fn mend(&self, node: NodeId) {
-        trace::event("fault", format_args!("mend {node}"));
-        if let Some(machine) = self.machines.get(&node) {
-            madsim::net::NetSim::current().unclog_node(machine.lock().handle.id());
+    /// Lets a node that stands still go on.
+    pub fn resume(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let mut machine = machine.lock();
+        if std::mem::take(&mut machine.is_paused) {
+            trace::event("fault", format_args!("resume {node}"));
+            self.handle.resume(machine.handle.id());
         }
     }
 
-    /// Undoes whatever faults have left behind: starts what is down, mends what is cut.
+    /// Undoes whatever faults have left behind: starts what is down, lets go on what stands still, mends
+    /// what is cut or slow.
     pub fn mend_all(&self) {
+        self.net.mend_all();
         for node in self.nodes() {
             self.restart(node);
-            self.mend(node);
+            self.resume(node);
         }
     }
 }

@@ -1,13 +1,122 @@
-//! Nodes that do not reach one another.
+//! Machines that do not reach one another, while all go on.
+
+use std::collections::BTreeSet;
+
+use quintet_server::ids::NodeId;
 
 use super::Striking;
+use crate::{
+    net::map::{Host, Hosts, Rule},
+    scenario::Links,
+};
 
-/// The node that leads the first range of data is cut off from everybody, and goes on.
+/// The node that leads the first range of data is cut off from everybody.
 pub(super) async fn leader(striking: &mut Striking) {
     let Some(leader) = striking.cluster.data_leader() else { return };
-    striking.begins(&[leader], "leads and is cut off from everybody");
-    striking.cluster.cut_off(leader);
-    striking.last().await;
-    striking.cluster.mend(leader);
-    striking.ends();
+    let rules = Rule::cut(Hosts::node(leader.0), Hosts::All).both_ways().to_vec();
+    striking.while_it_lasts(&[leader], "leads and is cut off from everybody", rules).await;
+}
+
+/// A node is cut off from everybody.
+pub(super) async fn node(striking: &mut Striking) {
+    let up = striking.cluster.up();
+    let Some(node) = striking.victim(&up) else { return };
+    let rules = Rule::cut(Hosts::node(node.0), Hosts::All).both_ways().to_vec();
+    striking.while_it_lasts(&[node], "is cut off from everybody", rules).await;
+}
+
+/// Nothing gets through in one direction.
+pub(super) async fn one_way(striking: &mut Striking) {
+    let up = striking.cluster.up();
+    let Some(node) = striking.victim(&up) else { return };
+    let links = striking.links();
+    let Some(other) = striking.other_than(node) else { return };
+    let me = Hosts::node(node.0);
+    let (nodes, words, rule) = match links {
+        Links::Receives => (vec![node], "hears nobody", Rule::cut(Hosts::All, me)),
+        Links::Sends => (vec![node], "is heard by nobody", Rule::cut(me, Hosts::All)),
+        Links::One | Links::All => (
+            vec![node, other],
+            "the first is not heard by the second",
+            Rule::cut(me, Hosts::node(other.0)),
+        ),
+    };
+    striking.while_it_lasts(&nodes, words, vec![rule]).await;
+}
+
+/// A city is cut off from the others.
+pub(super) async fn city(striking: &mut Striking) {
+    let topology = striking.cluster.topology();
+    let city = striking.strike.fault.city.as_deref().unwrap_or(topology.main_city());
+    let nodes: Vec<_> = topology.in_city(city).into_iter().map(NodeId).collect();
+    let inside = striking.cluster.hosts_in_city(city);
+    let outside = others(striking, &inside);
+    let rules = Rule::cut(inside, outside).both_ways().to_vec();
+    striking.while_it_lasts(&nodes, "are cut off with their city", rules).await;
+}
+
+/// A room is cut off from the others.
+pub(super) async fn room(striking: &mut Striking) {
+    let topology = striking.cluster.topology();
+    let nodes = match &striking.strike.fault.room {
+        Some(room) => topology.in_room(room),
+        None => topology.preferred_room(),
+    };
+    let Some(first) = nodes.first() else { return };
+    let place = topology.nodes.iter().find(|node| node.id == *first);
+    let inside = striking.cluster.hosts_in_room(place.map_or("", |place| &place.room));
+    let outside = others(striking, &inside);
+    let nodes: Vec<_> = nodes.into_iter().map(NodeId).collect();
+    let rules = Rule::cut(inside, outside).both_ways().to_vec();
+    striking.while_it_lasts(&nodes, "are cut off with their room", rules).await;
+}
+
+/// Fewer than half of the nodes are cut off from the others.
+pub(super) async fn minority(striking: &mut Striking) {
+    let nodes = striking.cluster.nodes();
+    let most = (nodes.len() as u64).saturating_sub(1) / 2;
+    if most == 0 {
+        return;
+    }
+    let count = striking.dice.between(1, most);
+    let mut few = striking.dice.shuffled(&nodes);
+    few.truncate(usize::try_from(count).unwrap_or(1));
+    few.sort();
+    let mut inside: BTreeSet<Host> = few.iter().map(|node| Host::Node(node.0)).collect();
+    for client in striking.cluster.clients() {
+        if striking.dice.one_in(2) {
+            inside.insert(client);
+        }
+    }
+    let inside = Hosts::These(inside);
+    let outside = others(striking, &inside);
+    let rules = Rule::cut(inside, outside).both_ways().to_vec();
+    striking.while_it_lasts(&few, "are cut off, fewer than half", rules).await;
+}
+
+/// Each node reaches two others.
+pub(super) async fn ring(striking: &mut Striking) {
+    let nodes = striking.cluster.nodes();
+    let ring = striking.dice.shuffled(&nodes);
+    let mut rules = Vec::new();
+    for (at, node) in ring.iter().enumerate() {
+        for (far, other) in ring.iter().enumerate().skip(at + 1) {
+            let apart = far - at;
+            if apart > 1 && apart + 1 < ring.len() {
+                rules.extend(Rule::cut(Hosts::node(node.0), Hosts::node(other.0)).both_ways());
+            }
+        }
+    }
+    if !rules.is_empty() {
+        striking.while_it_lasts(&ring, "reach only their neighbours in this ring", rules).await;
+    }
+}
+
+/// All machines that are not among some.
+fn others(striking: &Striking, inside: &Hosts) -> Hosts {
+    let all = striking.cluster.net().with_map(|map| map.hosts(|_, _, _| true));
+    match inside {
+        Hosts::All => Hosts::These(BTreeSet::new()),
+        Hosts::These(inside) => Hosts::These(all.difference(inside).copied().collect()),
+    }
 }

@@ -6,9 +6,11 @@
 mod cut;
 mod disk_loss;
 mod kill;
+mod link;
 mod load;
 mod operator;
 mod outage;
+mod pause;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,9 +21,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     cluster::Cluster,
     dice::Dice,
+    net::map::Rule,
     plan::Strike,
     run::Crowd,
-    scenario::{Kind, Who},
+    scenario::{Kind, Links, Who},
     timeline::What,
 };
 
@@ -61,6 +64,17 @@ pub(crate) async fn strike(
         Kind::LeaderTransfer => operator::transfer(&mut striking).await,
         Kind::StaleRoutes => operator::stale_routes(&mut striking),
         Kind::Burst => load::burst(&mut striking).await,
+
+        Kind::NodePause => pause::node(&mut striking).await,
+        Kind::NodeCut => cut::node(&mut striking).await,
+        Kind::OneWayCut => cut::one_way(&mut striking).await,
+        Kind::CityCut => cut::city(&mut striking).await,
+        Kind::RoomCut => cut::room(&mut striking).await,
+        Kind::MinorityCut => cut::minority(&mut striking).await,
+        Kind::RingCut => cut::ring(&mut striking).await,
+        Kind::LinkFlap => link::flap(&mut striking).await,
+        Kind::LinkSlow => link::slow(&mut striking).await,
+        Kind::StreamBreaks => link::break_streams(&mut striking),
     }
 }
 
@@ -98,6 +112,30 @@ impl Striking {
             (None, Some(Who::Any) | None) => self.dice.pick(of),
         };
         chosen.filter(|node| of.contains(node))
+    }
+
+    /// The links of a node that are hit: those that the fault names, or drawn ones of those that its kind
+    /// takes.
+    fn links(&mut self) -> Links {
+        let fault = &self.strike.fault;
+        let drawn = self.dice.pick(fault.kind.links());
+        fault.links.or(drawn).unwrap_or(Links::All)
+    }
+
+    /// Another node.
+    fn other_than(&mut self, node: NodeId) -> Option<NodeId> {
+        let mut others = self.cluster.nodes();
+        others.retain(|other| *other != node);
+        self.dice.pick(&others)
+    }
+
+    /// Lets rules of the network hold for as long as the strike lasts.
+    async fn while_it_lasts(&self, nodes: &[NodeId], words: &str, rules: Vec<Rule>) {
+        self.begins(nodes, words);
+        let rules = self.cluster.net().add(rules);
+        self.last().await;
+        self.cluster.net().remove(rules);
+        self.ends();
     }
 
     /// A node that may be killed alone: a majority stays up.

@@ -14,16 +14,17 @@ use tokio::{task::JoinHandle, time::timeout};
 use crate::{
     cluster::Cluster,
     random::random,
-    scenario::{Scenario, Workload},
+    scenario::{Network, Scenario, Workload},
     workload::{Caller, Shared},
 };
 
 /// Simulated time for the cluster to form.
 const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client on a simulated machine of its own, attached to the nodes in a rotated order.
+/// A client on a simulated machine of its own, attached first to a node that is near it.
 pub(super) async fn client(
     cluster: &Cluster,
+    network: &Network,
     index: u64,
     timeout: Duration,
 ) -> anyhow::Result<(NodeHandle, Client)> {
@@ -33,9 +34,7 @@ pub(super) async fn client(
         .name(format!("client-{index}"))
         .ip(std::net::IpAddr::from([10, 0, 1, octet]))
         .build();
-    let mut nodes = cluster.client_addresses();
-    let count = nodes.len().max(1);
-    nodes.rotate_left(usize::try_from(index)? % count);
+    let nodes = cluster.client_addresses(cluster.settle(network, index));
     let seed = random();
     let connecting = machine.spawn(async move {
         Client::builder().nodes(nodes).timeout(timeout).seed(Some(seed)).connect().await
@@ -46,7 +45,7 @@ pub(super) async fn client(
 
 /// Makes the nodes one cluster.
 pub(super) async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Result<()> {
-    let (machine, client) = client(cluster, 200, FORM_TIMEOUT).await?;
+    let (machine, client) = client(cluster, &scenario.network, 200, FORM_TIMEOUT).await?;
     let request = v1::InitClusterRequest {
         nodes: u32::try_from(scenario.topology.nodes.len())?,
         split_points: scenario.split_points.iter().map(|point| point.clone().into()).collect(),
@@ -90,7 +89,7 @@ impl Crowd {
         let timeout = Duration::from_millis(workload.operation_timeout_ms);
         let mut clients = Vec::new();
         for index in 0..workload.clients {
-            clients.push(client(cluster, index, timeout).await?);
+            clients.push(client(cluster, &scenario.network, index, timeout).await?);
         }
         let workers = Mutex::default();
         let crowd = Crowd { shared: shared.clone(), workload, operations, clients, workers };

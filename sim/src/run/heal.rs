@@ -48,7 +48,7 @@ pub(super) async fn heal(
             return Ok(Verdict::violation(why));
         }
     }
-    let (machine, client) = crowd::client(cluster, 201, HEAL_TIMEOUT).await?;
+    let (machine, client) = crowd::client(cluster, &scenario.network, 201, HEAL_TIMEOUT).await?;
     let caller = Caller::new(shared.clone(), client);
     let workload = scenario.workload.clone();
     let last_reads = machine.spawn(async move { caller.last_reads(&workload, HEAL_TIMEOUT).await });

@@ -35,11 +35,28 @@ pub struct Fault {
     pub node: Option<u64>,
     /// Whom of the nodes it hits, where `node` does not say.
     pub who: Option<Who>,
-    /// How many times the work that the clients do otherwise.
+    /// How many times the work that the clients do otherwise, or the time that frames take.
     pub factor: Option<u32>,
     /// What users are promised where it strikes. Default: nothing.
     #[serde(default)]
     pub promise: Promise,
+
+    /// Which links of the node it hits. Default: drawn from those that the kind takes.
+    pub links: Option<Links>,
+}
+
+/// Links of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Links {
+    /// The one with another node, chosen at random.
+    One,
+    /// Those with all others, clients among them.
+    All,
+    /// What the node sends to all others.
+    Sends,
+    /// What the node receives from all others.
+    Receives,
 }
 
 /// Whom a fault hits.
@@ -93,6 +110,30 @@ pub enum Kind {
     LeaderCut,
     /// Clients ask for many times as much as otherwise.
     Burst,
+
+    /// One node stands still, as one that was sent a SIGSTOP, and later goes on as if nothing had
+    /// been. Its clock goes on meanwhile.
+    NodePause,
+    /// One node is cut off from all others and from the clients, while it goes on.
+    NodeCut,
+    /// Nothing gets through in one direction: from one node to another one (`one`), or all that a node
+    /// `sends`, or all that it `receives`.
+    OneWayCut,
+    /// A city is cut off from the others, while all nodes go on. Clients are where their room is.
+    CityCut,
+    /// A room is cut off from the others, while all nodes go on. Clients are where their room is.
+    RoomCut,
+    /// Fewer than half of the nodes are cut off from the others; each client is on a side that is drawn.
+    MinorityCut,
+    /// Each node reaches only its two neighbours in a ring that is drawn. Clients reach all.
+    RingCut,
+    /// The link between a node and another `one`, or `all` its links, are down and up again for 50 to
+    /// 500 ms each.
+    LinkFlap,
+    /// Frames take `factor` times as long between a node and another `one`, or `all` others.
+    LinkSlow,
+    /// All streams that a node has with others break at the same moment.
+    StreamBreaks,
 }
 
 /// A field of [`Fault`] beyond the times at which it strikes.
@@ -108,11 +149,13 @@ pub enum Field {
     Node,
     /// `factor`, needed.
     Factor,
+    /// `links`.
+    Links,
 }
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 12] = [
+    pub const ALL: [(&'static str, Kind); 22] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -125,6 +168,16 @@ impl Kind {
         ("disk-loss", Kind::DiskLoss),
         ("leader-cut", Kind::LeaderCut),
         ("burst", Kind::Burst),
+        ("node-pause", Kind::NodePause),
+        ("node-cut", Kind::NodeCut),
+        ("one-way-cut", Kind::OneWayCut),
+        ("city-cut", Kind::CityCut),
+        ("room-cut", Kind::RoomCut),
+        ("minority-cut", Kind::MinorityCut),
+        ("ring-cut", Kind::RingCut),
+        ("link-flap", Kind::LinkFlap),
+        ("link-slow", Kind::LinkSlow),
+        ("stream-breaks", Kind::StreamBreaks),
     ];
 
     /// As files spell it.
@@ -144,6 +197,23 @@ impl Kind {
             Kind::DiskLoss => &[Field::Down],
             Kind::StaleRoutes => &[],
             Kind::Burst => &[Field::Down, Field::Factor],
+
+            Kind::NodePause | Kind::NodeCut => &[Field::Down, Field::Node],
+            Kind::OneWayCut | Kind::LinkFlap => &[Field::Down, Field::Node, Field::Links],
+            Kind::LinkSlow => &[Field::Down, Field::Node, Field::Links, Field::Factor],
+            Kind::CityCut => &[Field::Down, Field::City],
+            Kind::RoomCut => &[Field::Down, Field::Room],
+            Kind::MinorityCut | Kind::RingCut => &[Field::Down],
+            Kind::StreamBreaks => &[Field::Node],
+        }
+    }
+
+    /// What `links` may be for a fault of this kind.
+    pub fn links(self) -> &'static [Links] {
+        match self {
+            Kind::OneWayCut => &[Links::One, Links::Sends, Links::Receives],
+            Kind::LinkFlap | Kind::LinkSlow => &[Links::One, Links::All],
+            _ => &[],
         }
     }
 }
@@ -182,6 +252,7 @@ impl Fault {
             ("node", Field::Node, self.node.is_some()),
             ("who", Field::Node, self.who.is_some()),
             ("factor", Field::Factor, self.factor.is_some()),
+            ("links", Field::Links, self.links.is_some()),
         ];
         for (name, field, is_given) in given {
             let says = format!("a {} does not take it", self.name());
@@ -200,12 +271,15 @@ impl Fault {
             )?;
         }
         if fields.contains(&Field::Factor) {
-            let says = "must be 2 to 100: how many times the usual work";
+            let says = "must be 2 to 100: how many times as much, or as long, as usual";
             ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
         }
         let seconds = [self.promise.writable_s, self.promise.home_s].into_iter().flatten();
         let says = "seconds must be above 0";
         ensure(seconds.into_iter().all(|seconds| seconds > 0.0), path("promise"), says)?;
+        let takes = self.kind.links();
+        let links = self.links.is_none_or(|links| takes.contains(&links));
+        ensure(links, path("links"), format!("a {} takes one of {takes:?}", self.name()))?;
         let nodes = &scenario.topology.nodes;
         let room = self.room.as_ref().is_none_or(|room| nodes.iter().any(|n| n.room == *room));
         ensure(room, path("room"), "no node of the topology is in it")?;

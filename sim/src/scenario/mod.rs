@@ -34,10 +34,10 @@ use serde::Deserialize;
 
 pub use self::{
     expect::Expect,
-    fault::{Fault, Field, Kind, Who},
+    fault::{Fault, Field, Kind, Links, Who},
     topology::{Node, Topology},
     workload::{Mix, Workload},
-    world::{Clocks, Disk, Limits, Memory, Network, Raft},
+    world::{Clocks, Disk, Latency, Limits, Memory, Network, Raft},
 };
 
 /// Why a scenario cannot be run.
@@ -167,8 +167,7 @@ impl Scenario {
         let rise = self.split_points.windows(2).all(|pair| pair[0] < pair[1]);
         let filled = self.split_points.iter().all(|point| !point.is_empty());
         ensure(rise && filled, "split_points", "must be keys in rising order")?;
-        range("network.latency", self.network.latency_min_us, self.network.latency_max_us, "us")?;
-        ensure((0.0..=0.5).contains(&self.network.loss), "network.loss", "must be 0 to 0.5")?;
+        self.network.validate(&self.topology)?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
         ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
         self.workload.validate()?;

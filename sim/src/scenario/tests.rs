@@ -46,6 +46,27 @@ fn errors_say_where() {
         (LEAST.replace("clients = 2", "clients = 0"), "workload.clients"),
         (LEAST.replace("duration_s = 10", "duration_s = 0"), "duration_s"),
         (format!("{LEAST}[network]\nloss = 0.9\n"), "network.loss"),
+        (
+            format!(
+                "{LEAST}[network]\nother_city = {{ latency_min_us = 2, latency_max_us = 1 }}\n"
+            ),
+            "line 13: network.other_city.latency_min_us",
+        ),
+        (format!("{LEAST}[network]\nsame_city = {{ latency_min_us = 2 }}\n"), "latency_max_us"),
+        (format!("{LEAST}[network]\n\nbreaks = 1.1\n"), "line 14: network.breaks"),
+        (format!("{LEAST}[network]\nbandwidth_mbit_s = 0\n"), "network.bandwidth_mbit_s"),
+        (format!("{LEAST}[network]\nclient_rooms = [\"A\", \"X\"]\n"), "network.client_rooms"),
+        (
+            format!("{LEAST}{kill}down_s_min = 1\ndown_s_max = 2\nlinks = \"one\"\n"),
+            "line 18: faults[0].links: a node-kill does not take it",
+        ),
+        (
+            format!(
+                "{LEAST}[[faults]]\nkind = \"one-way-cut\"\nat_s = [1]\ndown_s_min = 1\n\
+                 down_s_max = 2\nlinks = \"all\"\n"
+            ),
+            "faults[0].links: a one-way-cut takes one of [One, Sends, Receives]",
+        ),
         (format!("{LEAST}[disk]\nsync_min_us = 9\nsync_max_us = 8\n"), "disk.sync_min_us"),
         (
             format!(
@@ -93,4 +114,25 @@ fn what_is_wrong_is_said_with_its_line() {
     assert!(message.contains("unknown field `kees`"), "{message}");
     let (line, _) = at(&text.replace("keys = 1", "keys = = 1"));
     assert_eq!(line, 6);
+}
+
+#[test]
+fn clients_are_near_the_nodes_of_all_rooms_or_of_those_told() {
+    let topology = Topology::default();
+    let near = |network: &Network| {
+        (0..6).map(|client| network.client_node(client, &topology)).collect::<Vec<_>>()
+    };
+    assert_eq!(near(&Network::default()), [1, 3, 5, 2, 4, 5]);
+    let told = Network { client_rooms: vec!["B".to_owned()], ..Network::default() };
+    assert_eq!(near(&told), [3, 4, 3, 4, 3, 4]);
+}
+
+#[test]
+fn each_kind_of_fault_has_a_name_of_its_own() {
+    let names: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), Kind::ALL.len());
+    for (name, kind) in Kind::ALL {
+        assert_eq!(kind.name(), name);
+        assert_eq!(kind.fields().contains(&Field::Links), !kind.links().is_empty(), "{name}");
+    }
 }

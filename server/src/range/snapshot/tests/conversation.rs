@@ -79,8 +79,8 @@ fn sending(source: Source) -> Sending {
     let metrics = Arc::new(Metrics::new());
     let random = Arc::new(|| 4);
     let stall = Duration::from_secs(1);
-    let peers =
-        Peers::new(me, Vec::new(), Vec::new(), identity, hlc, metrics.clone(), random, stall);
+    let (known, seeds) = (Vec::new(), Vec::new());
+    let peers = Peers::new(me, known, seeds, identity, hlc, metrics.clone(), random, stall, None);
     let engine = open(&MemoryDisk::new());
     Sending {
         peers,
