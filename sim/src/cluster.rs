@@ -36,6 +36,8 @@ use crate::{scenario::Scenario, trace};
 
 const CLIENT_PORT: u16 = 7401;
 const INTERNAL_PORT: u16 = 7402;
+/// Bytes of applied state after which a node's data engine flushes by itself at the latest.
+const FLUSH_BYTES_MAX: u64 = 256 << 10;
 /// Turns that killed tasks get to go.
 const END_TURNS_MAX: usize = 100_000;
 
@@ -69,6 +71,7 @@ impl MemoryEngines {
             sync_delay_min: self.sync_min,
             sync_delay_max: self.sync_max,
             rng: Arc::new(random),
+            flush_bytes_max: FLUSH_BYTES_MAX,
             on_event: Some(Arc::new(move |what, amount| {
                 trace::event("disk", format_args!("{node} {name} {what} {amount}"));
             })),

@@ -202,6 +202,7 @@ async fn a_memory_sync_takes_time_and_covers_what_was_written_when_it_was_called
             sync_delay_min: Duration::from_millis(2),
             sync_delay_max: Duration::from_millis(8),
             rng: Arc::new(|| 3_000_000),
+            flush_bytes_max: 0,
             on_event: Some(Arc::new(move |what, number| {
                 heard.lock().unwrap().push((what.to_owned(), number));
             })),
