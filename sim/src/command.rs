@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use quintet_sim::{
     judge::Verdict,
-    run::{Report, run},
+    run::{Options, Report, run},
     scenario::Scenario,
 };
 
@@ -93,7 +93,7 @@ fn try_main(args: Args) -> anyhow::Result<bool> {
     if let Some(bug) = &args.bug {
         activate(bug)?;
     }
-    quintet_sim::cluster::REAL_ENTROPY
+    quintet_sim::random::REAL_ENTROPY
         .store(args.real_entropy, std::sync::atomic::Ordering::Release);
     let seeds = match args.seed {
         Some(seed) => seed..seed + 1,
@@ -150,10 +150,11 @@ impl Campaign {
             if seed >= self.end || spent || self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let keep = self.args.trace.is_some();
+            let options = Options { keep_trace: self.args.trace.is_some(), ..Options::default() };
             // A thread of its own: what a run leaves in thread-locals ends with it.
-            let ran =
-                std::thread::scope(|scope| scope.spawn(|| run(&self.scenario, seed, keep)).join());
+            let ran = std::thread::scope(|scope| {
+                scope.spawn(|| run(&self.scenario, seed, &options)).join()
+            });
             let result = match ran {
                 Ok(result) => result,
                 Err(_) => Err(anyhow::anyhow!("the run panicked outside the simulation")),
@@ -189,9 +190,9 @@ impl Campaign {
         }
         match report.verdict {
             Verdict::Holds => Ok(()),
-            Verdict::Violation(why) => {
+            Verdict::Violation(_) => {
                 self.stop.store(true, Ordering::Relaxed);
-                totals.violation.get_or_insert((seed, why));
+                totals.violation.get_or_insert((seed, report.verdict.to_string()));
                 Ok(())
             }
             Verdict::Undecided(why) => bail!("could not judge: {why}"),

@@ -1,15 +1,18 @@
 //! What the clients of a run asked and what they were told.
 //!
-//! The shape is Jepsen's: one event a line of JSON, an `invoke` and later an `ok`, `fail` or `info`
-//! of the same process. A judge never looks at events but at [`Op`]s, which [`History::operations`]
-//! pairs up.
+//! The shape is Jepsen's: one event a line of JSON with exactly the fields `process`, `type`, `f`,
+//! `value`, `time` (ns) and `index`, an `invoke` and later an `ok`, `fail` or `info` of the same
+//! process. A judge never looks at events but at [`Op`]s, which [`History::operations`] pairs up.
 //!
 //! ```text
-//! {"index":0,"time":1000,"process":1,"type":"invoke","f":"write","key":"a","value":"x"}
-//! {"index":1,"time":9000,"process":1,"type":"ok","f":"write","key":"a","value":{"version":7}}
+//! {"process":1,"type":"invoke","f":"write","value":["a","x"],"time":1000,"index":0}
+//! {"process":1,"type":"ok","f":"write","value":["a",{"version":7}],"time":9000,"index":1}
+//! {"process":1,"type":"invoke","f":"txn","value":[["append","l",4]],"time":9500,"index":2}
+//! {"process":1,"type":"info","f":"txn","value":[["append","l",4]],"time":9900,"index":3}
 //! ```
 //!
-//! What `value` holds depends on `f` and `type`:
+//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan the prefix of the keys that
+//! it reads stands for the key, `null` for all keys. What `what` holds depends on `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
 //! |---|---|---|---|
@@ -19,6 +22,15 @@
 //! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"` | `{"version"}` | `null` or `{"current"}` |
 //! | `increment` | a number | `{"version","number"}` | `null` |
 //! | `scan` | `null` | `[{"key","version","value"}]` | `null` |
+//!
+//! and `null` for `info`. Operations on lists are transactions of one micro-operation, as Elle reads
+//! them, with `f` `"txn"`; lists are of whole numbers, each appended once in a run, and an absent list
+//! is an empty one:
+//!
+//! | micro-operation | invoke | ok | fail, info |
+//! |---|---|---|---|
+//! | append | `[["append",key,n]]` | `[["append",key,n]]` | `[["append",key,n]]` |
+//! | read a list | `[["r",key,null]]` | `[["r",key,[n, …]]]` | `[["r",key,null]]` |
 //!
 //! `ok`: done, and this was the answer. `fail`: definitely not done, now or later; with
 //! `{"current": null or {"version","value"}}` it is a refusal that reports the state it rests on.
@@ -35,178 +47,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
-use serde::{Deserialize, Serialize};
-
+mod event;
 mod ops;
 
-pub use ops::{Call, Op, Outcome, Reply};
-
-/// A version of a key: greater for every later write of it. 0 stands for "absent".
-pub type Version = u64;
-
-/// What kind of event it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The client asks.
-    Invoke,
-    /// It was done.
-    Ok,
-    /// It was definitely not done.
-    Fail,
-    /// Nobody knows.
-    Info,
-}
-
-/// What a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// Reads one key.
-    Read,
-    /// Writes one key whatever it holds.
-    Write,
-    /// Writes a key that nobody else ever writes: material for the acknowledged set.
-    Insert,
-    /// Writes if the key has the expected version, or is absent.
-    Cas,
-    /// Removes, with or without an expected version.
-    Delete,
-    /// Adds to the number in the key; an absent key counts as 0.
-    Increment,
-    /// Reads all the keys of the acknowledged set.
-    Scan,
-}
-
-/// A value and the version that wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Record {
-    /// Version of the write.
-    pub version: Version,
-    /// What was written.
-    pub value: String,
-}
-
-/// One key of a scan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// The key.
-    pub key: String,
-    /// Version of the write.
-    pub version: Version,
-    /// What was written.
-    pub value: String,
-}
-
-/// `{"version"}`: the answer to a write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Versioned {
-    /// Version of the write.
-    pub version: Version,
-}
-
-/// `{"version","number"}`: the answer to an increment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Numbered {
-    /// Version of the write.
-    pub version: Version,
-    /// The number after it.
-    pub number: i64,
-}
-
-/// `{"expected"}`: the condition of a delete.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Expected {
-    /// The version that the key must have.
-    pub expected: Version,
-}
-
-/// `{"expected","value"}`: a compare-and-set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exchange {
-    /// The version that the key must have; 0: it must be absent.
-    pub expected: Version,
-    /// What to write then.
-    pub value: String,
-    /// After how many milliseconds it expires, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_ms: Option<u64>,
-}
-
-/// `{"value","ttl_ms"}`: a write that expires.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Expiring {
-    /// What to write.
-    pub value: String,
-    /// After how many milliseconds it expires.
-    pub ttl_ms: u64,
-}
-
-/// `{"current"}`: what a refusal rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Current {
-    /// What the key held, or absent.
-    // Named so that a missing field is an error, not "absent".
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub current: Option<Record>,
-}
-
-/// The `value` of an event. Which form belongs where is the table in the module's header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// `null`.
-    Null,
-    /// What to write.
-    Text(String),
-    /// What to add.
-    Delta(i64),
-    /// What was read.
-    Record(Record),
-    /// What an increment made.
-    Number(Numbered),
-    /// What a write made.
-    Version(Versioned),
-    /// A write that expires.
-    Expiring(Expiring),
-    /// A compare-and-set.
-    Exchange(Exchange),
-    /// A conditional delete.
-    Expected(Expected),
-    /// A refusal.
-    Current(Current),
-    /// A scan's result.
-    Entries(Vec<Entry>),
-}
-
-/// One line of a history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Event {
-    /// Position in the history, from 0.
-    pub index: u64,
-    /// Simulated time in nanoseconds.
-    pub time: u64,
-    /// Who: one sequential client.
-    pub process: u64,
-    /// Invocation or which completion.
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// What is asked.
-    pub f: Operation,
-    /// Of which key; empty for a scan.
-    pub key: String,
-    /// Arguments or answer.
-    pub value: Value,
-}
+pub use event::{
+    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, Record, Value,
+    Version, Versioned,
+};
+pub use ops::{Call, Op, Outcome, Reply, millis};
 
 /// What makes a history no history.
 #[derive(Debug, thiserror::Error)]
@@ -278,8 +126,10 @@ impl History {
         let Some(ProcessState::Open(invoke)) = self.processes.get(&process).copied() else {
             panic!("process {process} completes an operation that it never began");
         };
-        let (f, key) = (self.events[invoke].f, self.events[invoke].key.clone());
+        let asked = &self.events[invoke];
+        let (f, key) = (asked.f, asked.key.clone());
         let (kind, value) = outcome.encode();
+        let value = if f == Operation::Append { asked.value.clone() } else { value };
         self.record(process, time_ns, kind, f, key, value);
     }
 
@@ -336,6 +186,12 @@ impl History {
                         event.f, event.key, asked.f, asked.key
                     ));
                 }
+                if asked.f == Operation::Append && asked.value != event.value {
+                    return Err(format!(
+                        "process {process} completes an append of {:?} but began one of {:?}",
+                        event.value, asked.value
+                    ));
+                }
                 Outcome::decode(event.f, kind, &event.value)?;
                 if kind == Kind::Info { ProcessState::Retired } else { ProcessState::Idle }
             }
@@ -389,6 +245,18 @@ mod tests {
         history.invoke(1, 30, "n", &Call::Increment { delta: -3 });
         history.complete(1, 40, &Outcome::Unknown);
         history.invoke(2, 41, "", &Call::Scan);
+        history.complete(2, 42, &Outcome::Ok(Reply::Scanned(Vec::new())));
+        history.invoke(2, 43, "set/", &Call::Scan);
+        history.complete(2, 44, &Outcome::Failed);
+        history.invoke(2, 45, "l", &Call::Append { element: 4 });
+        history.complete(2, 46, &Outcome::Ok(Reply::Appended));
+        history.invoke(2, 47, "l", &Call::List);
+        history.complete(2, 48, &Outcome::Ok(Reply::Listed(vec![4])));
+        history.invoke(2, 49, "l", &Call::List);
+        history.complete(2, 50, &Outcome::Failed);
+        history.invoke(2, 51, "l", &Call::Append { element: 5 });
+        history.complete(2, 52, &Outcome::Unknown);
+        history.invoke(3, 53, "a", &Call::Read);
         history
     }
 
@@ -402,56 +270,160 @@ mod tests {
         assert_eq!(back.operations(), history.operations());
     }
 
+    /// Outside checkers read this: nothing more, nothing less, nothing else.
+    #[test]
+    fn lines_are_of_jepsens_shape() {
+        let mut bytes = Vec::new();
+        sample().write_jsonl(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, expected) in [
+            (
+                1,
+                r#"{"process":2,"type":"invoke","f":"delete","value":["a",{"expected":4}],"time":10,"index":1}"#,
+            ),
+            (
+                3,
+                r#"{"process":2,"type":"fail","f":"delete","value":["a",{"current":{"value":"x","version":7}}],"time":25,"index":3}"#,
+            ),
+            (
+                4,
+                r#"{"process":1,"type":"invoke","f":"increment","value":["n",-3],"time":30,"index":4}"#,
+            ),
+            (
+                5,
+                r#"{"process":1,"type":"info","f":"increment","value":["n",null],"time":40,"index":5}"#,
+            ),
+            (
+                6,
+                r#"{"process":2,"type":"invoke","f":"scan","value":[null,null],"time":41,"index":6}"#,
+            ),
+            (7, r#"{"process":2,"type":"ok","f":"scan","value":[null,[]],"time":42,"index":7}"#),
+            (
+                9,
+                r#"{"process":2,"type":"fail","f":"scan","value":["set/",null],"time":44,"index":9}"#,
+            ),
+            (
+                11,
+                r#"{"process":2,"type":"ok","f":"txn","value":[["append","l",4]],"time":46,"index":11}"#,
+            ),
+            (
+                12,
+                r#"{"process":2,"type":"invoke","f":"txn","value":[["r","l",null]],"time":47,"index":12}"#,
+            ),
+            (
+                13,
+                r#"{"process":2,"type":"ok","f":"txn","value":[["r","l",[4]]],"time":48,"index":13}"#,
+            ),
+            (
+                15,
+                r#"{"process":2,"type":"fail","f":"txn","value":[["r","l",null]],"time":50,"index":15}"#,
+            ),
+            (
+                17,
+                r#"{"process":2,"type":"info","f":"txn","value":[["append","l",5]],"time":52,"index":17}"#,
+            ),
+        ] {
+            assert_eq!(lines[at], expected);
+        }
+    }
+
     #[test]
     fn events_become_operations() {
         let ops = sample().operations();
-        assert_eq!(ops.len(), 4);
+        assert_eq!(ops.len(), 10);
+        assert_eq!(ops[5].outcome, Outcome::Ok(Reply::Appended));
+        assert_eq!(ops[6].outcome, Outcome::Ok(Reply::Listed(vec![4])));
+        assert_eq!(ops[7].outcome, Outcome::Failed);
+        assert_eq!(ops[8].outcome, Outcome::Unknown);
+        assert_eq!(ops[9].outcome, Outcome::Unknown, "never completed");
         assert_eq!(ops[0].outcome, Outcome::Ok(Reply::Written { version: 7 }));
         assert_eq!((ops[0].invoke_ns, ops[0].complete_ns), (10, Some(20)));
         assert!(matches!(ops[1].outcome, Outcome::Refused(Some(_))));
         assert_eq!((ops[2].outcome.clone(), ops[2].complete_ns), (Outcome::Unknown, None));
-        assert_eq!(ops[3].outcome, Outcome::Unknown, "never completed");
+        assert_eq!(ops[3].outcome, Outcome::Ok(Reply::Scanned(Vec::new())));
     }
 
     #[test]
     fn errors_name_the_line() {
         let good =
-            r#"{"index":0,"time":5,"process":1,"type":"invoke","f":"read","key":"a","value":null}"#;
+            r#"{"process":1,"type":"invoke","f":"read","value":["a",null],"time":5,"index":0}"#;
         let cases = [
             ("{", "line 2: not an event"),
             (
-                r#"{"index":1,"time":4,"process":2,"type":"invoke","f":"read","key":"a","value":null}"#,
+                r#"{"process":2,"type":"invoke","f":"read","value":["a",null],"time":4,"index":1}"#,
                 "line 2: time 4",
             ),
             (
-                r#"{"index":2,"time":9,"process":2,"type":"invoke","f":"read","key":"a","value":null}"#,
+                r#"{"process":2,"type":"invoke","f":"read","value":["a",null],"time":9,"index":2}"#,
                 "line 2: index 2",
             ),
             (
-                r#"{"index":1,"time":9,"process":1,"type":"invoke","f":"read","key":"a","value":null}"#,
+                r#"{"process":1,"type":"invoke","f":"read","value":["a",null],"time":9,"index":1}"#,
                 "line 2: process 1 asks",
             ),
             (
-                r#"{"index":1,"time":9,"process":1,"type":"ok","f":"read","key":"a","value":"text"}"#,
+                r#"{"process":1,"type":"ok","f":"read","value":["a","text"],"time":9,"index":1}"#,
                 "line 2: ",
             ),
             (
-                r#"{"index":1,"time":9,"process":1,"type":"ok","f":"read","key":"b","value":null}"#,
+                r#"{"process":1,"type":"ok","f":"read","value":["b",null],"time":9,"index":1}"#,
                 "line 2: process 1 completes",
             ),
             (
-                r#"{"index":1,"time":9,"process":2,"type":"ok","f":"read","key":"a","value":null}"#,
+                r#"{"process":2,"type":"ok","f":"read","value":["a",null],"time":9,"index":1}"#,
                 "line 2: process 2 completes",
             ),
             (
-                r#"{"index":1,"time":9,"process":2,"type":"invoke","f":"read","key":"a","value":null,"x":1}"#,
+                r#"{"process":2,"type":"invoke","f":"read","value":["a",null],"time":9,"index":1,"x":1}"#,
                 "line 2: not an event",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"read","value":"a","time":9,"index":1}"#,
+                "line 2: not an event",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"read","value":[null,null],"time":9,"index":1}"#,
+                "line 2: not an event: only a scan",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"touch","value":["a",null],"time":9,"index":1}"#,
+                "line 2: not an event: \"touch\" is no operation",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"txn","value":[["w","a",1]],"time":9,"index":1}"#,
+                "line 2: not an event: \"w\" is no micro",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"txn","value":[["append","a",1],["append","a",2]],"time":9,"index":1}"#,
+                "line 2: not an event",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"txn","value":[["append","a","1"]],"time":9,"index":1}"#,
+                "line 2: not an event",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"txn","value":[["r","a",[1]]],"time":9,"index":1}"#,
+                "line 2: List cannot be asked",
+            ),
+            (
+                r#"{"process":2,"type":"invoke","f":"read","time":9,"index":1}"#,
+                "line 2: not an event: missing field `value`",
             ),
         ];
         for (bad, expect) in cases {
             let error = History::read_jsonl(format!("{good}\n{bad}\n").as_bytes()).unwrap_err();
             assert!(error.to_string().starts_with(expect), "{error} for {bad}");
         }
+    }
+
+    #[test]
+    fn an_append_ends_with_the_element_that_it_began_with() {
+        let good = r#"{"process":1,"type":"invoke","f":"txn","value":[["append","a",1]],"time":5,"index":0}"#;
+        let bad =
+            r#"{"process":1,"type":"ok","f":"txn","value":[["append","a",2]],"time":9,"index":1}"#;
+        let error = History::read_jsonl(format!("{good}\n{bad}\n").as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with("line 2: process 1 completes an append"), "{error}");
     }
 
     #[test]

@@ -132,8 +132,8 @@ impl Bootstrap {
         may_forward: bool,
     ) -> Result<v1::InitClusterResponse, v1::Error> {
         let wanted = if request.nodes == 0 { NODES_DEFAULT } else { request.nodes };
-        if !matches!(wanted, 1 | 3 | 5) {
-            let message = format!("a cluster begins with 1, 3 or 5 nodes, not {wanted}");
+        if !matches!(wanted, 1 | 3 | 5 | 7) {
+            let message = format!("a cluster begins with 1, 3, 5 or 7 nodes, not {wanted}");
             return Err(encode_error(OpError::invalid(message)));
         }
         self.refuse_second()?;

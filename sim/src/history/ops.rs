@@ -46,6 +46,13 @@ pub enum Call {
     },
     /// Reads all keys of the acknowledged set.
     Scan,
+    /// Appends to the list of a key: a read and a compare-and-set on it, one operation here.
+    Append {
+        /// What to append; nobody else ever appends it.
+        element: u64,
+    },
+    /// Reads the list of a key.
+    List,
 }
 
 /// The answer to something that was done.
@@ -72,6 +79,10 @@ pub enum Reply {
     },
     /// To a scan.
     Scanned(Vec<Entry>),
+    /// To an append.
+    Appended,
+    /// To a read of a list; an absent one is empty.
+    Listed(Vec<u64>),
 }
 
 /// How an operation ended.
@@ -92,7 +103,7 @@ pub enum Outcome {
 pub struct Op {
     /// Who.
     pub process: u64,
-    /// Which key; empty for a scan.
+    /// Which key; for a scan the prefix of its keys, empty: all.
     pub key: String,
     /// What was asked.
     pub call: Call,
@@ -133,6 +144,8 @@ impl Call {
                 (Operation::Delete, Value::Expected(Expected { expected: *expected }))
             }
             Call::Increment { delta } => (Operation::Increment, Value::Delta(*delta)),
+            Call::Append { element } => (Operation::Append, Value::Element(*element)),
+            Call::List => (Operation::List, Value::Null),
         }
     }
 
@@ -153,6 +166,8 @@ impl Call {
                 Call::Delete { expected: Some(expected) }
             }
             (Operation::Increment, Value::Delta(delta)) => Call::Increment { delta },
+            (Operation::Append, Value::Element(element)) => Call::Append { element },
+            (Operation::List, Value::Null) => Call::List,
             (f, value) => return Err(format!("{f:?} cannot be asked with {value:?}")),
         })
     }
@@ -167,7 +182,7 @@ impl Call {
 
     /// Does it change the key when it succeeds?
     pub fn is_mutation(&self) -> bool {
-        !matches!(self, Call::Read | Call::Scan)
+        !matches!(self, Call::Read | Call::Scan | Call::List)
     }
 }
 
@@ -191,14 +206,21 @@ impl Outcome {
                         Value::Number(Numbered { version, number })
                     }
                     Reply::Scanned(entries) => Value::Entries(entries),
+                    // Whoever records it puts in what was asked.
+                    Reply::Appended => Value::Null,
+                    Reply::Listed(elements) => Value::Elements(elements),
                 },
             ),
         }
     }
 
     pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
-        use Operation::{Cas, Delete, Increment, Insert, Read, Scan, Write};
+        use Operation::{Append, Cas, Delete, Increment, Insert, List, Read, Scan, Write};
         Ok(match (kind, f, value.clone()) {
+            (Kind::Ok, Append, Value::Element(_)) => Outcome::Ok(Reply::Appended),
+            (Kind::Fail, Append, Value::Element(_)) => Outcome::Failed,
+            (Kind::Info, Append, Value::Element(_)) => Outcome::Unknown,
+            (Kind::Ok, List, Value::Elements(elements)) => Outcome::Ok(Reply::Listed(elements)),
             (Kind::Info, _, Value::Null) => Outcome::Unknown,
             (Kind::Fail, _, Value::Null) => Outcome::Failed,
             (Kind::Fail, Cas | Delete, Value::Current(Current { current })) => {
@@ -278,12 +300,8 @@ pub(super) fn pair(events: &[Event]) -> Vec<Op> {
 }
 
 /// A time as people read it: milliseconds with three decimals.
-struct Millis(u64);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.0 / 1_000_000, self.0 / 1_000 % 1_000)
-    }
+pub fn millis(ns: u64) -> String {
+    format!("{}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000)
 }
 
 /// A record in words.
@@ -294,14 +312,15 @@ pub(crate) fn record_in_words(record: &Option<Record>) -> String {
     }
 }
 
-/// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms)`.
+/// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms, events 4 and 9)`.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;
         write!(f, "process {} ", self.process)?;
         match &self.call {
             Call::Read => write!(f, "reads {key:?}")?,
-            Call::Scan => write!(f, "scans")?,
+            Call::Scan if key.is_empty() => write!(f, "scans")?,
+            Call::Scan => write!(f, "scans {key:?}")?,
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {
@@ -313,6 +332,8 @@ impl fmt::Display for Op {
             Call::Delete { expected: None } => write!(f, "deletes {key:?}")?,
             Call::Delete { expected: Some(v) } => write!(f, "deletes {key:?} if at version {v}")?,
             Call::Increment { delta } => write!(f, "adds {delta} to {key:?}")?,
+            Call::Append { element } => write!(f, "appends {element} to {key:?}")?,
+            Call::List => write!(f, "reads the list {key:?}")?,
         }
         if let Some(ttl_ms) = self.call.ttl_ms() {
             write!(f, " for {ttl_ms} ms")?;
@@ -326,13 +347,27 @@ impl fmt::Display for Op {
                 write!(f, " -> {number} at version {version}")?;
             }
             Outcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
+            Outcome::Ok(Reply::Appended) => write!(f, " -> done")?,
+            Outcome::Ok(Reply::Listed(elements)) => {
+                // The end of a long one says the most.
+                const SHOWN_MAX: usize = 12;
+                let skipped = elements.len().saturating_sub(SHOWN_MAX);
+                let shown = elements.get(skipped..).unwrap_or_default();
+                match skipped {
+                    0 => write!(f, " -> {shown:?}")?,
+                    _ => write!(f, " -> {skipped} elements and {shown:?}")?,
+                }
+            }
             Outcome::Refused(current) => write!(f, " -> refused: {}", record_in_words(current))?,
             Outcome::Failed => write!(f, " -> not done")?,
             Outcome::Unknown => write!(f, " -> outcome unknown")?,
         }
-        match self.complete_ns {
-            Some(end) => write!(f, " ({} .. {} ms)", Millis(self.invoke_ns), Millis(end)),
-            None => write!(f, " (from {} ms)", Millis(self.invoke_ns)),
+        let (begin, began) = (millis(self.invoke_ns), self.invoke_index);
+        match self.complete_ns.zip(self.complete_index) {
+            Some((end, ended)) => {
+                write!(f, " ({begin} .. {} ms, events {began} and {ended})", millis(end))
+            }
+            None => write!(f, " (from {begin} ms, event {began})"),
         }
     }
 }

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Verdict;
+use super::{Verdict, Violation};
 use crate::history::{Call, Entry, Op, Outcome, Reply};
 
 /// How many missing or wrong keys are named one by one.
@@ -57,46 +57,72 @@ pub fn check(ops: &[Op]) -> Verdict {
     if faults.is_empty() {
         return Verdict::Holds;
     }
-    let mut words = format!(
-        "the acknowledged set is broken: {} faults in {} inserts\n  {scan}",
+    let words = format!(
+        "the acknowledged set is broken: {} faults in {} inserts, seen by process {}",
         faults.len(),
-        inserts.len()
+        inserts.len(),
+        scan.process
     );
-    for fault in faults.iter().take(NAMED_MAX) {
-        words.push_str(&format!("\n  {fault}"));
+    let mut violation = Violation::new("acknowledged", words).with(scan);
+    for Fault { words, insert, .. } in faults.iter().take(NAMED_MAX) {
+        violation = match insert {
+            Some(insert) => violation.with_labelled(&format!("{words}: "), insert),
+            None => {
+                violation.words.push_str(&format!("\n  {words}"));
+                violation
+            }
+        };
     }
     if faults.len() > NAMED_MAX {
-        words.push_str(&format!("\n  and {} more", faults.len() - NAMED_MAX));
+        violation.words.push_str(&format!("\n  and {} more", faults.len() - NAMED_MAX));
     }
-    Verdict::Violation(words)
+    if let [fault] = &faults[..] {
+        violation.key = Some(fault.key.to_owned());
+    }
+    violation.into()
 }
 
-fn faults(inserts: &BTreeMap<&str, (&Op, &str)>, entries: &[Entry]) -> Vec<String> {
+/// Something wrong with one key.
+struct Fault<'a> {
+    key: &'a str,
+    words: String,
+    /// Who inserted it, or tried.
+    insert: Option<&'a Op>,
+}
+
+fn faults<'a>(
+    inserts: &BTreeMap<&'a str, (&'a Op, &'a str)>,
+    entries: &'a [Entry],
+) -> Vec<Fault<'a>> {
     let mut faults = Vec::new();
     let mut present: BTreeSet<&str> = BTreeSet::new();
     for Entry { key, version, value } in entries {
+        let known = inserts.get(key.as_str());
+        let insert = known.map(|(op, _)| *op);
+        let mut fault = |words: String| faults.push(Fault { key, words, insert });
         if !present.insert(key) {
-            faults.push(format!("key {key:?} is there twice"));
+            fault(format!("key {key:?} is there twice"));
             continue;
         }
-        let Some((op, written)) = inserts.get(key.as_str()) else {
-            faults.push(format!("key {key:?} with {value:?} is there; nobody ever inserted it"));
+        let Some((op, written)) = known else {
+            fault(format!("key {key:?} with {value:?} is there; nobody ever inserted it"));
             continue;
         };
         match &op.outcome {
             Outcome::Failed | Outcome::Refused(_) => {
-                faults.push(format!("is there although it was definitely not done: {op}"));
+                fault("is there although it was definitely not done".to_owned());
             }
             Outcome::Ok(Reply::Written { version: acknowledged }) if acknowledged != version => {
-                faults.push(format!("is there at version {version}: {op}"));
+                fault(format!("is there at version {version}"));
             }
-            _ if written != value => faults.push(format!("is there as {value:?}: {op}")),
+            _ if written != value => fault(format!("is there as {value:?}")),
             _ => {}
         }
     }
     for (key, (op, _)) in inserts {
         if matches!(op.outcome, Outcome::Ok(_)) && !present.contains(key) {
-            faults.push(format!("lost: {op}"));
+            let words = "should have been seen, lost".to_owned();
+            faults.push(Fault { key, words, insert: Some(op) });
         }
     }
     faults

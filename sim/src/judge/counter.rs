@@ -25,7 +25,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Verdict;
+use super::{Verdict, Violation};
 use crate::history::{Call, Op, Outcome, Reply, Version};
 
 /// So many optional increments are added up in every combination.
@@ -45,7 +45,11 @@ pub fn check(ops: &[Op]) -> Verdict {
                 && mutations.all(|op| matches!(op.call, Call::Increment { .. }))
         })
         .map(|(key, ops)| match Counter::new(ops).judge() {
-            Verdict::Violation(words) => Verdict::Violation(format!("counter {key:?}: {words}")),
+            Verdict::Violation(violations) => {
+                let begin = format!("counter {key:?}: ");
+                let violations = violations.into_iter().map(|v| v.of_key(key, &begin));
+                Verdict::Violation(violations.collect())
+            }
             Verdict::Undecided(words) => Verdict::Undecided(format!("counter {key:?}: {words}")),
             Verdict::Holds => Verdict::Holds,
         })
@@ -54,6 +58,10 @@ pub fn check(ops: &[Op]) -> Verdict {
         return Verdict::Undecided("no key was only incremented and read".to_string());
     }
     verdicts.into_iter().fold(Verdict::Holds, Verdict::and)
+}
+
+fn wrong(words: impl Into<String>) -> Violation {
+    Violation::new("counter", words)
 }
 
 /// An acknowledged increment, or one of unknown outcome.
@@ -75,7 +83,7 @@ struct Counter<'a> {
     increments: Vec<Increment<'a>>,
     sights: Vec<Sight<'a>>,
     /// Why a read makes no sense, if one does not.
-    nonsense: Option<String>,
+    nonsense: Option<Violation>,
 }
 
 impl<'a> Counter<'a> {
@@ -103,7 +111,7 @@ impl<'a> Counter<'a> {
                         let (version, number) = (record.version, i128::from(number));
                         counter.sights.push(Sight { op, version, number, own: 0 });
                     }
-                    Err(_) => counter.nonsense = Some(format!("not a number\n  {op}")),
+                    Err(_) => counter.nonsense = Some(wrong("not a number was read").with(op)),
                 },
                 _ => {}
             }
@@ -118,8 +126,8 @@ impl<'a> Counter<'a> {
             .or_else(|| self.sights.iter().find_map(|sight| self.wrong_sum(sight)))
             .or_else(|| self.broken_chain())
             .or_else(|| self.against_time());
-        if let Some(words) = broken {
-            return Verdict::Violation(words);
+        if let Some(violation) = broken {
+            return violation.into();
         }
         let is_total = |sight: &&Sight| {
             !sight.op.call.is_mutation()
@@ -137,7 +145,7 @@ impl<'a> Counter<'a> {
     }
 
     /// Can the number seen be made of the increments that could have counted?
-    fn wrong_sum(&self, sight: &Sight) -> Option<String> {
+    fn wrong_sum(&self, sight: &Sight) -> Option<Violation> {
         let others = self.increments.iter().filter(|i| i.op != sight.op);
         let begun = others.filter(|i| !sight.op.precedes(i.op));
         let (sure, optional): (Vec<&Increment>, Vec<&Increment>) =
@@ -146,31 +154,33 @@ impl<'a> Counter<'a> {
         if sight.version == 0
             && let Some(increment) = sure.first()
         {
-            return Some(format!(
-                "absent although an increment had been acknowledged\n  {}\n  {}",
-                increment.op, sight.op
-            ));
+            let words = format!(
+                "absent to process {} although an increment had been acknowledged",
+                sight.op.process
+            );
+            return Some(wrong(words).with(increment.op).with(sight.op));
         }
         let deltas: Vec<i128> = optional.iter().map(|i| i.delta).collect();
         let why = unreachable(sight.number - least_number, &deltas)?;
         let unknown = optional.iter().filter(|i| i.op.outcome == Outcome::Unknown).count();
-        let mut words = format!(
-            "{} was seen; {} increments acknowledged before make {least_number}{}, {} were open and \
-             {unknown} of unknown outcome: {why}\n  {}",
+        let words = format!(
+            "process {} saw {}; {} increments acknowledged before make {least_number}{}, {} were open \
+             and {unknown} of unknown outcome: {why}",
+            sight.op.process,
             sight.number,
             sure.len(),
             if sight.own == 0 { "" } else { " with its own" },
             optional.len() - unknown,
-            sight.op,
         );
+        let mut violation = wrong(words).with(sight.op);
         for increment in optional.iter().take(EXACT_MAX) {
-            words.push_str(&format!("\n  may have counted: {}", increment.op));
+            violation = violation.with_labelled("may have counted: ", increment.op);
         }
-        Some(words)
+        Some(violation.at(sight.op.complete_ns.unwrap_or(sight.op.invoke_ns)))
     }
 
     /// Sorted by version, each number follows from the one before.
-    fn broken_chain(&self) -> Option<String> {
+    fn broken_chain(&self) -> Option<Violation> {
         let mut sights: Vec<&Sight> = self.sights.iter().filter(|s| s.version > 0).collect();
         sights.sort_by_key(|s| (s.version, s.own == 0 && !s.op.call.is_mutation()));
         let mut before: Option<&Sight> = None;
@@ -179,10 +189,8 @@ impl<'a> Counter<'a> {
             let (version, number) = before.map_or((0, 0), |b| (b.version, b.number));
             if version == sight.version {
                 if makes || number != sight.number {
-                    return Some(format!(
-                        "version {version} has two meanings\n  {}\n  {}",
-                        before?.op, sight.op
-                    ));
+                    let words = format!("version {version} has two meanings");
+                    return Some(wrong(words).with(before?.op).with(sight.op));
                 }
                 continue;
             }
@@ -195,13 +203,12 @@ impl<'a> Counter<'a> {
             let unseen = (!makes && deltas.is_empty())
                 .then(|| format!("nobody acknowledged version {}", sight.version));
             if let Some(why) = unseen.or_else(|| unreachable(step, &deltas)) {
-                return Some(format!(
-                    "{number} at version {version} is followed by {} at version {}: {why}{}\n  {}",
-                    sight.number,
-                    sight.version,
-                    before.map_or(String::new(), |b| format!("\n  {}", b.op)),
-                    sight.op,
+                let broken = wrong(format!(
+                    "{number} at version {version} is followed by {} at version {}: {why}",
+                    sight.number, sight.version,
                 ));
+                let broken = before.into_iter().fold(broken, |broken, b| broken.with(b.op));
+                return Some(broken.with(sight.op));
             }
             before = Some(sight);
         }
@@ -209,7 +216,7 @@ impl<'a> Counter<'a> {
     }
 
     /// Versions rise in real time, and numbers too where all deltas have one sign.
-    fn against_time(&self) -> Option<String> {
+    fn against_time(&self) -> Option<Violation> {
         let up = self.increments.iter().all(|i| i.delta > 0);
         let down = self.increments.iter().all(|i| i.delta < 0);
         let height = |sight: &Sight| match (up, down) {
@@ -239,16 +246,19 @@ impl<'a> Counter<'a> {
                 height(f) > height(sight) || (makes && up | down && height(f) == height(sight))
             });
             if let Some(before) = backwards.or(fallen) {
-                return Some(format!("went backwards in time\n  {}\n  {}", before.op, sight.op));
+                let words = format!(
+                    "went backwards in time: process {} should have seen what had been seen before it \
+                     asked",
+                    sight.op.process
+                );
+                return Some(wrong(words).with(before.op).with(sight.op));
             }
         }
         let mut numbers: BTreeMap<i128, &Sight> = BTreeMap::new();
         for sight in self.sights.iter().filter(|s| s.op.call.is_mutation() && (up || down)) {
             if let Some(other) = numbers.insert(sight.number, sight) {
-                return Some(format!(
-                    "two increments returned {}\n  {}\n  {}",
-                    sight.number, other.op, sight.op
-                ));
+                let words = format!("two increments returned {}", sight.number);
+                return Some(wrong(words).with(other.op).with(sight.op));
             }
         }
         None

@@ -31,7 +31,8 @@
 //! finds its expected version; a delete finds something (version > 0) or nothing (version 0); an
 //! increment adds to what is there, absence counting as 0; each write's version is above all
 //! before. An unknown operation's version is free until somebody sees it. Operations that failed
-//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans are not judged.
+//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans and lists are left to
+//! the judges [`super::moment`] and [`super::list`].
 //!
 //! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
 //! from when it was written and how wrong clocks may be, and stays absent until something is written.
@@ -42,6 +43,9 @@ use std::collections::BTreeMap;
 
 use super::Verdict;
 use crate::history::{Call, Op};
+
+/// The name of this judge.
+const JUDGE: &str = "linearizable";
 
 mod expiry;
 mod order;
@@ -75,7 +79,7 @@ pub fn check(ops: &[Op]) -> Verdict {
 pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     for op in ops {
-        if op.call != Call::Scan {
+        if !matches!(op.call, Call::Scan | Call::Append { .. } | Call::List) {
             keys.entry(&op.key).or_default().push(op);
         }
     }
@@ -86,9 +90,10 @@ pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
 
 fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
     // The cheap checks first: they need no search and can say plainly what is wrong.
-    if let Some(words) = order::contradiction(ops).or_else(|| expiry::outlived(ops, limits.skew_ns))
+    let begin = format!("key {key:?} is not linearizable: ");
+    if let Some(plain) = order::contradiction(ops).or_else(|| expiry::outlived(ops, limits.skew_ns))
     {
-        return Verdict::Violation(format!("key {key:?} is not linearizable: {words}"));
+        return plain.of_key(key, &begin).into();
     }
     let expiries = expiry::as_operations(ops, limits.skew_ns);
     let mut with_expiries = ops.to_vec();
@@ -96,9 +101,7 @@ fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
     with_expiries.sort_by_key(|op| op.invoke_index);
     match search::search(&with_expiries, limits) {
         search::Found::Order => Verdict::Holds,
-        search::Found::Exhausted(words) => {
-            Verdict::Violation(format!("key {key:?} is not linearizable: {words}"))
-        }
+        search::Found::Exhausted(stuck) => stuck.of_key(key, &begin).into(),
         search::Found::GaveUp { steps } => Verdict::Undecided(format!(
             "key {key:?}: no order found for its {} operations within {steps} steps, nor shown \
              that there is none",

@@ -9,46 +9,36 @@
 //! | [`linearizable`] | every key by itself behaves as one register in real time |
 //! | [`acknowledged`] | every acknowledged insert is there at the end, nothing else is |
 //! | [`counter`] | increments count exactly once |
+//! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment |
 
 pub mod acknowledged;
 pub mod counter;
 pub mod linearizable;
+pub mod list;
 pub mod moment;
+pub mod verdict;
 
-/// What a judge found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The history fulfils what this judge demands.
-    Holds,
-    /// It does not; in words, several lines.
-    Violation(String),
-    /// It could not be judged, and why. Never a pass.
-    Undecided(String),
-}
+pub use verdict::{Verdict, Violation};
 
-impl Verdict {
-    /// Did it hold?
-    pub fn holds(&self) -> bool {
-        matches!(self, Verdict::Holds)
+use crate::{history::Op, scenario::Mix};
+
+/// Puts a finished run of a workload before every judge that its mix has something for. `skew_ns`: how
+/// far two clocks of the cluster may be apart.
+pub fn workload(ops: &[Op], mix: &Mix, skew_ns: u64) -> Verdict {
+    let limits = linearizable::Limits { skew_ns, ..linearizable::Limits::default() };
+    let mut verdict = linearizable::check_within(ops, limits);
+    if mix.insert > 0 {
+        verdict = verdict.and(acknowledged::check(ops));
     }
-
-    /// Both verdicts in one: a violation outweighs "undecided", which outweighs "holds".
-    pub fn and(self, other: Verdict) -> Verdict {
-        match (self, other) {
-            (Verdict::Violation(a), Verdict::Violation(b)) => {
-                Verdict::Violation(format!("{a}\n{b}"))
-            }
-            (violation @ Verdict::Violation(_), _) | (_, violation @ Verdict::Violation(_)) => {
-                violation
-            }
-            (Verdict::Undecided(a), Verdict::Undecided(b)) => {
-                Verdict::Undecided(format!("{a}\n{b}"))
-            }
-            (undecided @ Verdict::Undecided(_), _) | (_, undecided @ Verdict::Undecided(_)) => {
-                undecided
-            }
-            (Verdict::Holds, Verdict::Holds) => Verdict::Holds,
-        }
+    if mix.scan > 0 {
+        verdict = verdict.and(moment::check(ops));
     }
+    if mix.append > 0 {
+        verdict = verdict.and(list::check(ops));
+    }
+    if mix.increment > 0 {
+        verdict = verdict.and(counter::check(ops));
+    }
+    verdict
 }

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Verdict;
+use super::{Verdict, Violation};
 use crate::history::{Call, Op, Outcome, Reply};
 
 /// Judges the scans of a run by its inserts.
@@ -31,28 +31,32 @@ pub fn check(ops: &[Op]) -> Verdict {
         return Verdict::Undecided("no scan was answered".to_string());
     }
     for scan in &scans {
-        if let Some(why) = alone(scan, &inserts) {
-            return Verdict::Violation(format!("a scan shows no moment: {why}"));
+        if let Some(violation) = alone(scan, &inserts) {
+            return violation.into();
         }
     }
     scans.sort_by_key(|scan| (scan.keys.len(), scan.op.invoke_index));
     for pair in scans.windows(2) {
         let [less, more] = pair else { continue };
         if let Some(only) = less.keys.difference(&more.keys).next() {
-            return Verdict::Violation(format!(
-                "two scans show what no order of moments does: {only:?} is only in the first, and the \
-                 second has as much\n  {}\n  {}",
-                less.op, more.op
-            ));
+            let words = format!(
+                "two scans show what no order of moments does: {only:?} is only in that of process {}, \
+                 and that of process {} has as much",
+                less.op.process, more.op.process
+            );
+            return wrong(words).with(less.op).with(more.op).into();
         }
     }
     for (index, less) in scans.iter().enumerate() {
         let mut larger = scans.iter().skip(index).filter(|more| more.keys.len() > less.keys.len());
         if let Some(more) = larger.find(|more| more.op.precedes(less.op)) {
-            return Verdict::Violation(format!(
-                "a later scan shows less than an earlier one\n  {}\n  {}",
-                more.op, less.op
-            ));
+            let lost = more.keys.difference(&less.keys).next().copied().unwrap_or_default();
+            let words = format!(
+                "a later scan shows less than an earlier one: process {} should have seen {lost:?} too",
+                less.op.process
+            );
+            let violation = wrong(words).with(more.op).with(less.op);
+            return Violation { key: Some(lost.to_owned()), ..violation }.into();
         }
     }
     Verdict::Holds
@@ -71,28 +75,38 @@ impl<'a> Shown<'a> {
     }
 }
 
+fn wrong(words: impl Into<String>) -> Violation {
+    Violation::new("moment", words)
+}
+
 /// What is wrong with one scan by itself.
-fn alone(scan: &Shown<'_>, inserts: &BTreeMap<&str, &Op>) -> Option<String> {
+fn alone(scan: &Shown<'_>, inserts: &BTreeMap<&str, &Op>) -> Option<Violation> {
     let is_there = |insert: &&&Op| scan.keys.contains(insert.key.as_str());
     let acknowledged = |insert: &&&Op| matches!(insert.outcome, Outcome::Ok(_));
     let missing = inserts.values().filter(|insert| acknowledged(insert) && !is_there(insert));
     let first_missing = missing.min_by_key(|insert| insert.complete_index);
     let last_there = inserts.values().filter(is_there).max_by_key(|insert| insert.invoke_index);
+    let begin = format!("the scan of process {} shows no moment: ", scan.op.process);
+    let of = |concerned: &Op, violation: Violation| {
+        let at_ns = scan.op.complete_ns.unwrap_or(scan.op.invoke_ns);
+        Some(violation.with(scan.op).of_key(&concerned.key, &begin).at(at_ns))
+    };
     if let Some(missing) = first_missing.filter(|missing| missing.precedes(scan.op)) {
-        return Some(format!(
-            "acknowledged before it began, and not in it\n  {missing}\n  {}",
-            scan.op
-        ));
+        let words = format!("{:?} was acknowledged before it began, and is not in it", missing.key);
+        return of(missing, wrong(words).with(missing));
     }
     if let Some(early) = last_there.filter(|there| scan.op.precedes(there)) {
-        return Some(format!("asked for after it ended, and in it\n  {early}\n  {}", scan.op));
+        let words = format!("{:?} was asked for after it ended, and is in it", early.key);
+        return of(early, wrong(words).with(early));
     }
     match (first_missing, last_there) {
-        (Some(missing), Some(there)) if missing.precedes(there) => Some(format!(
-            "the first of these was acknowledged before the second was asked for, and only the second \
-             is in it\n  {missing}\n  {there}\n  {}",
-            scan.op
-        )),
+        (Some(missing), Some(there)) if missing.precedes(there) => {
+            let words = format!(
+                "{:?} was acknowledged before {:?} was asked for, and only the second is in it",
+                missing.key, there.key
+            );
+            of(missing, wrong(words).with(missing).with(there))
+        }
         _ => None,
     }
 }
@@ -154,9 +168,9 @@ mod tests {
     #[test]
     fn no_moments() {
         let broken: [(&[Op], &str); 8] = [
-            (&[insert("a", 0, Some(1)), scan(&[], 2, 3)], "acknowledged before it began"),
-            (&[insert("a", 3, Some(4)), scan(&["a"], 1, 2)], "asked for after it ended"),
-            (&[insert("a", 3, None), scan(&["a"], 1, 2)], "asked for after it ended"),
+            (&[insert("a", 0, Some(1)), scan(&[], 2, 3)], "was acknowledged before it began"),
+            (&[insert("a", 3, Some(4)), scan(&["a"], 1, 2)], "was asked for after it ended"),
+            (&[insert("a", 3, None), scan(&["a"], 1, 2)], "was asked for after it ended"),
             // Both were under way, but one after the other.
             (
                 &[insert("a", 2, Some(3)), insert("b", 4, Some(5)), scan(&["b"], 1, 9)],
@@ -180,7 +194,9 @@ mod tests {
         ];
         for (ops, words) in broken {
             match check(ops) {
-                Verdict::Violation(why) => assert!(why.contains(words), "{why}"),
+                found @ Verdict::Violation(_) => {
+                    assert!(found.to_string().contains(words), "{found}");
+                }
                 other => panic!("{other:?}: {ops:?}"),
             }
         }

@@ -93,7 +93,9 @@ impl Register {
                     }
                 }
             }
-            Call::Read | Call::Scan => Outcome::Ok(Reply::Read(self.current())),
+            Call::Read | Call::Scan | Call::List | Call::Append { .. } => {
+                Outcome::Ok(Reply::Read(self.current()))
+            }
         }
     }
 }

@@ -16,15 +16,18 @@
 
 use std::collections::BTreeMap;
 
-use super::order::observation;
-use crate::history::{Call, Op, Outcome, Version};
+use super::{JUDGE, order::observation};
+use crate::{
+    history::{Call, Op, Outcome, Version, millis},
+    judge::Violation,
+};
 
 const NS_PER_MS: u64 = 1_000_000;
 /// The process of an expiry: nobody.
 pub(super) const NOBODY: u64 = u64::MAX;
 
-/// Who saw a value although it must have been gone, in words.
-pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<String> {
+/// Who saw a value although it must have been gone.
+pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<Violation> {
     let mut latest: BTreeMap<Version, (u64, &Op)> = BTreeMap::new();
     for op in ops {
         if let (Some(version), Some(ttl_ms), Some(end)) =
@@ -36,11 +39,12 @@ pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<String> {
     ops.iter().find_map(|op| {
         let (gone_ns, writer) = latest.get(&version_needed(op)?)?;
         (op.invoke_ns > *gone_ns).then(|| {
-            format!(
-                "a value was there {}.{:03} ms after it must have expired\n  {writer}\n  {op}",
-                (op.invoke_ns - gone_ns) / NS_PER_MS,
-                (op.invoke_ns - gone_ns) / 1_000 % 1_000
-            )
+            let words = format!(
+                "process {} saw a value {} ms after it must have expired",
+                op.process,
+                millis(op.invoke_ns - gone_ns)
+            );
+            Violation::new(JUDGE, words).with(writer).with(op)
         })
     })
 }

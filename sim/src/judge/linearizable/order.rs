@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Call, Op, Outcome, Record, Reply, Version};
+use super::JUDGE;
+use crate::{
+    history::{Call, Op, Outcome, Record, Reply, Version, millis},
+    judge::Violation,
+};
 
 /// What an operation learnt about the key before it did anything: a read's result or what a refusal
 /// rests on. `None`: it learnt nothing.
@@ -21,8 +25,12 @@ fn version_met(op: &Op) -> Option<Version> {
     op.version_made().or_else(|| observation(op)?.as_ref().map(|record| record.version))
 }
 
-/// The first contradiction found, in words.
-pub(super) fn contradiction(ops: &[&Op]) -> Option<String> {
+fn wrong(words: impl Into<String>) -> Violation {
+    Violation::new(JUDGE, words)
+}
+
+/// The first contradiction found.
+pub(super) fn contradiction(ops: &[&Op]) -> Option<Violation> {
     malformed(ops)
         .or_else(|| duplicate_version(ops))
         .or_else(|| wrong_value(ops))
@@ -30,7 +38,7 @@ pub(super) fn contradiction(ops: &[&Op]) -> Option<String> {
 }
 
 /// Answers that are wrong whatever the others say.
-fn malformed(ops: &[&Op]) -> Option<String> {
+fn malformed(ops: &[&Op]) -> Option<Violation> {
     ops.iter().find_map(|op| {
         let why = match (&op.call, &op.outcome) {
             (
@@ -59,17 +67,18 @@ fn malformed(ops: &[&Op]) -> Option<String> {
             }
             _ => return None,
         };
-        Some(format!("{why}\n  {op}"))
+        Some(wrong(why).with(op))
     })
 }
 
 /// Two acknowledged writes under one version.
-fn duplicate_version(ops: &[&Op]) -> Option<String> {
+fn duplicate_version(ops: &[&Op]) -> Option<Violation> {
     let mut makers: BTreeMap<Version, &Op> = BTreeMap::new();
     ops.iter().find_map(|op| {
         let version = op.version_made()?;
         let other = makers.insert(version, op)?;
-        Some(format!("two acknowledged writes have version {version}\n  {other}\n  {op}"))
+        let words = format!("two acknowledged writes have version {version}");
+        Some(wrong(words).with(other).with(op))
     })
 }
 
@@ -85,7 +94,7 @@ fn value_left(op: &Op) -> Option<String> {
 }
 
 /// A version seen with another value than it was written with, or one that nobody can have written.
-fn wrong_value(ops: &[&Op]) -> Option<String> {
+fn wrong_value(ops: &[&Op]) -> Option<Violation> {
     let mut meanings: BTreeMap<Version, (Option<String>, &Op)> = BTreeMap::new();
     for op in ops {
         if let Some(version) = op.version_made() {
@@ -106,14 +115,12 @@ fn wrong_value(ops: &[&Op]) -> Option<String> {
         if let Some((meant, other)) = meanings.get(version) {
             if meant.as_ref() != Some(value) {
                 let meant = meant.as_ref().map_or("absence".to_string(), |v| format!("{v:?}"));
-                return Some(format!(
-                    "version {version} is {meant} to one and {value:?} to another\n  {other}\n  {op}"
-                ));
+                let words = format!("version {version} is {meant} to one and {value:?} to another");
+                return Some(wrong(words).with(other).with(op));
             }
             if op.precedes(other) && other.version_made() == Some(*version) {
-                return Some(format!(
-                    "version {version} was seen before its write began\n  {op}\n  {other}"
-                ));
+                let words = format!("version {version} was seen before its write began");
+                return Some(wrong(words).with(op).with(other));
             }
             continue;
         }
@@ -123,9 +130,8 @@ fn wrong_value(ops: &[&Op]) -> Option<String> {
             // The search knows what sums are possible.
         } else if let Some(writer) = writer {
             if op.precedes(writer) {
-                return Some(format!(
-                    "{value:?} was seen before anybody had asked to write it\n  {op}\n  {writer}"
-                ));
+                let words = format!("{value:?} was seen before anybody had asked to write it");
+                return Some(wrong(words).with(op).with(writer));
             }
         } else {
             return Some(never_written(ops, op, *version, value));
@@ -135,24 +141,30 @@ fn wrong_value(ops: &[&Op]) -> Option<String> {
     None
 }
 
-fn never_written(ops: &[&Op], reader: &Op, version: Version, value: &str) -> String {
+fn never_written(ops: &[&Op], reader: &Op, version: Version, value: &str) -> Violation {
     let attempt =
         ops.iter().find(|op| op.call.is_mutation() && value_left(op).as_deref() == Some(value));
-    match attempt {
-        None => format!("{value:?} was seen, which nobody ever wrote\n  {reader}"),
-        Some(op) if matches!(op.outcome, Outcome::Ok(_)) => format!(
-            "{value:?} was seen at version {version}, but its only write has another\n  {op}\n  \
-             {reader}"
+    let (words, attempt) = match attempt {
+        None => {
+            let words = format!("{value:?} was seen, which nobody ever wrote");
+            return wrong(words).with(reader);
+        }
+        Some(op) if matches!(op.outcome, Outcome::Ok(_)) => {
+            (format!("{value:?} was seen at version {version}, but its only write has another"), op)
+        }
+        Some(op) => (
+            format!(
+                "{value:?} was seen, but the operation that would have written it was definitely not \
+                 done"
+            ),
+            op,
         ),
-        Some(op) => format!(
-            "{value:?} was seen, but the operation that would have written it was definitely not \
-             done\n  {op}\n  {reader}"
-        ),
-    }
+    };
+    wrong(words).with(attempt).with(reader)
 }
 
 /// A lower version met wholly after a higher one had been.
-fn against_time(ops: &[&Op]) -> Option<String> {
+fn against_time(ops: &[&Op]) -> Option<Violation> {
     let mut began: Vec<(&Op, Version)> =
         ops.iter().filter_map(|op| Some((*op, version_met(op)?))).collect();
     let mut ended = began.clone();
@@ -167,34 +179,33 @@ fn against_time(ops: &[&Op]) -> Option<String> {
             }
         }
         let Some((before, most)) = highest.filter(|(_, most)| *most > version) else { continue };
-        return Some(match (op.version_made(), before.version_made()) {
-            (None, _) => stale_read(ops, op, version, before, most),
+        let words = match (op.version_made(), before.version_made()) {
+            (None, _) => return Some(stale_read(ops, op, version, before, most)),
             (Some(_), Some(_)) => format!(
-                "versions went backwards: {version} was given after {most} had been acknowledged\n  \
-                 {before}\n  {op}"
+                "versions went backwards: {version} was given after {most} had been acknowledged"
             ),
-            (Some(_), None) => format!(
-                "version {most} was seen before the lower version {version} was asked for\n  \
-                 {before}\n  {op}"
-            ),
-        });
+            (Some(_), None) => {
+                format!("version {most} was seen before the lower version {version} was asked for")
+            }
+        };
+        return Some(wrong(words).with(before).with(op));
     }
     None
 }
 
 /// A read that missed a write: `before` had met version `most` before it began.
-fn stale_read(ops: &[&Op], op: &Op, version: Version, before: &Op, most: Version) -> String {
+fn stale_read(ops: &[&Op], op: &Op, version: Version, before: &Op, most: Version) -> Violation {
     let late_ns = op.invoke_ns.saturating_sub(before.complete_ns.unwrap_or(op.invoke_ns));
-    let mut words = format!(
-        "process {} saw version {version} although version {most} had been {} {}.{:03} ms before it \
-         asked; it should have seen that or something newer\n  {before}\n  {op}",
+    let words = format!(
+        "process {} saw version {version} although version {most} had been {} {} ms before it asked; \
+         it should have seen that or something newer",
         op.process,
         if before.version_made().is_some() { "acknowledged" } else { "seen" },
-        late_ns / 1_000_000,
-        late_ns / 1_000 % 1_000,
+        millis(late_ns),
     );
-    if let Some(writer) = ops.iter().find(|o| o.version_made() == Some(version)) {
-        words.push_str(&format!("\n  what it saw is from: {writer}"));
+    let stale = wrong(words).with(before).with(op);
+    match ops.iter().find(|o| o.version_made() == Some(version)) {
+        Some(writer) => stale.with_labelled("what it saw is from: ", writer),
+        None => stale,
     }
-    words
 }

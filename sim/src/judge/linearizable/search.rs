@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Limits;
-use super::{expiry::NOBODY, order::observation};
-use crate::history::{Op, Outcome, Reply};
+use super::{JUDGE, Limits, expiry::NOBODY, order::observation};
+use crate::{
+    history::{Op, Outcome, Reply},
+    judge::Violation,
+};
 
 mod model;
 
@@ -14,8 +16,8 @@ use model::{Demand, Effect, State, Values};
 pub(super) enum Found {
     /// There is an order.
     Order,
-    /// There is none; where it got stuck, in words.
-    Exhausted(String),
+    /// There is none; where it got stuck.
+    Exhausted(Violation),
     /// It was too much work to say.
     GaveUp {
         /// Steps spent.
@@ -136,8 +138,8 @@ pub(super) fn search(ops: &[&Op], limits: Limits) -> Found {
     for near in NEAR.into_iter().filter(|near| *near < stuck_pos) {
         let mut part = Search::new(ops);
         let state = part.begin_at(stuck_pos - near);
-        if let Found::Exhausted(words) = part.run(state, steps_first) {
-            return Found::Exhausted(words);
+        if let Found::Exhausted(stuck) = part.run(state, steps_first) {
+            return Found::Exhausted(stuck);
         }
     }
     Search::new(ops).run(State::EMPTY, steps_max)
@@ -486,26 +488,28 @@ impl<'a> Search<'a> {
     }
 
     /// Where the search came furthest, and who is concerned there.
-    fn report(&self) -> String {
+    fn report(&self) -> Violation {
         const CONCURRENT_MAX: usize = 12;
         let Some(Furthest { done, stuck, state, pos }) = &self.furthest else {
-            return "there is no order of its operations".to_string();
+            return Violation::new(JUDGE, "there is no order of its operations");
         };
         let stuck = self.ops[*stuck];
-        let mut words = format!(
-            "no order explains what the clients saw. The search got to where the key is {} ({done} \
-             of {} operations looked at), and this one cannot follow:\n  {stuck}",
+        let words = format!(
+            "no order explains what process {} saw. The search got to where the key is {} ({done} of \
+             {} operations looked at), and this one cannot follow:",
+            stuck.process,
             self.state_in_words(*state),
             self.by_complete.len(),
         );
+        let mut report = Violation::new(JUDGE, words).with(stuck);
         let last = self.steps[..*pos].iter().rev().find(|step| !step.demand.only_looks());
         if let Some(last) = last {
-            words.push_str(&format!("\n  last write before: {}", self.ops[last.op]));
+            report = report.with_labelled("last write before: ", self.ops[last.op]);
         }
         if let Some(next) = self.steps.get(*pos).map(|step| self.ops[step.op])
             && next != stuck
         {
-            words.push_str(&format!("\n  next by version: {next}"));
+            report = report.with_labelled("next by version: ", next);
         }
         let asked = self.ops.iter().filter(|op| op.process != NOBODY);
         let others = asked.filter(|op| **op != stuck && op.overlaps(stuck));
@@ -513,9 +517,9 @@ impl<'a> Search<'a> {
             others.partition(|op| op.outcome == Outcome::Unknown);
         let unknown = unknown.into_iter().filter(|op| op.call.is_mutation());
         for op in open.into_iter().chain(unknown.rev()).take(CONCURRENT_MAX) {
-            words.push_str(&format!("\n  at the same time: {op}"));
+            report = report.with_labelled("at the same time: ", op);
         }
-        words
+        report.at(stuck.complete_ns.unwrap_or(stuck.invoke_ns))
     }
 
     fn state_in_words(&self, state: State) -> String {

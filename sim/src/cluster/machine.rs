@@ -1,0 +1,118 @@
+//! One simulated machine, and how a node on it is configured and started.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use madsim::runtime::{Handle, NodeHandle};
+use parking_lot::Mutex;
+use quintet_server::{
+    config::Config,
+    ids::NodeId,
+    node::{Node, bootstrap::Bootstrap},
+    placement::locality::Locality,
+    seams::Seams,
+    storage::memory::MemoryDisk,
+};
+
+use super::{clock::SkewedClock, disk::MemoryEngines};
+use crate::{
+    random::{between, random},
+    scenario::Scenario,
+};
+
+pub(super) const CLIENT_PORT: u16 = 7401;
+const INTERNAL_PORT: u16 = 7402;
+
+/// What runs on a machine, while it runs.
+pub(super) type Running = Arc<Mutex<Option<Arc<Bootstrap>>>>;
+
+/// One simulated machine.
+pub(super) struct Machine {
+    pub(super) handle: NodeHandle,
+    pub(super) disk: MemoryDisk,
+    pub(super) running: Running,
+    pub(super) is_up: bool,
+}
+
+impl Machine {
+    /// Builds the machine of a node and starts it.
+    pub(super) fn start(
+        handle: &Handle,
+        scenario: &Scenario,
+        node: NodeId,
+    ) -> anyhow::Result<Machine> {
+        let config = config(scenario, node.0)?;
+        let disk = MemoryDisk::new();
+        let running = Running::default();
+        let most = scenario.clocks.offset_ms_max;
+        let offset = between(0, 2 * most);
+        let offset_ms = i64::try_from(offset)? - i64::try_from(most)?;
+        let seams = Seams {
+            clock: Arc::new(SkewedClock { offset_ms }),
+            engines: Arc::new(MemoryEngines {
+                node,
+                disk: disk.clone(),
+                sync_min: Duration::from_micros(scenario.disk.sync_min_us),
+                sync_max: Duration::from_micros(scenario.disk.sync_max_us),
+            }),
+            random: Arc::new(random),
+            spawn_disk_writer: Arc::new(|writer| {
+                tokio::spawn(writer);
+            }),
+            disk_pause: Arc::new(|pause| Box::pin(tokio::time::sleep(pause))),
+        };
+        let shown = running.clone();
+        let handle = handle
+            .create_node()
+            .name(format!("node-{}", node.0))
+            .ip(address(node.0, 0).ip())
+            .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
+            .build();
+        Ok(Machine { handle, disk, running, is_up: true })
+    }
+}
+
+pub(super) fn address(node: u64, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(node).unwrap_or(255))), port)
+}
+
+fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    let place = scenario.topology.nodes.iter().find(|place| place.id == node);
+    let place = place.ok_or_else(|| anyhow::anyhow!("no node {node}"))?;
+    config.node.id = NodeId(node);
+    config.node.data_dir = "simulated".into();
+    config.node.locality = Locality::new(&place.city, &place.room)?;
+    config.listen.client = address(node, CLIENT_PORT);
+    config.listen.internal = address(node, INTERNAL_PORT);
+    config.listen.http = None;
+    config.limits.dedup_window_s = scenario.memory.dedup_window_s;
+    config.limits.version_retention_s = scenario.memory.version_retention_s;
+    config.limits.requests_in_flight_max = scenario.limits.requests_in_flight_max;
+    config.raft.log_retention_mb = f64::from(scenario.raft.log_retention_kb) / 1024.0;
+    config.raft.snapshot_mb_per_s = scenario.raft.snapshot_mb_per_s;
+    config.seeds = scenario
+        .topology
+        .nodes
+        .iter()
+        .filter(|other| other.id != node)
+        .map(|other| address(other.id, INTERNAL_PORT).to_string())
+        .collect();
+    config.validate().map_err(|invalid| anyhow::anyhow!("{}: {}", invalid.key, invalid.reason))?;
+    Ok(config)
+}
+
+async fn run_node(config: Config, seams: Seams, shown: Running) {
+    let id = config.node.id;
+    match Node::start(config, seams).await {
+        Ok(node) => {
+            *shown.lock() = Some(node.bootstrap().clone());
+            let why = node.stopped().await;
+            panic!("{id} stopped: {why}");
+        }
+        Err(error) => panic!("{id} does not start: {error}"),
+    }
+}

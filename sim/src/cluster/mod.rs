@@ -1,0 +1,173 @@
+//! A simulated cluster: nodes of the product on simulated machines, disks and clocks.
+//!
+//! A node is started by the very `Node::start(config, seams)` that `quintet start` calls. A kill
+//! drops everything but the disk, which loses what was not synced.
+
+mod clock;
+mod disk;
+mod equal;
+mod look;
+mod machine;
+mod net;
+mod operator;
+mod routes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use madsim::runtime::Handle;
+use parking_lot::Mutex;
+use quintet_server::{
+    ids::{NodeId, RangeId},
+    node::bootstrap::Bootstrap,
+};
+
+use self::machine::{CLIENT_PORT, Machine, address};
+use crate::{
+    random::random,
+    scenario::{Scenario, Topology},
+    timeline::{Timeline, What},
+    trace,
+};
+
+/// Turns that killed tasks get to go.
+const END_TURNS_MAX: usize = 100_000;
+
+/// The cluster of a run.
+pub struct Cluster {
+    handle: Handle,
+    machines: BTreeMap<NodeId, Mutex<Machine>>,
+    topology: Topology,
+    tear: bool,
+    /// What happened, for people.
+    timeline: Mutex<Timeline>,
+    /// How many ranges there are, the system range included.
+    ranges: usize,
+    /// Which node led a range in a term: one at most, ever.
+    leaders: Mutex<BTreeMap<(RangeId, u64), NodeId>>,
+    /// Broken invariants, seen as the run goes.
+    broken: Mutex<Vec<String>>,
+    /// Raft snapshots that nodes had installed when they were killed.
+    snapshots: AtomicU64,
+    /// Nodes that lost their disks and are not replaced yet.
+    wiped: Mutex<BTreeSet<NodeId>>,
+    /// How often one was replaced.
+    replacements: AtomicU64,
+    /// Requests that nodes had refused as overloaded when they were killed.
+    refusals: AtomicU64,
+}
+
+impl Cluster {
+    /// Builds the machines of a scenario and starts a node on each.
+    pub fn start(scenario: &Scenario) -> anyhow::Result<Arc<Cluster>> {
+        let handle = Handle::current();
+        let mut machines = BTreeMap::new();
+        for place in &scenario.topology.nodes {
+            let node = NodeId(place.id);
+            let machine = Machine::start(&handle, scenario, node)?;
+            machines.insert(node, Mutex::new(machine));
+        }
+        Ok(Arc::new(Cluster {
+            handle,
+            machines,
+            topology: scenario.topology.clone(),
+            tear: scenario.disk.tear,
+            timeline: Mutex::default(),
+            ranges: scenario.split_points.len() + 2,
+            leaders: Mutex::default(),
+            broken: Mutex::default(),
+            snapshots: AtomicU64::new(0),
+            wiped: Mutex::default(),
+            replacements: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+        }))
+    }
+
+    /// Where the nodes are.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Notes something for people.
+    pub fn note(&self, what: What) {
+        let now = madsim::time::TimeHandle::current().elapsed();
+        let at_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.timeline.lock().note(at_ns, what);
+    }
+
+    /// What was noted so far.
+    pub fn timeline(&self) -> Timeline {
+        self.timeline.lock().clone()
+    }
+
+    /// Ids of all nodes.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.machines.keys().copied().collect()
+    }
+
+    /// Client addresses of all nodes.
+    pub fn client_addresses(&self) -> Vec<String> {
+        self.machines.keys().map(|node| address(node.0, CLIENT_PORT).to_string()).collect()
+    }
+
+    /// Nodes that are up.
+    pub fn up(&self) -> Vec<NodeId> {
+        let up = self.machines.iter().filter(|(_, machine)| machine.lock().is_up);
+        up.map(|(node, _)| *node).collect()
+    }
+
+    /// Kills a node at once. What it had not synced is lost.
+    pub fn kill(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let mut machine = machine.lock();
+        if !machine.is_up {
+            return;
+        }
+        trace::event("fault", format_args!("kill {node}"));
+        self.note(What::Down { node: node.0 });
+        machine.is_up = false;
+        if let Some(running) = machine.running.lock().take() {
+            self.snapshots.fetch_add(look::installed(&running), Ordering::Relaxed);
+            self.refusals.fetch_add(look::refused(&running), Ordering::Relaxed);
+        }
+        self.handle.kill(machine.handle.id());
+        machine.disk.crash(&mut random, self.tear);
+    }
+
+    /// Kills all nodes for good and waits until nothing is left of them. `Err`: something is, and
+    /// each further seed would add to it.
+    pub async fn end(&self) -> anyhow::Result<()> {
+        let mut left: Vec<Weak<Bootstrap>> = Vec::new();
+        for machine in self.machines.values() {
+            let machine = machine.lock();
+            left.extend(machine.running.lock().take().as_ref().map(Arc::downgrade));
+            self.handle.kill(machine.handle.id());
+        }
+        for _ in 0..END_TURNS_MAX {
+            left.retain(|node| node.strong_count() > 0);
+            if left.is_empty() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+        anyhow::bail!("{} killed nodes are still in memory: something holds them", left.len())
+    }
+
+    /// Starts a killed node again.
+    pub fn restart(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let mut machine = machine.lock();
+        if machine.is_up {
+            return;
+        }
+        trace::event("fault", format_args!("restart {node}"));
+        self.note(What::Up { node: node.0 });
+        machine.is_up = true;
+        self.handle.restart(machine.handle.id());
+    }
+}

@@ -1,0 +1,66 @@
+//! A node that loses its disk and is taken back.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Striking;
+
+/// Between two calls to replace a node.
+const REPLACE_PAUSE: Duration = Duration::from_millis(100);
+
+/// A node loses its disk and is replaced. Every second time so that its old vote would make a majority of
+/// nodes that lack what was acknowledged.
+pub(super) async fn lose(striking: &mut Striking) {
+    let cluster = striking.cluster.clone();
+    let mut nodes = cluster.nodes();
+    // One disk after the other: with two gone acknowledged writes may be, too.
+    if !cluster.wiped().is_empty() || cluster.up().len() < nodes.len() {
+        return;
+    }
+    let Some(victim) = striking.dice.pick(&nodes) else { return };
+    nodes.retain(|node| *node != victim);
+    striking.begins(&[victim], "loses its disk");
+    let (least, most) = striking.strike.fault.down_s();
+    let mut returning = None;
+    if striking.dice.one_in(2) {
+        let behind: Vec<_> = nodes.drain(..nodes.len() / 2).collect();
+        for node in &behind {
+            cluster.kill(*node);
+        }
+        sleep(striking.dice.seconds(least, most)).await;
+        for node in nodes.iter().chain([&victim]) {
+            cluster.kill(*node);
+        }
+        cluster.wipe(victim);
+        for node in behind.iter().chain([&victim]) {
+            cluster.restart(*node);
+        }
+        returning = Some(Instant::now() + striking.dice.seconds(least, most));
+    } else {
+        cluster.kill(victim);
+        cluster.wipe(victim);
+        sleep(striking.dice.seconds(least, most)).await;
+        cluster.restart(victim);
+    }
+    let back = async {
+        if let Some(at) = returning {
+            sleep_until(at).await;
+            for node in nodes {
+                cluster.restart(node);
+            }
+        }
+    };
+    let replaced = async {
+        loop {
+            if let Some(asked) = striking.dice.pick(&cluster.up())
+                && cluster.replace(victim, asked).await.is_ok()
+            {
+                return;
+            }
+            sleep(REPLACE_PAUSE).await;
+        }
+    };
+    futures::join!(back, replaced);
+    striking.ends();
+}

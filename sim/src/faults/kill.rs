@@ -1,0 +1,80 @@
+//! Nodes that are killed: one, all one after the other, a room, a city, all at once.
+
+use quintet_server::ids::NodeId;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Striking;
+
+/// Between two looks at whether a node is back.
+const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// One node; a majority stays up.
+pub(super) async fn node(striking: &mut Striking) {
+    let Some(victim) = striking.single() else { return };
+    together(striking, &[victim], "is killed").await;
+}
+
+/// All nodes of a room.
+pub(super) async fn room(striking: &mut Striking) {
+    let topology = striking.cluster.topology();
+    let nodes = match &striking.strike.fault.room {
+        Some(room) => topology.in_room(room),
+        None => topology.preferred_room(),
+    };
+    let nodes: Vec<_> = nodes.into_iter().map(NodeId).collect();
+    together(striking, &nodes, "are lost with their room").await;
+}
+
+/// All nodes of a city.
+pub(super) async fn city(striking: &mut Striking) {
+    let topology = striking.cluster.topology();
+    let city = striking.strike.fault.city.as_deref().unwrap_or(topology.main_city());
+    let nodes: Vec<_> = topology.in_city(city).into_iter().map(NodeId).collect();
+    together(striking, &nodes, "are lost with their city").await;
+}
+
+async fn together(striking: &mut Striking, victims: &[NodeId], words: &str) {
+    striking.begins(victims, words);
+    for victim in victims {
+        striking.cluster.kill(*victim);
+    }
+    striking.last().await;
+    for victim in victims {
+        striking.cluster.restart(*victim);
+    }
+    striking.ends();
+}
+
+/// All nodes at once; each comes back after a time of its own.
+pub(super) async fn power(striking: &mut Striking) {
+    let victims = striking.cluster.nodes();
+    striking.begins(&victims, "lose power at the same moment");
+    let (least, most) = striking.strike.fault.down_s();
+    let now = Instant::now();
+    let mut back: Vec<_> =
+        victims.iter().map(|node| (now + striking.dice.seconds(least, most), *node)).collect();
+    back.sort();
+    for victim in victims {
+        striking.cluster.kill(victim);
+    }
+    for (at, node) in back {
+        sleep_until(at).await;
+        striking.cluster.restart(node);
+    }
+    striking.ends();
+}
+
+/// All nodes, each once the one before it is back and leads or follows everywhere.
+pub(super) async fn rolling(striking: &mut Striking) {
+    let nodes = striking.cluster.nodes();
+    striking.begins(&nodes, "are restarted one after the other");
+    for node in nodes {
+        striking.cluster.kill(node);
+        striking.last().await;
+        striking.cluster.restart(node);
+        while !striking.cluster.is_ready(node) {
+            sleep(LOOK_PAUSE).await;
+        }
+    }
+    striking.ends();
+}

@@ -1,0 +1,109 @@
+//! What goes wrong: one task a strike of the plan, one file a family of faults.
+//!
+//! A strike may be aborted wherever it is, when the run begins to heal: what it leaves behind
+//! ([`Cluster::mend_all`]) is mended then.
+
+mod cut;
+mod disk_loss;
+mod kill;
+mod load;
+mod operator;
+mod outage;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use quintet_server::ids::NodeId;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    cluster::Cluster,
+    dice::Dice,
+    plan::Strike,
+    run::Crowd,
+    scenario::{Kind, Who},
+    timeline::What,
+};
+
+/// How often each kind of fault happened.
+pub type Fired = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+
+/// A strike under way, and what it may touch.
+pub(crate) struct Striking {
+    cluster: Arc<Cluster>,
+    crowd: Arc<Crowd>,
+    fired: Fired,
+    strike: Strike,
+    dice: Dice,
+}
+
+/// Waits for the moment of a strike, and lets it happen.
+pub(crate) async fn strike(
+    cluster: Arc<Cluster>,
+    crowd: Arc<Crowd>,
+    fired: Fired,
+    began: Instant,
+    strike: Strike,
+) {
+    sleep_until(began + strike.at).await;
+    let dice = Dice::new(strike.seed, 0);
+    let mut striking = Striking { cluster, crowd, fired, strike, dice };
+    match striking.strike.fault.kind {
+        Kind::NodeKill => kill::node(&mut striking).await,
+        Kind::RollingRestart => kill::rolling(&mut striking).await,
+        Kind::PowerLoss => kill::power(&mut striking).await,
+        Kind::RoomLoss => kill::room(&mut striking).await,
+        Kind::CityLoss => kill::city(&mut striking).await,
+        Kind::LongOutage => outage::long(&mut striking).await,
+        Kind::DiskLoss => disk_loss::lose(&mut striking).await,
+        Kind::LeaderCut => cut::leader(&mut striking).await,
+        Kind::Drain => operator::drain(&mut striking).await,
+        Kind::LeaderTransfer => operator::transfer(&mut striking).await,
+        Kind::StaleRoutes => operator::stale_routes(&mut striking),
+        Kind::Burst => load::burst(&mut striking).await,
+    }
+}
+
+impl Striking {
+    /// Notes that the strike has hit something.
+    fn begins(&self, nodes: &[NodeId], words: &str) {
+        let kind = self.strike.fault.name();
+        *self.fired.lock().entry(kind).or_default() += 1;
+        self.cluster.note(What::Begins {
+            strike: self.strike.number,
+            kind: kind.to_owned(),
+            nodes: nodes.iter().map(|node| node.0).collect(),
+            words: words.to_owned(),
+        });
+    }
+
+    /// Notes that it is over.
+    fn ends(&self) {
+        let kind = self.strike.fault.name().to_owned();
+        self.cluster.note(What::Ends { strike: self.strike.number, kind });
+    }
+
+    /// Waits for as long as it lasts.
+    async fn last(&self) {
+        sleep(self.strike.lasts).await;
+    }
+
+    /// The node that is hit, of some that may be: the one that the fault names, the leader, or one at
+    /// random.
+    fn victim(&mut self, of: &[NodeId]) -> Option<NodeId> {
+        let fault = &self.strike.fault;
+        let chosen = match (fault.node, fault.who) {
+            (Some(node), _) => Some(NodeId(node)),
+            (None, Some(Who::Leader)) => self.cluster.data_leader(),
+            (None, Some(Who::Any) | None) => self.dice.pick(of),
+        };
+        chosen.filter(|node| of.contains(node))
+    }
+
+    /// A node that may be killed alone: a majority stays up.
+    fn single(&mut self) -> Option<NodeId> {
+        let up = self.cluster.up();
+        let victim = self.victim(&up);
+        victim.filter(|_| up.len() > self.cluster.nodes().len() / 2 + 1)
+    }
+}

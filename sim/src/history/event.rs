@@ -1,0 +1,263 @@
+//! One event, as it is in memory, and its form in a line of JSON.
+//!
+//! In memory an event has its key apart from its value; in a line there are exactly the fields of
+//! Jepsen, and the key stands in `value`: [`Line`].
+
+use serde::{Deserialize, Serialize, de::Error as _};
+use serde_json::{Value as Json, json};
+
+/// A version of a key: greater for every later write of it. 0 stands for "absent".
+pub type Version = u64;
+
+/// What kind of event it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The client asks.
+    Invoke,
+    /// It was done.
+    Ok,
+    /// It was definitely not done.
+    Fail,
+    /// Nobody knows.
+    Info,
+}
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reads one key.
+    Read,
+    /// Writes one key whatever it holds.
+    Write,
+    /// Writes a key that nobody else ever writes: material for the acknowledged set.
+    Insert,
+    /// Writes if the key has the expected version, or is absent.
+    Cas,
+    /// Removes, with or without an expected version.
+    Delete,
+    /// Adds to the number in the key; an absent key counts as 0.
+    Increment,
+    /// Reads all the keys of the acknowledged set.
+    Scan,
+    /// Appends an element to the list of a key.
+    Append,
+    /// Reads the list of a key.
+    List,
+}
+
+/// A value and the version that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Version of the write.
+    pub version: Version,
+    /// What was written.
+    pub value: String,
+}
+
+/// One key of a scan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Version of the write.
+    pub version: Version,
+    /// What was written.
+    pub value: String,
+}
+
+/// `{"version"}`: the answer to a write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Versioned {
+    /// Version of the write.
+    pub version: Version,
+}
+
+/// `{"version","number"}`: the answer to an increment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Numbered {
+    /// Version of the write.
+    pub version: Version,
+    /// The number after it.
+    pub number: i64,
+}
+
+/// `{"expected"}`: the condition of a delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The version that the key must have.
+    pub expected: Version,
+}
+
+/// `{"expected","value"}`: a compare-and-set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// The version that the key must have; 0: it must be absent.
+    pub expected: Version,
+    /// What to write then.
+    pub value: String,
+    /// After how many milliseconds it expires, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// `{"value","ttl_ms"}`: a write that expires.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expiring {
+    /// What to write.
+    pub value: String,
+    /// After how many milliseconds it expires.
+    pub ttl_ms: u64,
+}
+
+/// `{"current"}`: what a refusal rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Current {
+    /// What the key held, or absent.
+    // Named so that a missing field is an error, not "absent".
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub current: Option<Record>,
+}
+
+/// The `value` of an event. Which form belongs where is the table in the module's header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// `null`.
+    Null,
+    /// What to write.
+    Text(String),
+    /// What to add.
+    Delta(i64),
+    /// What was read.
+    Record(Record),
+    /// What an increment made.
+    Number(Numbered),
+    /// What a write made.
+    Version(Versioned),
+    /// A write that expires.
+    Expiring(Expiring),
+    /// A compare-and-set.
+    Exchange(Exchange),
+    /// A conditional delete.
+    Expected(Expected),
+    /// A refusal.
+    Current(Current),
+    /// A scan's result.
+    Entries(Vec<Entry>),
+    /// What to append, in the question and in every answer. Its form is a micro-operation.
+    #[serde(skip)]
+    Element(u64),
+    /// The list that was read. Its form is a micro-operation.
+    #[serde(skip)]
+    Elements(Vec<u64>),
+}
+
+/// One event of a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Line", into = "Line")]
+pub struct Event {
+    /// Position in the history, from 0.
+    pub index: u64,
+    /// Simulated time in nanoseconds.
+    pub time: u64,
+    /// Who: one sequential client.
+    pub process: u64,
+    /// Invocation or which completion.
+    pub kind: Kind,
+    /// What is asked.
+    pub f: Operation,
+    /// Of which key. For a scan it is the prefix of the keys that it reads; empty: all.
+    pub key: String,
+    /// Arguments or answer.
+    pub value: Value,
+}
+
+/// A line of a history: exactly the fields of Jepsen. Its forms of `value` are in the table of the
+/// parent module.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    process: u64,
+    #[serde(rename = "type")]
+    kind: Kind,
+    f: String,
+    // Named so that a missing field is an error, not `null`.
+    #[serde(deserialize_with = "Json::deserialize")]
+    value: Json,
+    time: u64,
+    index: u64,
+}
+
+/// What operations on lists are called: transactions of one micro-operation.
+const TXN: &str = "txn";
+
+const NAMES: [(Operation, &str); 9] = [
+    (Operation::Read, "read"),
+    (Operation::Write, "write"),
+    (Operation::Insert, "insert"),
+    (Operation::Cas, "cas"),
+    (Operation::Delete, "delete"),
+    (Operation::Increment, "increment"),
+    (Operation::Scan, "scan"),
+    (Operation::Append, TXN),
+    (Operation::List, TXN),
+];
+
+impl From<Event> for Line {
+    fn from(event: Event) -> Line {
+        let Event { index, time, process, kind, f, key, value } = event;
+        let name = NAMES.iter().find(|(named, _)| *named == f).map_or("", |(_, name)| name);
+        let value = match (f, value) {
+            (Operation::Append, Value::Element(element)) => json!([["append", key, element]]),
+            (Operation::List, Value::Elements(elements)) => json!([["r", key, elements]]),
+            (Operation::List, _) => json!([["r", key, null]]),
+            (Operation::Scan, value) if key.is_empty() => json!([null, value]),
+            (_, value) => json!([key, value]),
+        };
+        Line { process, kind, f: name.to_owned(), value, time, index }
+    }
+}
+
+impl TryFrom<Line> for Event {
+    type Error = serde_json::Error;
+
+    fn try_from(line: Line) -> Result<Event, serde_json::Error> {
+        let Line { process, kind, f, value, time, index } = line;
+        let (f, key, value) = if f == TXN {
+            let [(micro, key, argument)] =
+                serde_json::from_value::<[(String, String, Json); 1]>(value)?;
+            match &micro[..] {
+                "append" => {
+                    (Operation::Append, key, Value::Element(serde_json::from_value(argument)?))
+                }
+                "r" if argument.is_null() => (Operation::List, key, Value::Null),
+                "r" => (Operation::List, key, Value::Elements(serde_json::from_value(argument)?)),
+                _ => {
+                    return Err(serde_json::Error::custom(format!(
+                        "{micro:?} is no micro-operation"
+                    )));
+                }
+            }
+        } else {
+            let named = NAMES.iter().find(|(_, name)| *name == f);
+            let Some((f, _)) = named else {
+                return Err(serde_json::Error::custom(format!("{f:?} is no operation")));
+            };
+            let (key, value) = serde_json::from_value::<(Option<String>, Value)>(value)?;
+            if key.is_none() && *f != Operation::Scan {
+                return Err(serde_json::Error::custom("only a scan does without a key"));
+            }
+            (*f, key.unwrap_or_default(), value)
+        };
+        Ok(Event { index, time, process, kind, f, key, value })
+    }
+}

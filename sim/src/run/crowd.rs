@@ -1,0 +1,132 @@
+//! The clients of a run, each on a simulated machine of its own.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use madsim::runtime::{Handle, NodeHandle};
+use parking_lot::Mutex;
+use quintet_client::{Client, v1};
+use tokio::{task::JoinHandle, time::timeout};
+
+use crate::{
+    cluster::Cluster,
+    random::random,
+    scenario::{Scenario, Workload},
+    workload::{Caller, Shared},
+};
+
+/// Simulated time for the cluster to form.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client on a simulated machine of its own, attached to the nodes in a rotated order.
+pub(super) async fn client(
+    cluster: &Cluster,
+    index: u64,
+    timeout: Duration,
+) -> anyhow::Result<(NodeHandle, Client)> {
+    let octet = u8::try_from(index + 1).context("too many clients")?;
+    let machine = Handle::current()
+        .create_node()
+        .name(format!("client-{index}"))
+        .ip(std::net::IpAddr::from([10, 0, 1, octet]))
+        .build();
+    let mut nodes = cluster.client_addresses();
+    let count = nodes.len().max(1);
+    nodes.rotate_left(usize::try_from(index)? % count);
+    let seed = random();
+    let connecting = machine.spawn(async move {
+        Client::builder().nodes(nodes).timeout(timeout).seed(Some(seed)).connect().await
+    });
+    let client = connecting.await.context("client")?.context("connect")?;
+    Ok((machine, client))
+}
+
+/// Makes the nodes one cluster.
+pub(super) async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Result<()> {
+    let (machine, client) = client(cluster, 200, FORM_TIMEOUT).await?;
+    let request = v1::InitClusterRequest {
+        nodes: u32::try_from(scenario.topology.nodes.len())?,
+        split_points: scenario.split_points.iter().map(|point| point.clone().into()).collect(),
+        initial_ranges: u32::try_from(scenario.split_points.len())? + 1,
+    };
+    let forming = machine.spawn(async move { client.form_cluster(request).await });
+    match timeout(FORM_TIMEOUT, forming).await {
+        Ok(Ok(Ok(_))) => Ok(()),
+        other => bail!("the cluster does not form: {other:?}"),
+    }
+}
+
+/// All clients that do a scenario's work.
+pub(crate) struct Crowd {
+    shared: Arc<Shared>,
+    workload: Workload,
+    operations: Option<u64>,
+    clients: Vec<(NodeHandle, Client)>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// More callers than usual, until it is dropped.
+pub(crate) struct More(Vec<JoinHandle<()>>);
+
+impl Drop for More {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Crowd {
+    /// Connects all clients and lets them work, each until told to stop or until it has done so many
+    /// operations.
+    pub(super) async fn start(
+        cluster: &Cluster,
+        scenario: &Scenario,
+        shared: &Arc<Shared>,
+        operations: Option<u64>,
+    ) -> anyhow::Result<Arc<Crowd>> {
+        let workload = scenario.workload.clone();
+        let timeout = Duration::from_millis(workload.operation_timeout_ms);
+        let mut clients = Vec::new();
+        for index in 0..workload.clients {
+            clients.push(client(cluster, index, timeout).await?);
+        }
+        let workers = Mutex::default();
+        let crowd = Crowd { shared: shared.clone(), workload, operations, clients, workers };
+        let workers = crowd.clients.iter().map(|(machine, client)| crowd.work(machine, client));
+        *crowd.workers.lock() = workers.collect();
+        Ok(Arc::new(crowd))
+    }
+
+    fn work(&self, machine: &NodeHandle, client: &Client) -> JoinHandle<()> {
+        let caller = Caller::new(self.shared.clone(), client.clone()).limit(self.operations);
+        machine.spawn(caller.work(self.workload.clone()))
+    }
+
+    /// So many further callers for each client, which go on until what is returned is dropped.
+    pub(crate) fn more(&self, times: u32) -> More {
+        let each = self
+            .clients
+            .iter()
+            .flat_map(|(machine, client)| (0..times).map(move |_| self.work(machine, client)));
+        More(each.collect())
+    }
+
+    /// Tells all to stop and waits until they have.
+    pub(super) async fn stop(&self) -> anyhow::Result<()> {
+        self.shared.stop.store(true, Ordering::Release);
+        let workers = std::mem::take(&mut *self.workers.lock());
+        for worker in workers {
+            worker.await.context("a client")?;
+        }
+        Ok(())
+    }
+
+    /// Kills the machines of all clients.
+    pub(super) fn end(&self) {
+        for (machine, _) in &self.clients {
+            Handle::current().kill(machine.id());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The second phase of a run: no more faults, everything is mended, and then all must be well soon.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::time::{Instant, sleep};
+
+use super::crowd;
+use crate::{
+    cluster::Cluster,
+    judge::Verdict,
+    scenario::Scenario,
+    timeline::What,
+    trace,
+    workload::{Caller, Shared},
+};
+
+/// Simulated time, after all faults have ended, until a write must be acknowledged.
+const HEAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Simulated time, after that, until all replicas must be equal.
+const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Simulated time, before that, in which a node that lost its disk must have been replaced.
+const REPLACE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Simulated time, after that, until every range must be led from where its leader belongs.
+const HOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at a condition.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// All nodes up, then: a write within [`HEAL_TIMEOUT`], the last reads of the judges, and equal
+/// replicas within [`EQUAL_TIMEOUT`].
+pub(super) async fn heal(
+    cluster: &Arc<Cluster>,
+    scenario: &Scenario,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Verdict> {
+    cluster.mend_all();
+    trace::event("phase", format_args!("heal"));
+    cluster.note(What::Phase { name: "heal".to_owned() });
+    // What lost its disk has no note of a drain left.
+    let wiped = cluster.wiped();
+    for node in cluster.nodes().into_iter().filter(|node| !wiped.contains(node)) {
+        // One that was just started has to be there first.
+        let undrained = within(HEAL_TIMEOUT, async || match cluster.drain(node, true).await {
+            true => Ok(()),
+            false => Err(format!("{node} is not undrained")),
+        });
+        if let Err(why) = undrained.await {
+            return Ok(Verdict::violation(why));
+        }
+    }
+    let (machine, client) = crowd::client(cluster, 201, HEAL_TIMEOUT).await?;
+    let caller = Caller::new(shared.clone(), client);
+    let workload = scenario.workload.clone();
+    let last_reads = machine.spawn(async move { caller.last_reads(&workload, HEAL_TIMEOUT).await });
+    let verdict = last_reads.await.context("the last reads")?;
+    if !verdict.holds() {
+        return Ok(verdict);
+    }
+    for node in cluster.wiped() {
+        let replaced = within(REPLACE_TIMEOUT, async || {
+            let asked = cluster.up().into_iter().find(|asked| *asked != node);
+            cluster.replace(node, asked.unwrap_or(node)).await
+        });
+        if let Err(why) = replaced.await {
+            return Ok(Verdict::violation(format!("{node} is not replaced: {why}")));
+        }
+    }
+    // Whoever leads by then knows of the last change.
+    if let Err(why) = within(HEAL_TIMEOUT, async || cluster.complete()).await {
+        return Ok(Verdict::violation(why));
+    }
+    let mut differ = None;
+    let equal = within(EQUAL_TIMEOUT, async || {
+        cluster.look();
+        match cluster.replicas_equal() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("replicas do not come together".to_owned()),
+            // Nothing that comes later makes this good.
+            Err(why) => {
+                differ = Some(why);
+                Ok(())
+            }
+        }
+    });
+    if let Some(why) = equal.await.err().or(differ) {
+        return Ok(Verdict::violation(why));
+    }
+    // All replicas are caught up: from now on leaders have this long to come home.
+    match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {
+        Ok(()) => Ok(verdict),
+        Err(why) => Ok(Verdict::violation(why)),
+    }
+}
+
+/// Looks until something is so; once the time is over, what was said last is why not.
+async fn within(
+    timeout: Duration,
+    mut look: impl AsyncFnMut() -> Result<(), String>,
+) -> Result<(), String> {
+    let until = Instant::now() + timeout;
+    loop {
+        match look().await {
+            Ok(()) => return Ok(()),
+            Err(why) if Instant::now() >= until => return Err(format!("{why}, for {timeout:?}")),
+            Err(_) => sleep(LOOK_PAUSE).await,
+        }
+    }
+}

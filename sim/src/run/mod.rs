@@ -1,0 +1,204 @@
+//! One run: a scenario with a seed. Safety under faults first, then heal and look again.
+
+mod crowd;
+mod heal;
+mod judge;
+
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use madsim::runtime::Runtime;
+use parking_lot::Mutex;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+pub(crate) use self::crowd::Crowd;
+use crate::{
+    cluster::Cluster,
+    faults::{self, Fired},
+    history::History,
+    judge::Verdict,
+    plan::{self, Reduced},
+    random::random,
+    scenario::Scenario,
+    timeline::{Timeline, What},
+    trace,
+    workload::{Seams, Shared},
+};
+
+/// Between two looks at who leads.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a seed is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Keep the event log.
+    pub keep_trace: bool,
+    /// What is left out.
+    pub reduced: Reduced,
+}
+
+/// What a run was and what came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// Whether everything held.
+    pub verdict: Verdict,
+    /// What the clients asked and saw.
+    pub history: History,
+    /// The event log, if it was kept.
+    pub trace: Option<String>,
+    /// Hash over the run's randomness, event by event.
+    pub trace_hash: u64,
+    /// Events in the log.
+    pub events: u64,
+    /// Acknowledged writes.
+    pub commits: u64,
+    /// Leaders elected.
+    pub elections: u64,
+    /// Raft snapshots installed.
+    pub snapshots: u64,
+    /// Nodes replaced that had lost their disks.
+    pub replacements: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What happened, for people.
+    pub timeline: Timeline,
+    /// Simulated time, from the beginning to the end of everything.
+    pub simulated: Duration,
+}
+
+/// Runs a scenario with a seed, on this thread. `Err`: it could not run.
+pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<Report> {
+    let scenario = &options.reduced.of(scenario);
+    let mut network = madsim::Config::default();
+    network.net.packet_loss_rate = scenario.network.loss;
+    network.net.send_latency = Duration::from_micros(scenario.network.latency_min_us)
+        ..Duration::from_micros(scenario.network.latency_max_us + 1);
+    let mut runtime = Runtime::with_seed_and_config(seed, network);
+    runtime.set_time_limit(Duration::from_secs(scenario.duration_s + 300));
+    trace::begin(options.keep_trace);
+    let shared = Shared::new(Seams { now_ns: Arc::new(now_ns), random: Arc::new(random) });
+    let found = Arc::new(Mutex::new(Found::default()));
+    let work = Work {
+        scenario: scenario.clone(),
+        seed,
+        reduced: options.reduced.clone(),
+        shared: shared.clone(),
+        found: found.clone(),
+    };
+    let work = work.drive();
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    let (lines, trace_hash, events) = trace::end();
+    if ended.is_err() {
+        // A panic leaves locks held that dropping the tasks may want.
+        std::mem::forget(runtime);
+    } else {
+        drop(runtime);
+    }
+    let verdict = match ended {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(error)) => return Err(error),
+        Err(panic) => Verdict::violation(format!("a node panicked: {}", words(&*panic))),
+    };
+    let found = std::mem::take(&mut *found.lock());
+    let history = std::mem::take(&mut *shared.history.lock());
+    let commits = shared.commits.load(Ordering::Relaxed);
+    Ok(Report {
+        verdict,
+        history,
+        trace: lines,
+        trace_hash,
+        events,
+        commits,
+        elections: found.elections,
+        snapshots: found.snapshots,
+        replacements: found.replacements,
+        faults: found.faults,
+        timeline: found.timeline,
+        simulated: found.simulated,
+    })
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(madsim::time::TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "without words".to_owned())
+}
+
+/// What is found on the way; whatever ends the run, it is there.
+#[derive(Default)]
+struct Found {
+    elections: u64,
+    snapshots: u64,
+    replacements: u64,
+    faults: BTreeMap<&'static str, u64>,
+    timeline: Timeline,
+    simulated: Duration,
+}
+
+impl Found {
+    fn note(&mut self, cluster: &Cluster, fired: &Fired) {
+        self.elections = cluster.elections();
+        self.snapshots = cluster.snapshots();
+        self.replacements = cluster.replacements();
+        self.faults.clone_from(&fired.lock());
+        self.timeline = cluster.timeline();
+        self.simulated = madsim::time::TimeHandle::current().elapsed();
+    }
+}
+
+/// A run under way.
+struct Work {
+    scenario: Scenario,
+    seed: u64,
+    reduced: Reduced,
+    shared: Arc<Shared>,
+    found: Arc<Mutex<Found>>,
+}
+
+impl Work {
+    async fn drive(self) -> anyhow::Result<Verdict> {
+        let Work { scenario, shared, .. } = &self;
+        let cluster = Cluster::start(scenario)?;
+        crowd::form(&cluster, scenario).await?;
+        let crowd = Crowd::start(&cluster, scenario, shared, self.reduced.operations).await?;
+        cluster.note(What::Phase { name: "work".to_owned() });
+        let began = Instant::now();
+        let fired: Fired = Arc::default();
+        let mut strikes = plan::strikes(scenario, self.seed);
+        strikes.retain(|strike| !self.reduced.without.contains(&strike.number));
+        let strike = |strike| {
+            let (cluster, crowd) = (cluster.clone(), crowd.clone());
+            tokio::spawn(faults::strike(cluster, crowd, fired.clone(), began, strike))
+        };
+        let strikes: Vec<_> = strikes.into_iter().map(strike).collect();
+        let until = began + Duration::from_secs(scenario.duration_s);
+        while Instant::now() < until {
+            sleep(LOOK_PAUSE).await;
+            cluster.look();
+            self.found.lock().note(&cluster, &fired);
+        }
+        // Wherever they are: what they leave behind is mended (`heal`), and nothing may break after
+        // that.
+        strikes.iter().for_each(JoinHandle::abort);
+        crowd.stop().await?;
+        let healed = heal::heal(&cluster, scenario, shared).await?;
+        self.found.lock().note(&cluster, &fired);
+        let verdict = healed.and(judge::judge(scenario, shared, &cluster));
+        // Tasks hold one another for ever unless they are killed, and with them all that the run
+        // stored.
+        crowd.end();
+        cluster.end().await?;
+        Ok(verdict)
+    }
+}

@@ -1,0 +1,243 @@
+//! What goes wrong, when, and whom it hits.
+//!
+//! A fault strikes at random (`every_s_min` to `every_s_max` from the end of one to the beginning of
+//! the next) or at times of its own (`at_s`). Which further fields it takes depends on its kind:
+//! [`Kind::fields`]. A field that a kind does not take is an error, not a field without effect.
+
+use serde::Deserialize;
+
+use super::{Scenario, ScenarioError, ensure};
+
+/// Something that goes wrong, once or again and again. All times are simulated.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What goes wrong.
+    pub kind: Kind,
+    /// At these moments, in seconds from the beginning of the work; instead of `every_s_min` and
+    /// `every_s_max`.
+    #[serde(default)]
+    pub at_s: Vec<f64>,
+    /// Least time from the end of one to the next, in seconds.
+    pub every_s_min: Option<f64>,
+    /// Most time from the end of one to the next.
+    pub every_s_max: Option<f64>,
+    /// Least time that it lasts, in seconds.
+    pub down_s_min: Option<f64>,
+    /// Most time that it lasts.
+    pub down_s_max: Option<f64>,
+    /// The room that it hits. Default: the room that leaders prefer.
+    pub room: Option<String>,
+    /// The city that it hits. Default: the city with most nodes.
+    pub city: Option<String>,
+    /// The node that it hits. Default: one at random.
+    pub node: Option<u64>,
+    /// Whom of the nodes it hits, where `node` does not say.
+    pub who: Option<Who>,
+    /// How many times the work that the clients do otherwise.
+    pub factor: Option<u32>,
+}
+
+/// Whom a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// Any node.
+    Any,
+    /// The node that leads the first range of data.
+    Leader,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One node is killed at once and started again later. What it had not synced is lost. Never so
+    /// that fewer than a majority are left up.
+    NodeKill,
+    /// All nodes are killed and started again, one after the other, each once the one before it is
+    /// back.
+    RollingRestart,
+    /// All nodes lose power at the same moment and come back, each after a time of its own. What they
+    /// had not synced is lost.
+    PowerLoss,
+    /// All nodes of a room are killed at once and started again together. What they had not synced is
+    /// lost.
+    RoomLoss,
+    /// All nodes of a city are killed at once and started again together. What they had not synced is
+    /// lost.
+    CityLoss,
+    /// One node, chosen at random, is drained of its leaders, and later they may come back.
+    Drain,
+    /// The leaders of a node are asked to go elsewhere and at once allowed to come back, so that
+    /// ranges change their leaders while both are up.
+    LeaderTransfer,
+    /// One node forgets which range holds which keys and takes an old state for true: one range, chosen
+    /// at random, holding all data.
+    StaleRoutes,
+    /// One node, chosen at random, is killed and stays away for long, twice in a row. Where it is seen
+    /// to install a raft snapshot after the first time it is killed once more in the middle of that,
+    /// three times of four.
+    LongOutage,
+    /// One node loses its disk, comes back with an empty one and is replaced, as an operator does it: by
+    /// calls to nodes chosen at random, until all is done. Every second time two others were away before
+    /// and come back with it, while the last two go: what was acknowledged is on those, and on the lost
+    /// disk.
+    DiskLoss,
+    /// The node that leads the first range of data is cut off from all others and from the clients,
+    /// while it goes on; later the cut is mended.
+    LeaderCut,
+    /// Clients ask for many times as much as otherwise.
+    Burst,
+}
+
+/// A field of [`Fault`] beyond the times at which it strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `down_s_min` and `down_s_max`, both needed.
+    Down,
+    /// `room`.
+    Room,
+    /// `city`.
+    City,
+    /// `node` and `who`.
+    Node,
+    /// `factor`, needed.
+    Factor,
+}
+
+impl Kind {
+    /// Every kind, as files spell it.
+    pub const ALL: [(&'static str, Kind); 12] = [
+        ("node-kill", Kind::NodeKill),
+        ("rolling-restart", Kind::RollingRestart),
+        ("power-loss", Kind::PowerLoss),
+        ("room-loss", Kind::RoomLoss),
+        ("city-loss", Kind::CityLoss),
+        ("drain", Kind::Drain),
+        ("leader-transfer", Kind::LeaderTransfer),
+        ("stale-routes", Kind::StaleRoutes),
+        ("long-outage", Kind::LongOutage),
+        ("disk-loss", Kind::DiskLoss),
+        ("leader-cut", Kind::LeaderCut),
+        ("burst", Kind::Burst),
+    ];
+
+    /// As files spell it.
+    pub fn name(self) -> &'static str {
+        Kind::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| *name)
+    }
+
+    /// The fields that a fault of this kind takes.
+    pub fn fields(self) -> &'static [Field] {
+        match self {
+            Kind::NodeKill => &[Field::Down, Field::Node],
+            Kind::RoomLoss => &[Field::Down, Field::Room],
+            Kind::CityLoss => &[Field::Down, Field::City],
+            Kind::RollingRestart | Kind::PowerLoss | Kind::LeaderCut => &[Field::Down],
+            Kind::Drain | Kind::LongOutage => &[Field::Down, Field::Node],
+            Kind::LeaderTransfer => &[Field::Node],
+            Kind::DiskLoss => &[Field::Down],
+            Kind::StaleRoutes => &[],
+            Kind::Burst => &[Field::Down, Field::Factor],
+        }
+    }
+}
+
+impl Fault {
+    /// The kind, as the file spells it.
+    pub fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// Least and most time from one to the next, in seconds; none where it strikes at given moments.
+    pub fn every_s(&self) -> Option<(f64, f64)> {
+        Some((self.every_s_min?, self.every_s_max?))
+    }
+
+    /// Least and most time that it lasts, in seconds; 0 for what happens at once.
+    pub fn down_s(&self) -> (f64, f64) {
+        (self.down_s_min.unwrap_or(0.0), self.down_s_max.unwrap_or(0.0))
+    }
+
+    /// Says what is wrong with the fault at a position of the file.
+    pub(super) fn validate(
+        &self,
+        position: usize,
+        scenario: &Scenario,
+    ) -> Result<(), ScenarioError> {
+        let path = |name: &str| format!("faults[{position}].{name}");
+        self.validate_times(&path, scenario.duration_s as f64)?;
+        let fields = self.kind.fields();
+        let down = fields.contains(&Field::Down);
+        let given = [
+            ("down_s_min", Field::Down, self.down_s_min.is_some()),
+            ("down_s_max", Field::Down, self.down_s_max.is_some()),
+            ("room", Field::Room, self.room.is_some()),
+            ("city", Field::City, self.city.is_some()),
+            ("node", Field::Node, self.node.is_some()),
+            ("who", Field::Node, self.who.is_some()),
+            ("factor", Field::Factor, self.factor.is_some()),
+        ];
+        for (name, field, is_given) in given {
+            let says = format!("a {} does not take it", self.name());
+            ensure(!is_given || fields.contains(&field), path(name), says)?;
+        }
+        if down {
+            let ordered = matches!((self.down_s_min, self.down_s_max),
+                (Some(min), Some(max)) if min > 0.0 && min <= max && max.is_finite());
+            ensure(
+                ordered,
+                path("down_s_min"),
+                format!(
+                    "a {} needs down_s_min, above 0, and down_s_max, not below it",
+                    self.name()
+                ),
+            )?;
+        }
+        if fields.contains(&Field::Factor) {
+            let says = "must be 2 to 100: how many times the usual work";
+            ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
+        }
+        let nodes = &scenario.topology.nodes;
+        let room = self.room.as_ref().is_none_or(|room| nodes.iter().any(|n| n.room == *room));
+        ensure(room, path("room"), "no node of the topology is in it")?;
+        let city = self.city.as_ref().is_none_or(|city| nodes.iter().any(|n| n.city == *city));
+        ensure(city, path("city"), "no node of the topology is in it")?;
+        let node = self.node.is_none_or(|id| nodes.iter().any(|n| n.id == id));
+        ensure(node, path("node"), "the topology has no such node")?;
+        ensure(self.node.is_none() || self.who.is_none(), path("who"), "node says it already")
+    }
+
+    fn validate_times(
+        &self,
+        path: &impl Fn(&str) -> String,
+        duration_s: f64,
+    ) -> Result<(), ScenarioError> {
+        if !self.at_s.is_empty() {
+            let at_random = self.every_s_min.is_some() || self.every_s_max.is_some();
+            ensure(!at_random, path("at_s"), "excludes every_s_min and every_s_max")?;
+            let rise = self.at_s.windows(2).all(|pair| pair[0] < pair[1]);
+            let inside = self.at_s.iter().all(|at| *at >= 0.0 && *at < duration_s);
+            let says = "must be moments in rising order, from 0 to below duration_s";
+            return ensure(rise && inside, path("at_s"), says);
+        }
+        let Some((min, max)) = self.every_s() else {
+            return ensure(
+                false,
+                path("every_s_min"),
+                "every_s_min and every_s_max are needed, or at_s with moments",
+            );
+        };
+        ensure(
+            min.is_finite() && max.is_finite() && min > 0.0 && min <= max,
+            path("every_s_min"),
+            format!("must be above 0 and not above every_s_max, is {min} with {max}"),
+        )?;
+        ensure(
+            min <= duration_s,
+            path("every_s_min"),
+            "is longer than the scenario: it would never happen",
+        )
+    }
+}

@@ -1,0 +1,102 @@
+//! What the clients do.
+
+use serde::Deserialize;
+
+use super::{CLIENTS_MAX, ScenarioError, ensure, range};
+
+/// What the clients do.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Clients, each doing one operation after the other.
+    pub clients: u64,
+    /// Keys that get, put, cas and delete share. Fewer keys, more contention. Increments go to as
+    /// many counters of their own; inserts make a new key each.
+    pub keys: u64,
+    /// How often each operation is chosen.
+    pub mix: Mix,
+    /// A client waits up to this long between two operations, in milliseconds.
+    pub think_time_ms_max: u64,
+    /// Deadline of an operation, in milliseconds; after it the outcome is unknown.
+    pub operation_timeout_ms: u64,
+    /// Least time after which a key expires that is told to, in milliseconds.
+    #[serde(default = "ttl_ms_min")]
+    pub ttl_ms_min: u64,
+    /// Most time. Short ones are drawn more often.
+    #[serde(default = "ttl_ms_max")]
+    pub ttl_ms_max: u64,
+}
+
+fn ttl_ms_min() -> u64 {
+    50
+}
+
+fn ttl_ms_max() -> u64 {
+    8_000
+}
+
+/// Relative weights of the operations; 0, the default, means never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Read a key.
+    pub get: u32,
+    /// Write a key unconditionally.
+    pub put: u32,
+    /// Write a key on the version last seen, or on absence.
+    pub cas: u32,
+    /// Remove a key.
+    pub delete: u32,
+    /// Add to a counter.
+    pub increment: u32,
+    /// Put a key that nobody else writes: the acknowledged set.
+    pub insert: u32,
+    /// Read all keys of the acknowledged set, over all ranges that hold some.
+    pub scan: u32,
+    /// Put a key that expires; these keys are others than those of `put`.
+    pub put_ttl: u32,
+    /// Put such a key on the version last seen, or on absence.
+    pub cas_ttl: u32,
+    /// Read such a key.
+    pub get_ttl: u32,
+    /// Write several keys at once, by the client library's batch writer: those of `put`, new ones of
+    /// `insert` where that is in the mix, and those of `put_ttl` where something that expires is.
+    pub batch: u32,
+    /// Append to a list of numbers: a read and a compare-and-set; as many lists as `keys`.
+    pub append: u32,
+    /// Read such a list.
+    pub list: u32,
+}
+
+impl Mix {
+    /// All weights together.
+    pub fn total(&self) -> u64 {
+        let Mix { get, put, cas, delete, increment, insert, scan, batch, append, list, .. } = *self;
+        let lasting = [get, put, cas, delete, increment, insert, scan, batch, append, list];
+        lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
+    }
+
+    /// The weights of operations on keys that expire.
+    pub fn expiring(&self) -> u64 {
+        [self.put_ttl, self.cas_ttl, self.get_ttl].into_iter().map(u64::from).sum()
+    }
+}
+
+impl Workload {
+    pub(super) fn validate(&self) -> Result<(), ScenarioError> {
+        ensure(
+            (1..=CLIENTS_MAX).contains(&self.clients),
+            "workload.clients",
+            format!("must be 1 to {CLIENTS_MAX}"),
+        )?;
+        ensure(self.keys > 0, "workload.keys", "must be at least 1")?;
+        ensure(self.mix.total() > 0, "workload.mix", "needs a weight above 0")?;
+        ensure(
+            self.operation_timeout_ms > 0,
+            "workload.operation_timeout_ms",
+            "must be at least 1",
+        )?;
+        ensure(self.ttl_ms_min > 0, "workload.ttl_ms_min", "must be at least 1")?;
+        range("workload.ttl", self.ttl_ms_min, self.ttl_ms_max, "ms")
+    }
+}

@@ -1,0 +1,117 @@
+//! Asks through the client library, and says in the history's words what came of it.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use quintet_client::{Condition, Error, PutOptions, ScanOptions, Version, Versioned};
+
+use super::{Caller, Shared};
+use crate::history::{Call, Entry, Outcome, Record, Reply};
+
+fn options(ttl_ms: Option<u64>) -> PutOptions {
+    let options = PutOptions::new();
+    ttl_ms.map_or(options, |ms| options.ttl(Duration::from_millis(ms)))
+}
+
+fn record(state: Versioned) -> Record {
+    Record { value: String::from_utf8_lossy(&state.value).into_owned(), version: state.version.0 }
+}
+
+/// What came of it, in the history's words. Errors are noted.
+pub(super) fn outcome(shared: &Shared, call: &Call, asked: Result<Reply, Error>) -> Outcome {
+    if let Err(error) = &asked
+        && !matches!(error, Error::Conflict { .. })
+    {
+        shared.note_error(error.code());
+    }
+    match asked {
+        Ok(reply) => Outcome::Ok(reply),
+        Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
+        Err(error) if error.maybe_committed() => Outcome::Unknown,
+        Err(error) => {
+            tracing::debug!(?call, %error, "not done");
+            Outcome::Failed
+        }
+    }
+}
+
+/// The list that a key holds: numbers with a space between; an absent one is empty.
+fn elements(state: Option<&Versioned>) -> Result<Vec<u64>, Error> {
+    let Some(state) = state else { return Ok(Vec::new()) };
+    let text = String::from_utf8_lossy(&state.value);
+    let parsed: Result<Vec<u64>, _> = text.split(' ').map(str::parse).collect();
+    parsed.map_err(|error| Error::Protocol(format!("{text:?} is no list: {error}")))
+}
+
+impl Caller {
+    /// Asks and waits for the answer.
+    pub(super) async fn ask(&self, key: &str, call: &Call) -> Outcome {
+        let client = &self.client;
+        let key = key.to_owned();
+        let written = |version: Version| Reply::Written { version: version.0 };
+        let asked = match call {
+            Call::Read => client.get(key).await.map(|state| Reply::Read(state.map(record))),
+            Call::Write { value, ttl_ms } => {
+                client.put_with(key, value.clone(), options(*ttl_ms)).await.map(written)
+            }
+            Call::Insert { value } => client.put(key, value.clone()).await.map(written),
+            Call::Cas { expected, value, ttl_ms } => {
+                let condition = match expected {
+                    0 => Condition::Absent,
+                    expected => Condition::Version(Version(*expected)),
+                };
+                let options = options(*ttl_ms).condition(condition);
+                client.put_with(key, value.clone(), options).await.map(written)
+            }
+            Call::Delete { expected: None } => client
+                .delete(key)
+                .await
+                .map(|version| Reply::Deleted { version: version.map_or(0, |version| version.0) }),
+            Call::Delete { expected: Some(expected) } => client
+                .delete_if(key, Version(*expected))
+                .await
+                .map(|version| Reply::Deleted { version: version.0 }),
+            Call::Increment { delta } => client
+                .increment(key, *delta)
+                .await
+                .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
+            Call::Scan => self.scan(key).await.map(Reply::Scanned),
+            Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
+            Call::List => {
+                client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)
+            }
+        };
+        match (call, outcome(&self.shared, call, asked)) {
+            // The list was another one meanwhile: nothing is appended, now or later.
+            (Call::Append { .. }, Outcome::Refused(_)) => Outcome::Failed,
+            (_, outcome) => outcome,
+        }
+    }
+
+    /// Reads the list and writes it back with one more, if it is the same still.
+    async fn append(&self, key: String, element: u64) -> Result<Version, Error> {
+        let state = self.client.get(key.clone()).await?;
+        let mut list = elements(state.as_ref())?;
+        list.push(element);
+        let condition = match &state {
+            None => Condition::Absent,
+            Some(state) => Condition::Version(state.version),
+        };
+        let text = list.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+        self.client.put_with(key, text, PutOptions::new().condition(condition)).await
+    }
+
+    async fn scan(&self, prefix: String) -> Result<Vec<Entry>, Error> {
+        let mut scan = self.client.scan(ScanOptions::prefix(prefix));
+        let mut entries = Vec::new();
+        while let Some(found) = scan.next().await {
+            let found = found?;
+            entries.push(Entry {
+                key: String::from_utf8_lossy(&found.key).into_owned(),
+                value: String::from_utf8_lossy(&found.value).into_owned(),
+                version: found.version.0,
+            });
+        }
+        Ok(entries)
+    }
+}

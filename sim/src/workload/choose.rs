@@ -1,0 +1,128 @@
+//! What a client does next, by the weights of the mix.
+
+use std::sync::atomic::Ordering;
+
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, TTL_PREFIX};
+use crate::{
+    history::Call,
+    scenario::{Mix, Workload},
+};
+
+/// Registers of a batch, and as many new keys.
+const BATCH_KEYS_MAX: u64 = 4;
+
+/// What a client does next.
+pub(super) enum Chosen {
+    /// One operation on a key.
+    One(String, Call),
+    /// Writes of several keys, which expire after so many milliseconds, if they do.
+    Batch(Vec<(String, Call)>, Option<u64>),
+}
+
+impl Caller {
+    pub(super) fn choose(&self, workload: &Workload) -> Chosen {
+        // A draw less where no scenario asks for it: seeds keep their meaning.
+        let batch = u64::from(workload.mix.batch);
+        if batch > 0 && self.random() % workload.mix.total() < batch {
+            return self.choose_batch(workload);
+        }
+        let (key, call) = self.choose_one(workload);
+        Chosen::One(key, call)
+    }
+
+    /// Some keys in a row, so that some of them are in one range: registers, or keys that expire, and new
+    /// ones of the acknowledged set.
+    fn choose_batch(&self, workload: &Workload) -> Chosen {
+        let value = || format!("{}-{:x}", self.process, self.random() & 0xFFFF_FFFF);
+        let expiring = workload.mix.expiring() > 0 && self.random().is_multiple_of(2);
+        let ttl_ms = expiring.then(|| self.between(workload.ttl_ms_min, workload.ttl_ms_max));
+        let prefix = if expiring { TTL_PREFIX } else { "key/" };
+        let keys = workload.keys.max(1);
+        let (first, count) = (self.random() % keys, self.between(1, keys.min(BATCH_KEYS_MAX)));
+        let key = |offset| format!("{prefix}{}", (first + offset) % keys);
+        let write = |offset| (key(offset), Call::Write { value: value(), ttl_ms });
+        let mut items: Vec<_> = (0..count).map(write).collect();
+        if !expiring && workload.mix.insert > 0 {
+            let inserts = self.between(0, BATCH_KEYS_MAX);
+            items.extend((0..inserts).map(|_| self.insert(value())));
+        }
+        Chosen::Batch(items, ttl_ms)
+    }
+
+    fn insert(&self, value: String) -> (String, Call) {
+        let number = self.shared.inserts.fetch_add(1, Ordering::Relaxed);
+        (format!("{INSERT_PREFIX}{number:08}"), Call::Insert { value })
+    }
+
+    fn choose_one(&self, workload: &Workload) -> (String, Call) {
+        let register = format!("key/{}", self.random() % workload.keys.max(1));
+        let counter = format!("counter/{}", self.random() % workload.keys.max(1));
+        let value = || format!("{}-{:x}", self.process, self.random() & 0xFFFF_FFFF);
+        let Mix {
+            get,
+            put,
+            cas,
+            delete,
+            increment,
+            insert,
+            scan,
+            put_ttl,
+            cas_ttl,
+            get_ttl,
+            batch,
+            append,
+            list,
+        } = workload.mix;
+        let mut left = self.random() % (workload.mix.total() - u64::from(batch)).max(1);
+        let mut falls = |weight: u32| {
+            let hit = left < u64::from(weight);
+            left = left.saturating_sub(u64::from(weight));
+            hit
+        };
+        if falls(get) {
+            (register, Call::Read)
+        } else if falls(put) {
+            (register, Call::Write { value: value(), ttl_ms: None })
+        } else if falls(cas) {
+            let expected = self.seen.get(&register).copied().unwrap_or(0);
+            (register, Call::Cas { expected, value: value(), ttl_ms: None })
+        } else if falls(delete) {
+            (register, Call::Delete { expected: None })
+        } else if falls(increment) {
+            (counter, Call::Increment { delta: 1 })
+        } else if falls(put_ttl + cas_ttl + get_ttl) {
+            self.choose_expiring(workload, value())
+        } else if falls(scan) {
+            (INSERT_PREFIX.to_owned(), Call::Scan)
+        } else if falls(append) {
+            let element = self.shared.elements.fetch_add(1, Ordering::Relaxed);
+            (self.list_key(workload), Call::Append { element })
+        } else if falls(list) {
+            (self.list_key(workload), Call::List)
+        } else {
+            debug_assert!(insert > 0);
+            self.insert(value())
+        }
+    }
+
+    fn list_key(&self, workload: &Workload) -> String {
+        format!("{LIST_PREFIX}{}", self.random() % workload.keys.max(1))
+    }
+
+    fn choose_expiring(&self, workload: &Workload, value: String) -> (String, Call) {
+        let key = format!("{TTL_PREFIX}{}", self.random() % workload.keys.max(1));
+        let Mix { put_ttl, cas_ttl, .. } = workload.mix;
+        let drawn = self.random() % workload.mix.expiring().max(1);
+        // The least of three: many that expire soon, and some that live longer than clocks differ.
+        let (least, most) = (workload.ttl_ms_min, workload.ttl_ms_max);
+        let ttl = (0..3).map(|_| self.between(least, most)).min();
+        let expected = self.seen.get(&key).copied().unwrap_or(0);
+        if drawn < u64::from(put_ttl) {
+            (key, Call::Write { value, ttl_ms: ttl })
+        } else if drawn < u64::from(put_ttl) + u64::from(cas_ttl) {
+            (key, Call::Cas { expected, value, ttl_ms: ttl })
+        } else {
+            (key, Call::Read)
+        }
+    }
+}
