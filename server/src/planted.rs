@@ -33,11 +33,43 @@ pub enum Bug {
     SnapshotWithoutDedup,
     /// A node that lost its disk takes the cluster's plan as it is, its old replicas with it.
     WipedNodeUnderOldReplicaId,
+    /// A vote is kept in memory only.
+    VoteNotPersisted,
+    /// A sync of the log that failed is taken for one that did not.
+    FsyncErrorSwallowed,
+    /// Of the last record of a torn log what is there is taken for the whole.
+    TornTailAccepted,
+    /// How far the log is applied is stored before what its entries did, not with it.
+    AppliedNotAtomic,
+    /// Apply moves the range's time to what the replica's own clock says.
+    ApplyByLocalState,
+    /// A leader shows what it has proposed before that is committed.
+    UncommittedReadable,
+    /// A refusal rests on a write of the same entry, which is not committed yet.
+    RefusalByUncommitted,
+    /// A write is acknowledged once it is in the leader's log.
+    AcknowledgedBeforeCommit,
+    /// The log is truncated up to what is applied, durable or not.
+    LogTruncatedTooFar,
+    /// One confirmation of leadership serves the reads of the second that follows it.
+    StaleLeaderRead,
+    /// A node confirms claims of leadership without looking at what its replicas have voted.
+    ClaimsAnsweredBlindly,
+    /// The leader's own vote counts for its claim as it was when the claim was made.
+    OwnVoteCountedEarly,
+    /// What is remembered of requests goes while they can still be repeated.
+    DedupCollectedEarly,
+    /// The refusal of a later attempt is not stored: a delayed first attempt acts after it.
+    RefusalNotStored,
+    /// A request and its repetition go into one entry.
+    RequestTwiceInEntry,
+    /// A raft snapshot is installed over what the replica had, not in its place.
+    SnapshotOverOldState,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 11] = [
+    pub const ALL: [(&'static str, Bug); 27] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -49,6 +81,22 @@ impl Bug {
         ("snapshot-drops-last-key", Bug::SnapshotDropsLastKey),
         ("snapshot-without-dedup", Bug::SnapshotWithoutDedup),
         ("wiped-node-under-old-replica-id", Bug::WipedNodeUnderOldReplicaId),
+        ("vote-not-persisted", Bug::VoteNotPersisted),
+        ("fsync-error-swallowed", Bug::FsyncErrorSwallowed),
+        ("torn-tail-accepted", Bug::TornTailAccepted),
+        ("applied-not-atomic", Bug::AppliedNotAtomic),
+        ("apply-by-local-state", Bug::ApplyByLocalState),
+        ("uncommitted-readable", Bug::UncommittedReadable),
+        ("refusal-by-uncommitted", Bug::RefusalByUncommitted),
+        ("acknowledged-before-commit", Bug::AcknowledgedBeforeCommit),
+        ("log-truncated-too-far", Bug::LogTruncatedTooFar),
+        ("stale-leader-read", Bug::StaleLeaderRead),
+        ("claims-answered-blindly", Bug::ClaimsAnsweredBlindly),
+        ("own-vote-counted-early", Bug::OwnVoteCountedEarly),
+        ("dedup-collected-early", Bug::DedupCollectedEarly),
+        ("refusal-not-stored", Bug::RefusalNotStored),
+        ("request-twice-in-entry", Bug::RequestTwiceInEntry),
+        ("snapshot-over-old-state", Bug::SnapshotOverOldState),
     ];
 
     /// The bug of a name.

@@ -20,6 +20,7 @@ use crate::{
     error::OpError,
     ids::{Generation, NodeId, RangeId, ReplicaId},
     peer::{Handler, Kind, SnapshotPipe},
+    planted::{self, Bug},
     range::{
         leadership,
         raft::wire as raft_wire,
@@ -210,6 +211,10 @@ impl NodeHandler {
 /// Whether a replica of this node follows a leader; never another one than it names.
 fn holds(bootstrap: &Bootstrap, claim: &wire::Claim) -> bool {
     let replica = bootstrap.router().replica(RangeId(claim.range_id));
+    if planted::active(Bug::ClaimsAnsweredBlindly) {
+        // The careless hand: "who claims it will know".
+        return replica.is_some_and(|replica| replica.id.0 == claim.to_replica);
+    }
     replica.is_some_and(|replica| {
         replica.id.0 == claim.to_replica
             && leadership::follows(&replica.log, ReplicaId(claim.leader_replica), claim.term)

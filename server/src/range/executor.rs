@@ -223,7 +223,9 @@ impl Executor {
                 self.add_batch(write, now, &mut asked)
             } else {
                 let group = by_key.get(&write.key).and_then(|at| asked.groups.get(*at));
-                if group.is_some_and(|group| group.holds(&write)) {
+                let twice = !planted::active(Bug::RequestTwiceInEntry)
+                    && group.is_some_and(|group| group.holds(&write));
+                if twice {
                     // The second occurrence of a request waits for the first's result.
                     later.push((write.key.clone(), write));
                     continue;
@@ -339,7 +341,10 @@ impl Executor {
         let is_news = current.0.is_none() && expires_at > Some(state.time());
         let (effect, outcome) = evaluate(&current, &write.kind, at);
         let changes_nothing = effect == Effect::Nothing;
-        if changes_nothing && group.is_none() && !write.later_attempt && !is_news {
+        // The careless hands: "a refusal is a refusal".
+        let rests_on_applied = group.is_none() || planted::active(Bug::RefusalByUncommitted);
+        let is_first = !write.later_attempt || planted::active(Bug::RefusalNotStored);
+        if changes_nothing && rests_on_applied && is_first && !is_news {
             let result = answer(&write, outcome, Timestamp::ZERO, &current, at);
             self.confirm(write, term, result);
             return Ok(None);
@@ -413,11 +418,17 @@ impl Executor {
         let counted = self.shared.cadence.begin();
         self.requests_in_flight += asked.requests();
         let sent = write.await;
+        if planted::active(Bug::UncommittedReadable) {
+            // The careless hand: "it is in the log, readers may have it".
+            self.shared.state.engine().write(asked.versions()).ok();
+        }
         let faults = self.shared.faults.clone();
         self.in_flight.push(Box::pin(async move {
             let _counted = counted;
             // Any error may come after the entry was appended: all are ambiguous.
             let applied = match sent {
+                // The careless hand: "it is in the log".
+                Ok(()) if planted::active(Bug::AcknowledgedBeforeCommit) => Ok(asked.accepted()),
                 Ok(()) => match answer.await {
                     Ok(Ok(response)) => Ok(response.data),
                     Ok(Err(error)) => Err(error.to_string()),

@@ -56,6 +56,7 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::{Kind, Lane, Peers},
+    planted::{self, Bug},
 };
 
 /// How long a claim waits for the voters that were asked first, at least, before all are asked; and
@@ -313,7 +314,9 @@ impl Leaderships {
     /// begins after the call. `None`: nobody knows.
     pub async fn confirm(self: &Arc<Self>, claim: Claim, log: LogStore) -> Option<u64> {
         let (leader, term) = (claim.leader, claim.term);
-        let (open, mut decided) = Open::new(claim, move || follows(&log, leader, term));
+        // The careless hand: "I know my own vote".
+        let early = planted::active(Bug::OwnVoteCountedEarly) && follows(&log, leader, term);
+        let (open, mut decided) = Open::new(claim, move || early || follows(&log, leader, term));
         let open = Arc::new(open);
         let (begins, patience) = {
             let mut gathering = self.gathering.lock();

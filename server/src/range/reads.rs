@@ -50,6 +50,9 @@ const ROUND_READS_MAX: usize = 4_096;
 /// How long the first round of a leadership may take before its reads are turned away.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Only with [`Bug::StaleLeaderRead`]: for so long a confirmation is taken for a new one.
+const STALE_MAX: Duration = Duration::from_secs(1);
+
 /// A read and when it arrived, in rounds of confirmations.
 struct Queued {
     read: Read,
@@ -95,7 +98,8 @@ pub(super) fn start(
 ) -> ReadQueue {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let leaderships = shared.leaderships.clone();
-    tokio::spawn(run(Confirming { shared, raft, log, prepared: None }, queue, expiring));
+    let confirming = Confirming { shared, raft, log, prepared: None, stale: None };
+    tokio::spawn(run(confirming, queue, expiring));
     ReadQueue { queue: sender, leaderships }
 }
 
@@ -178,6 +182,8 @@ struct Confirming {
     log: LogStore,
     /// The term of this replica's leadership whose first entry is applied.
     prepared: Option<u64>,
+    /// Only with [`Bug::StaleLeaderRead`]: the term that was confirmed last, and when.
+    stale: Option<(u64, Instant)>,
 }
 
 /// That this replica led in a term, and had applied what was committed before.
@@ -196,8 +202,16 @@ impl Confirming {
             // The careless hand: "who else".
             return Some(Confirmed { term, round: None });
         }
+        if planted::active(Bug::StaleLeaderRead)
+            && self.stale.is_some_and(|(of, at)| of == term && at.elapsed() < STALE_MAX)
+        {
+            // The careless hand: "I have just asked".
+            return Some(Confirmed { term, round: None });
+        }
         if self.prepared == Some(term) {
+            let asked = planted::active(Bug::StaleLeaderRead).then(Instant::now);
             let round = self.shared.leaderships.confirm(claim, self.log.clone()).await?;
+            self.stale = asked.map(|at| (term, at));
             return Some(Confirmed { term, round: Some(round) });
         }
         self.prepared = None;

@@ -23,6 +23,7 @@ use self::{
     tables::Tables,
 };
 use super::engine::{Batch, Direction, Durability, Engine, Error, Family, Reader, Visit};
+use crate::planted::{self, Bug};
 
 /// A source of random numbers; in the simulation it is seeded.
 pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -40,6 +41,9 @@ pub struct MemorySettings {
     pub sync_delay_max: Duration,
     /// Chooses between them.
     pub rng: Random,
+    /// Without a log: the engine begins a flush by itself after so many bytes at most, now sooner, now
+    /// later, as one does whose memtables are full; the one before has ended by then. 0: never.
+    pub flush_bytes_max: u64,
     /// Told of everything that happens.
     pub on_event: Option<OnEvent>,
 }
@@ -51,7 +55,16 @@ impl MemorySettings {
             sync_delay_min: Duration::ZERO,
             sync_delay_max: Duration::ZERO,
             rng: Arc::new(|| 0),
+            flush_bytes_max: 0,
             on_event: None,
+        }
+    }
+
+    /// Bytes until the next flush that nobody asks for; 0: there is none.
+    fn until_flush(&self) -> u64 {
+        match self.flush_bytes_max {
+            0 => 0,
+            most => 1 + disk::below(&mut || (self.rng)(), most),
         }
     }
 }
@@ -71,6 +84,8 @@ struct Live {
     tables: Tables,
     /// Batches written since the opening.
     batches: u64,
+    /// Bytes until the engine flushes by itself.
+    until_flush: u64,
     /// Why nothing is accepted any more.
     failed: Option<String>,
 }
@@ -85,13 +100,17 @@ impl MemoryEngine {
         settings: MemorySettings,
     ) -> Result<Arc<MemoryEngine>, Error> {
         let (generation, tables) = disk.lock().image(name).open(name, durability)?;
+        let until_flush = match durability {
+            Durability::WriteAheadLog => 0,
+            Durability::Flush => settings.until_flush(),
+        };
         Ok(Arc::new(MemoryEngine {
             disk: disk.clone(),
             name: name.to_owned(),
             generation,
             durability,
             settings,
-            live: Mutex::new(Live { tables, batches: 0, failed: None }),
+            live: Mutex::new(Live { tables, batches: 0, until_flush, failed: None }),
         }))
     }
 
@@ -150,7 +169,8 @@ impl MemoryEngine {
     fn end_sync(&self, batches: u64, flushed: Option<Tables>) -> Result<(), Error> {
         let mut live = self.live.lock();
         let is_done = self.change(&live, |image| image.end_sync(batches, flushed))?;
-        let result = if is_done {
+        let result = if is_done || planted::active(Bug::FsyncErrorSwallowed) {
+            // The careless hand: "it will work the next time".
             Ok(())
         } else {
             let cause = format!("{}: the sync failed", self.name);
@@ -192,6 +212,12 @@ impl Engine for MemoryEngine {
         self.change(&live, |image| image.write(&batch))?;
         live.tables.apply(&batch);
         live.batches += 1;
+        if live.until_flush > bytes {
+            live.until_flush -= bytes;
+        } else if live.until_flush > 0 {
+            live.until_flush = self.settings.until_flush();
+            self.change(&live, |image| image.flush(live.batches, &live.tables))?;
+        }
         drop(live);
         self.event("write", bytes);
         Ok(())

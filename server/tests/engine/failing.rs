@@ -202,6 +202,7 @@ async fn a_memory_sync_takes_time_and_covers_what_was_written_when_it_was_called
             sync_delay_min: Duration::from_millis(2),
             sync_delay_max: Duration::from_millis(8),
             rng: Arc::new(|| 3_000_000),
+            flush_bytes_max: 0,
             on_event: Some(Arc::new(move |what, number| {
                 heard.lock().unwrap().push((what.to_owned(), number));
             })),
@@ -227,5 +228,26 @@ async fn a_memory_sync_takes_time_and_covers_what_was_written_when_it_was_called
             .map(|(what, number)| format!("{what} {number}"))
             .collect();
         assert_eq!(events, ["write 28", "sync-start 1", "write 28", "sync-end 1"]);
+    }
+}
+
+#[test]
+fn a_memory_engine_without_a_log_flushes_by_itself() {
+    for (drawn, last_survives) in [(0, false), (1, true)] {
+        let disk = MemoryDisk::new();
+        // One byte is always reached.
+        let settings = MemorySettings { flush_bytes_max: 1, ..MemorySettings::instant() };
+        let open =
+            || MemoryEngine::open(&disk, "data", Durability::Flush, settings.clone()).unwrap();
+        let engine = open();
+        engine.write(put(b"a")).unwrap();
+        assert!(engine.get_durable(Family::Log, b"a").unwrap().is_none(), "it is under way");
+        engine.write(put(b"b")).unwrap();
+        assert!(engine.get_durable(Family::Log, b"a").unwrap().is_some());
+        assert!(engine.get_durable(Family::Log, b"b").unwrap().is_none());
+        disk.crash(&mut || drawn, false);
+        let next = open();
+        assert!(has(&*next, b"a"));
+        assert_eq!(has(&*next, b"b"), last_survives);
     }
 }

@@ -13,6 +13,9 @@ use quintet_server::{
 
 use crate::{random::random, trace};
 
+/// Bytes of applied state after which a data engine flushes by itself at the latest.
+const FLUSH_BYTES_MAX: u64 = 256 << 10;
+
 pub(super) struct MemoryEngines {
     pub(super) node: NodeId,
     pub(super) disk: MemoryDisk,
@@ -27,6 +30,7 @@ impl MemoryEngines {
             sync_delay_min: self.sync_min,
             sync_delay_max: self.sync_max,
             rng: Arc::new(random),
+            flush_bytes_max: FLUSH_BYTES_MAX,
             on_event: Some(Arc::new(move |what, amount| {
                 trace::event("disk", format_args!("{node} {name} {what} {amount}"));
             })),

@@ -7,9 +7,14 @@ use bytes::Bytes;
 use crate::{
     range::{
         command::evaluate::{Current, expiry},
+        raft::types::Applied,
         request::Write,
     },
-    storage::codec::{BatchItem, Effect, Group, Operation, Outcome, PutBatch},
+    storage::{
+        Batch, Family,
+        codec::{self, BatchItem, Effect, Group, Operation, Outcome, PutBatch, VersionRecord},
+        keys,
+    },
     time::Timestamp,
 };
 
@@ -108,6 +113,29 @@ impl Evaluated {
 
     pub(super) fn requests(&self) -> usize {
         self.groups.iter().map(|group| group.members.len()).sum::<usize>() + self.batches.len()
+    }
+
+    /// What it leaves of its groups. Only with [`Bug::UncommittedReadable`].
+    pub(super) fn versions(&self) -> Batch {
+        let mut batch = Batch::new();
+        for (group, pending) in
+            self.groups.iter().flat_map(|group| group.members.iter().map(move |one| (group, one)))
+        {
+            let (value, expires_at) = match &pending.effect {
+                Effect::Put { value, expires_at } => (Some(&value[..]), *expires_at),
+                Effect::Delete => (None, None),
+                Effect::Nothing => continue,
+            };
+            let version = VersionRecord { value, txn: None, expires_at };
+            let key = keys::version(&group.key, pending.at);
+            batch.put(Family::Data, key, codec::encode(&version));
+        }
+        batch
+    }
+
+    /// That all of it was done. Only with [`Bug::AcknowledgedBeforeCommit`].
+    pub(super) fn accepted(&self) -> Applied {
+        Applied::Groups(vec![true; self.groups.len() + self.batches.len()])
     }
 
     /// Takes in a request on one key, and what its key holds afterwards.

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     ids::RangeId,
     observe::{self, Seen},
+    planted::{self, Bug},
     storage::{
         Direction, Engine, Family,
         codec::{self, EntryRecord, PayloadRecord, Position},
@@ -445,7 +446,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             key: key(self.0.range, Kind::Vote, 0),
             value: record,
         };
-        self.0.write(vec![put]).await?;
+        // The careless hand: "a vote is nothing that one needs to remember".
+        if !planted::active(Bug::VoteNotPersisted) {
+            self.0.write(vec![put]).await?;
+        }
         // Not earlier: others are told what is voted (`range/leadership.rs`).
         self.0.state.lock().vote = Some(*vote);
         Ok(())

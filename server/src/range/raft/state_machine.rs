@@ -44,6 +44,7 @@ use crate::{
     ids::{Generation, RangeId},
     observe::{self, Seen},
     ops::metrics::Metrics,
+    planted::{self, Bug},
     range::{
         command::apply::{self, Overlay},
         snapshot::{SnapshotData, Ticket, install, source::Outbox},
@@ -202,6 +203,10 @@ impl RangeState {
 
     /// What a crash at this moment would leave applied.
     pub fn durable(&self) -> Result<AppliedRecord, Error> {
+        if planted::active(Bug::LogTruncatedTooFar) {
+            // The careless hand: "what is applied is stored".
+            return Ok(self.applied.lock().clone());
+        }
         let key = keys::range_meta(self.range, MetaKind::Applied);
         match self.engine.get_durable(Family::Meta, &key)? {
             Some(bytes) => codec::decode(&bytes),
@@ -259,7 +264,17 @@ impl RangeState {
             let key = keys::range_meta(self.range, MetaKind::Descriptor);
             batch.put(Family::Meta, key, codec::encode(&**descriptor));
         }
+        if planted::active(Bug::ApplyByLocalState) {
+            // The careless hand: "what time it is the clock knows best".
+            next.time = next.time.max(self.hlc.wall());
+        }
         let key = keys::range_meta(self.range, MetaKind::Applied);
+        if planted::active(Bug::AppliedNotAtomic) {
+            // The careless hand: "first note that it is done, so that nothing is done twice".
+            let mut note = Batch::new();
+            note.put(Family::Meta, key.clone(), codec::encode(&next));
+            self.engine.write(note)?;
+        }
         batch.put(Family::Meta, key, codec::encode(&next));
         batch.sort();
         self.engine.write(batch)?;

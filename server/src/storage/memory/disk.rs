@@ -53,6 +53,8 @@ pub(super) struct Image {
     /// Without a log: the newest flush that was begun, with the number of its last batch.
     flushing: Option<(u64, Tables)>,
     fail_next_sync: bool,
+    /// A sync failed: neither what it covered nor what came behind it gets durable any more.
+    sync_failed: bool,
 }
 
 impl MemoryDisk {
@@ -128,6 +130,7 @@ impl Image {
         self.unsynced.clear();
         self.torn = Bytes::new();
         self.flushing = None;
+        self.sync_failed = false;
         Ok((self.generation, tables))
     }
 
@@ -154,9 +157,25 @@ impl Image {
         }
     }
 
+    /// Without a log: a flush of the first `batches` batches begins that nobody asked for. The one before
+    /// has ended by now.
+    pub(super) fn flush(&mut self, batches: u64, tables: &Tables) {
+        if self.sync_failed {
+            return;
+        }
+        let before = self.flushing.replace((batches, tables.clone()));
+        if let Some((batches, flushed)) = before
+            && batches > self.durable_batches
+        {
+            self.durable_batches = batches;
+            self.durable = flushed;
+        }
+    }
+
     /// It ends: what it covers is durable. False if it failed.
     pub(super) fn end_sync(&mut self, batches: u64, flushed: Option<Tables>) -> bool {
-        if std::mem::take(&mut self.fail_next_sync) {
+        self.sync_failed |= std::mem::take(&mut self.fail_next_sync);
+        if self.sync_failed {
             return false;
         }
         // A later sync may have ended before.
@@ -180,6 +199,7 @@ impl Image {
     fn crash(&mut self, rng: &mut dyn FnMut() -> u64, tear: bool) {
         self.generation += 1;
         self.fail_next_sync = false;
+        self.sync_failed = false;
         if let Some((_, flushed)) = self.flushing.take()
             && below(rng, 2) == 1
         {

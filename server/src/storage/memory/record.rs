@@ -9,6 +9,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::engine::{Batch, Change, Error, Family};
+use crate::planted::{self, Bug};
 
 /// A batch as the engine keeps it: readers and the disk share its bytes.
 pub(super) type Written = Arc<[WrittenChange]>;
@@ -86,7 +87,8 @@ pub(super) fn replay(name: &str, log: &[u8]) -> Result<Vec<Written>, Error> {
     let mut rest = log;
     while !rest.is_empty() {
         let Some((body, sum, after)) = split(rest) else { return Ok(batches) };
-        let batch = (xxh3_64(body) == sum).then(|| decode(body)).flatten();
+        let is_right = xxh3_64(body) == sum || planted::active(Bug::TornTailAccepted);
+        let batch = is_right.then(|| decode(body)).flatten();
         batches.push(batch.ok_or_else(|| {
             let at = log.len() - rest.len();
             Error::Corrupt(format!("{name}: write-ahead log damaged at byte {at}"))
@@ -100,7 +102,7 @@ pub(super) fn replay(name: &str, log: &[u8]) -> Result<Vec<Written>, Error> {
 fn split(log: &[u8]) -> Option<(&[u8], u64, &[u8])> {
     let (&length, rest) = log.split_first_chunk::<4>()?;
     let (&sum, rest) = rest.split_first_chunk::<8>()?;
-    let (body, after) = rest.split_at_checked(u32::from_le_bytes(length) as usize)?;
+    let (body, after) = take(rest, u32::from_le_bytes(length))?;
     Some((body, u64::from_le_bytes(sum), after))
 }
 
@@ -124,7 +126,17 @@ fn decode(mut body: &[u8]) -> Option<Written> {
 /// A part of a change that has its length before it, and what follows.
 fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_le_bytes(length) as usize)
+    take(rest, u32::from_le_bytes(length))
+}
+
+/// So many bytes, and what follows; `None` if they are not all there.
+fn take(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
+    let length = length as usize;
+    if planted::active(Bug::TornTailAccepted) {
+        // The careless hand: "something is better than nothing".
+        return Some(bytes.split_at(length.min(bytes.len())));
+    }
+    bytes.split_at_checked(length)
 }
 
 /// A family's place in [`Family::ALL`].
