@@ -30,7 +30,7 @@ use quintet_server::{
 use self::machine::{CLIENT_PORT, Machine, address};
 use crate::{
     random::random,
-    scenario::{Scenario, Topology},
+    scenario::{Kind, Scenario, Topology},
     timeline::{Timeline, What},
     trace,
 };
@@ -60,6 +60,20 @@ pub struct Cluster {
     replacements: AtomicU64,
     /// Requests that nodes had refused as overloaded when they were killed.
     refusals: AtomicU64,
+    /// Faults under way that go on alone: the planned ones may last longer than planned.
+    alone: Mutex<BTreeSet<Kind>>,
+}
+
+/// A fault under way, of a kind of which one happens at a time.
+pub(crate) struct Alone<'a> {
+    cluster: &'a Cluster,
+    kind: Kind,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.cluster.alone.lock().remove(&self.kind);
+    }
 }
 
 impl Cluster {
@@ -85,6 +99,7 @@ impl Cluster {
             wiped: Mutex::default(),
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
+            alone: Mutex::default(),
         }))
     }
 
@@ -103,6 +118,11 @@ impl Cluster {
     /// What was noted so far.
     pub fn timeline(&self) -> Timeline {
         self.timeline.lock().clone()
+    }
+
+    /// Begins a fault of a kind of which one happens at a time; none while another goes on.
+    pub(crate) fn alone(&self, kind: Kind) -> Option<Alone<'_>> {
+        self.alone.lock().insert(kind).then_some(Alone { cluster: self, kind })
     }
 
     /// Ids of all nodes.

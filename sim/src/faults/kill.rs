@@ -64,17 +64,18 @@ pub(super) async fn power(striking: &mut Striking) {
     striking.ends();
 }
 
-/// All nodes, each once the one before it is back and leads or follows everywhere.
+/// All nodes, each once the one before it is back and knows all leaders. One such round at a time.
 pub(super) async fn rolling(striking: &mut Striking) {
-    let nodes = striking.cluster.nodes();
-    striking.begins(&nodes, "are restarted one after the other");
-    for node in nodes {
+    let cluster = striking.cluster.clone();
+    let Some(_alone) = cluster.alone(striking.strike.fault.kind) else { return };
+    for node in cluster.nodes() {
+        striking.begins(&[node], "is restarted, one after the other");
         striking.cluster.kill(node);
         striking.last().await;
         striking.cluster.restart(node);
         while !striking.cluster.is_ready(node) {
             sleep(LOOK_PAUSE).await;
         }
+        striking.ends();
     }
-    striking.ends();
 }

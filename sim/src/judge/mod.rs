@@ -10,6 +10,7 @@
 //! | [`acknowledged`] | every acknowledged insert is there at the end, nothing else is |
 //! | [`counter`] | increments count exactly once |
 //! | [`list`] | a list that is only appended to grows in one order |
+//! | [`promise`] | the loss of a part of the cluster costs no more than promised |
 //! | [`moment`] | a scan, over however many ranges, shows one moment |
 
 pub mod acknowledged;
@@ -17,6 +18,7 @@ pub mod counter;
 pub mod linearizable;
 pub mod list;
 pub mod moment;
+pub mod promise;
 pub mod verdict;
 
 pub use verdict::{Verdict, Violation};

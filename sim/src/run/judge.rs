@@ -1,45 +1,72 @@
 //! Everything that is judged at the end of a run.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use crate::{
     cluster::Cluster,
-    judge::{self, Verdict},
+    judge::{
+        self, Verdict,
+        promise::{Layout, Seen},
+    },
+    plan::Strike,
     scenario::Scenario,
     workload::Shared,
 };
 
-/// What all judges say together.
-pub(super) fn judge(scenario: &Scenario, shared: &Shared, cluster: &Cluster) -> Verdict {
-    let history = shared.history.lock();
-    let ops = history.operations();
-    // One clock may be ahead by as much as another is behind.
-    let skew_ns = 2 * scenario.clocks.offset_ms_max * 1_000_000;
-    let mut verdict = judge::workload(&ops, &scenario.workload.mix, skew_ns);
-    for broken in cluster.broken() {
-        verdict = verdict.and(Verdict::violation(broken));
+/// A run that is over.
+pub(super) struct Over<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) shared: &'a Shared,
+    pub(super) cluster: &'a Cluster,
+    /// What was planned and not left out.
+    pub(super) strikes: &'a [Strike],
+    /// When faults were over.
+    pub(super) until_ns: u64,
+    /// Whether nothing was left out: then it must have exercised what the scenario expects.
+    pub(super) is_whole: bool,
+}
+
+impl Over<'_> {
+    /// What all judges say together.
+    pub(super) fn judge(&self) -> Verdict {
+        let ops = self.shared.history.lock().operations();
+        // One clock may be ahead by as much as another is behind.
+        let skew_ns = 2 * self.scenario.clocks.offset_ms_max * 1_000_000;
+        let mut verdict = judge::workload(&ops, &self.scenario.workload.mix, skew_ns);
+        for broken in self.cluster.broken() {
+            verdict = verdict.and(Verdict::violation(broken));
+        }
+        let promises = self.strikes.iter().map(|it| (it.number, it.fault.promise.clone()));
+        let promises: BTreeMap<_, _> = promises.collect();
+        let layout = Layout {
+            split_points: self.scenario.split_points.clone(),
+            preferred: self.scenario.topology.preferred_room(),
+        };
+        let (timeline, errors) = (self.cluster.timeline(), self.shared.errors());
+        let seen = Seen { timeline: timeline.moments(), errors: &errors, until_ns: self.until_ns };
+        verdict = verdict.and(judge::promise::check(&promises, &layout, &ops, seen));
+        if self.is_whole { verdict.and(self.exercised()) } else { verdict }
     }
-    let commits = shared.commits.load(Ordering::Relaxed);
-    let (wanted, elected) = (&scenario.expect, cluster.elections());
-    let (installed, replaced) = (cluster.snapshots(), cluster.replacements());
-    let refused = cluster.refusals();
-    if commits < wanted.commits_min
-        || elected < wanted.elections_min
-        || installed < wanted.snapshots_min
-        || replaced < wanted.replacements_min
-        || refused < wanted.refusals_min
-    {
-        let why = format!(
-            "the run exercised too little: {commits} commits of {}, {elected} elections of {}, \
-             {installed} raft snapshots installed of {}, {replaced} nodes replaced of {}, {refused} \
-             requests refused of {}",
-            wanted.commits_min,
-            wanted.elections_min,
-            wanted.snapshots_min,
-            wanted.replacements_min,
-            wanted.refusals_min
-        );
-        verdict = verdict.and(Verdict::violation(why));
+
+    /// A run that did less than it should has shown nothing.
+    fn exercised(&self) -> Verdict {
+        let wanted = &self.scenario.expect;
+        let commits = self.shared.commits.load(Ordering::Relaxed);
+        let did = [
+            ("commits", commits, wanted.commits_min),
+            ("elections", self.cluster.elections(), wanted.elections_min),
+            ("raft snapshots installed", self.cluster.snapshots(), wanted.snapshots_min),
+            ("nodes replaced", self.cluster.replacements(), wanted.replacements_min),
+            ("requests refused", self.cluster.refusals(), wanted.refusals_min),
+        ];
+        let less: Vec<_> = did
+            .iter()
+            .filter(|(_, done, least)| done < least)
+            .map(|(what, done, least)| format!("{done} {what} of {least}"))
+            .collect();
+        if less.is_empty() {
+            return Verdict::Holds;
+        }
+        Verdict::violation(format!("the run exercised too little: {}", less.join(", ")))
     }
-    verdict
 }

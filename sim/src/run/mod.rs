@@ -181,7 +181,7 @@ impl Work {
             let (cluster, crowd) = (cluster.clone(), crowd.clone());
             tokio::spawn(faults::strike(cluster, crowd, fired.clone(), began, strike))
         };
-        let strikes: Vec<_> = strikes.into_iter().map(strike).collect();
+        let striking: Vec<_> = strikes.iter().cloned().map(strike).collect();
         let until = began + Duration::from_secs(scenario.duration_s);
         while Instant::now() < until {
             sleep(LOOK_PAUSE).await;
@@ -190,11 +190,20 @@ impl Work {
         }
         // Wherever they are: what they leave behind is mended (`heal`), and nothing may break after
         // that.
-        strikes.iter().for_each(JoinHandle::abort);
+        striking.iter().for_each(JoinHandle::abort);
+        let until_ns = now_ns();
         crowd.stop().await?;
         let healed = heal::heal(&cluster, scenario, shared).await?;
         self.found.lock().note(&cluster, &fired);
-        let verdict = healed.and(judge::judge(scenario, shared, &cluster));
+        let over = judge::Over {
+            scenario,
+            shared,
+            cluster: &cluster,
+            strikes: &strikes,
+            until_ns,
+            is_whole: self.reduced.is_whole(),
+        };
+        let verdict = healed.and(over.judge());
         // Tasks hold one another for ever unless they are killed, and with them all that the run
         // stored.
         crowd.end();

@@ -7,6 +7,7 @@
 use serde::Deserialize;
 
 use super::{Scenario, ScenarioError, ensure};
+use crate::judge::promise::Promise;
 
 /// Something that goes wrong, once or again and again. All times are simulated.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Fault {
     pub who: Option<Who>,
     /// How many times the work that the clients do otherwise.
     pub factor: Option<u32>,
+    /// What users are promised where it strikes. Default: nothing.
+    #[serde(default)]
+    pub promise: Promise,
 }
 
 /// Whom a fault hits.
@@ -199,6 +203,9 @@ impl Fault {
             let says = "must be 2 to 100: how many times the usual work";
             ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
         }
+        let seconds = [self.promise.writable_s, self.promise.home_s].into_iter().flatten();
+        let says = "seconds must be above 0";
+        ensure(seconds.into_iter().all(|seconds| seconds > 0.0), path("promise"), says)?;
         let nodes = &scenario.topology.nodes;
         let room = self.room.as_ref().is_none_or(|room| nodes.iter().any(|n| n.room == *room));
         ensure(room, path("room"), "no node of the topology is in it")?;

@@ -1,0 +1,235 @@
+//! What losing a part of the cluster may cost: nobody waits longer than promised.
+//!
+//! The table that the product promises, as assertions in simulated time: after a node, a room or the
+//! other city is lost every range takes writes again soon; leaders are home again soon after a room is
+//! back; while too few nodes are left everything is refused, with the errors that are documented for
+//! it, and nothing is served. That nothing acknowledged is lost is for the other judges.
+//!
+//! A scenario says what is promised ([`Promise`]) for each of its faults. Where another strike comes
+//! before a promise is due, it is not asked for: two losses together were never promised anything.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Verdict, Violation};
+use crate::{
+    history::{Call, Op, Outcome, millis},
+    timeline::{Moment, What},
+};
+
+const JUDGE: &str = "promise";
+const SECOND_NS: f64 = 1e9;
+/// A write that was asked for less than this before the promise ran out could not make it.
+const LATE_NS: u64 = 500_000_000;
+/// Answers to what was asked before the loss may still be under way for so long after it.
+const GRACE_NS: u64 = 1_000_000_000;
+/// What clients may be told while too few nodes are left.
+const REFUSALS: [&str; 3] = ["unavailable", "deadline_exceeded", "unknown_outcome"];
+
+/// What is promised for each strike of a fault. Nothing, unless said.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Promise {
+    /// So many seconds after a strike has begun each range has acknowledged a write that was asked for
+    /// after it began.
+    pub writable_s: Option<f64>,
+    /// So many seconds after a strike has ended every range is led from the preferred room.
+    pub home_s: Option<f64>,
+    /// From a second after a strike has begun until it ends nothing is served, reads included, and
+    /// what clients are told is one of the errors documented for it.
+    pub refused: bool,
+}
+
+/// Where the cluster's parts are.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// Keys at which one range of data ends and the next begins, rising.
+    pub split_points: Vec<String>,
+    /// Nodes of the room that leaders prefer.
+    pub preferred: Vec<u64>,
+}
+
+impl Layout {
+    /// Which range of data holds a key, from 2: 1 is the system range.
+    fn range_of(&self, key: &str) -> u64 {
+        2 + self.split_points.iter().take_while(|point| point.as_str() <= key).count() as u64
+    }
+}
+
+/// A strike as far as the timeline knows it: from when to when; none: it lasted to the end.
+struct Lasted<'a> {
+    number: u64,
+    words: &'a str,
+    begins_ns: u64,
+    ends_ns: Option<u64>,
+}
+
+impl Lasted<'_> {
+    /// Whether it goes on at some moment between two.
+    fn overlaps(&self, from_ns: u64, to_ns: u64) -> bool {
+        self.begins_ns <= to_ns && self.ends_ns.is_none_or(|ends_ns| ends_ns >= from_ns)
+    }
+}
+
+/// What a run saw, beside its operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// What happened.
+    pub timeline: &'a [Moment],
+    /// When calls ended with which error.
+    pub errors: &'a [(u64, &'a str)],
+    /// When faults were over.
+    pub until_ns: u64,
+}
+
+/// Judges a run, in which strikes of some numbers promise something.
+pub fn check(
+    promises: &BTreeMap<u64, Promise>,
+    layout: &Layout,
+    ops: &[Op],
+    seen: Seen<'_>,
+) -> Verdict {
+    let strikes = strikes(seen.timeline);
+    let mut verdict = Verdict::Holds;
+    for strike in &strikes {
+        let Some(promise) = promises.get(&strike.number) else { continue };
+        let others = || strikes.iter().filter(|other| other.number != strike.number);
+        if let Some(seconds) = promise.writable_s {
+            let deadline_ns = after(strike.begins_ns, seconds);
+            let begins = |other: &Lasted<'_>| {
+                other.begins_ns >= strike.begins_ns && other.begins_ns <= deadline_ns
+            };
+            if deadline_ns <= seen.until_ns && !others().any(begins) {
+                verdict = verdict.and(writable(layout, ops, strike, deadline_ns));
+            }
+        }
+        if let (Some(seconds), Some(ends_ns)) = (promise.home_s, strike.ends_ns) {
+            let deadline_ns = after(ends_ns, seconds);
+            let goes_on = |other: &Lasted<'_>| other.overlaps(ends_ns, deadline_ns);
+            if deadline_ns <= seen.until_ns && !others().any(goes_on) {
+                verdict = verdict.and(home(layout, seen.timeline, strike, deadline_ns));
+            }
+        }
+        if promise.refused {
+            verdict = verdict.and(refused(ops, seen.errors, strike, seen.until_ns));
+        }
+    }
+    verdict
+}
+
+fn after(ns: u64, seconds: f64) -> u64 {
+    ns.saturating_add((seconds * SECOND_NS) as u64)
+}
+
+fn strikes(timeline: &[Moment]) -> Vec<Lasted<'_>> {
+    let mut all: Vec<Lasted<'_>> = Vec::new();
+    for moment in timeline {
+        match &moment.what {
+            What::Begins { strike, words, .. } => {
+                let (number, begins_ns) = (*strike, moment.at_ns);
+                all.push(Lasted { number, words, begins_ns, ends_ns: None });
+            }
+            What::Ends { strike, .. } => {
+                for lasted in all.iter_mut().filter(|lasted| lasted.number == *strike) {
+                    lasted.ends_ns.get_or_insert(moment.at_ns);
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Each range that was asked for a write in time has acknowledged one.
+fn writable(layout: &Layout, ops: &[Op], strike: &Lasted<'_>, deadline_ns: u64) -> Verdict {
+    let mut asked: BTreeMap<u64, (&Op, bool)> = BTreeMap::new();
+    for op in ops {
+        // A write that its own condition refuses shows nothing.
+        let writes = matches!(
+            op.call,
+            Call::Write { .. } | Call::Insert { .. } | Call::Increment { .. } | Call::Cas { .. }
+        );
+        let in_time = op.invoke_ns >= strike.begins_ns && op.invoke_ns + LATE_NS <= deadline_ns;
+        if !writes || !in_time {
+            continue;
+        }
+        let is_served = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_))
+            && op.complete_ns.is_some_and(|at| at <= deadline_ns);
+        let (_, served) = asked.entry(layout.range_of(&op.key)).or_insert((op, false));
+        *served |= is_served;
+    }
+    let mut verdict = Verdict::Holds;
+    for (range, (first, served)) in asked {
+        if !served {
+            let words = format!(
+                "range {range} acknowledged no write until {} ms, after what happened at {} ms ({}); the \
+                 first that was asked for:",
+                millis(deadline_ns),
+                millis(strike.begins_ns),
+                strike.words
+            );
+            verdict = verdict.and(Violation::new(JUDGE, words).with(first).at(deadline_ns).into());
+        }
+    }
+    verdict
+}
+
+/// Every range is led from the preferred room at a moment.
+fn home(layout: &Layout, timeline: &[Moment], strike: &Lasted<'_>, deadline_ns: u64) -> Verdict {
+    let mut leaders: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for moment in timeline.iter().filter(|moment| moment.at_ns <= deadline_ns) {
+        if let What::Leads { node, range, term } = moment.what {
+            let led = leaders.entry(range).or_insert((term, node));
+            *led = (*led).max((term, node));
+        }
+    }
+    let mut verdict = Verdict::Holds;
+    for (range, (term, node)) in leaders {
+        if !layout.preferred.contains(&node) {
+            let words = format!(
+                "range {range} is led by node {node} in term {term} at {} ms, and not from the preferred \
+                 room (nodes {:?}), although everything was back at {} ms ({})",
+                millis(deadline_ns),
+                layout.preferred,
+                millis(strike.ends_ns.unwrap_or_default()),
+                strike.words
+            );
+            verdict = verdict.and(Violation::new(JUDGE, words).at(deadline_ns).into());
+        }
+    }
+    verdict
+}
+
+/// While it lasted nothing was served, and clients were told what is documented.
+fn refused(ops: &[Op], errors: &[(u64, &str)], strike: &Lasted<'_>, until_ns: u64) -> Verdict {
+    let from_ns = strike.begins_ns.saturating_add(GRACE_NS);
+    let to_ns = strike.ends_ns.unwrap_or(until_ns);
+    let inside = |ns: u64| ns >= from_ns && ns < to_ns;
+    let served = ops.iter().find(|op| {
+        let answered = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_));
+        answered && inside(op.invoke_ns) && op.complete_ns.is_some_and(inside)
+    });
+    let happened = format!("({} at {} ms)", strike.words, millis(strike.begins_ns));
+    if let Some(op) = served {
+        let words = format!("served although too few nodes were left {happened}:");
+        return Violation::new(JUDGE, words).with(op).into();
+    }
+    let other = errors.iter().find(|(at, code)| inside(*at) && !REFUSALS.contains(code));
+    if let Some((at, code)) = other {
+        let words = format!(
+            "at {} ms a client was told {code}, where {} is documented {happened}",
+            millis(*at),
+            REFUSALS.join(", ")
+        );
+        return Violation::new(JUDGE, words).at(*at).into();
+    }
+    let told = errors.iter().any(|(at, _)| inside(*at));
+    let asked = ops.iter().any(|op| inside(op.invoke_ns));
+    if asked && !told && to_ns > from_ns.saturating_add(5 * GRACE_NS) {
+        let words = format!("clients were told nothing for seconds {happened}");
+        return Violation::new(JUDGE, words).at(to_ns).into();
+    }
+    Verdict::Holds
+}
