@@ -63,15 +63,13 @@ pub enum Bug {
     RefusalNotStored,
     /// A request and its repetition go into one entry.
     RequestTwiceInEntry,
-    /// A refusal that rests on an expiry is answered before the range's time has passed that.
-    ExpiryRefusalUnproposed,
-    /// A replica takes messages that are for another one, which the node had before.
-    ReplicaIdUnchecked,
+    /// A raft snapshot is installed over what the replica had, not in its place.
+    SnapshotOverOldState,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 28] = [
+    pub const ALL: [(&'static str, Bug); 27] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -98,8 +96,7 @@ impl Bug {
         ("dedup-collected-early", Bug::DedupCollectedEarly),
         ("refusal-not-stored", Bug::RefusalNotStored),
         ("request-twice-in-entry", Bug::RequestTwiceInEntry),
-        ("expiry-refusal-unproposed", Bug::ExpiryRefusalUnproposed),
-        ("replica-id-unchecked", Bug::ReplicaIdUnchecked),
+        ("snapshot-over-old-state", Bug::SnapshotOverOldState),
     ];
 
     /// The bug of a name.

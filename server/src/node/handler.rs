@@ -50,8 +50,7 @@ impl NodeHandler {
 /// The replica that a message is for: never another one than it names.
 fn addressed(bootstrap: &Bootstrap, message: &wire::PeerMessage) -> Option<Replica> {
     let replica = bootstrap.router().replica(RangeId(message.range_id))?;
-    let is_meant = replica.id.0 == message.to_replica || planted::active(Bug::ReplicaIdUnchecked);
-    is_meant.then_some(replica)
+    (replica.id.0 == message.to_replica).then_some(replica)
 }
 
 fn failed(why: impl Into<String>) -> BoxFuture<'static, Option<Kind>> {

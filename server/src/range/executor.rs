@@ -344,7 +344,6 @@ impl Executor {
         // The careless hands: "a refusal is a refusal".
         let rests_on_applied = group.is_none() || planted::active(Bug::RefusalByUncommitted);
         let is_first = !write.later_attempt || planted::active(Bug::RefusalNotStored);
-        let is_news = is_news && !planted::active(Bug::ExpiryRefusalUnproposed);
         if changes_nothing && rests_on_applied && is_first && !is_news {
             let result = answer(&write, outcome, Timestamp::ZERO, &current, at);
             self.confirm(write, term, result);
