@@ -21,7 +21,7 @@ impl Cluster {
             .replicas()
             .into_iter()
             .filter(|(_, replica)| replica.range == RangeId(2))
-            .filter_map(|(node, replica)| Some((replica.raft.as_leader().ok()?.term(), node)))
+            .filter_map(|(node, replica)| Some((leads(&replica)?, node)))
             .collect();
         leaders.sort();
         leaders.last().map(|(_, node)| *node)
@@ -33,7 +33,7 @@ impl Cluster {
         let nodes: BTreeSet<_> = self.machines.keys().copied().collect();
         let mut led = BTreeSet::new();
         for (_, replica) in self.replicas() {
-            if !replica.is_leader() {
+            if leads(&replica).is_none() {
                 continue;
             }
             let members = replica.members();
@@ -51,9 +51,9 @@ impl Cluster {
         let preferred = self.topology.preferred_room();
         let mut leaders: BTreeMap<RangeId, (u64, NodeId)> = BTreeMap::new();
         for (node, replica) in self.replicas() {
-            let Ok(leader) = replica.raft.as_leader() else { continue };
-            let led = leaders.entry(replica.range).or_insert((leader.term(), node));
-            *led = (*led).max((leader.term(), node));
+            let Some(term) = leads(&replica) else { continue };
+            let led = leaders.entry(replica.range).or_insert((term, node));
+            *led = (*led).max((term, node));
         }
         for range in 1..=self.ranges as u64 {
             match leaders.get(&RangeId(range)) {
@@ -69,8 +69,8 @@ impl Cluster {
     pub fn look(&self) {
         let mut leaders = self.leaders.lock();
         for (node, replica) in self.replicas() {
-            let Ok(leader) = replica.raft.as_leader() else { continue };
-            let (range, term) = (replica.range, leader.term());
+            let Some(term) = leads(&replica) else { continue };
+            let range = replica.range;
             let known = leaders.entry((range, term)).or_insert_with(|| {
                 self.note(What::Leads { node: node.0, range: range.0, term });
                 node
@@ -138,6 +138,14 @@ impl Cluster {
     pub fn broken(&self) -> Vec<String> {
         self.broken.lock().clone()
     }
+}
+
+/// The term that a replica leads its range in. Its vote alone does not say so: a restarted leader's is still
+/// for itself.
+fn leads(replica: &Replica) -> Option<u64> {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let is_leader = replica.raft.metrics().borrow_watched().state.is_leader();
+    replica.raft.as_leader().ok().filter(|_| is_leader).map(|leader| leader.term())
 }
 
 /// Raft snapshots that a node has installed since its start.

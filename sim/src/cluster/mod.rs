@@ -122,7 +122,8 @@ impl Cluster {
 
     /// Begins a fault of a kind of which one happens at a time; none while another goes on.
     pub(crate) fn alone(&self, kind: Kind) -> Option<Alone<'_>> {
-        self.alone.lock().insert(kind).then_some(Alone { cluster: self, kind })
+        let is_first = self.alone.lock().insert(kind);
+        is_first.then(|| Alone { cluster: self, kind })
     }
 
     /// Ids of all nodes.

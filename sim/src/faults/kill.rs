@@ -77,5 +77,8 @@ pub(super) async fn rolling(striking: &mut Striking) {
             sleep(LOOK_PAUSE).await;
         }
         striking.ends();
+        // As an operator does who looks at the cluster before he goes on.
+        let pause = striking.dice.seconds(0.5, 6.0);
+        sleep(pause).await;
     }
 }

@@ -71,6 +71,11 @@ impl Lasted<'_> {
     fn overlaps(&self, from_ns: u64, to_ns: u64) -> bool {
         self.begins_ns <= to_ns && self.ends_ns.is_none_or(|ends_ns| ends_ns >= from_ns)
     }
+
+    /// Whether it is another one. A strike may hit one thing after the other.
+    fn is_other_than(&self, lasted: &Lasted<'_>) -> bool {
+        (self.number, self.begins_ns) != (lasted.number, lasted.begins_ns)
+    }
 }
 
 /// What a run saw, beside its operations.
@@ -95,7 +100,7 @@ pub fn check(
     let mut verdict = Verdict::Holds;
     for strike in &strikes {
         let Some(promise) = promises.get(&strike.number) else { continue };
-        let others = || strikes.iter().filter(|other| other.number != strike.number);
+        let others = || strikes.iter().filter(|other| other.is_other_than(strike));
         if let Some(seconds) = promise.writable_s {
             let deadline_ns = after(strike.begins_ns, seconds);
             let begins = |other: &Lasted<'_>| {
