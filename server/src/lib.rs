@@ -15,6 +15,7 @@ pub mod config;
 pub mod error;
 pub mod ids;
 pub mod node;
+pub mod observe;
 pub mod ops;
 pub mod peer;
 pub mod placement;

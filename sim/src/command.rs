@@ -16,6 +16,7 @@ use quintet_sim::{
     judge::Verdict,
     run::{Options, Report, run},
     scenario::Scenario,
+    speed,
 };
 
 /// Runs a scenario of the deterministic simulation.
@@ -205,7 +206,7 @@ impl Campaign {
         let simulated = totals.seeds * self.scenario.duration_s;
         println!(
             "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults, \
-             {} raft snapshots, {} nodes replaced",
+             {} raft snapshots, {} nodes replaced, {}",
             self.scenario.name,
             totals.seeds,
             simulated,
@@ -213,7 +214,8 @@ impl Campaign {
             totals.elections,
             totals.faults,
             totals.snapshots,
-            totals.replacements
+            totals.replacements,
+            speed::told(Duration::from_secs(simulated), speed::cpu_time())
         );
         if let Some(why) = totals.could_not {
             bail!(why);

@@ -2,18 +2,21 @@
 //!
 //! The history of what clients asked and saw, the judges that read it and the scenario files are
 //! pure, and the clients of `workload` know only the client library: nothing in them knows how a cluster
-//! is run. The rest exists only under `--cfg madsim`.
+//! is run. The simulation exists only under `--cfg madsim`, and the crash test of real processes only without.
 
 pub mod dice;
 pub mod history;
 pub mod judge;
 pub mod plan;
 pub mod scenario;
+pub mod speed;
 pub mod timeline;
 pub mod workload;
 
 #[cfg(madsim)]
 pub mod cluster;
+#[cfg(not(madsim))]
+pub mod crashtest;
 #[cfg(madsim)]
 pub mod faults;
 #[cfg(madsim)]

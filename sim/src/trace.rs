@@ -47,10 +47,10 @@ fn sink(kind: &'static str, what: fmt::Arguments<'_>) {
     LOG.with_borrow_mut(|log| {
         let Some(log) = log else { return };
         let witness: u64 = madsim::rand::random();
-        let now = madsim::time::TimeHandle::current().elapsed();
         log.events += 1;
         log.hash.update(&witness.to_be_bytes());
         if let Some(lines) = &mut log.lines {
+            let now = madsim::time::TimeHandle::current().elapsed();
             // Writing to a string can't fail.
             writeln!(lines, "{:>15} {witness:016x} {kind} {what}", now.as_nanos()).ok();
         }

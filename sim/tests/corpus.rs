@@ -5,11 +5,15 @@
 mod exhaustive;
 #[path = "corpus/generated.rs"]
 mod generated;
+#[path = "corpus/lists.rs"]
+mod lists;
+#[path = "corpus/observed.rs"]
+mod observed;
 
 use std::path::Path;
 
 use quintet_sim::history::{History, Op};
-use quintet_sim::judge::{Verdict, Violation, acknowledged, counter, linearizable};
+use quintet_sim::judge::{Verdict, Violation, acknowledged, counter, linearizable, list, moment};
 use serde::Deserialize;
 
 /// The first line of a corpus file.
@@ -123,6 +127,16 @@ fn acknowledged_corpus() {
 }
 
 #[test]
+fn list_corpus() {
+    judge_corpus("list", list::check);
+}
+
+#[test]
+fn moment_corpus() {
+    judge_corpus("moment", moment::check);
+}
+
+#[test]
 fn counter_corpus() {
     judge_corpus("counter", counter::check);
 }
@@ -142,4 +156,21 @@ fn what_was_not_exercised_is_undecided() {
     let ops = History::read_jsonl(read.as_bytes()).unwrap().operations();
     assert!(matches!(acknowledged::check(&ops), Verdict::Undecided(_)));
     assert!(matches!(counter::check(&ops), Verdict::Undecided(_)));
+    assert!(matches!(list::check(&ops), Verdict::Undecided(_)));
+    assert!(matches!(moment::check(&ops), Verdict::Undecided(_)));
+    let append = |process, element, time, index| {
+        format!(
+            r#"{{"process":{process},"type":"invoke","f":"txn","value":[["append","l",{element}]],"time":{time},"index":{index}}}"#
+        )
+    };
+    let done =
+        r#"{"process":1,"type":"ok","f":"txn","value":[["append","l",1]],"time":1,"index":1}"#;
+    for (text, why) in [
+        (format!("{}\n{done}", append(1, 1, 0, 0)), "nobody read it"),
+        (format!("{}\n{done}\n{}", append(1, 1, 0, 0), append(2, 1, 2, 2)), "appends 1 twice"),
+    ] {
+        let ops = History::read_jsonl(text.as_bytes()).unwrap().operations();
+        let verdict = list::check(&ops);
+        assert!(matches!(&verdict, Verdict::Undecided(words) if words.contains(why)), "{verdict}");
+    }
 }

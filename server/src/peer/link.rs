@@ -12,7 +12,7 @@ use prost::Message;
 use quintet_proto::internal::v1::{self as wire, peer_client::PeerClient};
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{FRAME_BYTES_MAX, Kind, Peers};
@@ -288,19 +288,30 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
     let Some(stall) = peers.upgrade().map(|peers| peers.stall) else {
         return "stopping".to_owned();
     };
+    let tick = stall / 4;
     let mut heard = Instant::now();
+    // A timer for many frames, not one for each.
+    let mut next_look = heard + tick;
     loop {
-        match timeout(stall / 4, inbound.message()).await {
-            Ok(Ok(Some(frame))) => {
-                heard = Instant::now();
-                let Some(peers) = peers.upgrade() else { return "stopping".to_owned() };
-                if let Err(why) = take(link.node, life, &peers, frame) {
-                    return why;
+        tokio::select! {
+            biased;
+            frame = inbound.message() => match frame {
+                Ok(Some(frame)) => {
+                    heard = Instant::now();
+                    let Some(peers) = peers.upgrade() else { return "stopping".to_owned() };
+                    if let Err(why) = take(link.node, life, &peers, frame) {
+                        return why;
+                    }
                 }
-            }
-            Ok(Ok(None)) => return "closed by the other side".to_owned(),
-            Ok(Err(status)) => return status.to_string(),
-            Err(_) => {
+                Ok(None) => return "closed by the other side".to_owned(),
+                Err(status) => return status.to_string(),
+            },
+            () = sleep_until(next_look) => {
+                if heard.elapsed() < tick {
+                    next_look = heard + tick;
+                    continue;
+                }
+                next_look = Instant::now() + tick;
                 let idle = life.is_idle();
                 if idle {
                     heard = Instant::now();

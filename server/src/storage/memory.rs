@@ -153,20 +153,22 @@ impl MemoryEngine {
         }
     }
 
-    /// The first half of a sync: notes what it covers.
-    fn begin_sync(&self) -> Result<(u64, Tables), Error> {
+    /// The first half of a sync: notes what it covers. A log has the batches; a flush is of what they
+    /// produced.
+    fn begin_sync(&self) -> Result<(u64, Option<Tables>), Error> {
         let live = self.live.lock();
-        self.change(&live, |image| image.begin_sync(live.batches, &live.tables))?;
-        let covered = (live.batches, live.tables.clone());
+        let flushed = (self.durability == Durability::Flush).then(|| live.tables.clone());
+        self.change(&live, |image| image.begin_sync(live.batches, flushed.as_ref()))?;
+        let batches = live.batches;
         drop(live);
-        self.event("sync-start", covered.0);
-        Ok(covered)
+        self.event("sync-start", batches);
+        Ok((batches, flushed))
     }
 
     /// The second half: makes that durable, or fails the engine.
-    fn end_sync(&self, batches: u64, tables: Tables) -> Result<(), Error> {
+    fn end_sync(&self, batches: u64, flushed: Option<Tables>) -> Result<(), Error> {
         let mut live = self.live.lock();
-        let is_done = self.change(&live, |image| image.end_sync(batches, tables))?;
+        let is_done = self.change(&live, |image| image.end_sync(batches, flushed))?;
         let result = if is_done || planted::active(Bug::FsyncErrorSwallowed) {
             // The careless hand: "it will work the next time".
             Ok(())
@@ -204,11 +206,11 @@ impl Engine for MemoryEngine {
         if batch.has_puts() {
             self.check_space()?;
         }
-        let record = record::encode(&batch);
-        let bytes = record.len() as u64;
+        let batch = record::written(batch);
+        let bytes = record::length(&batch) as u64;
         let mut live = self.live.lock();
-        self.change(&live, |image| image.write(record))?;
-        live.tables.apply(batch);
+        self.change(&live, |image| image.write(&batch))?;
+        live.tables.apply(&batch);
         live.batches += 1;
         if live.until_flush > bytes {
             live.until_flush -= bytes;
@@ -225,12 +227,12 @@ impl Engine for MemoryEngine {
         // Here and not in the future: it covers what was written when it was called.
         let begun = self.begin_sync();
         async move {
-            let (batches, tables) = begun?;
+            let (batches, flushed) = begun?;
             let delay = self.sync_delay();
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            self.end_sync(batches, tables)
+            self.end_sync(batches, flushed)
         }
         .boxed()
     }
@@ -243,7 +245,7 @@ impl Engine for MemoryEngine {
     }
 
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.disk()?.image(&self.name).durable.get(family, key))
+        Ok(self.disk()?.image(&self.name).durable().get(family, key))
     }
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn Reader> {

@@ -1,9 +1,6 @@
 //! Whether the replicas of a range hold the same.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use quintet_server::{
-    ids::{NodeId, RangeId},
     range::replica::Replica,
     storage::{
         Family,
@@ -14,39 +11,41 @@ use quintet_server::{
 };
 
 use super::Cluster;
+use crate::judge::{
+    Violation,
+    replicas::{Replica as State, Replicas, Together, compare},
+};
 
 impl Cluster {
-    /// Whether all replicas of each range are at one applied index; then their states must be equal.
-    /// `Err` says which are not.
-    pub fn replicas_equal(&self) -> Result<bool, String> {
+    /// Whether all replicas of each range are at one applied index; then their states are compared.
+    pub fn together(&self) -> Together {
         use openraft::async_runtime::watch::WatchReceiver;
-        let mut by_range: BTreeMap<RangeId, Vec<(NodeId, Option<u64>, Replica)>> = BTreeMap::new();
-        for (node, replica) in self.replicas() {
+        let nodes = self.machines.keys().map(|node| node.0).collect();
+        let replicas = self.replicas();
+        let mut states = Replicas::new();
+        for (node, replica) in &replicas {
             let metrics = replica.raft.metrics();
-            let index = metrics.borrow_watched().last_applied.map(|at| at.index());
-            by_range.entry(replica.range).or_default().push((node, index, replica));
+            let applied = metrics.borrow_watched().last_applied.map(|at| at.index());
+            let state = State { applied, hash: None };
+            states.entry(replica.range.0).or_default().insert(node.0, state);
         }
-        if by_range.len() < self.ranges {
-            return Ok(false);
+        // Hashing takes long, so only once it can tell something.
+        let positions = compare(&states, self.ranges, &nodes);
+        if positions != Together::Equal {
+            return positions;
         }
-        for replicas in by_range.values() {
-            let indexes: BTreeSet<_> = replicas.iter().map(|(_, index, _)| *index).collect();
-            if indexes.len() > 1 || replicas.len() < self.machines.len() {
-                return Ok(false);
-            }
+        for (node, replica) in &replicas {
+            let hash = match state_hash(replica) {
+                Ok(hash) => hash,
+                Err(why) => {
+                    let words = format!("{} of {node} can't be read: {why}", replica.range);
+                    return Together::Differ(Violation::new("replicas", words));
+                }
+            };
+            let on = states.entry(replica.range.0).or_default();
+            on.entry(node.0).and_modify(|state| state.hash = Some(hash));
         }
-        for (range, replicas) in by_range {
-            let mut states = BTreeMap::new();
-            for (node, _, replica) in &replicas {
-                states.insert(*node, state_hash(replica)?);
-            }
-            if states.values().collect::<BTreeSet<_>>().len() > 1 {
-                return Err(format!(
-                    "replicas of {range} at the same applied index differ: {states:x?}"
-                ));
-            }
-        }
-        Ok(true)
+        compare(&states, self.ranges, &nodes)
     }
 }
 

@@ -9,6 +9,7 @@ mod equal;
 mod look;
 mod machine;
 mod net;
+mod observe;
 mod operator;
 mod routes;
 
@@ -28,6 +29,7 @@ use quintet_server::{
 };
 
 use self::machine::{CLIENT_PORT, Machine, address};
+pub(crate) use self::observe::found as raft_found;
 use crate::{
     random::random,
     scenario::{Kind, Scenario, Topology},
@@ -42,6 +44,8 @@ const END_TURNS_MAX: usize = 100_000;
 pub struct Cluster {
     handle: Handle,
     machines: BTreeMap<NodeId, Mutex<Machine>>,
+    /// Which node is on which simulated machine.
+    by_machine: BTreeMap<madsim::task::NodeId, NodeId>,
     topology: Topology,
     tear: bool,
     /// What happened, for people.
@@ -86,8 +90,12 @@ impl Cluster {
             let machine = Machine::start(&handle, scenario, node)?;
             machines.insert(node, Mutex::new(machine));
         }
-        Ok(Arc::new(Cluster {
+        let by_machine = machines
+            .iter()
+            .map(|(node, machine): (_, &Mutex<Machine>)| (machine.lock().handle.id(), *node));
+        let cluster = Arc::new(Cluster {
             handle,
+            by_machine: by_machine.collect(),
             machines,
             topology: scenario.topology.clone(),
             tear: scenario.disk.tear,
@@ -100,7 +108,9 @@ impl Cluster {
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             alone: Mutex::default(),
-        }))
+        });
+        observe::begin(&cluster);
+        Ok(cluster)
     }
 
     /// Where the nodes are.

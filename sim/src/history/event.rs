@@ -167,7 +167,7 @@ pub enum Value {
 pub struct Event {
     /// Position in the history, from 0.
     pub index: u64,
-    /// Simulated time in nanoseconds.
+    /// Nanoseconds since a moment before the run, simulated or real.
     pub time: u64,
     /// Who: one sequential client.
     pub process: u64,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::crowd;
 use crate::{
     cluster::Cluster,
-    judge::Verdict,
+    judge::{Verdict, replicas::Together},
     scenario::Scenario,
     timeline::What,
     trace,
@@ -72,18 +72,21 @@ pub(super) async fn heal(
     let mut differ = None;
     let equal = within(EQUAL_TIMEOUT, async || {
         cluster.look();
-        match cluster.replicas_equal() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("replicas do not come together".to_owned()),
+        match cluster.together() {
+            Together::Equal => Ok(()),
+            Together::NotYet(why) => Err(format!("replicas do not come together: {why}")),
             // Nothing that comes later makes this good.
-            Err(why) => {
-                differ = Some(why);
+            Together::Differ(violation) => {
+                differ = Some(violation);
                 Ok(())
             }
         }
     });
-    if let Some(why) = equal.await.err().or(differ) {
+    if let Err(why) = equal.await {
         return Ok(Verdict::violation(why));
+    }
+    if let Some(violation) = differ {
+        return Ok(violation.into());
     }
     // All replicas are caught up: from now on leaders have this long to come home.
     match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {

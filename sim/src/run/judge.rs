@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, raft_found},
     judge::{
         self, Verdict,
         promise::{Layout, Seen},
@@ -36,6 +36,9 @@ impl Over<'_> {
         for broken in self.cluster.broken() {
             verdict = verdict.and(Verdict::violation(broken));
         }
+        for broken in raft_found().0 {
+            verdict = verdict.and(broken.into());
+        }
         let promises = self.strikes.iter().map(|it| (it.number, it.fault.promise.clone()));
         let promises: BTreeMap<_, _> = promises.collect();
         let layout = Layout {
@@ -55,6 +58,7 @@ impl Over<'_> {
         let did = [
             ("commits", commits, wanted.commits_min),
             ("elections", self.cluster.elections(), wanted.elections_min),
+            ("observations of replicas", raft_found().1, commits.min(1)),
             ("raft snapshots installed", self.cluster.snapshots(), wanted.snapshots_min),
             ("nodes replaced", self.cluster.replacements(), wanted.replacements_min),
             ("requests refused", self.cluster.refusals(), wanted.refusals_min),

@@ -20,7 +20,7 @@ use tokio::{
 
 pub(crate) use self::crowd::Crowd;
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, raft_found},
     faults::{self, Fired},
     history::History,
     judge::Verdict,
@@ -104,7 +104,11 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     let verdict = match ended {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error),
-        Err(panic) => Verdict::violation(format!("a node panicked: {}", words(&*panic))),
+        Err(panic) => {
+            let panicked = Verdict::violation(format!("a node panicked: {}", words(&*panic)));
+            // What replicas did before may say why.
+            raft_found().0.into_iter().fold(panicked, |verdict, broken| verdict.and(broken.into()))
+        }
     };
     let found = std::mem::take(&mut *found.lock());
     let history = std::mem::take(&mut *shared.history.lock());

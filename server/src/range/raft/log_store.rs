@@ -36,10 +36,11 @@ use super::{
 };
 use crate::{
     ids::RangeId,
+    observe::{self, Seen},
     planted::{self, Bug},
     storage::{
         Direction, Engine, Family,
-        codec::{self, EntryRecord, PayloadRecord},
+        codec::{self, EntryRecord, PayloadRecord, Position},
         engine::{Change, Error},
     },
 };
@@ -347,6 +348,19 @@ fn decode_entry(bytes: &[u8]) -> Result<Entry, Error> {
     Ok(Entry { log_id: types::log_id(record.position), payload })
 }
 
+/// Whether a log holds an entry, by the records of its engine: the entry is there, or the log is
+/// truncated above it. For whoever looks at a disk from outside.
+pub fn holds(range: RangeId, at: Position, get: impl Fn(Family, &[u8]) -> Option<Vec<u8>>) -> bool {
+    let purged = get(Family::Log, &key(range, Kind::Purged, 0));
+    let purged: Option<Position> = purged.and_then(|bytes| codec::decode(&bytes).ok());
+    if purged.is_some_and(|purged| purged.index >= at.index) {
+        return true;
+    }
+    let entry = get(Family::Log, &key(range, Kind::Entry, at.index));
+    let entry = entry.and_then(|bytes| decode_entry(&bytes).ok());
+    entry.is_some_and(|entry| types::position(&entry.log_id) == at)
+}
+
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
@@ -441,12 +455,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
+    /// Nothing is kept: what is committed becomes known again once a leader is elected.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            let at = types::position(&committed);
+            observe::tell(self.0.range, || Seen::Committed { at });
+        }
+        Ok(())
+    }
+
     async fn append<I>(&mut self, entries: I, flushed: IOFlushed<TypeConfig>) -> io::Result<()>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let (mut changes, mut bytes) = (Vec::new(), 0);
+        let (mut changes, mut bytes, mut began) = (Vec::new(), 0, None);
         let sequence = self.0.change(|state| {
             state.appended += 1;
             let sequence = state.appended;
@@ -458,6 +481,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 bytes += size;
                 let key = key(self.0.range, Kind::Entry, entry.log_id.index());
                 changes.push(Change::Put { family: Family::Log, key, value });
+                let (at, after) = (types::position(&entry.log_id), state.last);
+                let after = after.map(|last| types::position(&last));
+                if after.is_none_or(|after| after.term != at.term) {
+                    began = Some(Seen::Began { at, after });
+                }
                 state.last = Some(entry.log_id());
                 state.sizes.push(entry.log_id.index(), size);
                 state.cache_bytes += size;
@@ -467,6 +495,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             sequence
         });
         self.0.writer.budget.balance();
+        if let Some(began) = began {
+            observe::tell(self.0.range, || began);
+        }
         // Nobody may be replicating.
         self.0.appended.send(()).ok();
         let entries = changes.len() as u64;

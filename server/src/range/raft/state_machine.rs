@@ -34,6 +34,7 @@ use openraft::{
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     log_store::LogStore,
@@ -41,6 +42,7 @@ use super::{
 };
 use crate::{
     ids::{Generation, RangeId},
+    observe::{self, Seen},
     ops::metrics::Metrics,
     planted::{self, Bug},
     range::{
@@ -105,6 +107,7 @@ impl RangeState {
             None => birth.clone(),
         };
         hlc.observe(applied.time);
+        observe::tell(range, || Seen::Opened { applied: applied.applied });
         Ok(Arc::new(RangeState {
             range,
             engine,
@@ -189,6 +192,9 @@ impl RangeState {
         self.hlc.observe(applied.time);
         self.newest.store(applied.newest.0, Ordering::Release);
         self.time.store(applied.time.0, Ordering::Release);
+        if let Some(at) = applied.applied {
+            observe::tell(self.range, || Seen::Installed { applied: at });
+        }
         *self.applied.lock() = applied;
         *self.descriptor.write() = Arc::new(record.head.descriptor);
         self.installing.store(false, Ordering::Release);
@@ -283,6 +289,17 @@ impl RangeState {
     }
 }
 
+/// Hash of what an entry says.
+fn content_hash(entry: &Entry) -> u64 {
+    match &entry.payload {
+        Payload::Blank => 0,
+        Payload::Normal(proposal) => xxh3_64(&proposal.0),
+        Payload::Membership(membership) => {
+            xxh3_64(&codec::encode(&types::membership_record(membership)))
+        }
+    }
+}
+
 /// The descriptor that follows from a membership (design, section 3).
 fn with_membership(current: &Descriptor, membership: &codec::Membership) -> Descriptor {
     let mut next = current.clone();
@@ -373,6 +390,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
             }
             let results = self.state.apply(&applied).map_err(io::Error::other)?;
+            for entry in &applied {
+                let at = types::position(&entry.log_id);
+                observe::tell(self.state.range, || Seen::Applied { at, hash: content_hash(entry) });
+            }
             if let Some(last) = applied.last() {
                 let (range, at) = (self.state.range, last.log_id);
                 trace::event("apply", format_args!("{range} up to {at}"));

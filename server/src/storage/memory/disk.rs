@@ -1,15 +1,22 @@
 //! What survives a crash of a simulated node, and what the crash does to it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    super::engine::{Durability, Error},
-    record,
+    super::engine::{Durability, Error, Family},
+    record::{self, Written},
     tables::Tables,
 };
+
+/// Synced batches that are kept apart from the durable tables. More than a few are moved into them at
+/// once: the memory stays bounded.
+const SYNCED_BATCHES_MAX: usize = 256;
 
 /// The disk of one simulated node: its engines by name. Outlives the node's process; a clone is the
 /// same disk. The simulation cuts the power ([`MemoryDisk::crash`]) and breaks things here. Where it
@@ -33,12 +40,16 @@ pub(super) struct Image {
     /// change nothing.
     pub(super) generation: u64,
     durability: Option<Durability>,
-    /// What no crash takes away.
-    pub(super) durable: Tables,
-    /// How many of the batches since the opening are in `durable`.
+    /// What no crash takes away, `synced` with it.
+    durable: Tables,
+    /// Behind `durable`, and durable as well. Empty without a log.
+    synced: Vec<Written>,
+    /// How many of the batches since the opening are in `durable` and `synced`.
     durable_batches: u64,
-    /// Behind `durable`: written, not synced; each as its bytes in the log. Empty without a log.
-    unsynced: Vec<Bytes>,
+    /// Behind those: written, not synced. Empty without a log.
+    unsynced: VecDeque<Written>,
+    /// What a crash left of the batch behind them: the beginning of its record.
+    torn: Bytes,
     /// Without a log: the newest flush that was begun, with the number of its last batch.
     flushing: Option<(u64, Tables)>,
     fail_next_sync: bool,
@@ -68,6 +79,11 @@ impl MemoryDisk {
         for image in self.state.lock().engines.values_mut() {
             *image = Image { generation: image.generation + 1, ..Image::default() };
         }
+    }
+
+    /// What no crash takes away of a record of an engine.
+    pub fn durable(&self, name: &str, family: Family, key: &[u8]) -> Option<Vec<u8>> {
+        self.state.lock().engines.get_mut(name)?.durable().get(family, key)
     }
 
     /// The next sync of this engine fails, and with it the engine.
@@ -101,30 +117,42 @@ impl Image {
         if self.durability.is_some_and(|earlier| earlier != durability) {
             return Err(Error::Open(format!("{name} was written with another durability")));
         }
-        let mut tables = self.durable.clone();
-        for batch in record::replay(name, &self.unsynced.concat())? {
-            tables.apply(batch);
+        let mut tables = self.durable().clone();
+        let records = self.unsynced.iter().map(|batch| record::encode(batch));
+        let log: Vec<Bytes> = records.chain([self.torn.clone()]).collect();
+        for batch in record::replay(name, &log.concat())? {
+            tables.apply(&batch);
         }
         self.generation += 1;
         self.durability = Some(durability);
         self.durable = tables.clone();
         self.durable_batches = 0;
         self.unsynced.clear();
+        self.torn = Bytes::new();
         self.flushing = None;
         self.sync_failed = false;
         Ok((self.generation, tables))
     }
 
+    /// What no crash takes away.
+    pub(super) fn durable(&mut self) -> &Tables {
+        for batch in self.synced.drain(..) {
+            self.durable.apply(&batch);
+        }
+        &self.durable
+    }
+
     /// Takes a batch into the log, where there is one.
-    pub(super) fn write(&mut self, record: Bytes) {
+    pub(super) fn write(&mut self, batch: &Written) {
         if self.durability == Some(Durability::WriteAheadLog) {
-            self.unsynced.push(record);
+            self.unsynced.push_back(batch.clone());
         }
     }
 
-    /// A sync of the first `batches` batches since the opening, which produced `tables`, begins.
-    pub(super) fn begin_sync(&mut self, batches: u64, tables: &Tables) {
-        if self.durability == Some(Durability::Flush) {
+    /// A sync of the first `batches` batches since the opening begins. Without a log it is a flush of what
+    /// they produced.
+    pub(super) fn begin_sync(&mut self, batches: u64, flushed: Option<&Tables>) {
+        if let Some(tables) = flushed {
             self.flushing = Some((batches, tables.clone()));
         }
     }
@@ -145,16 +173,24 @@ impl Image {
     }
 
     /// It ends: what it covers is durable. False if it failed.
-    pub(super) fn end_sync(&mut self, batches: u64, tables: Tables) -> bool {
+    pub(super) fn end_sync(&mut self, batches: u64, flushed: Option<Tables>) -> bool {
         self.sync_failed |= std::mem::take(&mut self.fail_next_sync);
         if self.sync_failed {
             return false;
         }
         // A later sync may have ended before.
         if let Some(newly) = batches.checked_sub(self.durable_batches) {
-            self.unsynced.drain(..self.unsynced.len().min(newly as usize));
             self.durable_batches = batches;
-            self.durable = tables;
+            match flushed {
+                Some(tables) => self.durable = tables,
+                None => {
+                    let synced = self.unsynced.len().min(newly as usize);
+                    self.synced.extend(self.unsynced.drain(..synced));
+                    if self.synced.len() > SYNCED_BATCHES_MAX {
+                        self.durable();
+                    }
+                }
+            }
         }
         self.flushing = self.flushing.take().filter(|(last, _)| *last > batches);
         true
@@ -170,14 +206,13 @@ impl Image {
             self.durable = flushed;
         }
         let survivors = below(rng, self.unsynced.len() as u64 + 1) as usize;
-        let torn = self.unsynced.get(survivors).map(|record| {
+        let torn = self.unsynced.get(survivors).map(|batch| {
+            let record = record::encode(batch);
             // Never all of it: that would be another survivor.
             record.slice(..below(rng, record.len() as u64) as usize)
         });
         self.unsynced.truncate(survivors);
-        if tear {
-            self.unsynced.extend(torn);
-        }
+        self.torn = torn.filter(|_| tear).unwrap_or_default();
     }
 }
 

@@ -3,27 +3,71 @@
 //!
 //! `length of the rest (4) | xxh3 of the rest (8) | changes`, integers little endian.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::engine::{Batch, Change, Error, Family};
 use crate::planted::{self, Bug};
 
+/// A batch as the engine keeps it: readers and the disk share its bytes.
+pub(super) type Written = Arc<[WrittenChange]>;
+
+/// As [`Change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WrittenChange {
+    Put { family: Family, key: Bytes, value: Bytes },
+    Delete { family: Family, key: Bytes },
+    DeleteRange { family: Family, start: Bytes, end: Bytes },
+}
+
+pub(super) fn written(batch: Batch) -> Written {
+    let changes = batch.changes.into_iter().map(|change| match change {
+        Change::Put { family, key, value } => {
+            WrittenChange::Put { family, key: key.into(), value: value.into() }
+        }
+        Change::Delete { family, key } => WrittenChange::Delete { family, key: key.into() },
+        Change::DeleteRange { family, start, end } => {
+            WrittenChange::DeleteRange { family, start: start.into(), end: end.into() }
+        }
+    });
+    changes.collect()
+}
+
 const HEADER_BYTES: usize = 12;
+/// Of a change, beside its two parts: kind, family, two lengths.
+const CHANGE_BYTES: usize = 10;
 const PUT: u8 = 0;
 const DELETE: u8 = 1;
 const DELETE_RANGE: u8 = 2;
 
-/// A batch as it stands in the log.
-pub(super) fn encode(batch: &Batch) -> Bytes {
-    let mut record = vec![0; HEADER_BYTES];
-    for change in &batch.changes {
-        let (kind, family, first, second) = match change {
-            Change::Put { family, key, value } => (PUT, family, key, &value[..]),
-            Change::Delete { family, key } => (DELETE, family, key, &[][..]),
-            Change::DeleteRange { family, start, end } => (DELETE_RANGE, family, start, &end[..]),
-        };
-        record.extend([kind, family_number(*family)]);
+/// The kind of a change, its family and its two parts.
+fn parts(change: &WrittenChange) -> (u8, Family, &[u8], &[u8]) {
+    match change {
+        WrittenChange::Put { family, key, value } => (PUT, *family, key, value),
+        WrittenChange::Delete { family, key } => (DELETE, *family, key, &[]),
+        WrittenChange::DeleteRange { family, start, end } => (DELETE_RANGE, *family, start, end),
+    }
+}
+
+/// How long the record of a batch is.
+pub(super) fn length(batch: &[WrittenChange]) -> usize {
+    let changes = batch.iter().map(|change| {
+        let (_, _, first, second) = parts(change);
+        CHANGE_BYTES + first.len() + second.len()
+    });
+    HEADER_BYTES + changes.sum::<usize>()
+}
+
+/// A batch as it stands in the log. Made where the log is read, at a crash or an opening: most batches
+/// never are.
+pub(super) fn encode(batch: &[WrittenChange]) -> Bytes {
+    let mut record = Vec::with_capacity(length(batch));
+    record.resize(HEADER_BYTES, 0);
+    for change in batch {
+        let (kind, family, first, second) = parts(change);
+        record.extend([kind, family_number(family)]);
         for part in [first, second] {
             record.extend((part.len() as u32).to_le_bytes());
             record.extend(part);
@@ -38,7 +82,7 @@ pub(super) fn encode(batch: &Batch) -> Bytes {
 
 /// The batches of a log, in order. Missing bytes at the end are a torn tail: the last record is
 /// left out. Anything else that does not add up is damage.
-pub(super) fn replay(name: &str, log: &[u8]) -> Result<Vec<Batch>, Error> {
+pub(super) fn replay(name: &str, log: &[u8]) -> Result<Vec<Written>, Error> {
     let mut batches = Vec::new();
     let mut rest = log;
     while !rest.is_empty() {
@@ -62,7 +106,7 @@ fn split(log: &[u8]) -> Option<(&[u8], u64, &[u8])> {
     Some((body, u64::from_le_bytes(sum), after))
 }
 
-fn decode(mut body: &[u8]) -> Option<Batch> {
+fn decode(mut body: &[u8]) -> Option<Written> {
     let mut batch = Batch::new();
     while let Some((&[kind, family], rest)) = body.split_first_chunk::<2>() {
         let family = *Family::ALL.get(usize::from(family))?;
@@ -76,7 +120,7 @@ fn decode(mut body: &[u8]) -> Option<Batch> {
         }
         body = rest;
     }
-    body.is_empty().then_some(batch)
+    body.is_empty().then(|| written(batch))
 }
 
 /// A part of a change that has its length before it, and what follows.
@@ -104,17 +148,17 @@ pub(super) fn family_number(family: Family) -> u8 {
 mod tests {
     use super::*;
 
-    fn log() -> (Vec<Batch>, Vec<Bytes>) {
+    fn log() -> (Vec<Written>, Vec<Bytes>) {
         let batches: Vec<_> = (0..5_u8)
             .map(|n| {
                 let mut batch = Batch::new();
                 batch.put(Family::Data, vec![n], vec![n; 40]);
                 batch.delete(Family::Dedup, vec![n, n]);
                 batch.delete_range(Family::Meta, vec![n], vec![n + 1]);
-                batch
+                written(batch)
             })
             .collect();
-        let records = batches.iter().map(encode).collect();
+        let records = batches.iter().map(|batch| encode(batch)).collect();
         (batches, records)
     }
 
@@ -127,8 +171,16 @@ mod tests {
             let replayed = replay("log", &bytes[..cut]).unwrap();
             assert_eq!(replayed.len(), whole);
             for (batch, expected) in replayed.iter().zip(&batches) {
-                assert_eq!(batch.changes, expected.changes);
+                assert_eq!(batch, expected);
             }
+        }
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_record() {
+        let (batches, records) = log();
+        for (batch, record) in batches.iter().zip(&records) {
+            assert_eq!(length(batch), record.len());
         }
     }
 

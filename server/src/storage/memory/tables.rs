@@ -1,6 +1,7 @@
-//! All families' records at one moment. A clone is a version of its own and costs nothing: the tree
-//! is shared and copied where one of the two changes. So a read snapshot, the durable state and a
-//! flush in flight are clones.
+//! All families' records at one moment. A clone is a version of its own and costs nothing at first: the
+//! tree is shared, and copied node by node where one of the two changes. So a read snapshot and a flush
+//! in flight are clones. The durable state behind a log is none: it would be one at every sync, and each
+//! write after it would copy.
 
 use std::ops::{Bound, ControlFlow};
 
@@ -8,8 +9,8 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::{
-    super::engine::{Batch, Change, Direction, Family, Visit},
-    record::family_number,
+    super::engine::{Direction, Family, Visit},
+    record::{WrittenChange, family_number},
 };
 
 #[derive(Clone, Default)]
@@ -40,19 +41,21 @@ impl Tables {
         };
     }
 
-    pub(super) fn apply(&mut self, batch: Batch) {
-        for change in batch.changes {
+    pub(super) fn apply(&mut self, batch: &[WrittenChange]) {
+        for change in batch {
             match change {
-                Change::Put { family, key, value } => self.put(family, key.into(), value.into()),
-                Change::Delete { family, key } => self.delete(family, &key),
-                Change::DeleteRange { family, start, end } if start < end => {
+                WrittenChange::Put { family, key, value } => {
+                    self.put(*family, key.clone(), value.clone());
+                }
+                WrittenChange::Delete { family, key } => self.delete(*family, key),
+                WrittenChange::DeleteRange { family, start, end } if start < end => {
                     let removed: Vec<Bytes> = self
-                        .range(family, &start, &end)
+                        .range(*family, start, end)
                         .map(|range| range.map(|(key, _)| key.clone()).collect())
                         .unwrap_or_default();
-                    removed.iter().for_each(|key| self.delete(family, key));
+                    removed.iter().for_each(|key| self.delete(*family, key));
                 }
-                Change::DeleteRange { .. } => {}
+                WrittenChange::DeleteRange { .. } => {}
             }
         }
     }

@@ -1,0 +1,164 @@
+//! Feeds the judge of Raft as the run goes.
+//!
+//! What replicas do comes from the nodes themselves (`quintet_server::observe`), at the very moment. For
+//! who leads, which membership is in force and on which disks an entry is durable, the cluster is asked
+//! then. Looking changes nothing: no draw, no message, no task.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use quintet_server::{
+    ids::{NodeId, RangeId},
+    observe::{self, Seen},
+    range::{raft::log_store, replica::Replica},
+    storage::{
+        Family,
+        codec::{self, AppliedRecord, Position},
+        keys::{self, MetaKind},
+    },
+};
+
+use super::Cluster;
+use crate::judge::{
+    Violation,
+    raft::{self, Observation, Raft, What},
+};
+
+/// So many violations are kept: what follows on the first ones says little.
+const VIOLATIONS_MAX: usize = 5;
+
+/// A membership: its configurations, as nodes.
+type Configs = Vec<Vec<u64>>;
+
+/// The judge of this thread's run, and what it has found.
+struct Watch {
+    cluster: Weak<Cluster>,
+    judge: Raft,
+    /// The membership that was in force when a replica last committed as leader.
+    memberships: BTreeMap<(NodeId, RangeId), Configs>,
+    found: Vec<Violation>,
+}
+
+thread_local! {
+    // One run a thread, so this is the run's own.
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+}
+
+/// Begins to look at this thread's run.
+pub(super) fn begin(cluster: &Arc<Cluster>) {
+    observe::set_observer(see);
+    WATCH.with_borrow_mut(|watch| {
+        *watch = Some(Watch {
+            cluster: Arc::downgrade(cluster),
+            judge: Raft::new(),
+            memberships: BTreeMap::new(),
+            found: Vec::new(),
+        });
+    });
+}
+
+/// What the judge of Raft has found so far in this thread's run, and how many observations it has seen.
+pub(crate) fn found() -> (Vec<Violation>, u64) {
+    WATCH.with_borrow(|watch| match watch {
+        Some(watch) => (watch.found.clone(), watch.judge.observations()),
+        None => (Vec::new(), 0),
+    })
+}
+
+fn see(range: RangeId, seen: Seen) {
+    WATCH.with_borrow_mut(|watch| {
+        if let Some(watch) = watch
+            && let Some(cluster) = watch.cluster.upgrade()
+        {
+            watch.see(&cluster, range, seen);
+        }
+    });
+}
+
+fn position(at: Position) -> raft::Position {
+    raft::Position { term: at.term, index: at.index }
+}
+
+impl Watch {
+    fn see(&mut self, cluster: &Cluster, range: RangeId, seen: Seen) {
+        let Some(node) = cluster.this_node() else { return };
+        let what = match seen {
+            Seen::Opened { applied } => What::Opened { applied: applied.map(position) },
+            Seen::Installed { applied } => What::Installed { applied: position(applied) },
+            Seen::Applied { at, hash } => What::Applied { at: position(at), hash },
+            Seen::Began { at, after } => {
+                if leader(cluster, node, range, at.term).is_none() {
+                    return;
+                }
+                What::Led { term: at.term, last: after.map(position) }
+            }
+            Seen::Committed { at } => {
+                let Some(replica) = leader(cluster, node, range, at.term) else { return };
+                let configs = configs(&replica);
+                let before = self.memberships.insert((node, range), configs.clone());
+                let before = before.filter(|before| *before != configs);
+                let durable_on = cluster.holders(range, at);
+                let memberships = [Some(configs), before].into_iter().flatten().collect();
+                What::Committed { at: position(at), durable_on, memberships }
+            }
+        };
+        let now = madsim::time::TimeHandle::current().elapsed();
+        let at_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let observation = Observation { at_ns, range: range.0, node: node.0, what };
+        let broken = self.judge.see(&observation);
+        if self.found.len() < VIOLATIONS_MAX {
+            self.found.extend(broken);
+        }
+    }
+}
+
+/// The replica of a node, if it leads in this term: nobody else votes for it and has entries of the
+/// term, for whoever follows another leader has noted the vote for that one before.
+fn leader(cluster: &Cluster, node: NodeId, range: RangeId, term: u64) -> Option<Replica> {
+    let running = cluster.machines.get(&node)?.lock().running.lock().clone()?;
+    let replica = running.router().replica(range)?;
+    let leader = replica.log.vote()?.leader_id;
+    (leader.term == term && leader.voted_for == replica.id.0).then_some(replica)
+}
+
+fn configs(replica: &Replica) -> Configs {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let metrics = replica.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = metrics.membership_config.membership();
+    let holders: BTreeMap<u64, u64> =
+        membership.nodes().map(|(id, holder)| (*id, holder.node.0)).collect();
+    let config = |voters: &std::collections::BTreeSet<u64>| {
+        voters.iter().filter_map(|voter| holders.get(voter).copied()).collect()
+    };
+    membership.get_joint_config().iter().map(config).collect()
+}
+
+impl Cluster {
+    /// The node on whose machine this task runs.
+    fn this_node(&self) -> Option<NodeId> {
+        let id = madsim::plugin::node();
+        self.by_machine.get(&id).copied()
+    }
+
+    /// The nodes on which an entry is durable: in the log or applied. A node that lost its disk and is not
+    /// replaced counts: what it had told before was true.
+    fn holders(&self, range: RangeId, at: Position) -> Vec<u64> {
+        let wiped = self.wiped.lock();
+        let machines = self.machines.iter().filter(|(node, machine)| {
+            let disk = &machine.lock().disk;
+            let applied = || {
+                let key = keys::range_meta(range, MetaKind::Applied);
+                let record = disk.durable("data", Family::Meta, &key)?;
+                codec::decode::<AppliedRecord>(&record).ok()?.applied
+            };
+            wiped.contains(node)
+                || log_store::holds(range, at, |family, key| disk.durable("log", family, key))
+                || applied().is_some_and(|applied| applied.index >= at.index)
+        });
+        machines.map(|(node, _)| node.0).collect()
+    }
+}

@@ -1,0 +1,304 @@
+//! The real thing beside the simulation: five real processes on RocksDB, killed and stopped under load.
+//!
+//! The simulation replaces disks, network, clocks and threads; what stands in for them can be wrong in the
+//! same way as the product. So the same clients ([`crate::workload`]) work here against `quintet start`
+//! processes, the same judges ([`crate::judge`]) read the same history, and the faults are the system's own:
+//! `kill -9` of one node, of two, of all at once, of one that has only just started; SIGSTOP and SIGCONT.
+//!
+//! ```text
+//! form five nodes, eight ranges of data                          cluster.rs, node.rs
+//! round: wait, kill or stop, wait, start, all nodes are back,    rounds.rs
+//!        a write is acknowledged within 10 s
+//! heal:  a write within 10 s, last reads, judges, equal replicas
+//! ```
+//!
+//! The seed decides who suffers what and when, and what clients ask for; how the processes interleave it
+//! does not decide. A seed that failed need not fail again.
+//!
+//! Invariants: nothing but 127.0.0.1 is listened on; every process that was started is ended by its own id,
+//! also on an error, a panic and Ctrl-C (`node.rs`). `kill -9` takes the process, not the machine: what the
+//! system holds in its page cache survives, so a missing sync is found by the simulation and the engine
+//! suite, not here.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use parking_lot::Mutex;
+use quintet_client::Client;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use self::cluster::Cluster;
+use crate::{
+    history::{Call, History, Op, Outcome},
+    judge::{self, Verdict},
+    scenario::{Scenario, Workload},
+    workload::{Caller, Seams, Shared},
+};
+
+mod cluster;
+pub mod command;
+mod node;
+mod rounds;
+
+/// What nodes and clients are.
+const LOAD: &str = include_str!("crashtest/load.toml");
+/// From the return of all nodes until a write must have been acknowledged.
+const HEAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much later than its deadline a call may end, on a busy machine.
+const LATE: Duration = Duration::from_secs(10);
+/// Between two looks at a condition.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// What is run.
+pub struct Setup {
+    /// The program `quintet`.
+    pub quintet: PathBuf,
+    /// An empty directory for data and logs.
+    pub dir: PathBuf,
+    /// How many rounds.
+    pub rounds: u64,
+    /// Where victims, moments and requests come from.
+    pub seed: u64,
+    /// Removes an acknowledged insert behind the history's back: the judges must find it missing.
+    pub prove: bool,
+}
+
+/// What came of it.
+pub struct Report {
+    /// Whether everything held.
+    pub verdict: Verdict,
+    /// What the clients asked and saw.
+    pub history: History,
+    /// Acknowledged writes.
+    pub commits: u64,
+    /// Operations of unknown outcome.
+    pub unknown: u64,
+    /// Raft snapshots that nodes were sent.
+    pub snapshots: usize,
+}
+
+/// Why a run ends before its time.
+#[derive(Debug)]
+enum End {
+    /// The product did what it must not.
+    Violation(String),
+    /// The test could not go on.
+    CouldNot(anyhow::Error),
+}
+
+impl From<anyhow::Error> for End {
+    fn from(error: anyhow::Error) -> End {
+        End::CouldNot(error)
+    }
+}
+
+/// Runs the test; a line a round goes to standard output. `Err`: it could not run.
+pub async fn run(setup: &Setup) -> anyhow::Result<Report> {
+    let scenario = Scenario::parse(LOAD).context("in crashtest/load.toml")?;
+    let shared = Shared::new(seams(setup.seed));
+    // Its nodes end where it is dropped: at the end of this function, however that is reached.
+    let mut cluster = Cluster::prepare(setup, &scenario)?;
+    let verdict = match drive(setup, &scenario, &mut cluster, &shared).await {
+        Ok(verdict) => verdict,
+        Err(End::Violation(why)) => Verdict::Violation(why),
+        Err(End::CouldNot(error)) => return Err(error),
+    };
+    let history = std::mem::take(&mut *shared.history.lock());
+    let commits = shared.commits.load(Ordering::Relaxed);
+    let unknown = shared.unknown.load(Ordering::Relaxed);
+    Ok(Report { verdict, history, commits, unknown, snapshots: cluster.snapshots() })
+}
+
+fn seams(seed: u64) -> Seams {
+    let started = Instant::now();
+    // Not the generator of the rounds: what clients draw must not change who is killed.
+    let random = Mutex::new(StdRng::seed_from_u64(!seed));
+    Seams {
+        now_ns: Arc::new(move || u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+        random: Arc::new(move || random.lock().random()),
+    }
+}
+
+async fn drive(
+    setup: &Setup,
+    scenario: &Scenario,
+    cluster: &mut Cluster,
+    shared: &Arc<Shared>,
+) -> Result<Verdict, End> {
+    cluster.form(scenario).await?;
+    let mut workers = work(cluster, &scenario.workload, shared).await?;
+    let nodes = scenario.topology.nodes.len() as u64;
+    let rounds = rounds::plan(setup.seed, setup.rounds, nodes);
+    for (number, round) in (1..).zip(&rounds) {
+        sleep(round.moment).await;
+        cluster.suffer(round).await?;
+        goes_on(shared).await?;
+        if let Some(ended) = workers.try_join_next() {
+            return Err(End::CouldNot(anyhow!("a client ended: {ended:?}")));
+        }
+        let (events, commits) = (shared.history.lock().events().len(), &shared.commits);
+        println!(
+            "round {number}/{}: {round}; {} operations, {} writes acknowledged, {} unknown",
+            setup.rounds,
+            events / 2,
+            commits.load(Ordering::Relaxed),
+            shared.unknown.load(Ordering::Relaxed)
+        );
+    }
+    shared.stop.store(true, Ordering::Release);
+    let patience = Duration::from_millis(scenario.workload.operation_timeout_ms) + LATE;
+    match timeout(patience, workers.join_all()).await {
+        Ok(_) => heal(setup, scenario, cluster, shared).await,
+        Err(_) => Err(End::Violation(format!("a client's call has no end within {patience:?}"))),
+    }
+}
+
+/// Starts the clients, each attached to the nodes in an order of its own.
+async fn work(
+    cluster: &Cluster,
+    workload: &Workload,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<JoinSet<()>> {
+    let deadline = Duration::from_millis(workload.operation_timeout_ms);
+    let mut workers = JoinSet::new();
+    for index in 0..workload.clients {
+        let mut nodes = cluster.addresses();
+        let first = usize::try_from(index)? % nodes.len().max(1);
+        nodes.rotate_left(first);
+        let client = Client::builder().nodes(nodes).timeout(deadline).connect().await;
+        let caller = Caller::new(shared.clone(), client.context("a client")?);
+        workers.spawn(caller.work(workload.clone()));
+    }
+    Ok(workers)
+}
+
+/// Waits for an acknowledged write.
+async fn goes_on(shared: &Shared) -> Result<(), End> {
+    let before = shared.commits.load(Ordering::Relaxed);
+    let until = Instant::now() + HEAL_TIMEOUT;
+    while shared.commits.load(Ordering::Relaxed) == before {
+        if Instant::now() >= until {
+            return Err(End::Violation(format!(
+                "no write is acknowledged within {HEAL_TIMEOUT:?} after all nodes were back"
+            )));
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// All nodes are up: a write, the last reads, the judges, equal replicas.
+async fn heal(
+    setup: &Setup,
+    scenario: &Scenario,
+    cluster: &mut Cluster,
+    shared: &Arc<Shared>,
+) -> Result<Verdict, End> {
+    let client = Client::builder().nodes(cluster.addresses()).timeout(HEAL_TIMEOUT);
+    let client = client.connect().await.context("no node can be connected to after all rounds")?;
+    if setup.prove {
+        let ops = shared.history.lock().operations();
+        remove_one(&client, &ops).await?;
+    }
+    let caller = Caller::new(shared.clone(), client);
+    let read = caller.last_reads(&scenario.workload, HEAL_TIMEOUT).await;
+    let ops = shared.history.lock().operations();
+    let (mix, skew_ns) =
+        (scenario.workload.mix.clone(), 2 * scenario.clocks.offset_ms_max * 1_000_000);
+    let judging = tokio::task::spawn_blocking(move || judge::workload(&ops, &mix, skew_ns));
+    let judged = judging.await.context("a judge")?;
+    // The system range comes on top.
+    let equal = match cluster.equal(scenario.split_points.len() + 2).await {
+        Ok(()) => Verdict::Holds,
+        Err(End::Violation(why)) => Verdict::Violation(why),
+        Err(could_not) => return Err(could_not),
+    };
+    Ok(read.and(judged).and(equal))
+}
+
+/// Removes an acknowledged insert, and nobody writes that down.
+async fn remove_one(client: &Client, ops: &[Op]) -> anyhow::Result<()> {
+    let mut inserts = ops
+        .iter()
+        .filter(|op| matches!((&op.call, &op.outcome), (Call::Insert { .. }, Outcome::Ok(_))));
+    let key = &inserts.next().context("nothing was inserted: take more rounds")?.key;
+    client.delete(key).await.with_context(|| format!("can't delete {key}"))?;
+    println!("proof: {key} is removed behind the history's back");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Entry, Event, Kind, Operation, Reply, Value};
+
+    /// A history of all kinds of judges: inserts, an increment, and a last scan.
+    fn recorded() -> History {
+        let mut history = History::new();
+        let mut entries = Vec::new();
+        for number in 0..5_u64 {
+            let (key, value) = (format!("set/{number:08}"), format!("value {number}"));
+            history.invoke(1, number, &key, &Call::Insert { value: value.clone() });
+            history.complete(1, number, &Outcome::Ok(Reply::Written { version: number + 1 }));
+            entries.push(Entry { key, version: number + 1, value });
+        }
+        history.invoke(2, 9, "counter/0", &Call::Increment { delta: 1 });
+        history.complete(2, 9, &Outcome::Ok(Reply::Incremented { number: 1, version: 7 }));
+        history.invoke(2, 10, "counter/0", &Call::Read);
+        let record = crate::history::Record { version: 7, value: "1".to_owned() };
+        history.complete(2, 11, &Outcome::Ok(Reply::Read(Some(record))));
+        history.invoke(1, 12, "set/", &Call::Scan);
+        history.complete(1, 13, &Outcome::Ok(Reply::Scanned(entries)));
+        history
+    }
+
+    /// The same, with a change to its last scan.
+    fn with_last_scan(change: impl Fn(&mut Vec<Entry>)) -> History {
+        let mut altered = History::new();
+        for event in recorded().events() {
+            let mut event: Event = event.clone();
+            if let (Kind::Ok, Operation::Scan, Value::Entries(entries)) =
+                (event.kind, event.f, &mut event.value)
+            {
+                change(entries);
+            }
+            altered.push(event).expect("still a history");
+        }
+        altered
+    }
+
+    fn judged(history: &History) -> Verdict {
+        let scenario = Scenario::parse(LOAD).expect("a scenario");
+        judge::workload(&history.operations(), &scenario.workload.mix, 0)
+    }
+
+    #[test]
+    fn a_lost_insert_is_a_violation() {
+        assert_eq!(judged(&recorded()), Verdict::Holds);
+        match judged(&with_last_scan(|entries| drop(entries.remove(2)))) {
+            Verdict::Violation(words) => {
+                assert!(words.contains("lost: ") && words.contains("set/00000002"), "{words}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let changed = with_last_scan(|entries| entries[0].value = "else".to_owned());
+        assert!(matches!(judged(&changed), Verdict::Violation(_)));
+    }
+
+    #[test]
+    fn the_load_asks_for_every_judge() {
+        let scenario = Scenario::parse(LOAD).expect("a scenario");
+        let mix = &scenario.workload.mix;
+        assert!(mix.insert > 0 && mix.scan > 0 && mix.increment > 0 && mix.expiring() > 0);
+        assert_eq!(scenario.topology.nodes.len(), 5);
+        assert_eq!(scenario.split_points.len() + 1, 8, "ranges of data");
+    }
+}
