@@ -98,7 +98,8 @@ pub(super) fn start(
 ) -> ReadQueue {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let leaderships = shared.leaderships.clone();
-    tokio::spawn(run(Confirming { shared, raft, log, prepared: None, stale: None }, queue, expiring));
+    let confirming = Confirming { shared, raft, log, prepared: None, stale: None };
+    tokio::spawn(run(confirming, queue, expiring));
     ReadQueue { queue: sender, leaderships }
 }
 

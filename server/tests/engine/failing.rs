@@ -237,9 +237,8 @@ fn a_memory_engine_without_a_log_flushes_by_itself() {
         let disk = MemoryDisk::new();
         // One byte is always reached.
         let settings = MemorySettings { flush_bytes_max: 1, ..MemorySettings::instant() };
-        let open = || {
-            MemoryEngine::open(&disk, "data", Durability::Flush, settings.clone()).unwrap()
-        };
+        let open =
+            || MemoryEngine::open(&disk, "data", Durability::Flush, settings.clone()).unwrap();
         let engine = open();
         engine.write(put(b"a")).unwrap();
         assert!(engine.get_durable(Family::Log, b"a").unwrap().is_none(), "it is under way");
