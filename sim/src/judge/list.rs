@@ -100,9 +100,7 @@ impl<'a> List<'a> {
         if let Some(violation) = self.reads.iter().find_map(|read| self.impossible(read, asked)) {
             return Some(violation);
         }
-        let Some(longest) = self.reads.iter().max_by_key(|read| read.elements.len()) else {
-            return None;
-        };
+        let longest = self.reads.iter().max_by_key(|read| read.elements.len())?;
         self.reads
             .iter()
             .find_map(|read| forked(read, longest))
