@@ -19,6 +19,8 @@ pub struct Held<'a> {
     pub name: &'a str,
     /// What it shows, in a sentence.
     pub description: &'a str,
+    /// Whether it was run at all on this commit.
+    pub is_run: bool,
     /// What is wrong with it; empty: it held.
     pub findings: Vec<String>,
 }
@@ -56,7 +58,7 @@ pub fn page(sheet: &Sheet<'_>) -> String {
     let here = Totals::of(sheet.records.iter().filter(|record| record.commit == sheet.commit));
     let failed = sheet.scenarios.iter().filter(|held| !held.findings.is_empty()).count();
     let verdict = match failed {
-        0 => "<p class=\"good\">Everything held.</p>".to_owned(),
+        0 => "<p class=\"good\">Everything that was run held.</p>".to_owned(),
         failed => format!("<p class=\"bad\">{failed} scenarios did not hold.</p>"),
     };
     let mut body = format!(
@@ -109,6 +111,7 @@ fn scenario_table(sheet: &Sheet<'_>) -> String {
     for held in &sheet.scenarios {
         let totals = by_name.0.get(held.name).unwrap_or(&none);
         let verdict = match held.findings.as_slice() {
+            [] if !held.is_run => "<span class=\"soft\">not run on this commit</span>".to_owned(),
             [] => "<span class=\"good\">held</span>".to_owned(),
             findings => format!("<span class=\"bad\">{}</span>", escape(&findings.join("; "))),
         };
@@ -139,9 +142,18 @@ mod tests {
     #[test]
     fn the_page_says_what_was_tried_how_often_and_what_held() {
         let records = [record("a", 1, "old"), record("a", 2, "new<1>"), record("b", 1, "new<1>")];
-        let held = |name, findings| Held { name, description: "Shows <all>.", findings };
+        let held = |name, findings| Held {
+            name,
+            description: "Shows <all>.",
+            is_run: name != "c",
+            findings,
+        };
         let sheet = Sheet {
-            scenarios: vec![held("a", vec![]), held("b", vec!["1 seeds <bad>".to_owned()])],
+            scenarios: vec![
+                held("a", vec![]),
+                held("b", vec!["1 seeds <bad>".to_owned()]),
+                held("c", vec![]),
+            ],
             records: &records,
             commit: "new<1>",
         };
@@ -152,6 +164,7 @@ mod tests {
             "1 scenarios did not hold",
             "<td>Shows &lt;all&gt;.</td>",
             "<span class=\"good\">held</span>",
+            "<span class=\"soft\">not run on this commit</span>",
             "<span class=\"bad\">1 seeds &lt;bad&gt;</span>",
             "<tr><td>node-kill</td><td class=\"n\">9</td><td class=\"n\">3</td></tr>",
             "<tr><td>old</td><td class=\"n\">1</td>",

@@ -325,17 +325,21 @@ fn finish(
     commit: &str,
 ) -> anyhow::Result<bool> {
     let here = ScenarioTotals::of(records.iter().filter(|record| record.commit == commit));
+    let on_it: u64 = here.0.values().map(|totals| totals.seeds).sum();
+    println!("{} seeds in all, {on_it} of them on commit {commit}", records.len());
     let none = Totals::default();
     let mut held = Vec::new();
     for Entry { scenario, .. } in entries {
         let totals = here.0.get(&scenario.name).unwrap_or(&none);
         let findings = findings(scenario, totals);
+        let is_run = totals.seeds > 0;
         match findings.as_slice() {
+            [] if !is_run => println!("not run {}: give it more time", scenario.name),
             [] => println!("held    {}: {} seeds", scenario.name, totals.seeds),
             findings => println!("FAILED  {}: {}", scenario.name, findings.join("; ")),
         }
         let (name, description) = (scenario.name.as_str(), scenario.description.as_str());
-        held.push(Held { name, description, findings });
+        held.push(Held { name, description, is_run, findings });
     }
     let all_held = held.iter().all(|held| held.findings.is_empty());
     if let Some(path) = &args.report {
