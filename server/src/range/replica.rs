@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     error::OpError,
+    failpoint,
     ids::{NodeId, RangeId, ReplicaId, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
@@ -315,7 +316,9 @@ impl Replica {
         // a while.
         let urgent = held.is_some() || over > retention_bytes;
         if durable(self.shared.state.durable()?) < wanted && urgent {
+            failpoint::hit("data.before-flush");
             self.shared.state.engine().sync().await?;
+            failpoint::hit("data.after-flush");
         }
         let upto = wanted.min(durable(self.shared.state.durable()?));
         if upto <= purged {

@@ -6,6 +6,7 @@
 mod clock;
 mod disk;
 mod equal;
+mod failpoint;
 mod look;
 mod machine;
 mod net;
@@ -60,6 +61,8 @@ pub struct Cluster {
     replacements: AtomicU64,
     /// Requests that nodes had refused as overloaded when they were killed.
     refusals: AtomicU64,
+    /// Points at which a node is to be killed.
+    armed: Mutex<Vec<failpoint::Armed>>,
 }
 
 impl Cluster {
@@ -72,7 +75,7 @@ impl Cluster {
             let machine = Machine::start(&handle, scenario, node)?;
             machines.insert(node, Mutex::new(machine));
         }
-        Ok(Arc::new(Cluster {
+        let cluster = Arc::new(Cluster {
             handle,
             machines,
             topology: scenario.topology.clone(),
@@ -85,7 +88,10 @@ impl Cluster {
             wiped: Mutex::default(),
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
-        }))
+            armed: Mutex::default(),
+        });
+        failpoint::watch(&cluster);
+        Ok(cluster)
     }
 
     /// Where the nodes are.

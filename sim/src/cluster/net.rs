@@ -24,6 +24,7 @@ impl Cluster {
 
     /// Undoes whatever faults have left behind: starts what is down, mends what is cut.
     pub fn mend_all(&self) {
+        self.disarm_all();
         for node in self.nodes() {
             self.restart(node);
             self.mend(node);

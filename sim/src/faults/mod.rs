@@ -5,6 +5,7 @@
 
 mod cut;
 mod disk_loss;
+mod failpoint;
 mod kill;
 mod load;
 mod operator;
@@ -25,7 +26,7 @@ use crate::{
     timeline::What,
 };
 
-/// How often each kind of fault happened.
+/// How often each kind of fault happened; of those that have several forms, each form by itself.
 pub type Fired = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 /// A strike under way, and what it may touch.
@@ -61,14 +62,21 @@ pub(crate) async fn strike(
         Kind::LeaderTransfer => operator::transfer(&mut striking).await,
         Kind::StaleRoutes => operator::stale_routes(&mut striking),
         Kind::Burst => load::burst(&mut striking).await,
+        Kind::FailpointKill => failpoint::kill(&mut striking).await,
     }
 }
 
 impl Striking {
     /// Notes that the strike has hit something.
     fn begins(&self, nodes: &[NodeId], words: &str) {
+        self.begins_as(self.strike.fault.name(), nodes, words);
+    }
+
+    /// Notes that the strike has hit something, and counts it under a name of its own: that of its kind,
+    /// and after a blank what distinguishes it.
+    fn begins_as(&self, counted: &'static str, nodes: &[NodeId], words: &str) {
         let kind = self.strike.fault.name();
-        *self.fired.lock().entry(kind).or_default() += 1;
+        *self.fired.lock().entry(counted).or_default() += 1;
         self.cluster.note(What::Begins {
             strike: self.strike.number,
             kind: kind.to_owned(),

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::{Scenario, ScenarioError, ensure};
+use super::{Scenario, ScenarioError, ensure, points};
 
 /// Something that goes wrong, once or again and again. All times are simulated.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Fault {
     pub who: Option<Who>,
     /// How many times the work that the clients do otherwise.
     pub factor: Option<u32>,
+    /// Names of the points of the code at which a node may be killed. Default: all.
+    #[serde(default)]
+    pub points: Vec<String>,
 }
 
 /// Whom a fault hits.
@@ -89,6 +92,10 @@ pub enum Kind {
     LeaderCut,
     /// Clients ask for many times as much as otherwise.
     Burst,
+    /// One node is killed as it passes a named point of its write path, drawn of `points`: a node drawn
+    /// before, or every second time whichever passes it first. Never so that fewer than a majority are left
+    /// up. What nobody passes soon is called off.
+    FailpointKill,
 }
 
 /// A field of [`Fault`] beyond the times at which it strikes.
@@ -104,11 +111,13 @@ pub enum Field {
     Node,
     /// `factor`, needed.
     Factor,
+    /// `points`.
+    Points,
 }
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 12] = [
+    pub const ALL: [(&'static str, Kind); 13] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -121,6 +130,7 @@ impl Kind {
         ("disk-loss", Kind::DiskLoss),
         ("leader-cut", Kind::LeaderCut),
         ("burst", Kind::Burst),
+        ("failpoint-kill", Kind::FailpointKill),
     ];
 
     /// As files spell it.
@@ -140,6 +150,7 @@ impl Kind {
             Kind::DiskLoss => &[Field::Down],
             Kind::StaleRoutes => &[],
             Kind::Burst => &[Field::Down, Field::Factor],
+            Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
         }
     }
 }
@@ -178,6 +189,7 @@ impl Fault {
             ("node", Field::Node, self.node.is_some()),
             ("who", Field::Node, self.who.is_some()),
             ("factor", Field::Factor, self.factor.is_some()),
+            ("points", Field::Points, !self.points.is_empty()),
         ];
         for (name, field, is_given) in given {
             let says = format!("a {} does not take it", self.name());
@@ -198,6 +210,11 @@ impl Fault {
         if fields.contains(&Field::Factor) {
             let says = "must be 2 to 100: how many times the usual work";
             ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
+        }
+        if let Some(unknown) = self.points.iter().find(|point| !points::is_known(point)) {
+            let known = points::names().collect::<Vec<_>>().join(", ");
+            let says = format!("there is no point {unknown:?}; there are {known}");
+            return ensure(false, path("points"), says);
         }
         let nodes = &scenario.topology.nodes;
         let room = self.room.as_ref().is_none_or(|room| nodes.iter().any(|n| n.room == *room));

@@ -26,6 +26,7 @@
 mod expect;
 mod fault;
 mod place;
+pub mod points;
 mod topology;
 mod workload;
 mod world;

@@ -1,4 +1,3 @@
-
 use super::*;
 
 const LEAST: &str = r#"
@@ -27,6 +26,7 @@ fn sections_have_defaults() {
 #[test]
 fn errors_say_where() {
     let kill = "[[faults]]\nkind = \"node-kill\"\nevery_s_min = 1\nevery_s_max = 2\n";
+    let fail = format!("{kill}down_s_min = 1\ndown_s_max = 2\n").replace("node-", "failpoint-");
     let cases = [
         (LEAST.replace("keys = 3", "keys = \"x\""), "line 8"),
         (LEAST.replace("keys = 3", "kyes = 3"), "line 8"),
@@ -42,6 +42,14 @@ fn errors_say_where() {
         (
             format!("{LEAST}[[faults]]\nkind = \"room-loss\"\nat_s = [1, 30]\n"),
             "line 14: faults[0].at_s",
+        ),
+        (
+            format!("{LEAST}{kill}down_s_min = 1\ndown_s_max = 2\npoints = [\"log.after-sync\"]\n"),
+            "line 18: faults[0].points: a node-kill does not take it",
+        ),
+        (
+            format!("{LEAST}{fail}points = [\"log.after-sync\", \"log.after-lunch\"]\n"),
+            "line 18: faults[0].points: there is no point \"log.after-lunch\"; there are log.before",
         ),
         (LEAST.replace("get = 1", "get = 0"), "workload.mix"),
         (LEAST.replace("clients = 2", "clients = 0"), "workload.clients"),

@@ -35,6 +35,7 @@ use super::{
     watch::{self, Watch},
 };
 use crate::{
+    failpoint,
     ids::RangeId,
     storage::{
         Direction, Engine, Family,
@@ -431,7 +432,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             key: key(self.0.range, Kind::Vote, 0),
             value: record,
         };
+        failpoint::hit("vote.before-write");
         self.0.write(vec![put]).await?;
+        failpoint::hit("vote.after-sync");
         // Not earlier: others are told what is voted (`range/leadership.rs`).
         self.0.state.lock().vote = Some(*vote);
         Ok(())
@@ -485,7 +488,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             start: key(self.0.range, Kind::Entry, first_removed),
             end: key(self.0.range, Kind::Entry, u64::MAX),
         };
-        self.0.write(vec![remove]).await
+        failpoint::hit("log.before-truncate");
+        self.0.write(vec![remove]).await?;
+        failpoint::hit("log.after-truncate");
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
@@ -514,6 +520,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             start: key(self.0.range, Kind::Entry, before),
             end: key(self.0.range, Kind::Entry, upto.index() + 1),
         };
-        self.0.write(vec![purged, remove]).await
+        failpoint::hit("log.before-purge");
+        self.0.write(vec![purged, remove]).await?;
+        failpoint::hit("log.after-purge");
+        Ok(())
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{log_cache::Budget, log_store::GroupLog, types::TypeConfig};
 use crate::{
+    failpoint,
     ids::RangeId,
     ops::metrics::Metrics,
     planted::{self, Bug},
@@ -193,9 +194,12 @@ async fn write_and_sync(
     metrics: &Metrics,
     entries: u64,
 ) -> Result<Duration, Error> {
+    failpoint::hit("log.before-write");
     engine.write(batch)?;
+    failpoint::hit("log.after-write");
     let started = tokio::time::Instant::now();
     engine.sync().await?;
+    failpoint::hit("log.after-sync");
     metrics.log_syncs.inc();
     metrics.log_sync_entries.observe(entries);
     let took = started.elapsed();

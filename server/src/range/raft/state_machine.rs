@@ -40,6 +40,7 @@ use super::{
     types::{self, Applied, Entry, LogId, Payload, StoredMembership, TypeConfig},
 };
 use crate::{
+    failpoint,
     ids::{Generation, RangeId},
     ops::metrics::Metrics,
     range::{
@@ -256,7 +257,9 @@ impl RangeState {
         let key = keys::range_meta(self.range, MetaKind::Applied);
         batch.put(Family::Meta, key, codec::encode(&next));
         batch.sort();
+        failpoint::hit("apply.before-batch");
         self.engine.write(batch)?;
+        failpoint::hit("apply.after-batch");
         self.hlc.observe(next.time);
         self.newest.store(next.newest.0, Ordering::Release);
         self.time.store(next.time.0, Ordering::Release);

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{SYNC_BYTES, Ticket, content, limits::Transfers, stage, stage::Stage};
 use crate::{
+    failpoint,
     ids::{RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::SnapshotPipe,
@@ -224,6 +225,7 @@ async fn run(
         engine.check_space().map_err(storage)?;
         let bytes = chunk.records.len();
         stage.add(chunk.records.to_vec(), chunk.checksum).map_err(storage)?;
+        failpoint::hit("snapshot.after-chunk");
         inbox.touch();
         metrics.snapshots.bytes_received.inc_by(bytes as u64);
         unsynced += bytes;
