@@ -23,10 +23,7 @@ use futures::Stream;
 use parking_lot::Mutex;
 use prost::Message;
 use quintet_proto::v1;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{sleep, timeout},
-};
+use tokio::sync::{Notify, mpsc};
 use tonic::{Status, Streaming};
 
 use super::{encode, kv};
@@ -40,6 +37,7 @@ use crate::{
         admission::{self, Admission, Admitted},
     },
     storage::codec::Descriptor,
+    time::local::{sleep, timeout},
     trace,
 };
 

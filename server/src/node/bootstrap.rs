@@ -14,7 +14,6 @@ use std::{
 
 use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::time::{Instant, sleep};
 
 use super::{records, status};
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     range::replica::{Host, Replica},
     router::Router,
     storage::codec::{ClusterRecord, Descriptor},
+    time::local::{Instant, sleep},
 };
 
 /// Nodes of the default placement.

@@ -34,7 +34,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use self::bootstrap::Bootstrap;
 use crate::{
@@ -55,7 +55,7 @@ use crate::{
         self,
         codec::{AddressRecord, Command, Identity},
     },
-    time::Hlc,
+    time::{Hlc, local::Instant},
 };
 
 /// Why a node could not start.
@@ -252,7 +252,7 @@ impl Node {
             replica.raft.shutdown().await.ok();
         });
         let all = futures::future::join_all(stopping).map(|_| ());
-        tokio::time::timeout(deadline.mul_f64(0.2), all).await.ok();
+        crate::time::local::timeout(deadline.mul_f64(0.2), all).await.ok();
         for task in &self.tasks {
             task.abort();
         }

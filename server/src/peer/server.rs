@@ -6,11 +6,15 @@ use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use quintet_proto::internal::v1::{self as wire, peer_server::Peer};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode};
-use crate::{ids::NodeId, time::Timestamp, trace};
+use crate::{
+    ids::NodeId,
+    time::{Timestamp, local::timeout},
+    trace,
+};
 
 /// Requests of one link that may be under way; a peer keeps to fewer (`PENDING_MAX`), one that does
 /// not is cut off.

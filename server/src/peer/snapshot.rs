@@ -11,11 +11,11 @@ use prost::Message;
 use quintet_proto::internal::v1::{
     self as wire, peer_client::PeerClient, snapshot_message::Kind as SnapshotKind,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Peers, link::CONNECT_TIMEOUT};
-use crate::{ids::NodeId, trace};
+use crate::{ids::NodeId, time::local::timeout, trace};
 
 /// Frames that wait for the wire. There is one question or answer at a time.
 const OUTBOUND_FRAMES_MAX: usize = 2;

@@ -43,10 +43,7 @@ use std::{
 use openraft::{LinearizerOption, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
+use tokio::sync::oneshot;
 
 use super::raft::{
     log_store::LogStore,
@@ -56,6 +53,7 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::{Kind, Lane, Peers},
+    time::local::{Instant, timeout},
 };
 
 /// How long a claim waits for the voters that were asked first, at least, before all are asked; and

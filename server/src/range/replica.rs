@@ -9,7 +9,7 @@ use std::{
 };
 
 use openraft::{Config, SnapshotPolicy};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     advance,
@@ -40,7 +40,7 @@ use crate::{
         self, Engine,
         codec::{Command, Descriptor},
     },
-    time::{Hlc, Timestamp},
+    time::{Hlc, Timestamp, local::Instant},
 };
 
 /// Requests that may wait for the executor.

@@ -4,7 +4,6 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use quintet_proto::internal::v1 as wire;
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     failpoint,
@@ -12,6 +11,7 @@ use crate::{
     node::bootstrap::{self, Bootstrap},
     peer::{Kind, Lane},
     range::{members::Members, replica::Replica},
+    time::local::{Instant, sleep, timeout},
 };
 
 /// A new replica this far behind may vote.

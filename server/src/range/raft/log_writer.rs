@@ -197,7 +197,7 @@ async fn write_and_sync(
     failpoint::hit("log.before-write");
     engine.write(batch)?;
     failpoint::hit("log.after-write");
-    let started = tokio::time::Instant::now();
+    let started = crate::time::local::Instant::now();
     engine.sync().await?;
     failpoint::hit("log.after-sync");
     metrics.log_syncs.inc();

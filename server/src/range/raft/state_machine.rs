@@ -33,7 +33,6 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::time::Instant;
 
 use super::{
     log_store::LogStore,
@@ -53,7 +52,7 @@ use crate::{
         engine::Error,
         keys::{self, MetaKind},
     },
-    time::{Hlc, Timestamp},
+    time::{Hlc, Timestamp, local::Instant},
     trace,
 };
 
@@ -180,7 +179,7 @@ impl RangeState {
                 // may be room soon.
                 Err(Error::Full(why)) => {
                     tracing::warn!(range = %self.range, why, "raft snapshot: waiting for room");
-                    tokio::time::sleep(FULL_PAUSE).await;
+                    crate::time::local::sleep(FULL_PAUSE).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -14,7 +14,6 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
-use tokio::time::{Instant, interval};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{SYNC_BYTES, Ticket, content, limits::Transfers, stage, stage::Stage};
@@ -28,6 +27,7 @@ use crate::{
         codec::{self, Descriptor, SnapshotHead},
         engine::Error,
     },
+    time::local::{Instant, interval},
 };
 
 /// Silence of the sender after which its place is free for others. It waits for its throttle.
