@@ -207,7 +207,8 @@ impl Replica {
             metrics: host.metrics.clone(),
             faults,
         };
-        let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
+        let (metrics, failed) = (host.metrics.clone(), host.failed.clone());
+        let machine = StateMachine::new(state, outbox, log.clone(), metrics, failed);
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (expiring, expiring_queue) = mpsc::channel(expiring::WAITING_MAX);

@@ -307,7 +307,10 @@ impl GroupLog {
                 }
             }
         })?;
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), |error| {
+            (self.writer.failed)(error.clone());
+            Err(error)
+        })
     }
 
     async fn write(&self, changes: Vec<Change>) -> io::Result<()> {

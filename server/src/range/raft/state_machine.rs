@@ -51,6 +51,7 @@ use crate::{
         codec::{self, AppliedRecord, Command, Descriptor},
         engine::Error,
         keys::{self, MetaKind},
+        watched::Failed,
     },
     time::{Hlc, Timestamp, local::Instant},
     trace,
@@ -287,18 +288,27 @@ pub struct StateMachine {
     outbox: Arc<Outbox>,
     log: LogStore,
     metrics: Arc<Metrics>,
+    failed: Failed,
 }
 
 impl StateMachine {
     /// A state machine over a replica's state. `log` says what a raft snapshot must reach to be of
-    /// use.
+    /// use. `failed` is told when something can't be applied or installed: the replica ends with it, and
+    /// a node with a replica that only looks like one must stop.
     pub fn new(
         state: Arc<RangeState>,
         outbox: Arc<Outbox>,
         log: LogStore,
         metrics: Arc<Metrics>,
+        failed: Failed,
     ) -> StateMachine {
-        StateMachine { state, outbox, log, metrics }
+        StateMachine { state, outbox, log, metrics, failed }
+    }
+
+    fn fail(&self, error: Error) -> io::Error {
+        tracing::error!(range = %self.state.range, %error, "state can't be written: the node stops");
+        (self.failed)(error.clone());
+        io::Error::other(error)
     }
 }
 
@@ -359,7 +369,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     item = entries.next().now_or_never().flatten();
                 }
             }
-            let results = self.state.apply(&applied).map_err(io::Error::other)?;
+            let results = self.state.apply(&applied).map_err(|error| self.fail(error))?;
             if let Some(last) = applied.last() {
                 let (range, at) = (self.state.range, last.log_id);
                 trace::event("apply", format_args!("{range} up to {at}"));
@@ -396,7 +406,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.metrics.snapshots.installing.inc();
         let installed = self.state.install(&ticket).await;
         self.metrics.snapshots.installing.dec();
-        installed.map_err(io::Error::other)?;
+        installed.map_err(|error| self.fail(error))?;
         self.metrics.snapshots.received.inc();
         trace::event("install", format_args!("{range} ends"));
         Ok(())
