@@ -1,14 +1,9 @@
 //! Nodes that are killed at named points of their own code: see the server's `failpoint.rs`.
 
-use std::{
-    cell::RefCell,
-    sync::{Arc, Weak},
-};
-
 use quintet_server::{failpoint, ids::NodeId};
 use tokio::sync::oneshot;
 
-use super::Cluster;
+use super::{Cluster, current};
 use crate::trace;
 
 /// A point at which a node is to be killed, once.
@@ -21,19 +16,13 @@ pub(super) struct Armed {
     fired: oneshot::Sender<NodeId>,
 }
 
-thread_local! {
-    // One run a thread: the run's own cluster.
-    static WATCHED: RefCell<Weak<Cluster>> = const { RefCell::new(Weak::new()) };
-}
-
-/// Lets this thread's nodes be killed by a cluster's armed points.
-pub(super) fn watch(cluster: &Arc<Cluster>) {
+/// Lets nodes be killed at armed points.
+pub(super) fn watch() {
     failpoint::set_hook(passed);
-    WATCHED.set(Arc::downgrade(cluster));
 }
 
 fn passed(point: &'static str) {
-    if let Some(cluster) = WATCHED.with_borrow(Weak::upgrade) {
+    if let Some(cluster) = current::cluster() {
         cluster.passed(point);
     }
 }

@@ -4,6 +4,7 @@
 //! drops everything but the disk, which loses what was not synced.
 
 mod clock;
+mod current;
 mod disk;
 mod equal;
 mod failpoint;
@@ -12,6 +13,7 @@ mod machine;
 mod net;
 mod operator;
 mod routes;
+mod stop;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +31,7 @@ use quintet_server::{
 };
 
 use self::machine::{CLIENT_PORT, Machine, address};
+pub use self::{disk::Engine, stop::Excuse};
 use crate::{
     random::random,
     scenario::{Scenario, Topology},
@@ -61,6 +64,10 @@ pub struct Cluster {
     replacements: AtomicU64,
     /// Requests that nodes had refused as overloaded when they were killed.
     refusals: AtomicU64,
+    /// Whether clocks are other than ideal.
+    has_clocks: bool,
+    /// Nodes of whose disks a record was damaged, until they are wiped.
+    damaged: Mutex<BTreeSet<NodeId>>,
     /// Points at which a node is to be killed.
     armed: Mutex<Vec<failpoint::Armed>>,
 }
@@ -88,9 +95,12 @@ impl Cluster {
             wiped: Mutex::default(),
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
+            has_clocks: scenario.has_rates(),
+            damaged: Mutex::default(),
             armed: Mutex::default(),
         });
-        failpoint::watch(&cluster);
+        current::set(&cluster);
+        failpoint::watch();
         Ok(cluster)
     }
 
@@ -137,6 +147,7 @@ impl Cluster {
         trace::event("fault", format_args!("kill {node}"));
         self.note(What::Down { node: node.0 });
         machine.is_up = false;
+        machine.downs += 1;
         if let Some(running) = machine.running.lock().take() {
             self.snapshots.fetch_add(look::installed(&running), Ordering::Relaxed);
             self.refusals.fetch_add(look::refused(&running), Ordering::Relaxed);
@@ -174,6 +185,7 @@ impl Cluster {
         trace::event("fault", format_args!("restart {node}"));
         self.note(What::Up { node: node.0 });
         machine.is_up = true;
+        machine.stopped = None;
         self.handle.restart(machine.handle.id());
     }
 }

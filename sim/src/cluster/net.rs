@@ -25,6 +25,8 @@ impl Cluster {
     /// Undoes whatever faults have left behind: starts what is down, mends what is cut.
     pub fn mend_all(&self) {
         self.disarm_all();
+        self.end_rates();
+        self.mend_disks();
         for node in self.nodes() {
             self.restart(node);
             self.mend(node);

@@ -3,7 +3,9 @@
 //! A strike may be aborted wherever it is, when the run begins to heal: what it leaves behind
 //! ([`Cluster::mend_all`]) is mended then.
 
+mod clock;
 mod cut;
+mod disk;
 mod disk_loss;
 mod failpoint;
 mod kill;
@@ -63,6 +65,12 @@ pub(crate) async fn strike(
         Kind::StaleRoutes => operator::stale_routes(&mut striking),
         Kind::Burst => load::burst(&mut striking).await,
         Kind::FailpointKill => failpoint::kill(&mut striking).await,
+        Kind::ClockJump => clock::jump(&mut striking),
+        Kind::ClockRate => clock::rate(&mut striking).await,
+        Kind::SyncFailure => disk::fail_sync(&mut striking).await,
+        Kind::DiskSlow => disk::slow(&mut striking).await,
+        Kind::DiskFull => disk::fill(&mut striking).await,
+        Kind::BitRot => disk::rot(&mut striking).await,
     }
 }
 

@@ -34,11 +34,15 @@ pub struct Fault {
     pub node: Option<u64>,
     /// Whom of the nodes it hits, where `node` does not say.
     pub who: Option<Who>,
-    /// How many times the work that the clients do otherwise.
+    /// How many times as much as otherwise the clients do, or as long a sync takes.
     pub factor: Option<u32>,
     /// Names of the points of the code at which a node may be killed. Default: all.
     #[serde(default)]
     pub points: Vec<String>,
+    /// By how much a clock jumps at most, in seconds, from where it stood at first.
+    pub jump_s_max: Option<f64>,
+    /// By how much the rate of a clock differs from an ideal one at most, as a share.
+    pub rate_share_max: Option<f64>,
 }
 
 /// Whom a fault hits.
@@ -96,6 +100,25 @@ pub enum Kind {
     /// before, or every second time whichever passes it first. Never so that fewer than a majority are left
     /// up. What nobody passes soon is called off.
     FailpointKill,
+    /// The wall clock of one node jumps forward or back. There it goes on.
+    ClockJump,
+    /// The clocks of one node, the wall clock and the one that timers go by, run at another rate for a
+    /// while.
+    ClockRate,
+    /// A sync of one node's log, or of its data, fails. The node has to stop by itself, and is started
+    /// again later. Never so that fewer than a majority are left up.
+    SyncFailure,
+    /// Syncs of one node take many times as long, for a while.
+    DiskSlow,
+    /// The disk of one node is full for a while, or every second time nearly full. A node with a full
+    /// disk may stop by itself, and is started again when there is room. Never so that fewer than a
+    /// majority are left up.
+    DiskFull,
+    /// A bit flips in what is stored on one node's disk: in a record of its logs, or of its data. The node
+    /// has to notice when it reads that, and to stop; its disk is then taken away and the node replaced,
+    /// as with a `disk-loss`. What nobody reads in time is found by the operator. Every second time the
+    /// node is restarted first. One disk at a time, and while all nodes are up.
+    BitRot,
 }
 
 /// A field of [`Fault`] beyond the times at which it strikes.
@@ -113,11 +136,15 @@ pub enum Field {
     Factor,
     /// `points`.
     Points,
+    /// `jump_s_max`, needed.
+    Jump,
+    /// `rate_share_max`, needed.
+    Rate,
 }
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 13] = [
+    pub const ALL: [(&'static str, Kind); 19] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -131,6 +158,12 @@ impl Kind {
         ("leader-cut", Kind::LeaderCut),
         ("burst", Kind::Burst),
         ("failpoint-kill", Kind::FailpointKill),
+        ("clock-jump", Kind::ClockJump),
+        ("clock-rate", Kind::ClockRate),
+        ("sync-failure", Kind::SyncFailure),
+        ("disk-slow", Kind::DiskSlow),
+        ("disk-full", Kind::DiskFull),
+        ("bit-rot", Kind::BitRot),
     ];
 
     /// As files spell it.
@@ -151,8 +184,20 @@ impl Kind {
             Kind::StaleRoutes => &[],
             Kind::Burst => &[Field::Down, Field::Factor],
             Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
+            Kind::ClockJump => &[Field::Node, Field::Jump],
+            Kind::ClockRate => &[Field::Down, Field::Node, Field::Rate],
+            Kind::DiskSlow => &[Field::Down, Field::Node, Field::Factor],
+            Kind::SyncFailure | Kind::DiskFull | Kind::BitRot => &[Field::Down, Field::Node],
         }
     }
+}
+
+/// A clock jumps by an hour at most.
+const JUMP_S_MAX: f64 = 3_600.0;
+
+/// Checks by what share a rate may differ.
+pub(super) fn share(field: impl Into<String>, share: f64) -> Result<(), ScenarioError> {
+    ensure((0.0..=0.5).contains(&share), field, "must be a share from 0 to 0.5")
 }
 
 impl Fault {
@@ -190,6 +235,8 @@ impl Fault {
             ("who", Field::Node, self.who.is_some()),
             ("factor", Field::Factor, self.factor.is_some()),
             ("points", Field::Points, !self.points.is_empty()),
+            ("jump_s_max", Field::Jump, self.jump_s_max.is_some()),
+            ("rate_share_max", Field::Rate, self.rate_share_max.is_some()),
         ];
         for (name, field, is_given) in given {
             let says = format!("a {} does not take it", self.name());
@@ -208,8 +255,15 @@ impl Fault {
             )?;
         }
         if fields.contains(&Field::Factor) {
-            let says = "must be 2 to 100: how many times the usual work";
+            let says = "must be 2 to 100: how many times as much as usual, or as long";
             ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
+        }
+        if fields.contains(&Field::Jump) {
+            let fits = self.jump_s_max.is_some_and(|most| most > 0.0 && most <= JUMP_S_MAX);
+            ensure(fits, path("jump_s_max"), format!("must be above 0 and at most {JUMP_S_MAX}"))?;
+        }
+        if fields.contains(&Field::Rate) {
+            share(path("rate_share_max"), self.rate_share_max.unwrap_or(f64::NAN))?;
         }
         if let Some(unknown) = self.points.iter().find(|point| !points::is_known(point)) {
             let known = points::names().collect::<Vec<_>>().join(", ");

@@ -135,6 +135,12 @@ impl Scenario {
         }
     }
 
+    /// Whether any node's clock runs, or may come to run, at another rate than an ideal one.
+    pub fn has_rates(&self) -> bool {
+        let changed = self.faults.iter().any(|fault| fault.kind == Kind::ClockRate);
+        changed || self.clocks.rate_share_max > 0.0
+    }
+
     fn validate(&self) -> Result<(), ScenarioError> {
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         ensure(
@@ -155,6 +161,7 @@ impl Scenario {
         range("network.latency", self.network.latency_min_us, self.network.latency_max_us, "us")?;
         ensure((0.0..=0.5).contains(&self.network.loss), "network.loss", "must be 0 to 0.5")?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
+        fault::share("clocks.rate_share_max", self.clocks.rate_share_max)?;
         ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
         self.workload.validate()?;
         for (position, fault) in self.faults.iter().enumerate() {
