@@ -13,6 +13,7 @@
 pub mod api;
 pub mod config;
 pub mod error;
+pub mod failpoint;
 pub mod ids;
 pub mod node;
 pub mod observe;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quintet_proto::v1::{self, Code, session_request::Op};
-use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default as Xxh3;
 
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
         keys,
         mvcc::PageLimit,
     },
-    time::{AHEAD_MAX, Hlc, Timestamp},
+    time::{AHEAD_MAX, Hlc, Timestamp, local::Instant},
 };
 
 pub use crate::config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, TTL_MS_MAX};

@@ -12,7 +12,6 @@ use quintet_proto::{
     bounded::ITEMS_KEPT_MAX,
     v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
-use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{encode, scan, session};
@@ -20,6 +19,7 @@ use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
     router::{Router, admission, once::Once},
+    time::local::{Instant, sleep, timeout},
 };
 
 /// Between two tries of a unary call.

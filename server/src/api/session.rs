@@ -22,10 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use quintet_proto::v1;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{sleep, timeout},
-};
+use tokio::sync::{Notify, mpsc};
 use tonic::{Status, Streaming};
 
 use super::{encode, kv};
@@ -39,6 +36,7 @@ use crate::{
         admission::{self, Admission, Admitted},
     },
     storage::codec::Descriptor,
+    time::local::{sleep, timeout},
     trace,
     wire::{self, Inbound},
 };

@@ -27,11 +27,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::ops::metrics::Metrics;
+use crate::{
+    ops::metrics::Metrics,
+    time::local::{Instant, Sleep, sleep},
+};
 
 /// Length of the words with which every HTTP/2 client begins.
 const PREFACE_BYTES: usize = 24;

@@ -14,18 +14,19 @@ use std::{
 
 use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::time::{Instant, sleep};
 
 use super::{records, status};
 use crate::{
     api::encode_error,
     error::OpError,
+    failpoint,
     ids::{Generation, NodeId, RangeId, ReplicaId},
     peer::{Kind, Lane, Peers},
     placement::{initial, policy},
     range::replica::{Host, Replica},
     router::Router,
     storage::codec::{ClusterRecord, Descriptor},
+    time::local::{Instant, sleep},
 };
 
 /// Nodes of the default placement.
@@ -269,7 +270,9 @@ impl Bootstrap {
                 Err(format!("the node belongs to cluster {} already", mine.cluster))
             };
         }
+        failpoint::hit("plan.before-write");
         records::join(&self.host.writer, &cluster).await.map_err(|error| error.to_string())?;
+        failpoint::hit("plan.after-write");
         self.start_replicas(&cluster).await.map_err(|error| format!("{error:#}"))
     }
 

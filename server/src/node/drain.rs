@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::time::Instant;
 
 use super::{bootstrap::Bootstrap, leaders, records, upkeep};
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     ids::NodeId,
     peer::{Kind, Lane},
     range::replica::Replica,
+    time::local::Instant,
 };
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);

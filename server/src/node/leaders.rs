@@ -4,12 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::time::{Instant, sleep};
 
 use super::bootstrap::Bootstrap;
 use crate::{
     placement::policy::{self, Candidate},
     range::{raft::types, replica::Replica},
+    time::local::{Instant, sleep},
     trace,
 };
 

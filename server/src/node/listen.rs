@@ -202,7 +202,7 @@ mod real {
             };
             reporter.set_service_status("", status).await;
             reporter.set_service_status("quintet.v1.KV", status).await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            crate::time::local::sleep(Duration::from_millis(500)).await;
         }
     }
 }

@@ -34,7 +34,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use self::bootstrap::Bootstrap;
 use crate::{
@@ -54,8 +54,9 @@ use crate::{
     storage::{
         self,
         codec::{AddressRecord, Command, Identity},
+        watched::Watched,
     },
-    time::Hlc,
+    time::{Hlc, local::Instant},
 };
 
 /// Why a node could not start.
@@ -104,8 +105,7 @@ impl Node {
     /// Starts a node. It serves when this returns; whether it belongs to a cluster is another
     /// question.
     pub async fn start(config: Config, seams: Seams) -> Result<Node, StartError> {
-        let log = seams.engines.open_log()?;
-        let data = seams.engines.open_data()?;
+        let (log, data) = (seams.engines.open_log()?, seams.engines.open_data()?);
         let metrics = Arc::new(Metrics::new());
         let hlc = Arc::new(Hlc::new(seams.clock.clone()));
         let (failure_tx, stopped) = oneshot::channel();
@@ -116,9 +116,9 @@ impl Node {
                 tell.send(error.to_string()).ok();
             }
         });
-        let tell = failed.clone();
-        let on_failure = Box::new(move |error| tell(error));
-        let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), on_failure);
+        let log = Watched::new(log, failed.clone());
+        let data = Watched::new(data, failed.clone());
+        let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), failed.clone());
         let identity = records::claim(&*log, &writer, config.node.id, &*seams.random).await?;
         let cluster = records::cluster(&*log)?;
         let bound = listen::bind(&config, &metrics).await?;
@@ -253,7 +253,7 @@ impl Node {
             replica.raft.shutdown().await.ok();
         });
         let all = futures::future::join_all(stopping).map(|_| ());
-        tokio::time::timeout(deadline.mul_f64(0.2), all).await.ok();
+        crate::time::local::timeout(deadline.mul_f64(0.2), all).await.ok();
         for task in &self.tasks {
             task.abort();
         }

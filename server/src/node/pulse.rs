@@ -14,7 +14,7 @@ use crate::{range::replica::Replica, trace};
 pub(super) async fn run(bootstrap: Arc<Bootstrap>, every: Duration) {
     loop {
         trace::event("timer", format_args!("{} pulses", bootstrap.peers().me()));
-        tokio::time::sleep(every).await;
+        crate::time::local::sleep(every).await;
         let leading = bootstrap.replicas().into_iter().filter(Replica::is_leader);
         // At once: a group that has much to do must not hold up the others'. One that has failed stops
         // the node by itself.

@@ -27,7 +27,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::{bootstrap::Bootstrap, upkeep::pause};
 use crate::{
@@ -45,7 +44,7 @@ use crate::{
         keys,
         mvcc::{self, PageLimit},
     },
-    time::Timestamp,
+    time::{Timestamp, local::Instant},
 };
 
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -54,7 +54,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::time::{Instant, sleep, timeout};
 
 use super::bootstrap::{self, Bootstrap};
 use crate::{
@@ -62,6 +61,7 @@ use crate::{
     error::OpError,
     ids::{NodeId, RangeId},
     peer::{Kind, Lane},
+    time::local::{Instant, sleep, timeout},
 };
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
-use tokio::time::sleep;
 
 use super::{bootstrap::Bootstrap, leaders, records, status};
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     placement::policy,
     range::{faults::Doing, raft::types, replica::Replica},
     storage::{self, Engine},
+    time::local::sleep,
     trace,
 };
 

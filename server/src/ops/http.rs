@@ -25,6 +25,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::metrics::{CONTENT_TYPE, Metrics};
+use crate::time::local;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -89,7 +90,7 @@ impl Http {
     /// Closes the port; requests that have begun are answered, within a second.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        if tokio::time::timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {
+        if local::timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {
             self.task.abort();
         }
     }
@@ -145,7 +146,7 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!(%error, "the HTTP port can't accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                local::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
@@ -161,7 +162,7 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
             let service = TowerToHyperService::new(router);
             let mut connection =
                 std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let served = tokio::time::timeout(CONNECTION_TIMEOUT, async {
+            let served = local::timeout(CONNECTION_TIMEOUT, async {
                 tokio::select! {
                     served = connection.as_mut() => return served,
                     _ = stopped.wait_for(|stop| *stop) => {}
@@ -256,7 +257,7 @@ mod tests {
             idle.push(TcpStream::connect(http.address()).await.expect("connected"));
         }
         // Waits until the first of them is closed for its silence.
-        let answer = tokio::time::timeout(4 * HEAD_TIMEOUT, page(http.address(), "/livez"));
+        let answer = local::timeout(4 * HEAD_TIMEOUT, page(http.address(), "/livez"));
         assert!(answer.await.expect("room again").starts_with("HTTP/1.1 200"));
     }
 
@@ -265,7 +266,7 @@ mod tests {
         let http = start(Arc::new(AtomicBool::new(true))).await;
         let address = http.address();
         let _idle = TcpStream::connect(address).await.expect("connected");
-        tokio::time::timeout(2 * DRAIN_TIMEOUT, http.shutdown()).await.expect("ends");
+        local::timeout(2 * DRAIN_TIMEOUT, http.shutdown()).await.expect("ends");
         TcpStream::connect(address).await.expect_err("closed");
     }
 }

@@ -12,10 +12,9 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::metrics::{Operation, Outcome};
-use crate::{ids::RangeId, storage::codec::RequestId};
+use crate::{ids::RangeId, storage::codec::RequestId, time::local::Instant};
 
 /// From so long on an operation is slow.
 pub const SLOW: Duration = Duration::from_secs(1);

@@ -10,13 +10,17 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use quintet_proto::internal::v1::{self as wire, peer_client::PeerClient};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::sync::Notify;
 
 use super::{FRAME_BYTES_MAX, Kind, Peers, says::Says};
-use crate::{ids::NodeId, time::Timestamp, trace};
+use crate::{
+    ids::NodeId,
+    time::{
+        Timestamp,
+        local::{Instant, sleep, sleep_until, timeout},
+    },
+    trace,
+};
 
 /// Requests that may be pending on a link; beyond it a request fails at once.
 const PENDING_MAX: usize = 65_536;

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use quintet_proto::internal::v1::{self as proto, peer_server::Peer};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode, says::Says};
 use crate::{
     ids::NodeId,
-    time::Timestamp,
+    time::{Timestamp, local::timeout},
     trace,
     wire::{self, Inbound, Outbound},
 };

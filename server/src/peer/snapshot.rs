@@ -11,12 +11,13 @@ use prost::Message;
 use quintet_proto::internal::v1::{
     self as wire, peer_client::PeerClient, snapshot_message::Kind as SnapshotKind,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Streaming};
 
 use super::{Peers, link::CONNECT_TIMEOUT};
 use crate::{
     ids::NodeId,
+    time::local::timeout,
     trace,
     wire::{Inbound, Outbound},
 };

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use openraft::impls::OneshotResponder;
-use tokio::time::{Instant, timeout};
 
 use super::{
     faults::Doing,
@@ -17,7 +16,10 @@ use super::{
 use crate::{
     error::OpError,
     storage::codec::{self, Command},
-    time::Timestamp,
+    time::{
+        Timestamp,
+        local::{Instant, timeout},
+    },
 };
 
 /// Proposes a command in the term that it belongs to. Raft has it when this returns; what comes then

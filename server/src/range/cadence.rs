@@ -18,10 +18,9 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::Notify;
+
+use crate::time::local::{Instant, sleep_until};
 
 /// Proposals that take less are not too many.
 const CROWDED_FROM: Duration = Duration::from_millis(3);

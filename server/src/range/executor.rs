@@ -61,7 +61,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use openraft::impls::OneshotResponder;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use self::entry::{ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup};
 use super::{
@@ -83,7 +83,7 @@ use crate::{
         engine::Error,
         keys, mvcc,
     },
-    time::Timestamp,
+    time::{Timestamp, local::Instant},
 };
 
 /// Proposals under way at once. While they are, requests gather into the next one.

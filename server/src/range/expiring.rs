@@ -10,7 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     advance::advance_time,
@@ -19,7 +19,7 @@ use super::{
     replica::Shared,
     request::{OpResult, ReadKind},
 };
-use crate::error::OpError;
+use crate::{error::OpError, time::local::Instant};
 
 /// Reads that may wait; more are refused as overloaded.
 pub(super) const WAITING_MAX: usize = 4_096;

@@ -43,10 +43,7 @@ use std::{
 use openraft::{LinearizerOption, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
+use tokio::sync::oneshot;
 
 use super::raft::{
     log_store::LogStore,
@@ -57,6 +54,7 @@ use crate::{
     ops::metrics::Metrics,
     peer::{Kind, Lane, Peers},
     planted::{self, Bug},
+    time::local::{Instant, timeout},
 };
 
 /// How long a claim waits for the voters that were asked first, at least, before all are asked; and

@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use quintet_proto::v1::Code;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     faults::Doing,
@@ -40,7 +40,7 @@ use crate::{
         keys,
         mvcc::{self, Life},
     },
-    time::Timestamp,
+    time::{Timestamp, local::Instant},
 };
 
 /// Reads that may wait for their turn.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use openraft::{Config, SnapshotPolicy};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     advance,
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     error::OpError,
+    failpoint,
     ids::{NodeId, RangeId, ReplicaId, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
@@ -39,7 +40,7 @@ use crate::{
         self, Engine,
         codec::{Command, Descriptor},
     },
-    time::{Hlc, Timestamp},
+    time::{Hlc, Timestamp, local::Instant},
 };
 
 /// Requests that may wait for the executor.
@@ -206,7 +207,8 @@ impl Replica {
             metrics: host.metrics.clone(),
             faults,
         };
-        let machine = StateMachine::new(state, outbox, log.clone(), host.metrics.clone());
+        let (metrics, failed) = (host.metrics.clone(), host.failed.clone());
+        let machine = StateMachine::new(state, outbox, log.clone(), metrics, failed);
         let raft = Raft::new(id.0, config, network, log.clone(), machine).await?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (expiring, expiring_queue) = mpsc::channel(expiring::WAITING_MAX);
@@ -315,7 +317,9 @@ impl Replica {
         // a while.
         let urgent = held.is_some() || over > retention_bytes;
         if durable(self.shared.state.durable()?) < wanted && urgent {
+            failpoint::hit("data.before-flush");
             self.shared.state.engine().sync().await?;
+            failpoint::hit("data.after-flush");
         }
         let upto = wanted.min(durable(self.shared.state.durable()?));
         if upto <= purged {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::command::evaluate::WriteKind;
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
         codec::RequestId,
         mvcc::{PageLimit, Version},
     },
-    time::Timestamp,
+    time::{Timestamp, local::Instant},
 };
 
 /// What a request got.

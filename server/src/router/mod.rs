@@ -33,8 +33,6 @@ use quintet_proto::{
     v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
 
-use tokio::time::Instant;
-
 use self::{admission::Admission, routes::Routes};
 use crate::{
     api::decode::{self, Decoded, Limits},
@@ -54,7 +52,7 @@ use crate::{
         Engine,
         codec::{self, Descriptor, RequestId},
     },
-    time::Hlc,
+    time::{Hlc, local::Instant},
 };
 
 pub use self::hints::client_routes;

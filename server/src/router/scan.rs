@@ -25,10 +25,7 @@ use quintet_proto::{
     internal::v1 as wire,
     v1::{self, session_request::Op, session_response::Result as Body},
 };
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::sync::Semaphore;
 
 use super::{CORRECTIONS_MAX, ForwardSink, Router, hints, misrouted, once::Once};
 use crate::{
@@ -46,7 +43,10 @@ use crate::{
         codec::{self, Descriptor},
         mvcc::PageLimit,
     },
-    time::{AHEAD_MAX, Timestamp},
+    time::{
+        AHEAD_MAX, Timestamp,
+        local::{Instant, timeout},
+    },
 };
 
 /// Scans over several ranges that are opened at the same time.

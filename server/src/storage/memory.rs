@@ -2,7 +2,10 @@
 //!
 //! It behaves as a disk does at its worst: what was not synced is lost at a crash, or a random
 //! beginning of it survives, or the batch behind that is torn; a sync takes time, can fail, and
-//! covers what was written when it was *called*; a disk can be full. Everything is deterministic:
+//! covers what was written when it was *called*; a disk can be full, or slow; a stored record can be
+//! damaged, and reading it is then an error, as with the checksums of RocksDB. (There a whole block is
+//! lost with it, and a compaction may find it; here it is one record, and overwriting it is enough.)
+//! Everything is deterministic:
 //! time is the runtime's, randomness the caller's, and nothing depends on an address or a hash.
 //!
 //! The state lives on a [`MemoryDisk`] that outlives the engine. Opening it again shuts out whoever
@@ -17,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::{BoxFuture, FutureExt};
 use parking_lot::{Mutex, MutexGuard};
 
-pub use self::disk::MemoryDisk;
+pub use self::disk::{MemoryDisk, Room};
 use self::{
     disk::{Image, State},
     tables::Tables,
@@ -88,6 +91,8 @@ struct Live {
     until_flush: u64,
     /// Why nothing is accepted any more.
     failed: Option<String>,
+    /// How many of the disk's damages are in `tables`.
+    damages: usize,
 }
 
 impl MemoryEngine {
@@ -110,7 +115,7 @@ impl MemoryEngine {
             generation,
             durability,
             settings,
-            live: Mutex::new(Live { tables, batches: 0, until_flush, failed: None }),
+            live: Mutex::new(Live { tables, batches: 0, until_flush, failed: None, damages: 0 }),
         }))
     }
 
@@ -132,8 +137,26 @@ impl MemoryEngine {
         }
     }
 
+    /// What readers see, with whatever was damaged meanwhile.
+    fn live(&self) -> MutexGuard<'_, Live> {
+        let mut live = self.live.lock();
+        if self.disk.is_damaged() {
+            let Live { tables, damages, .. } = &mut *live;
+            *damages = self.disk.lock().image(&self.name).spread_damage(tables, *damages);
+        }
+        live
+    }
+
     fn tables(&self) -> Tables {
-        self.live.lock().tables.clone()
+        self.live().tables.clone()
+    }
+
+    /// Refuses where there is less room than this.
+    fn check_room(&self, least: Room) -> Result<(), Error> {
+        if self.disk.lock().room > least {
+            return Err(Error::Full(format!("{}: the simulated disk is full", self.name)));
+        }
+        Ok(())
     }
 
     /// The disk's lock, if this engine may still change what is there.
@@ -185,7 +208,7 @@ impl MemoryEngine {
 
 impl Reader for MemoryEngine {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.live.lock().tables.get(family, key))
+        self.live().tables.get(family, key)
     }
 
     fn scan(
@@ -196,19 +219,18 @@ impl Reader for MemoryEngine {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
-        self.tables().scan(family, start, end, direction, visit);
-        Ok(())
+        self.tables().scan(family, start, end, direction, visit)
     }
 }
 
 impl Engine for MemoryEngine {
     fn write(&self, batch: Batch) -> Result<(), Error> {
         if batch.has_puts() {
-            self.check_space()?;
+            self.check_room(Room::Little)?;
         }
         let batch = record::written(batch);
         let bytes = record::length(&batch) as u64;
-        let mut live = self.live.lock();
+        let mut live = self.live();
         self.change(&live, |image| image.write(&batch))?;
         live.tables.apply(&batch);
         live.batches += 1;
@@ -228,7 +250,7 @@ impl Engine for MemoryEngine {
         let begun = self.begin_sync();
         async move {
             let (batches, flushed) = begun?;
-            let delay = self.sync_delay();
+            let delay = self.sync_delay() * self.disk.lock().slowness.max(1);
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
@@ -238,14 +260,11 @@ impl Engine for MemoryEngine {
     }
 
     fn check_space(&self) -> Result<(), Error> {
-        if self.disk.lock().is_full {
-            return Err(Error::Full(format!("{}: the simulated disk is full", self.name)));
-        }
-        Ok(())
+        self.check_room(Room::Plenty)
     }
 
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.disk()?.image(&self.name).durable().get(family, key))
+        self.disk()?.image(&self.name).durable().get(family, key)
     }
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn Reader> {
@@ -274,7 +293,7 @@ struct MemorySnapshot {
 
 impl Reader for MemorySnapshot {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.tables.get(family, key))
+        self.tables.get(family, key)
     }
 
     fn scan(
@@ -285,7 +304,6 @@ impl Reader for MemorySnapshot {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
-        self.tables.scan(family, start, end, direction, visit);
-        Ok(())
+        self.tables.scan(family, start, end, direction, visit)
     }
 }

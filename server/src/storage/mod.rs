@@ -8,5 +8,6 @@ pub mod memory;
 pub mod mvcc;
 #[cfg(not(madsim))]
 pub mod rocks;
+pub mod watched;
 
 pub use engine::{Batch, Direction, Durability, Engine, Error, Family, Reader};

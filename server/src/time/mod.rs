@@ -5,6 +5,7 @@
 //! above every version that was applied, and a new leader first raises its clock above it.
 
 mod hlc;
+pub mod local;
 mod timestamp;
 
 pub use hlc::{AHEAD_MAX, Hlc};

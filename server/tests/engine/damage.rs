@@ -1,4 +1,4 @@
-//! Bytes that go bad on RocksDB's disk: never a panic, never silently another content.
+//! Bytes that go bad on a disk: never a panic, never silently another content.
 
 use std::{
     fs,
@@ -9,6 +9,7 @@ use std::{
 
 use quintet_server::storage::{
     Batch, Direction, Durability, Engine, Error, Family, Reader,
+    memory::{MemoryDisk, MemoryEngine, MemorySettings},
     rocks::{RocksEngine, RocksOptions},
 };
 
@@ -191,4 +192,45 @@ async fn a_flipped_bit_in_a_table_is_an_error_of_the_reads_that_meet_it() {
         }
     }
     assert!(refused > 10, "only {refused} flips were noticed");
+}
+
+/// The memory engine's damage is one record, which every reader finds until it is written anew.
+#[tokio::test]
+async fn a_damaged_record_in_memory_is_found_by_every_reader() {
+    for durability in [Durability::WriteAheadLog, Durability::Flush] {
+        let disk = MemoryDisk::new();
+        let open = || MemoryEngine::open(&disk, "data", durability, MemorySettings::instant());
+        let engine = open().unwrap();
+        assert!(disk.damage(&mut || 0).is_none(), "nothing is stored");
+        engine.write(batch(0)).unwrap();
+        engine.write(batch(1)).unwrap();
+        // In the middle of a flush: what it covers is the same record.
+        engine.sync().await.unwrap();
+        engine.write(batch(2)).unwrap();
+        let syncing = engine.sync();
+        let what = disk.damage(&mut || 1).unwrap();
+        assert!(what.contains("family log of data"), "{what}");
+        syncing.await.unwrap();
+        let (damaged, whole) = (1_u32.to_be_bytes(), 0_u32.to_be_bytes());
+        let find = |engine: &MemoryEngine| {
+            let read = engine.get(Family::Log, &damaged);
+            assert!(matches!(read, Err(Error::Corrupt(_))), "{durability:?} {read:?}");
+            assert!(engine.get(Family::Log, &whole).unwrap().is_some());
+            let mut seen = 0;
+            let scanned = engine.scan(Family::Log, b"", b"", Direction::Forward, &mut |_, _| {
+                seen += 1;
+                ControlFlow::Continue(())
+            });
+            assert!(matches!(scanned, Err(Error::Corrupt(_))) && seen == 1, "{scanned:?}");
+        };
+        find(&engine);
+        disk.crash(&mut || 0, true);
+        let engine = open().unwrap();
+        find(&engine);
+        engine.write(batch(1)).unwrap();
+        assert!(engine.get(Family::Log, &damaged).unwrap().is_some(), "written anew");
+        assert!(engine.get_durable(Family::Log, &damaged).is_err(), "not yet durable");
+        engine.sync().await.unwrap();
+        assert!(engine.get_durable(Family::Log, &damaged).unwrap().is_some());
+    }
 }

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use quintet_server::storage::{
     Batch, Direction, Durability, Engine, Error, Family, Reader,
-    memory::{MemoryDisk, MemoryEngine, MemorySettings},
+    memory::{MemoryDisk, MemoryEngine, MemorySettings, Room},
     rocks::{RocksEngine, RocksOptions},
 };
 
@@ -130,11 +130,11 @@ async fn a_full_disk_refuses_puts_and_takes_deletes() {
         let engine =
             MemoryEngine::open(&disk, "log", durability, MemorySettings::instant()).unwrap();
         engine.write(put(b"a")).unwrap();
-        disk.set_full(true);
+        disk.set_room(Room::None);
         assert!(matches!(engine.check_space(), Err(Error::Full(_))));
         assert!(matches!(engine.write(put(b"c")), Err(Error::Full(_))));
         engine.write(delete(b"a")).unwrap();
-        disk.set_full(false);
+        disk.set_room(Room::Plenty);
         engine.write(put(b"c")).unwrap();
         engine.sync().await.unwrap();
         assert!(!has(&*engine, b"a") && has(&*engine, b"c"));

@@ -1,19 +1,158 @@
-//! The wall clocks of nodes.
+//! The clocks of nodes: a monotonic one, which runs at a rate of its own, and the wall clock, which
+//! goes on with it and may jump.
 
-use quintet_server::seams::Clock;
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
-/// A wall clock that is off by a fixed time.
+use madsim::time::TimeHandle;
+use quintet_server::{
+    ids::NodeId,
+    seams::Clock,
+    time::local::simulated::{self, IDEAL_PPM, LocalClock},
+};
+
+use super::Cluster;
+use crate::{dice::Dice, trace};
+
+/// What an ideal wall clock shows at the beginning of a run, in microseconds: 2026-01-01, so that no
+/// offset reaches the epoch.
+const BEGINNING_US: u64 = 6 * 365 * 24 * 3600 * 1_000_000;
+
+/// Both clocks of a node.
 #[derive(Debug)]
-pub(super) struct SkewedClock {
-    pub(super) offset_ms: i64,
+pub(super) struct NodeClock {
+    local: Arc<LocalClock>,
+    /// The rate at which it runs where no fault has changed that.
+    rate_ppm: u64,
+    /// How far its wall clock is off where no fault has changed that, in microseconds.
+    first_offset_us: i64,
+    offset_us: AtomicI64,
+    /// The least and the most by which its wall clock was ever ahead of ideal time.
+    ahead_us: parking_lot::Mutex<(i64, i64)>,
 }
 
-impl Clock for SkewedClock {
-    fn wall_us(&self) -> u64 {
-        // 2026-01-01 at the start of a run, so that offsets never reach the epoch.
-        let base = 6 * 365 * 24 * 3600 * 1_000_000_u64;
-        let elapsed = madsim::time::TimeHandle::current().elapsed();
-        let now = base + u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX / 2);
-        now.saturating_add_signed(self.offset_ms * 1_000)
+impl NodeClock {
+    pub(super) fn new(offset_ms: i64, rate_ppm: u64) -> NodeClock {
+        let offset_us = offset_ms.saturating_mul(1_000);
+        NodeClock {
+            local: Arc::new(LocalClock::new(rate_ppm)),
+            rate_ppm,
+            first_offset_us: offset_us,
+            offset_us: AtomicI64::new(offset_us),
+            ahead_us: parking_lot::Mutex::new((offset_us, offset_us)),
+        }
     }
+
+    /// By how much the wall clock is ahead of ideal time.
+    fn ahead_us(&self) -> i64 {
+        let ideal = elapsed();
+        let (shown, ideal) = (micros(self.local.shows(ideal)), micros(ideal));
+        self.offset_us.load(Ordering::Relaxed) + (shown - ideal)
+    }
+
+    /// Notes how far it is off. Between two changes that only grows or only falls, so it is enough to
+    /// look before and after each.
+    fn note(&self) {
+        let now = self.ahead_us();
+        let mut seen = self.ahead_us.lock();
+        *seen = (seen.0.min(now), seen.1.max(now));
+    }
+
+    fn change(&self, change: impl FnOnce(&NodeClock)) {
+        self.note();
+        change(self);
+        self.note();
+    }
+}
+
+fn elapsed() -> Duration {
+    TimeHandle::current().elapsed()
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+impl Clock for NodeClock {
+    fn wall_us(&self) -> u64 {
+        let shown = u64::try_from(micros(self.local.shows(elapsed()))).unwrap_or(0);
+        (BEGINNING_US + shown).saturating_add_signed(self.offset_us.load(Ordering::Relaxed))
+    }
+}
+
+thread_local! {
+    // One run a thread: the clocks of the run's machines.
+    static BY_MACHINE: RefCell<Vec<(madsim::task::NodeId, Arc<LocalClock>)>> =
+        const { RefCell::new(Vec::new()) };
+}
+
+/// Lets a machine's tasks read its clock. Those without one have the simulation's own.
+pub(super) fn install(machine: madsim::task::NodeId, clock: &NodeClock) {
+    simulated::set_source(of_this_machine);
+    BY_MACHINE.with_borrow_mut(|clocks| clocks.push((machine, clock.local.clone())));
+}
+
+fn of_this_machine() -> Option<Arc<LocalClock>> {
+    let on = madsim::plugin::node();
+    BY_MACHINE.with_borrow(|clocks| {
+        clocks.iter().find(|(machine, _)| *machine == on).map(|(_, clock)| clock.clone())
+    })
+}
+
+impl Cluster {
+    /// A node's wall clock jumps to where it is off by so much more than at first, at most, either
+    /// way.
+    pub fn jump(&self, node: NodeId, most: Duration, dice: &mut Dice) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let most = most.as_secs_f64();
+        let by_us = (dice.real(-most, most) * 1e6) as i64;
+        trace::event("fault", format_args!("{node}: the wall clock jumps to {by_us} us"));
+        machine.lock().clock.change(|clock| {
+            clock.offset_us.store(clock.first_offset_us.saturating_add(by_us), Ordering::Relaxed);
+        });
+    }
+
+    /// A node's clocks run at another rate from now on, which is returned; at their own again where
+    /// none is given.
+    pub fn set_clock_rate(&self, node: NodeId, rate: Option<f64>) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        machine.lock().clock.change(|clock| {
+            let rate_ppm = rate.map_or(clock.rate_ppm, ppm);
+            trace::event("fault", format_args!("{node}: its clocks run at {rate_ppm} ppm"));
+            clock.local.set_rate(elapsed(), rate_ppm);
+        });
+    }
+
+    /// All clocks run at rates of their own again. Where their jumps took them they stay.
+    pub(super) fn end_rates(&self) {
+        for node in self.nodes() {
+            if self.has_clocks {
+                self.set_clock_rate(node, None);
+            }
+        }
+    }
+
+    /// Between what two wall clocks ever showed for the same moment, or one for two moments beyond the
+    /// time between them: the most.
+    pub fn clock_spread(&self) -> Duration {
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
+        for machine in self.machines.values() {
+            let clock = machine.lock().clock.clone();
+            clock.note();
+            let (low, high) = *clock.ahead_us.lock();
+            (least, most) = (least.min(low), most.max(high));
+        }
+        Duration::from_micros(u64::try_from(most.saturating_sub(least)).unwrap_or(0))
+    }
+}
+
+/// A rate in parts per million.
+pub(super) fn ppm(rate: f64) -> u64 {
+    (rate * IDEAL_PPM as f64).round().max(1.0) as u64
 }

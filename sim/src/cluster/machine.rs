@@ -17,10 +17,14 @@ use quintet_server::{
     storage::memory::MemoryDisk,
 };
 
-use super::{clock::SkewedClock, disk::MemoryEngines};
+use super::{
+    clock::{self, NodeClock},
+    disk::MemoryEngines,
+    stop::{self, Excuse},
+};
 use crate::{
     net::{Net, Shaper},
-    random::{between, random},
+    random::{between, random, seconds_between},
     scenario::Scenario,
 };
 
@@ -37,6 +41,13 @@ pub(super) struct Machine {
     pub(super) running: Running,
     pub(super) is_up: bool,
     pub(super) is_paused: bool,
+    /// How often it went down.
+    pub(super) downs: u64,
+    pub(super) clock: Arc<NodeClock>,
+    /// Why it may stop by itself.
+    pub(super) excuse: Option<Excuse>,
+    /// Why it did, since its last start.
+    pub(super) stopped: Option<String>,
 }
 
 impl Machine {
@@ -53,8 +64,12 @@ impl Machine {
         let most = scenario.clocks.offset_ms_max;
         let offset = between(0, 2 * most);
         let offset_ms = i64::try_from(offset)? - i64::try_from(most)?;
+        let share = scenario.clocks.rate_share_max;
+        // Drawn only where it is wanted: no other run changes.
+        let rate = if share > 0.0 { draw_rate(share) } else { 1.0 };
+        let clock = Arc::new(NodeClock::new(offset_ms, clock::ppm(rate)));
         let seams = Seams {
-            clock: Arc::new(SkewedClock { offset_ms }),
+            clock: clock.clone(),
             engines: Arc::new(MemoryEngines {
                 node,
                 disk: disk.clone(),
@@ -76,8 +91,26 @@ impl Machine {
             .ip(address(node.0, 0).ip())
             .init(move || run_node(config.clone(), seams.clone(), shown.clone()))
             .build();
-        Ok(Machine { handle, disk, running, is_up: true, is_paused: false })
+        if scenario.has_rates() {
+            clock::install(handle.id(), &clock);
+        }
+        Ok(Machine {
+            handle,
+            disk,
+            running,
+            is_up: true,
+            is_paused: false,
+            downs: 0,
+            clock,
+            excuse: None,
+            stopped: None,
+        })
     }
+}
+
+/// A rate within a share of an ideal clock's.
+fn draw_rate(share: f64) -> f64 {
+    1.0 - share + seconds_between(0.0, 2.0 * share).as_secs_f64()
 }
 
 pub(super) fn address(node: u64, port: u16) -> SocketAddr {
@@ -116,8 +149,8 @@ async fn run_node(config: Config, seams: Seams, shown: Running) {
         Ok(node) => {
             *shown.lock() = Some(node.bootstrap().clone());
             let why = node.stopped().await;
-            panic!("{id} stopped: {why}");
+            stop::stopped(id, &why);
         }
-        Err(error) => panic!("{id} does not start: {error}"),
+        Err(error) => stop::stopped(id, &format!("does not start: {error}")),
     }
 }

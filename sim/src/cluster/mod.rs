@@ -4,14 +4,17 @@
 //! drops everything but the disk, which loses what was not synced.
 
 mod clock;
+mod current;
 mod disk;
 mod equal;
+mod failpoint;
 mod look;
 mod machine;
 mod net;
 mod observe;
 mod operator;
 mod routes;
+mod stop;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +33,7 @@ use quintet_server::{
 
 use self::machine::{CLIENT_PORT, Machine, address};
 pub(crate) use self::observe::found as raft_found;
+pub use self::{disk::Engine, stop::Excuse};
 use crate::{
     net::Net,
     random::random,
@@ -68,6 +72,12 @@ pub struct Cluster {
     refusals: AtomicU64,
     /// Faults under way that go on alone: the planned ones may last longer than planned.
     alone: Mutex<BTreeSet<Kind>>,
+    /// Whether clocks are other than ideal.
+    has_clocks: bool,
+    /// Nodes of whose disks a record was damaged, until they are wiped.
+    damaged: Mutex<BTreeSet<NodeId>>,
+    /// Points at which a node is to be killed.
+    armed: Mutex<Vec<failpoint::Armed>>,
 }
 
 /// A fault under way, of a kind of which one happens at a time.
@@ -112,8 +122,13 @@ impl Cluster {
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             alone: Mutex::default(),
+            has_clocks: scenario.has_rates(),
+            damaged: Mutex::default(),
+            armed: Mutex::default(),
         });
         observe::begin(&cluster);
+        current::set(&cluster);
+        failpoint::watch();
         Ok(cluster)
     }
 
@@ -178,6 +193,7 @@ impl Cluster {
         self.note(What::Down { node: node.0 });
         machine.is_up = false;
         machine.is_paused = false;
+        machine.downs += 1;
         if let Some(running) = machine.running.lock().take() {
             self.snapshots.fetch_add(look::installed(&running), Ordering::Relaxed);
             self.refusals.fetch_add(look::refused(&running), Ordering::Relaxed);
@@ -215,6 +231,7 @@ impl Cluster {
         trace::event("fault", format_args!("restart {node}"));
         self.note(What::Up { node: node.0 });
         machine.is_up = true;
+        machine.stopped = None;
         self.handle.restart(machine.handle.id());
     }
 }

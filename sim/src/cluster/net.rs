@@ -67,6 +67,9 @@ impl Cluster {
     /// what is cut or slow.
     pub fn mend_all(&self) {
         self.net.mend_all();
+        self.disarm_all();
+        self.end_rates();
+        self.mend_disks();
         for node in self.nodes() {
             self.restart(node);
             self.resume(node);

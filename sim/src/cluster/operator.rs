@@ -34,6 +34,7 @@ impl Cluster {
         }
         trace::event("fault", format_args!("wipe {node}"));
         machine.disk.wipe();
+        self.damaged.lock().remove(&node);
         self.wiped.lock().insert(node);
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Striking;
@@ -15,7 +16,7 @@ pub(super) async fn lose(striking: &mut Striking) {
     let cluster = striking.cluster.clone();
     let mut nodes = cluster.nodes();
     // One disk after the other: with two gone acknowledged writes may be, too.
-    if !cluster.wiped().is_empty() || cluster.up().len() < nodes.len() {
+    if !cluster.disks_are_whole() || cluster.up().len() < nodes.len() {
         return;
     }
     let Some(victim) = striking.dice.pick(&nodes) else { return };
@@ -51,16 +52,18 @@ pub(super) async fn lose(striking: &mut Striking) {
             }
         }
     };
-    let replaced = async {
-        loop {
-            if let Some(asked) = striking.dice.pick(&cluster.up())
-                && cluster.replace(victim, asked).await.is_ok()
-            {
-                return;
-            }
-            sleep(REPLACE_PAUSE).await;
-        }
-    };
-    futures::join!(back, replaced);
+    futures::join!(back, replace(striking, victim));
     striking.ends();
+}
+
+/// Calls nodes at random to replace one that is back with an empty disk, until that is done.
+pub(super) async fn replace(striking: &mut Striking, victim: NodeId) {
+    loop {
+        if let Some(asked) = striking.dice.pick(&striking.cluster.up())
+            && striking.cluster.replace(victim, asked).await.is_ok()
+        {
+            return;
+        }
+        sleep(REPLACE_PAUSE).await;
+    }
 }

@@ -3,8 +3,11 @@
 //! A strike may be aborted wherever it is, when the run begins to heal: what it leaves behind
 //! ([`Cluster::mend_all`]) is mended then.
 
+mod clock;
 mod cut;
+mod disk;
 mod disk_loss;
+mod failpoint;
 mod kill;
 mod link;
 mod load;
@@ -28,7 +31,7 @@ use crate::{
     timeline::What,
 };
 
-/// How often each kind of fault happened.
+/// How often each kind of fault happened; of those that have several forms, each form by itself.
 pub type Fired = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 /// A strike under way, and what it may touch.
@@ -75,14 +78,27 @@ pub(crate) async fn strike(
         Kind::LinkFlap => link::flap(&mut striking).await,
         Kind::LinkSlow => link::slow(&mut striking).await,
         Kind::StreamBreaks => link::break_streams(&mut striking),
+        Kind::FailpointKill => failpoint::kill(&mut striking).await,
+        Kind::ClockJump => clock::jump(&mut striking),
+        Kind::ClockRate => clock::rate(&mut striking).await,
+        Kind::SyncFailure => disk::fail_sync(&mut striking).await,
+        Kind::DiskSlow => disk::slow(&mut striking).await,
+        Kind::DiskFull => disk::fill(&mut striking).await,
+        Kind::BitRot => disk::rot(&mut striking).await,
     }
 }
 
 impl Striking {
     /// Notes that the strike has hit something.
     fn begins(&self, nodes: &[NodeId], words: &str) {
+        self.begins_as(self.strike.fault.name(), nodes, words);
+    }
+
+    /// Notes that the strike has hit something, and counts it under a name of its own: that of its kind,
+    /// and after a blank what distinguishes it.
+    fn begins_as(&self, counted: &'static str, nodes: &[NodeId], words: &str) {
         let kind = self.strike.fault.name();
-        *self.fired.lock().entry(kind).or_default() += 1;
+        *self.fired.lock().entry(counted).or_default() += 1;
         self.cluster.note(What::Begins {
             strike: self.strike.number,
             kind: kind.to_owned(),

@@ -35,8 +35,7 @@ impl Over<'_> {
     /// What all judges say together.
     pub(super) fn judge(&self) -> Verdict {
         let ops = self.shared.history.lock().operations();
-        // One clock may be ahead by as much as another is behind.
-        let skew_ns = 2 * self.scenario.clocks.offset_ms_max * 1_000_000;
+        let skew_ns = skew_ns(self.cluster);
         let mut verdict = judge::workload(&ops, &self.scenario.workload.mix, skew_ns);
         for broken in self.cluster.broken() {
             verdict = verdict.and(Verdict::violation(broken));
@@ -80,4 +79,20 @@ impl Over<'_> {
         let why = format!("the run exercised too little: {}", less.join(", "));
         Violation::new(EXERCISED, why).into()
     }
+}
+
+/// By how much the moment of an expiry may differ from where real time has it.
+///
+/// Let every wall clock be ahead of real time by `low` to `high` at all moments of the run. A reading of
+/// a node's HLC at real time `t` is at least its own wall clock, so at least `t + low`; and it is a wall
+/// clock's reading at some earlier time on some node, or a step above one (messages, applied times and
+/// what clients carry on from an answer only hand readings on, and clients' own clocks are exact), so at
+/// most `t + high`. A value that is written between `w1` and `w2` expires at a reading from
+/// `w1 + low + ttl` to `w2 + high + ttl`, and a read between `r1` and `r2` judges by one from `r1 + low` to
+/// `r2 + high`. So the value can't be gone before `w1 + ttl - (high - low)`, and can't be there after
+/// `w2 + ttl + (high - low)`, however clocks jump and whatever their rates are: the HLC never falls, so a
+/// jump back ends nothing that `high` does not cover. The last millisecond is for those steps.
+fn skew_ns(cluster: &Cluster) -> u64 {
+    let spread = cluster.clock_spread() + std::time::Duration::from_millis(1);
+    u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::{Scenario, ScenarioError, ensure};
+use super::{Scenario, ScenarioError, ensure, points};
 use crate::judge::promise::Promise;
 
 /// Something that goes wrong, once or again and again. All times are simulated.
@@ -35,14 +35,20 @@ pub struct Fault {
     pub node: Option<u64>,
     /// Whom of the nodes it hits, where `node` does not say.
     pub who: Option<Who>,
-    /// How many times the work that the clients do otherwise, or the time that frames take.
+    /// How many times as much as otherwise the clients do, or as long a sync or a frame takes.
     pub factor: Option<u32>,
     /// What users are promised where it strikes. Default: nothing.
     #[serde(default)]
     pub promise: Promise,
-
     /// Which links of the node it hits. Default: drawn from those that the kind takes.
     pub links: Option<Links>,
+    /// Names of the points of the code at which a node may be killed. Default: all.
+    #[serde(default)]
+    pub points: Vec<String>,
+    /// By how much a clock jumps at most, in seconds, from where it stood at first.
+    pub jump_s_max: Option<f64>,
+    /// By how much the rate of a clock differs from an ideal one at most, as a share.
+    pub rate_share_max: Option<f64>,
 }
 
 /// Links of a node.
@@ -134,6 +140,30 @@ pub enum Kind {
     LinkSlow,
     /// All streams that a node has with others break at the same moment.
     StreamBreaks,
+
+    /// One node is killed as it passes a named point of its write path, drawn of `points`: a node drawn
+    /// before, or every second time whichever passes it first. Never so that fewer than a majority are left
+    /// up. What nobody passes soon is called off.
+    FailpointKill,
+    /// The wall clock of one node jumps forward or back. There it goes on.
+    ClockJump,
+    /// The clocks of one node, the wall clock and the one that timers go by, run at another rate for a
+    /// while.
+    ClockRate,
+    /// A sync of one node's log, or of its data, fails. The node has to stop by itself, and is started
+    /// again later. Never so that fewer than a majority are left up.
+    SyncFailure,
+    /// Syncs of one node take many times as long, for a while.
+    DiskSlow,
+    /// The disk of one node is full for a while, or every second time nearly full. A node with a full
+    /// disk may stop by itself, and is started again when there is room. Never so that fewer than a
+    /// majority are left up.
+    DiskFull,
+    /// A bit flips in what is stored on one node's disk: in a record of its logs, or of its data. The node
+    /// has to notice when it reads that, and to stop; its disk is then taken away and the node replaced,
+    /// as with a `disk-loss`. What nobody reads in time is found by the operator. Every second time the
+    /// node is restarted first. One disk at a time, and while all nodes are up.
+    BitRot,
 }
 
 /// A field of [`Fault`] beyond the times at which it strikes.
@@ -151,11 +181,17 @@ pub enum Field {
     Factor,
     /// `links`.
     Links,
+    /// `points`.
+    Points,
+    /// `jump_s_max`, needed.
+    Jump,
+    /// `rate_share_max`, needed.
+    Rate,
 }
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 22] = [
+    pub const ALL: [(&'static str, Kind); 29] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -178,6 +214,13 @@ impl Kind {
         ("link-flap", Kind::LinkFlap),
         ("link-slow", Kind::LinkSlow),
         ("stream-breaks", Kind::StreamBreaks),
+        ("failpoint-kill", Kind::FailpointKill),
+        ("clock-jump", Kind::ClockJump),
+        ("clock-rate", Kind::ClockRate),
+        ("sync-failure", Kind::SyncFailure),
+        ("disk-slow", Kind::DiskSlow),
+        ("disk-full", Kind::DiskFull),
+        ("bit-rot", Kind::BitRot),
     ];
 
     /// As files spell it.
@@ -205,6 +248,11 @@ impl Kind {
             Kind::RoomCut => &[Field::Down, Field::Room],
             Kind::MinorityCut | Kind::RingCut => &[Field::Down],
             Kind::StreamBreaks => &[Field::Node],
+            Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
+            Kind::ClockJump => &[Field::Node, Field::Jump],
+            Kind::ClockRate => &[Field::Down, Field::Node, Field::Rate],
+            Kind::DiskSlow => &[Field::Down, Field::Node, Field::Factor],
+            Kind::SyncFailure | Kind::DiskFull | Kind::BitRot => &[Field::Down, Field::Node],
         }
     }
 
@@ -216,6 +264,14 @@ impl Kind {
             _ => &[],
         }
     }
+}
+
+/// A clock jumps by an hour at most.
+const JUMP_S_MAX: f64 = 3_600.0;
+
+/// Checks by what share a rate may differ.
+pub(super) fn share(field: impl Into<String>, share: f64) -> Result<(), ScenarioError> {
+    ensure((0.0..=0.5).contains(&share), field, "must be a share from 0 to 0.5")
 }
 
 impl Fault {
@@ -253,6 +309,9 @@ impl Fault {
             ("who", Field::Node, self.who.is_some()),
             ("factor", Field::Factor, self.factor.is_some()),
             ("links", Field::Links, self.links.is_some()),
+            ("points", Field::Points, !self.points.is_empty()),
+            ("jump_s_max", Field::Jump, self.jump_s_max.is_some()),
+            ("rate_share_max", Field::Rate, self.rate_share_max.is_some()),
         ];
         for (name, field, is_given) in given {
             let says = format!("a {} does not take it", self.name());
@@ -280,6 +339,18 @@ impl Fault {
         let takes = self.kind.links();
         let links = self.links.is_none_or(|links| takes.contains(&links));
         ensure(links, path("links"), format!("a {} takes one of {takes:?}", self.name()))?;
+        if fields.contains(&Field::Jump) {
+            let fits = self.jump_s_max.is_some_and(|most| most > 0.0 && most <= JUMP_S_MAX);
+            ensure(fits, path("jump_s_max"), format!("must be above 0 and at most {JUMP_S_MAX}"))?;
+        }
+        if fields.contains(&Field::Rate) {
+            share(path("rate_share_max"), self.rate_share_max.unwrap_or(f64::NAN))?;
+        }
+        if let Some(unknown) = self.points.iter().find(|point| !points::is_known(point)) {
+            let known = points::names().collect::<Vec<_>>().join(", ");
+            let says = format!("there is no point {unknown:?}; there are {known}");
+            return ensure(false, path("points"), says);
+        }
         let nodes = &scenario.topology.nodes;
         let room = self.room.as_ref().is_none_or(|room| nodes.iter().any(|n| n.room == *room));
         ensure(room, path("room"), "no node of the topology is in it")?;

@@ -26,6 +26,7 @@
 mod expect;
 mod fault;
 mod place;
+pub mod points;
 mod topology;
 mod workload;
 mod world;
@@ -150,6 +151,12 @@ impl Scenario {
         }
     }
 
+    /// Whether any node's clock runs, or may come to run, at another rate than an ideal one.
+    pub fn has_rates(&self) -> bool {
+        let changed = self.faults.iter().any(|fault| fault.kind == Kind::ClockRate);
+        changed || self.clocks.rate_share_max > 0.0
+    }
+
     fn validate(&self) -> Result<(), ScenarioError> {
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         ensure(
@@ -169,6 +176,7 @@ impl Scenario {
         ensure(rise && filled, "split_points", "must be keys in rising order")?;
         self.network.validate(&self.topology)?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
+        fault::share("clocks.rate_share_max", self.clocks.rate_share_max)?;
         ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
         self.workload.validate()?;
         for (position, fault) in self.faults.iter().enumerate() {

@@ -26,6 +26,8 @@ fn sections_have_defaults() {
 #[test]
 fn errors_say_where() {
     let kill = "[[faults]]\nkind = \"node-kill\"\nevery_s_min = 1\nevery_s_max = 2\n";
+    let fail = format!("{kill}down_s_min = 1\ndown_s_max = 2\n").replace("node-", "failpoint-");
+    let rate = format!("{kill}down_s_min = 1\ndown_s_max = 2\n").replace("node-kill", "clock-rate");
     let cases = [
         (LEAST.replace("keys = 3", "keys = \"x\""), "line 8"),
         (LEAST.replace("keys = 3", "kyes = 3"), "line 8"),
@@ -42,6 +44,39 @@ fn errors_say_where() {
             format!("{LEAST}[[faults]]\nkind = \"room-loss\"\nat_s = [1, 30]\n"),
             "line 14: faults[0].at_s",
         ),
+        (
+            format!("{LEAST}{kill}down_s_min = 1\ndown_s_max = 2\npoints = [\"log.after-sync\"]\n"),
+            "line 18: faults[0].points: a node-kill does not take it",
+        ),
+        (
+            format!("{LEAST}{fail}points = [\"log.after-sync\", \"log.after-lunch\"]\n"),
+            "line 18: faults[0].points: there is no point \"log.after-lunch\"; there are log.before",
+        ),
+        (
+            format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\njump_s_max = 4000\n"),
+            "line 16: faults[0].jump_s_max: must be above 0 and at most 3600",
+        ),
+        (
+            format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\n"),
+            "line 13: faults[0].jump_s_max",
+        ),
+        (
+            format!("{LEAST}{rate}rate_share_max = 0.9\n"),
+            "line 18: faults[0].rate_share_max: must be a share from 0 to 0.5",
+        ),
+        (format!("{LEAST}{rate}"), "line 13: faults[0].rate_share_max"),
+        (
+            format!("{LEAST}{rate}rate_share_max = 0.1\njump_s_max = 1\n"),
+            "line 19: faults[0].jump_s_max: a clock-rate does not take it",
+        ),
+        (
+            format!(
+                "{LEAST}{}down_s_min = 1\ndown_s_max = 2\n",
+                kill.replace("node-kill", "disk-slow")
+            ),
+            "line 13: faults[0].factor: must be 2 to 100",
+        ),
+        (format!("{LEAST}[clocks]\nrate_share_max = 0.6\n"), "line 13: clocks.rate_share_max"),
         (LEAST.replace("get = 1", "get = 0"), "workload.mix"),
         (LEAST.replace("clients = 2", "clients = 0"), "workload.clients"),
         (LEAST.replace("duration_s = 10", "duration_s = 0"), "duration_s"),

@@ -109,6 +109,9 @@ pub struct Disk {
 pub struct Clocks {
     /// A node's wall clock is off by up to this much, either way, in milliseconds.
     pub offset_ms_max: u64,
+    /// Its clocks, the wall clock and the one that timers go by, run at a rate that differs from an
+    /// ideal one by up to this share, either way: 0.2 is 0.8 to 1.2 seconds a second.
+    pub rate_share_max: f64,
 }
 
 /// How long every node remembers, as in its configuration.
@@ -165,7 +168,7 @@ impl Default for Disk {
 
 impl Default for Clocks {
     fn default() -> Clocks {
-        Clocks { offset_ms_max: 100 }
+        Clocks { offset_ms_max: 100, rate_share_max: 0.0 }
     }
 }
 

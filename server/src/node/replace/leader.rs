@@ -4,13 +4,14 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use quintet_proto::internal::v1 as wire;
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    failpoint,
     ids::{NodeId, RangeId, ReplicaId},
     node::bootstrap::{self, Bootstrap},
     peer::{Kind, Lane},
     range::{members::Members, replica::Replica},
+    time::local::{Instant, sleep, timeout},
 };
 
 /// A new replica this far behind may vote.
@@ -101,6 +102,7 @@ impl Work {
         if held == ReplicaId(0) {
             was_done = false;
             let id = in_time(replica.reserve_id()).await?;
+            failpoint::hit("replace.after-reserve");
             held = self.held(node, id).await?;
         }
         for _ in 0..CHANGES_MAX {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quintet_proto::internal::v1 as wire;
 
 use crate::{
+    failpoint,
     ids::{NodeId, RangeId, ReplicaId},
     node::{
         bootstrap::{self, Bootstrap},
@@ -92,8 +93,10 @@ impl Bootstrap {
             return Err("it knows of no such range".to_owned());
         }
         let record = ReplicaRecord { replica: ReplicaId(offer.replica_id), birth };
+        failpoint::hit("replace.before-hold");
         let held = records::hold(&self.host().writer, &record).await;
         held.map_err(|error| format!("not noted: {error}"))?;
+        failpoint::hit("replace.after-hold");
         tracing::info!(%range, replica = %record.replica, "holds a new replica");
         self.start_one(&record).await.map_err(|error| format!("{error:#}"))?;
         Ok(record.replica)

@@ -26,13 +26,14 @@ use openraft::{
     base::BoxFuture,
     raft::{AppendEntriesRequest, StreamAppendResult},
 };
-use tokio::time::{Instant, sleep};
 
 use super::{
     network::Error,
     types::{LogId, TypeConfig},
     watch,
 };
+
+use crate::time::local::{Instant, sleep};
 
 /// Appends of one stream that are sent and not yet answered.
 const UNDER_WAY_MAX: usize = 64;
@@ -280,7 +281,8 @@ mod tests {
         assert_eq!(bench.sent(), [(1, 0), (1, 0)]);
         // The second is not answered: its commit has to wait, whatever the time.
         bench.world.lock().unwrap().input.push_back(without_entries(2, 2));
-        let silence = tokio::time::timeout(COMMIT_ALONE_AFTER * 3, bench.stream.next()).await;
+        let silence =
+            crate::time::local::timeout(COMMIT_ALONE_AFTER * 3, bench.stream.next()).await;
         assert!(silence.is_err());
         assert_eq!(bench.sent().len(), 2);
         // Answered, it waits for entries, but not for ever.
@@ -288,7 +290,7 @@ mod tests {
         bench.answer(2);
         assert_eq!(bench.sent().len(), 2);
         while bench.sent().len() < 3 {
-            tokio::time::timeout(COMMIT_ALONE_AFTER / 4, bench.stream.next()).await.ok();
+            crate::time::local::timeout(COMMIT_ALONE_AFTER / 4, bench.stream.next()).await.ok();
             assert!(answered.elapsed() < Duration::from_secs(10), "the commit never left");
         }
         assert!(answered.elapsed() >= COMMIT_ALONE_AFTER);

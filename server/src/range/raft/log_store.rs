@@ -35,6 +35,7 @@ use super::{
     watch::{self, Watch},
 };
 use crate::{
+    failpoint,
     ids::RangeId,
     observe::{self, Seen},
     planted::{self, Bug},
@@ -308,7 +309,10 @@ impl GroupLog {
                 }
             }
         })?;
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), |error| {
+            (self.writer.failed)(error.clone());
+            Err(error)
+        })
     }
 
     async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
@@ -446,10 +450,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             key: key(self.0.range, Kind::Vote, 0),
             value: record,
         };
+        failpoint::hit("vote.before-write");
         // The careless hand: "a vote is nothing that one needs to remember".
         if !planted::active(Bug::VoteNotPersisted) {
             self.0.write(vec![put]).await?;
         }
+        failpoint::hit("vote.after-sync");
         // Not earlier: others are told what is voted (`range/leadership.rs`).
         self.0.state.lock().vote = Some(*vote);
         Ok(())
@@ -520,7 +526,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             start: key(self.0.range, Kind::Entry, first_removed),
             end: key(self.0.range, Kind::Entry, u64::MAX),
         };
-        self.0.write(vec![remove]).await
+        failpoint::hit("log.before-truncate");
+        self.0.write(vec![remove]).await?;
+        failpoint::hit("log.after-truncate");
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
@@ -549,6 +558,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             start: key(self.0.range, Kind::Entry, before),
             end: key(self.0.range, Kind::Entry, upto.index() + 1),
         };
-        self.0.write(vec![purged, remove]).await
+        failpoint::hit("log.before-purge");
+        self.0.write(vec![purged, remove]).await?;
+        failpoint::hit("log.after-purge");
+        Ok(())
     }
 }

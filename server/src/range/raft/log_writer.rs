@@ -18,13 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{log_cache::Budget, log_store::GroupLog, types::TypeConfig};
 use crate::{
+    failpoint,
     ids::RangeId,
     ops::metrics::Metrics,
     planted::{self, Bug},
     seams::Seams,
     storage::{
-        self, Batch, Engine,
+        Batch, Engine,
         engine::{Change, Error},
+        watched::Failed,
     },
 };
 
@@ -61,15 +63,17 @@ pub struct LogWriter {
     jobs: mpsc::Sender<Job>,
     /// Memory for entries, shared by all groups whose logs it writes.
     pub(super) budget: Arc<Budget>,
+    /// Stops the node: what is stored can't be trusted any more.
+    pub(super) failed: Failed,
 }
 
 impl LogWriter {
-    /// Starts the writer. `failed` is told once if the disk fails.
+    /// Starts the writer. `failed` is told if the disk fails, or a log on it can't be read.
     pub fn start(
         engine: Arc<dyn Engine>,
         seams: &Seams,
         metrics: Arc<Metrics>,
-        failed: Box<dyn FnOnce(storage::Error) + Send>,
+        failed: Failed,
     ) -> LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         (seams.spawn_disk_writer)(Box::pin(run(
@@ -77,9 +81,9 @@ impl LogWriter {
             queue,
             seams.disk_pause.clone(),
             metrics,
-            failed,
+            failed.clone(),
         )));
-        LogWriter { jobs, budget: Arc::default() }
+        LogWriter { jobs, budget: Arc::default(), failed }
     }
 
     pub(super) async fn submit(&self, job: Job) -> io::Result<()> {
@@ -131,9 +135,8 @@ async fn run(
     mut queue: mpsc::Receiver<Job>,
     pause: Pause,
     metrics: Arc<Metrics>,
-    failed: Box<dyn FnOnce(storage::Error) + Send>,
+    failed: Failed,
 ) {
-    let mut tell_failure = Some(failed);
     let mut broken: Option<Error> = None;
     let mut gathering = None;
     while let Some(first) = queue.recv().await {
@@ -175,11 +178,11 @@ async fn run(
             metrics.log_sync_ranges.observe(ranges.len() as u64);
         }
         if let Err(error) = &result
-            && let Some(tell) = tell_failure.take()
+            && broken.is_none()
         {
             tracing::error!(%error, "the log can't be written: the node stops");
             broken = Some(error.clone());
-            tell(error.clone());
+            failed(error.clone());
         }
         for done in waiting {
             finish(done, result.clone());
@@ -193,9 +196,12 @@ async fn write_and_sync(
     metrics: &Metrics,
     entries: u64,
 ) -> Result<Duration, Error> {
+    failpoint::hit("log.before-write");
     engine.write(batch)?;
-    let started = tokio::time::Instant::now();
+    failpoint::hit("log.after-write");
+    let started = crate::time::local::Instant::now();
     engine.sync().await?;
+    failpoint::hit("log.after-sync");
     metrics.log_syncs.inc();
     metrics.log_sync_entries.observe(entries);
     let took = started.elapsed();

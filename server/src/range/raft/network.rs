@@ -91,7 +91,7 @@ impl Connection {
 
     async fn call(&self, doing: Doing, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
         let answer = self.ask(Lane::Urgent, kind);
-        let answer = match tokio::time::timeout(option.soft_ttl(), answer).await {
+        let answer = match crate::time::local::timeout(option.soft_ttl(), answer).await {
             Ok(answer) => received(answer),
             Err(_) => Err(unreachable("no answer in time")),
         };

@@ -19,7 +19,7 @@ use openraft_rt::{
 use tokio::sync::mpsc;
 
 use super::watch::Watch;
-use crate::trace;
+use crate::{time::local, trace};
 
 /// Tokio, or madsim's Tokio.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Runtime;
 
 /// A point of the monotonic clock.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub struct Instant(tokio::time::Instant);
+pub struct Instant(local::Instant);
 
 impl UnwindSafe for Instant {}
 impl RefUnwindSafe for Instant {}
@@ -67,7 +67,7 @@ impl SubAssign<Duration> for Instant {
 
 impl instant::Instant for Instant {
     fn now() -> Self {
-        Instant(tokio::time::Instant::now())
+        Instant(local::Instant::now())
     }
 }
 
@@ -80,7 +80,7 @@ type Rng = rand::rngs::SmallRng;
 impl AsyncRuntime for Runtime {
     type JoinError = tokio::task::JoinError;
     type JoinHandle<T: OptionalSend + 'static> = tokio::task::JoinHandle<T>;
-    type Sleep = tokio::time::Sleep;
+    type Sleep = local::Sleep;
     type Instant = Instant;
     type TimeoutError = Elapsed;
     type Timeout<R, T: Future<Output = R> + OptionalSend> = Timeout<T>;
@@ -100,26 +100,26 @@ impl AsyncRuntime for Runtime {
 
     fn sleep(duration: Duration) -> Self::Sleep {
         trace::event("timer", format_args!("raft sleeps {duration:?}"));
-        tokio::time::sleep(duration)
+        local::sleep(duration)
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
         trace::event("timer", format_args!("raft sleeps until {:?}", deadline.0));
-        tokio::time::sleep_until(deadline.0)
+        local::sleep_until(deadline.0)
     }
 
     fn timeout<R, F>(duration: Duration, future: F) -> Self::Timeout<R, F>
     where
         F: Future<Output = R> + OptionalSend,
     {
-        Timeout::new(future, tokio::time::sleep(duration))
+        Timeout::new(future, local::sleep(duration))
     }
 
     fn timeout_at<R, F>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F>
     where
         F: Future<Output = R> + OptionalSend,
     {
-        Timeout::new(future, tokio::time::sleep_until(deadline.0))
+        Timeout::new(future, local::sleep_until(deadline.0))
     }
 
     fn is_panic(error: &Self::JoinError) -> bool {
@@ -153,7 +153,7 @@ impl AsyncRuntime for Runtime {
 /// A future with a time limit. madsim's own has no name and no deadline.
 pub struct Timeout<T> {
     future: Pin<Box<T>>,
-    sleep: Pin<Box<tokio::time::Sleep>>,
+    sleep: Pin<Box<local::Sleep>>,
 }
 
 /// The time was up.
@@ -167,7 +167,7 @@ impl fmt::Display for Elapsed {
 }
 
 impl<T> Timeout<T> {
-    fn new(future: T, sleep: tokio::time::Sleep) -> Self {
+    fn new(future: T, sleep: local::Sleep) -> Self {
         Timeout { future: Box::pin(future), sleep: Box::pin(sleep) }
     }
 }

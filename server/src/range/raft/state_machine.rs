@@ -33,7 +33,6 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -41,6 +40,7 @@ use super::{
     types::{self, Applied, Entry, LogId, Payload, StoredMembership, TypeConfig},
 };
 use crate::{
+    failpoint,
     ids::{Generation, RangeId},
     observe::{self, Seen},
     ops::metrics::Metrics,
@@ -54,8 +54,9 @@ use crate::{
         codec::{self, AppliedRecord, Command, Descriptor},
         engine::Error,
         keys::{self, MetaKind},
+        watched::Failed,
     },
-    time::{Hlc, Timestamp},
+    time::{Hlc, Timestamp, local::Instant},
     trace,
 };
 
@@ -183,7 +184,7 @@ impl RangeState {
                 // may be room soon.
                 Err(Error::Full(why)) => {
                     tracing::warn!(range = %self.range, why, "raft snapshot: waiting for room");
-                    tokio::time::sleep(FULL_PAUSE).await;
+                    crate::time::local::sleep(FULL_PAUSE).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -277,7 +278,9 @@ impl RangeState {
         }
         batch.put(Family::Meta, key, codec::encode(&next));
         batch.sort();
+        failpoint::hit("apply.before-batch");
         self.engine.write(batch)?;
+        failpoint::hit("apply.after-batch");
         self.hlc.observe(next.time);
         self.newest.store(next.newest.0, Ordering::Release);
         self.time.store(next.time.0, Ordering::Release);
@@ -317,18 +320,27 @@ pub struct StateMachine {
     outbox: Arc<Outbox>,
     log: LogStore,
     metrics: Arc<Metrics>,
+    failed: Failed,
 }
 
 impl StateMachine {
     /// A state machine over a replica's state. `log` says what a raft snapshot must reach to be of
-    /// use.
+    /// use. `failed` is told when something can't be applied or installed: the replica ends with it, and
+    /// a node with a replica that only looks like one must stop.
     pub fn new(
         state: Arc<RangeState>,
         outbox: Arc<Outbox>,
         log: LogStore,
         metrics: Arc<Metrics>,
+        failed: Failed,
     ) -> StateMachine {
-        StateMachine { state, outbox, log, metrics }
+        StateMachine { state, outbox, log, metrics, failed }
+    }
+
+    fn fail(&self, error: Error) -> io::Error {
+        tracing::error!(range = %self.state.range, %error, "state can't be written: the node stops");
+        (self.failed)(error.clone());
+        io::Error::other(error)
     }
 }
 
@@ -389,7 +401,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     item = entries.next().now_or_never().flatten();
                 }
             }
-            let results = self.state.apply(&applied).map_err(io::Error::other)?;
+            let results = self.state.apply(&applied).map_err(|error| self.fail(error))?;
             for entry in &applied {
                 let at = types::position(&entry.log_id);
                 observe::tell(self.state.range, || Seen::Applied { at, hash: content_hash(entry) });
@@ -430,7 +442,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.metrics.snapshots.installing.inc();
         let installed = self.state.install(&ticket).await;
         self.metrics.snapshots.installing.dec();
-        installed.map_err(io::Error::other)?;
+        installed.map_err(|error| self.fail(error))?;
         self.metrics.snapshots.received.inc();
         trace::event("install", format_args!("{range} ends"));
         Ok(())

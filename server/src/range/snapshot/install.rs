@@ -16,6 +16,7 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 
 use super::{SYNC_BYTES, Ticket, content, stage};
 use crate::{
+    failpoint,
     ids::RangeId,
     planted::{self, Bug},
     storage::{
@@ -48,8 +49,10 @@ pub async fn commit(
     let mut batch = Batch::new();
     let key = keys::range_meta(new.range, MetaKind::Installing);
     batch.put(Family::Meta, key, codec::encode(&record));
+    failpoint::hit("snapshot.before-commit");
     engine.write(batch)?;
     engine.sync().await?;
+    failpoint::hit("snapshot.after-commit");
     Ok(record)
 }
 
@@ -93,6 +96,7 @@ pub async fn complete(engine: &dyn Engine, record: &InstallRecord) -> Result<(),
         }
         drop(chunk);
         engine.write(batch)?;
+        failpoint::hit("snapshot.mid-install");
         if unsynced >= SYNC_BYTES {
             unsynced = 0;
             engine.sync().await?;
@@ -106,8 +110,11 @@ pub async fn complete(engine: &dyn Engine, record: &InstallRecord) -> Result<(),
     batch.put(Family::Meta, own(MetaKind::Descriptor), codec::encode(of));
     batch.delete(Family::Meta, own(MetaKind::Installing));
     stage::remove(&mut batch, of.range);
+    failpoint::hit("snapshot.before-swap");
     engine.write(batch)?;
-    engine.sync().await
+    engine.sync().await?;
+    failpoint::hit("snapshot.after-swap");
+    Ok(())
 }
 
 fn clear_spans(engine: &dyn Engine, record: &InstallRecord) -> Result<(), Error> {

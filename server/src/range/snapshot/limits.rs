@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::Semaphore;
+
+use crate::time::local::{Instant, sleep_until};
 
 /// Raft snapshots that a node sends at a time, and as many that it receives.
 const TRANSFERS_MAX: usize = 2;

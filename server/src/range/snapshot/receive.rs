@@ -14,11 +14,11 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
-use tokio::time::{Instant, interval};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{SYNC_BYTES, Ticket, content, limits::Transfers, stage, stage::Stage};
 use crate::{
+    failpoint,
     ids::{RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::SnapshotPipe,
@@ -27,6 +27,7 @@ use crate::{
         codec::{self, Descriptor, SnapshotHead},
         engine::Error,
     },
+    time::local::{Instant, interval},
 };
 
 /// Silence of the sender after which its place is free for others. It waits for its throttle.
@@ -224,6 +225,7 @@ async fn run(
         engine.check_space().map_err(storage)?;
         let bytes = chunk.records.len();
         stage.add(chunk.records.to_vec(), chunk.checksum).map_err(storage)?;
+        failpoint::hit("snapshot.after-chunk");
         inbox.touch();
         metrics.snapshots.bytes_received.inc_by(bytes as u64);
         unsynced += bytes;

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
-use tokio::time::Instant;
 
 use super::{
     limits::Transfers,
@@ -16,6 +15,7 @@ use crate::{
     ops::metrics::Metrics,
     peer::{Peers, SnapshotPipe},
     storage::codec,
+    time::local::Instant,
 };
 
 /// Silence of the receiver after which the stream is given up. It says that it lives while it

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -20,6 +19,7 @@ use crate::{
         engine::{Error, Reader},
         keys::{self, MetaKind},
     },
+    time::local::Instant,
 };
 
 /// A read snapshot of which nobody took a chunk for so long goes: it pins what was overwritten since.

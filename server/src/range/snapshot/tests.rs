@@ -16,7 +16,7 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use proptest::prelude::*;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
     limits::Transfers,
@@ -42,7 +42,7 @@ use crate::{
         keys::{self, MetaKind},
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
     },
-    time::{Hlc, Timestamp},
+    time::{Hlc, Timestamp, local::Instant},
 };
 
 const RANGE: RangeId = RangeId(2);

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{
     super::engine::{Durability, Error, Family},
     record::{self, Written},
-    tables::Tables,
+    tables::{Damage, Tables},
 };
 
 /// Synced batches that are kept apart from the durable tables. More than a few are moved into them at
@@ -25,12 +28,29 @@ const SYNCED_BATCHES_MAX: usize = 256;
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
+    /// Something on it is damaged: a look without the lock.
+    is_damaged: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     engines: BTreeMap<String, Image>,
-    pub(super) is_full: bool,
+    pub(super) room: Room,
+    /// Syncs take so many times as long; 0 is as 1.
+    pub(super) slowness: u32,
+}
+
+/// How much room a disk has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Enough.
+    #[default]
+    Plenty,
+    /// So little that nothing new should be taken on: `check_space` refuses. What is written is still
+    /// taken.
+    Little,
+    /// None: what adds anything is refused.
+    None,
 }
 
 /// What the disk holds of one engine.
@@ -55,6 +75,8 @@ pub(super) struct Image {
     fail_next_sync: bool,
     /// A sync failed: neither what it covered nor what came behind it gets durable any more.
     sync_failed: bool,
+    /// Records that were damaged since the disk was new, as they were then.
+    damage: Vec<Damage>,
 }
 
 impl MemoryDisk {
@@ -79,11 +101,38 @@ impl MemoryDisk {
         for image in self.state.lock().engines.values_mut() {
             *image = Image { generation: image.generation + 1, ..Image::default() };
         }
+        self.is_damaged.store(false, Ordering::Release);
+    }
+
+    /// Damages a random record of what a random engine has made durable: whoever reads it finds its
+    /// checksum wrong, until it is written anew. Says what it was; none where nothing is stored.
+    pub fn damage(&self, rng: &mut dyn FnMut() -> u64) -> Option<String> {
+        let mut state = self.state.lock();
+        let mut filled: Vec<_> = state
+            .engines
+            .iter_mut()
+            .map(|(name, image)| (name, image.families(), image))
+            .filter(|(_, families, _)| !families.is_empty())
+            .collect();
+        let engines = u64::try_from(filled.len()).ok().filter(|engines| *engines > 0)?;
+        let (name, families, image) = filled.swap_remove(below(rng, engines) as usize);
+        let family = *families.get(below(rng, families.len() as u64) as usize)?;
+        let place = below(rng, image.durable.records(family) as u64) as usize;
+        let damage = image.durable.record(family, place)?;
+        image.durable.damage(&damage);
+        let what = format!("record {:x?} of family {} of {name}", &damage.key[..], family.name());
+        image.damage.push(damage);
+        self.is_damaged.store(true, Ordering::Release);
+        Some(what)
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
     }
 
     /// What no crash takes away of a record of an engine.
     pub fn durable(&self, name: &str, family: Family, key: &[u8]) -> Option<Vec<u8>> {
-        self.state.lock().engines.get_mut(name)?.durable().get(family, key)
+        self.state.lock().engines.get_mut(name)?.durable().get(family, key).ok()?
     }
 
     /// The next sync of this engine fails, and with it the engine.
@@ -91,9 +140,21 @@ impl MemoryDisk {
         self.state.lock().image(name).fail_next_sync = true;
     }
 
-    /// While the disk is full, batches that add anything are refused.
-    pub fn set_full(&self, is_full: bool) {
-        self.state.lock().is_full = is_full;
+    /// Takes back what no sync has met yet; whether there was something.
+    pub fn let_syncs_work(&self) -> bool {
+        let mut state = self.state.lock();
+        let images = state.engines.values_mut();
+        images.fold(false, |any, image| std::mem::take(&mut image.fail_next_sync) || any)
+    }
+
+    /// How much room there is from now on.
+    pub fn set_room(&self, room: Room) {
+        self.state.lock().room = room;
+    }
+
+    /// Syncs that begin from now on take so many times as long.
+    pub fn set_slowness(&self, times: u32) {
+        self.state.lock().slowness = times;
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -168,7 +229,7 @@ impl Image {
             && batches > self.durable_batches
         {
             self.durable_batches = batches;
-            self.durable = flushed;
+            self.durable = self.damaged(flushed);
         }
     }
 
@@ -182,7 +243,7 @@ impl Image {
         if let Some(newly) = batches.checked_sub(self.durable_batches) {
             self.durable_batches = batches;
             match flushed {
-                Some(tables) => self.durable = tables,
+                Some(tables) => self.durable = self.damaged(tables),
                 None => {
                     let synced = self.unsynced.len().min(newly as usize);
                     self.synced.extend(self.unsynced.drain(..synced));
@@ -196,6 +257,24 @@ impl Image {
         true
     }
 
+    /// Tables with what is damaged since they were read: no sync writes anew what did not change.
+    fn damaged(&self, mut tables: Tables) -> Tables {
+        self.damage.iter().for_each(|damage| tables.damage(damage));
+        tables
+    }
+
+    /// What is damaged now is damaged in these tables, too, from the given number on; the next number.
+    pub(super) fn spread_damage(&self, tables: &mut Tables, from: usize) -> usize {
+        self.damage.iter().skip(from).for_each(|damage| tables.damage(damage));
+        self.damage.len()
+    }
+
+    /// The families of which something is durable.
+    fn families(&mut self) -> Vec<Family> {
+        self.durable();
+        Family::ALL.into_iter().filter(|family| self.durable.records(*family) > 0).collect()
+    }
+
     fn crash(&mut self, rng: &mut dyn FnMut() -> u64, tear: bool) {
         self.generation += 1;
         self.fail_next_sync = false;
@@ -203,7 +282,7 @@ impl Image {
         if let Some((_, flushed)) = self.flushing.take()
             && below(rng, 2) == 1
         {
-            self.durable = flushed;
+            self.durable = self.damaged(flushed);
         }
         let survivors = below(rng, self.unsynced.len() as u64 + 1) as usize;
         let torn = self.unsynced.get(survivors).map(|batch| {

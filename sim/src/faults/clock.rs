@@ -1,0 +1,27 @@
+//! Clocks that are wrong.
+
+use std::time::Duration;
+
+use super::Striking;
+
+/// The wall clock of one node jumps.
+pub(super) fn jump(striking: &mut Striking) {
+    let nodes = striking.cluster.nodes();
+    let Some(node) = striking.victim(&nodes) else { return };
+    let most = Duration::from_secs_f64(striking.strike.fault.jump_s_max.unwrap_or_default());
+    striking.begins(&[node], "has a wall clock that jumps");
+    striking.cluster.jump(node, most, &mut striking.dice);
+}
+
+/// The clocks of one node are fast or slow for a while.
+pub(super) async fn rate(striking: &mut Striking) {
+    let nodes = striking.cluster.nodes();
+    let Some(node) = striking.victim(&nodes) else { return };
+    let share = striking.strike.fault.rate_share_max.unwrap_or_default();
+    let rate = striking.dice.real(1.0 - share, 1.0 + share);
+    striking.begins(&[node], &format!("has clocks that run at {rate:.3} seconds a second"));
+    striking.cluster.set_clock_rate(node, Some(rate));
+    striking.last().await;
+    striking.cluster.set_clock_rate(node, None);
+    striking.ends();
+}
