@@ -41,7 +41,7 @@ impl Turns {
     }
 
     /// The next turn: which scenario, by position, and which seed; `None`: all are out.
-    pub fn next(&mut self) -> Option<(usize, u64)> {
+    pub fn take(&mut self) -> Option<(usize, u64)> {
         let open = self.scenarios.iter_mut().enumerate().filter(|(_, turn)| !turn.is_out);
         let (position, turn) = open.min_by_key(|(_, turn)| (turn.begun, turn.before))?;
         let seed = turn.next;
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn all_get_the_same_share_and_seeds_grow() {
         let mut turns = turns(&["a", "b", "c"], &[]);
-        let got: Vec<_> = (0..7).filter_map(|_| turns.next()).collect();
+        let got: Vec<_> = (0..7).filter_map(|_| turns.take()).collect();
         assert_eq!(got, [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2), (0, 3)]);
     }
 
@@ -77,7 +77,7 @@ mod tests {
     fn a_campaign_goes_on_where_the_file_stopped() {
         let file = [record("a", 1, "c"), record("a", 2, "d"), record("b", 9, "c")];
         let mut turns = turns(&["a", "b", "new"], &file);
-        let got: Vec<_> = (0..4).filter_map(|_| turns.next()).collect();
+        let got: Vec<_> = (0..4).filter_map(|_| turns.take()).collect();
         // Those that the file has fewest of come first, and none has to make up for what it lacks.
         assert_eq!(got, [(2, 1), (1, 10), (0, 3), (2, 2)]);
     }
@@ -86,8 +86,8 @@ mod tests {
     fn what_is_out_gets_no_turn() {
         let mut turns = turns(&["a", "b"], &[]);
         turns.leave("a");
-        assert_eq!(turns.next(), Some((1, 1)));
+        assert_eq!(turns.take(), Some((1, 1)));
         turns.leave("b");
-        assert_eq!(turns.next(), None);
+        assert_eq!(turns.take(), None);
     }
 }

@@ -225,7 +225,7 @@ impl Campaign {
             return None;
         }
         state.begun += 1;
-        state.turns.next()
+        state.turns.take()
     }
 
     fn one(&self, position: usize, seed: u64) -> anyhow::Result<()> {

@@ -106,7 +106,7 @@ fn failed(scenario: &Scenario, seed: u64, reduced: &Reduced, report: &Report) ->
         })
     };
     let (work_ns, heal_ns) = (phase("work").unwrap_or(0), phase("heal").unwrap_or(u64::MAX));
-    let at_ns = report.verdict.violations().first().and_then(|violation| violation.at_ns);
+    let at_ns = report.verdict.violations().iter().filter_map(|violation| violation.at_ns).min();
     let shown_s = at_ns.map_or(run.duration_s, |at_ns| {
         at_ns.saturating_sub(work_ns).div_ceil(1_000_000_000).clamp(1, run.duration_s)
     });
