@@ -46,7 +46,7 @@ pub(crate) type Outbound<F> = Pin<Box<dyn Stream<Item = Result<F, Status>> + Sen
 /// Frames that come from whoever opened the stream.
 pub(crate) enum Inbound<F> {
     /// As the network hands them over.
-    Network(Streaming<F>),
+    Network(Box<Streaming<F>>),
     /// By way of the seam.
     Shaped(BoxStream<'static, Result<F, Status>>),
 }
@@ -69,7 +69,7 @@ pub(crate) fn attach<F: Frame>(
     outbound: Outbound<F>,
 ) -> (Inbound<F>, Outbound<F>) {
     let (Some(seam), Some(from)) = (seam, from) else {
-        return (Inbound::Network(inbound), outbound);
+        return (Inbound::Network(Box::new(inbound)), outbound);
     };
     let inbound = inbound.map(|frame| frame.map(Frame::into_body)).boxed();
     let outbound = outbound.map(|frame| frame.map(Frame::into_body)).boxed();

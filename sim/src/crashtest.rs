@@ -108,7 +108,7 @@ pub async fn run(setup: &Setup) -> anyhow::Result<Report> {
     let mut cluster = Cluster::prepare(setup, &scenario)?;
     let verdict = match drive(setup, &scenario, &mut cluster, &shared).await {
         Ok(verdict) => verdict,
-        Err(End::Violation(why)) => Verdict::Violation(why),
+        Err(End::Violation(why)) => Verdict::violation(why),
         Err(End::CouldNot(error)) => return Err(error),
     };
     let history = std::mem::take(&mut *shared.history.lock());
@@ -218,7 +218,7 @@ async fn heal(
     // The system range comes on top.
     let equal = match cluster.equal(scenario.split_points.len() + 2).await {
         Ok(()) => Verdict::Holds,
-        Err(End::Violation(why)) => Verdict::Violation(why),
+        Err(End::Violation(why)) => Verdict::violation(why),
         Err(could_not) => return Err(could_not),
     };
     Ok(read.and(judged).and(equal))
@@ -284,7 +284,8 @@ mod tests {
     fn a_lost_insert_is_a_violation() {
         assert_eq!(judged(&recorded()), Verdict::Holds);
         match judged(&with_last_scan(|entries| drop(entries.remove(2)))) {
-            Verdict::Violation(words) => {
+            lost @ Verdict::Violation(_) => {
+                let words = lost.to_string();
                 assert!(words.contains("lost: ") && words.contains("set/00000002"), "{words}");
             }
             other => panic!("{other:?}"),

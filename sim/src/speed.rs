@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn two_cores_of_an_hour_are_two_hours() {
-        let hours = |hours| Duration::from_secs(3_600 * hours);
+        let hours = |hours: u64| Duration::from_secs(3_600 * hours);
         assert_eq!(told(hours(40), hours(2)), "20.0 simulated hours an hour and core");
         assert_eq!(told(hours(1), Duration::ZERO), "speed unknown");
     }

@@ -116,8 +116,8 @@ impl Node {
                 tell.send(error.to_string()).ok();
             }
         });
-        let log = Watched::new(log, failed.clone());
-        let data = Watched::new(data, failed.clone());
+        let log = Watched::over(log, failed.clone());
+        let data = Watched::over(data, failed.clone());
         let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), failed.clone());
         let identity = records::claim(&*log, &writer, config.node.id, &*seams.random).await?;
         let cluster = records::cluster(&*log)?;

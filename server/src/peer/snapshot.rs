@@ -104,7 +104,7 @@ impl Peers {
         let opened = timeout(CONNECT_TIMEOUT, client.snapshot(Box::pin(frames))).await;
         let response = opened.map_err(|_| "no answer in time")?;
         let response = response.map_err(|status| status.to_string())?;
-        let stream = Inbound::Network(response.into_inner());
+        let stream = Inbound::Network(Box::new(response.into_inner()));
         Ok(SnapshotPipe::new(inbound(stream), outbound))
     }
 }

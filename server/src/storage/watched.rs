@@ -24,7 +24,7 @@ pub struct Watched<R: ?Sized> {
 
 impl Watched<dyn Engine> {
     /// The engine, which tells from now on.
-    pub fn new(inner: Arc<dyn Engine>, failed: Failed) -> Arc<dyn Engine> {
+    pub fn over(inner: Arc<dyn Engine>, failed: Failed) -> Arc<dyn Engine> {
         Arc::new(Watched { failed, inner })
     }
 }
@@ -114,7 +114,7 @@ mod tests {
         let note = told.clone();
         let engine = MemoryEngine::open(disk, "data", Durability::Flush, MemorySettings::instant());
         let failed = Arc::new(move |error| note.lock().push(error));
-        (Watched::new(engine.expect("opened"), failed), told)
+        (Watched::over(engine.expect("opened"), failed), told)
     }
 
     fn put(key: &[u8]) -> Batch {

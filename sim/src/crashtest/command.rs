@@ -177,7 +177,7 @@ fn finish(
             }
             return Ok(true);
         }
-        Verdict::Violation(why) => format!("VIOLATION with seed {}: {why}", setup.seed),
+        Verdict::Violation(_) => format!("VIOLATION with seed {}: {}", setup.seed, report.verdict),
         Verdict::Undecided(why) => format!("could not judge: {why}"),
     };
     let kept = home.keep();
