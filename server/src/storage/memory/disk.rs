@@ -128,8 +128,11 @@ impl MemoryDisk {
     /// Takes back what no sync has met yet; whether there was something.
     pub fn let_syncs_work(&self) -> bool {
         let mut state = self.state.lock();
-        let images = state.engines.values_mut();
-        images.fold(false, |any, image| std::mem::take(&mut image.fail_next_sync) || any)
+        let mut any = false;
+        for image in state.engines.values_mut() {
+            any |= std::mem::take(&mut image.fail_next_sync);
+        }
+        any
     }
 
     /// How much room there is from now on.
