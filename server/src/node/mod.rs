@@ -54,7 +54,7 @@ use crate::{
     storage::{
         self,
         codec::{AddressRecord, Command, Identity},
-        watched::Watched,
+        watched::watched,
     },
     time::{Hlc, local::Instant},
 };
@@ -116,8 +116,7 @@ impl Node {
                 tell.send(error.to_string()).ok();
             }
         });
-        let log = Watched::over(log, failed.clone());
-        let data = Watched::over(data, failed.clone());
+        let (log, data) = (watched(log, failed.clone()), watched(data, failed.clone()));
         let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), failed.clone());
         let identity = records::claim(&*log, &writer, config.node.id, &*seams.random).await?;
         let cluster = records::cluster(&*log)?;

@@ -16,17 +16,15 @@ use super::engine::{Batch, Direction, Engine, Error, Family, Reader, Visit};
 /// Told of every error after which the node must stop.
 pub type Failed = Arc<dyn Fn(Error) + Send + Sync>;
 
-/// See the module's header.
-pub struct Watched<R: ?Sized> {
+/// An engine, or a read snapshot of one, and whom it tells.
+struct Watched<R: ?Sized> {
     failed: Failed,
     inner: Arc<R>,
 }
 
-impl Watched<dyn Engine> {
-    /// The engine, which tells from now on.
-    pub fn over(inner: Arc<dyn Engine>, failed: Failed) -> Arc<dyn Engine> {
-        Arc::new(Watched { failed, inner })
-    }
+/// The engine, which tells from now on.
+pub fn watched(inner: Arc<dyn Engine>, failed: Failed) -> Arc<dyn Engine> {
+    Arc::new(Watched { failed, inner })
 }
 
 fn tell<T>(failed: &Failed, result: Result<T, Error>) -> Result<T, Error> {
@@ -109,12 +107,12 @@ mod tests {
         memory::{MemoryDisk, MemoryEngine, MemorySettings, Room},
     };
 
-    fn watched(disk: &MemoryDisk) -> (Arc<dyn Engine>, Arc<Mutex<Vec<Error>>>) {
+    fn open(disk: &MemoryDisk) -> (Arc<dyn Engine>, Arc<Mutex<Vec<Error>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let note = told.clone();
         let engine = MemoryEngine::open(disk, "data", Durability::Flush, MemorySettings::instant());
         let failed = Arc::new(move |error| note.lock().push(error));
-        (Watched::over(engine.expect("opened"), failed), told)
+        (watched(engine.expect("opened"), failed), told)
     }
 
     fn put(key: &[u8]) -> Batch {
@@ -126,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_sync_is_told_and_a_full_disk_is_not() {
         let disk = MemoryDisk::new();
-        let (engine, told) = watched(&disk);
+        let (engine, told) = open(&disk);
         disk.set_room(Room::None);
         assert!(matches!(engine.write(put(b"a")), Err(Error::Full(_))));
         disk.set_room(Room::Plenty);
@@ -140,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn damage_is_told_by_whoever_reads_it() {
         let disk = MemoryDisk::new();
-        let (engine, told) = watched(&disk);
+        let (engine, told) = open(&disk);
         engine.write(put(b"a")).expect("written");
         engine.sync().await.expect("synced");
         let before = engine.clone().snapshot();

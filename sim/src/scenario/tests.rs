@@ -54,17 +54,17 @@ fn errors_say_where() {
         ),
         (
             format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\njump_s_max = 4000\n"),
-            "line 16: faults[0].jump_s_max: must be above 0 and at most 3600",
+            "line 15: faults[0].jump_s_max: must be above 0 and at most 3600",
         ),
         (
             format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\n"),
-            "line 13: faults[0].jump_s_max",
+            "line 12: faults[0].jump_s_max",
         ),
         (
             format!("{LEAST}{rate}rate_share_max = 0.9\n"),
             "line 18: faults[0].rate_share_max: must be a share from 0 to 0.5",
         ),
-        (format!("{LEAST}{rate}"), "line 13: faults[0].rate_share_max"),
+        (format!("{LEAST}{rate}"), "line 12: faults[0].rate_share_max"),
         (
             format!("{LEAST}{rate}rate_share_max = 0.1\njump_s_max = 1\n"),
             "line 19: faults[0].jump_s_max: a clock-rate does not take it",
@@ -74,7 +74,7 @@ fn errors_say_where() {
                 "{LEAST}{}down_s_min = 1\ndown_s_max = 2\n",
                 kill.replace("node-kill", "disk-slow")
             ),
-            "line 13: faults[0].factor: must be 2 to 100",
+            "line 12: faults[0].factor: must be 2 to 100",
         ),
         (format!("{LEAST}[clocks]\nrate_share_max = 0.6\n"), "line 13: clocks.rate_share_max"),
         (LEAST.replace("get = 1", "get = 0"), "workload.mix"),

@@ -48,10 +48,13 @@ impl Tables {
         Err(Error::Corrupt(format!("the checksum of record {key:x?} of family {name} is wrong")))
     }
 
-    /// The bytes of a record are damaged, if it is still the same here.
+    /// The bytes of a record are damaged, if they are the very same here: what was written anew since,
+    /// were it with the same value, stands somewhere else.
     pub(super) fn damage(&mut self, damage: &Damage) {
         let Damage { family, key, value } = damage;
-        if self.table(*family).and_then(|table| table.get(key)).is_some_and(|now| now == value) {
+        let here = self.table(*family).and_then(|table| table.get(key));
+        // Both hold on to their bytes, so no other ones can stand in that place.
+        if here.is_some_and(|here| here == value && here.as_ptr() == value.as_ptr()) {
             self.damaged.insert((family_number(*family), key.clone()));
         }
     }
