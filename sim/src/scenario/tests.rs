@@ -171,3 +171,26 @@ fn each_kind_of_fault_has_a_name_of_its_own() {
         assert_eq!(kind.fields().contains(&Field::Links), !kind.links().is_empty(), "{name}");
     }
 }
+
+#[test]
+fn the_scenario_that_the_docs_build_is_valid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/simulation.md");
+    let docs = std::fs::read_to_string(path).unwrap();
+    let section = docs.split("## A scenario of your own\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let blocks = section.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let scenario = Scenario::parse(&blocks.collect::<String>()).unwrap();
+    assert_eq!((scenario.topology.nodes.len(), scenario.faults.len()), (7, 1));
+    assert_eq!(scenario.topology.preferred_room(), [1, 2]);
+}
+
+#[test]
+fn every_shipped_scenario_is_in_the_docs() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let docs = std::fs::read_to_string(format!("{root}/../docs/simulation.md")).unwrap();
+    for file in std::fs::read_dir(format!("{root}/scenarios")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(docs.contains(&format!("| `{name}` |")), "{name} is not in docs/simulation.md");
+    }
+}
