@@ -2,7 +2,7 @@
 //! the seam [`Wire`].
 //!
 //! Frames carry encoded bytes, so that what shapes them need not know what they say. Without a seam,
-//! which is always in production, streams are passed on as they are: nothing is boxed or copied.
+//! which is always in production, streams are passed on as they are: no frame is touched.
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 

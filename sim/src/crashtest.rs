@@ -208,8 +208,9 @@ async fn heal(
         let ops = shared.history.lock().operations();
         remove_one(&client, &ops).await?;
     }
-    let caller = Caller::new(shared.clone(), client);
-    let read = caller.last_reads(&scenario.workload, HEAL_TIMEOUT).await;
+    let mut caller = Caller::new(shared.clone(), client);
+    let written = caller.first_write(HEAL_TIMEOUT).await;
+    let read = caller.last_reads(&scenario.workload).await;
     let ops = shared.history.lock().operations();
     let (mix, skew_ns) =
         (scenario.workload.mix.clone(), 2 * scenario.clocks.offset_ms_max * 1_000_000);
@@ -221,7 +222,7 @@ async fn heal(
         Err(End::Violation(why)) => Verdict::violation(why),
         Err(could_not) => return Err(could_not),
     };
-    Ok(read.and(judged).and(equal))
+    Ok(written.and(read).and(judged).and(equal))
 }
 
 /// Removes an acknowledged insert, and nobody writes that down.

@@ -9,7 +9,10 @@ mod generated;
 mod lists;
 #[path = "corpus/observed.rs"]
 mod observed;
+#[path = "corpus/promises.rs"]
+mod promises;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use quintet_sim::history::{History, Op};
@@ -42,23 +45,39 @@ struct Case {
     ops: Vec<Op>,
 }
 
-fn corpus(judge: &str) -> Vec<Case> {
+/// The corpus of a judge, by name.
+fn files(judge: &str) -> BTreeMap<String, String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(judge);
-    let mut cases: Vec<Case> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|file| {
-            let path = file.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let (header, events) = text.split_once('\n').unwrap();
-            let header = serde_json::from_str(header).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let history = History::read_jsonl(events.as_bytes())
-                .unwrap_or_else(|e| panic!("{name}, after the header: {e}"));
-            Case { name, header, ops: history.operations() }
-        })
-        .collect();
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
-    cases
+    let files = std::fs::read_dir(directory).unwrap().map(|file| {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(&path).unwrap())
+    });
+    files.collect()
+}
+
+/// What every corpus must have, of (whether it is a violation, whether something in it is unknown).
+fn is_balanced(judge: &str, cases: &[(bool, bool)]) {
+    let violations = cases.iter().filter(|(violation, _)| *violation).count();
+    let unknown = |violation| cases.iter().filter(|case| **case == (violation, true)).count();
+    assert!(cases.len() >= 20, "{judge}: only {} cases", cases.len());
+    assert!(violations * 2 >= cases.len(), "{judge}: {violations} of {}", cases.len());
+    assert!(violations + 10 <= cases.len(), "{judge}: hardly any case that holds");
+    for violation in [false, true] {
+        let unknown = unknown(violation);
+        assert!(unknown >= 3, "{judge}: {unknown} with unknowns, violations: {violation}");
+    }
+}
+
+fn corpus(judge: &str) -> Vec<Case> {
+    let cases = files(judge).into_iter().map(|(name, text)| {
+        let (header, events) = text.split_once('\n').unwrap();
+        let header = serde_json::from_str(header).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let history = History::read_jsonl(events.as_bytes())
+            .unwrap_or_else(|e| panic!("{name}, after the header: {e}"));
+        Case { name, header, ops: history.operations() }
+    });
+    cases.collect()
 }
 
 fn judge_corpus(judge: &str, check: fn(&[Op]) -> Verdict) {
@@ -67,11 +86,10 @@ fn judge_corpus(judge: &str, check: fn(&[Op]) -> Verdict) {
 
 fn judge_each(judge: &str, check: impl Fn(&Case) -> Verdict) {
     let cases = corpus(judge);
-    let violations = cases.iter().filter(|c| c.header.expect == Expect::Violation).count();
-    assert!(cases.len() >= 20, "{judge}: only {} histories", cases.len());
-    assert!(violations * 2 >= cases.len(), "{judge}: {violations} of {}", cases.len());
-    assert!(violations + 10 <= cases.len(), "{judge}: hardly any history that holds");
-    let unknown = cases.iter().filter(|c| c.ops.iter().any(|op| op.complete_ns.is_none())).count();
+    let is_unknown = |case: &Case| case.ops.iter().any(|op| op.complete_ns.is_none());
+    let kinds = cases.iter().map(|c| (c.header.expect == Expect::Violation, is_unknown(c)));
+    is_balanced(judge, &kinds.collect::<Vec<_>>());
+    let unknown = cases.iter().filter(|case| is_unknown(case)).count();
     let least = if judge == "expiry" { cases.len() / 6 } else { cases.len().div_ceil(3) };
     assert!(unknown >= least, "{judge}: unknown outcomes in {unknown} histories only");
     let mut wrong = Vec::new();

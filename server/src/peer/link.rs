@@ -295,8 +295,8 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
     };
     let tick = stall / 4;
     let mut heard = Instant::now();
-    // A timer for many frames, not one for each.
-    let mut next_look = heard + tick;
+    // One timer for all frames, not one for each.
+    let mut look = std::pin::pin!(sleep_until(heard + tick));
     loop {
         tokio::select! {
             biased;
@@ -311,12 +311,12 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                 Ok(None) => return "closed by the other side".to_owned(),
                 Err(status) => return status.to_string(),
             },
-            () = sleep_until(next_look) => {
+            () = &mut look => {
                 if heard.elapsed() < tick {
-                    next_look = heard + tick;
+                    look.set(sleep_until(heard + tick));
                     continue;
                 }
-                next_look = Instant::now() + tick;
+                look.set(sleep_until(Instant::now() + tick));
                 let idle = life.is_idle();
                 if idle {
                     heard = Instant::now();

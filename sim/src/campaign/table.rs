@@ -1,5 +1,7 @@
 //! The totals of a campaign as text.
 
+use comfy_table::{CellAlignment, Table, presets};
+
 use super::{Record, ScenarioTotals, Totals, totals::by_commit};
 
 /// Seconds as hours, for people.
@@ -24,23 +26,13 @@ pub fn scenarios(totals: &ScenarioTotals) -> String {
     }
     let all = ("all".to_owned(), &all);
     rows.push(all);
-    let rows: Vec<_> = rows.into_iter().map(|(name, totals)| row(name, totals)).collect();
-    align(
-        &["scenario", "seeds", "hours", "commits", "elections", "violations", "faults by kind"],
-        &rows,
-    )
+    align("scenario", rows.into_iter().map(|(name, totals)| row(name, totals)).collect())
 }
 
 /// One row a commit, in the order in which they were tried.
 pub fn commits(records: &[Record]) -> String {
-    let rows: Vec<_> = by_commit(records)
-        .into_iter()
-        .map(|(name, totals)| row(name.to_owned(), &totals))
-        .collect();
-    align(
-        &["commit", "seeds", "hours", "commits", "elections", "violations", "faults by kind"],
-        &rows,
-    )
+    let rows = by_commit(records).into_iter();
+    align("commit", rows.map(|(name, totals)| row(name.to_owned(), &totals)).collect())
 }
 
 fn row(name: String, totals: &Totals) -> Vec<String> {
@@ -68,26 +60,27 @@ fn add(all: &mut Totals, one: &Totals) {
     }
 }
 
-/// Columns as wide as what is in them: the first and the last to the left, numbers to the right.
-fn align(head: &[&str], rows: &[Vec<String>]) -> String {
-    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.len()).max().unwrap_or(0)
-    };
-    let last = head.len().saturating_sub(1);
-    let mut out = String::new();
-    for line in &lines {
-        let cells = line.iter().enumerate().map(|(column, cell)| match column {
-            0 => format!("{cell:<0$}", width(0)),
-            column if column == last => cell.clone(),
-            column => format!("{cell:>0$}", width(column)),
-        });
-        let text = cells.collect::<Vec<_>>().join("  ");
-        out.push_str(text.trim_end());
-        out.push('\n');
+/// Names and faults to the left, numbers to the right.
+fn align(first: &str, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        first,
+        "seeds",
+        "hours",
+        "commits",
+        "elections",
+        "violations",
+        "faults by kind",
+    ]);
+    let last = table.column_count().saturating_sub(1);
+    for (position, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if position > 0 && position < last {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
-    out
+    table.add_rows(rows);
+    format!("{}\n", table.trim_fmt())
 }
 
 #[cfg(test)]

@@ -51,10 +51,7 @@ impl Cluster {
         if self.armed.lock().is_empty() {
             return;
         }
-        let on = madsim::plugin::node();
-        let mut machines = self.machines.iter();
-        let passing = machines.find(|(_, machine)| machine.lock().handle.id() == on);
-        let Some((&node, _)) = passing else { return };
+        let Some(node) = self.this_node() else { return };
         let up = self.up();
         // A task of a killed node ends its poll, and may come by here.
         let may_go = up.contains(&node) && up.len() > self.nodes().len() / 2 + 1;

@@ -77,7 +77,11 @@ impl Cluster {
             });
             if *known != node {
                 let line = format!("{range}: {known} and {node} both led term {term}");
-                self.broken.lock().push(line);
+                let mut broken = self.broken.lock();
+                // Once: it is seen again at every look.
+                if !broken.contains(&line) {
+                    broken.push(line);
+                }
             }
         }
     }

@@ -126,8 +126,8 @@ impl Cluster {
             damaged: Mutex::default(),
             armed: Mutex::default(),
         });
-        observe::begin(&cluster);
         current::set(&cluster);
+        observe::begin();
         failpoint::watch();
         Ok(cluster)
     }
@@ -153,6 +153,12 @@ impl Cluster {
     pub(crate) fn alone(&self, kind: Kind) -> Option<Alone<'_>> {
         let is_first = self.alone.lock().insert(kind);
         is_first.then(|| Alone { cluster: self, kind })
+    }
+
+    /// The node on whose machine this task runs.
+    fn this_node(&self) -> Option<NodeId> {
+        let id = madsim::plugin::node();
+        self.by_machine.get(&id).copied()
     }
 
     /// Ids of all nodes.

@@ -4,11 +4,7 @@
 //! who leads, which membership is in force and on which disks an entry is durable, the cluster is asked
 //! then. Looking changes nothing: no draw, no message, no task.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use quintet_server::{
     ids::{NodeId, RangeId},
@@ -21,7 +17,7 @@ use quintet_server::{
     },
 };
 
-use super::Cluster;
+use super::{Cluster, current};
 use crate::judge::{
     Violation,
     raft::{self, Observation, Raft, What},
@@ -35,7 +31,6 @@ type Configs = Vec<Vec<u64>>;
 
 /// The judge of this thread's run, and what it has found.
 struct Watch {
-    cluster: Weak<Cluster>,
     judge: Raft,
     /// The membership that was in force when a replica last committed as leader.
     memberships: BTreeMap<(NodeId, RangeId), Configs>,
@@ -48,15 +43,11 @@ thread_local! {
 }
 
 /// Begins to look at this thread's run.
-pub(super) fn begin(cluster: &Arc<Cluster>) {
+pub(super) fn begin() {
     observe::set_observer(see);
     WATCH.with_borrow_mut(|watch| {
-        *watch = Some(Watch {
-            cluster: Arc::downgrade(cluster),
-            judge: Raft::new(),
-            memberships: BTreeMap::new(),
-            found: Vec::new(),
-        });
+        *watch =
+            Some(Watch { judge: Raft::new(), memberships: BTreeMap::new(), found: Vec::new() });
     });
 }
 
@@ -71,7 +62,7 @@ pub(crate) fn found() -> (Vec<Violation>, u64) {
 fn see(range: RangeId, seen: Seen) {
     WATCH.with_borrow_mut(|watch| {
         if let Some(watch) = watch
-            && let Some(cluster) = watch.cluster.upgrade()
+            && let Some(cluster) = current::cluster()
         {
             watch.see(&cluster, range, seen);
         }
@@ -138,12 +129,6 @@ fn configs(replica: &Replica) -> Configs {
 }
 
 impl Cluster {
-    /// The node on whose machine this task runs.
-    fn this_node(&self) -> Option<NodeId> {
-        let id = madsim::plugin::node();
-        self.by_machine.get(&id).copied()
-    }
-
     /// The nodes on which an entry is durable: in the log or applied. A node that lost its disk and is not
     /// replaced counts: what it had told before was true.
     fn holders(&self, range: RangeId, at: Position) -> Vec<u64> {

@@ -17,11 +17,12 @@ use quintet_sim::{
     plan::Reduced,
     run::{Options, Report},
     scenario::Scenario,
+    speed,
 };
 
 use super::{
     explain::{Failing, Settings},
-    progress::{Progress, speed},
+    progress::Progress,
     seed, write,
 };
 
@@ -208,11 +209,11 @@ impl Campaign {
                 let waited = self.done.wait_timeout(state, pause);
                 state = waited.unwrap_or_else(|poison| poison.into_inner()).0;
                 if shown.elapsed() >= self.progress.pause() {
-                    self.progress.show(&state.now, self.started.elapsed(), self.jobs);
+                    self.progress.show(&state.now, self.started.elapsed());
                     shown = Instant::now();
                 }
             }
-            self.progress.clear();
+            self.progress.end();
         });
     }
 
@@ -245,9 +246,10 @@ impl Campaign {
             }
             let (reduced, bug) = (Reduced::default(), None);
             let failing = Failing { scenario, file, seed, reduced, bug };
-            self.progress.clear();
-            println!("VIOLATION in {} with seed {seed}: {}", scenario.name, report.verdict);
-            println!("reproduce: {}", failing.command(&Reduced::default()));
+            self.progress.aside(|| {
+                println!("VIOLATION in {} with seed {seed}: {}", scenario.name, report.verdict);
+                println!("reproduce: {}", failing.command(&Reduced::default()));
+            });
         }
         state.records.push(record);
         Ok(())
@@ -255,7 +257,7 @@ impl Campaign {
 
     /// Explains what failed, and says what came of it all. `before`: records of earlier sittings.
     fn conclude(self, before: usize) -> anyhow::Result<bool> {
-        let wall = self.started.elapsed();
+        let (wall, cpu) = (self.started.elapsed(), speed::cpu_time());
         let state = self.state.into_inner().unwrap_or_else(|poison| poison.into_inner());
         for (position, seeds) in state.failures.iter().take(EXPLAINED_MAX) {
             let Entry { file, scenario } = &self.entries[*position];
@@ -277,12 +279,12 @@ impl Campaign {
         let now = &state.records[before..];
         println!("\n{}", scenarios(&ScenarioTotals::of(now)));
         println!(
-            "{} seeds, {} simulated hours in {:.0} s, {:.1} an hour and core with {} at the same time",
+            "{} seeds, {} simulated hours in {:.0} s with {} at the same time, {}",
             state.now.seeds,
             hours(state.now.simulated_s),
             wall.as_secs_f64(),
-            speed(&state.now, wall, self.jobs),
-            self.jobs
+            self.jobs,
+            speed::told(Duration::from_secs_f64(state.now.simulated_s), cpu)
         );
         if before > 0 {
             println!("\nwith earlier sittings, by commit:\n{}", commits(&state.records));

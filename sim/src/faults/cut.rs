@@ -46,29 +46,23 @@ pub(super) async fn one_way(striking: &mut Striking) {
 
 /// A city is cut off from the others.
 pub(super) async fn city(striking: &mut Striking) {
-    let topology = striking.cluster.topology();
-    let city = striking.strike.fault.city.as_deref().unwrap_or(topology.main_city());
-    let nodes: Vec<_> = topology.in_city(city).into_iter().map(NodeId).collect();
+    let (city, nodes) = striking.city();
     let inside = striking.cluster.hosts_in_city(city);
-    let outside = others(striking, &inside);
-    let rules = Rule::cut(inside, outside).both_ways().to_vec();
-    striking.while_it_lasts(&nodes, "are cut off with their city", rules).await;
+    part(striking, &nodes, inside, "are cut off with their city").await;
 }
 
 /// A room is cut off from the others.
 pub(super) async fn room(striking: &mut Striking) {
-    let topology = striking.cluster.topology();
-    let nodes = match &striking.strike.fault.room {
-        Some(room) => topology.in_room(room),
-        None => topology.preferred_room(),
-    };
-    let Some(first) = nodes.first() else { return };
-    let place = topology.nodes.iter().find(|node| node.id == *first);
-    let inside = striking.cluster.hosts_in_room(place.map_or("", |place| &place.room));
+    let (room, nodes) = striking.room();
+    let inside = striking.cluster.hosts_in_room(room);
+    part(striking, &nodes, inside, "are cut off with their room").await;
+}
+
+/// Some machines are cut off from all others.
+async fn part(striking: &mut Striking, nodes: &[NodeId], inside: Hosts, words: &str) {
     let outside = others(striking, &inside);
-    let nodes: Vec<_> = nodes.into_iter().map(NodeId).collect();
     let rules = Rule::cut(inside, outside).both_ways().to_vec();
-    striking.while_it_lasts(&nodes, "are cut off with their room", rules).await;
+    striking.while_it_lasts(nodes, words, rules).await;
 }
 
 /// Fewer than half of the nodes are cut off from the others.
@@ -88,10 +82,7 @@ pub(super) async fn minority(striking: &mut Striking) {
             inside.insert(client);
         }
     }
-    let inside = Hosts::These(inside);
-    let outside = others(striking, &inside);
-    let rules = Rule::cut(inside, outside).both_ways().to_vec();
-    striking.while_it_lasts(&few, "are cut off, fewer than half", rules).await;
+    part(striking, &few, Hosts::These(inside), "are cut off, fewer than half").await;
 }
 
 /// Each node reaches two others.

@@ -16,20 +16,13 @@ pub(super) async fn node(striking: &mut Striking) {
 
 /// All nodes of a room.
 pub(super) async fn room(striking: &mut Striking) {
-    let topology = striking.cluster.topology();
-    let nodes = match &striking.strike.fault.room {
-        Some(room) => topology.in_room(room),
-        None => topology.preferred_room(),
-    };
-    let nodes: Vec<_> = nodes.into_iter().map(NodeId).collect();
+    let (_, nodes) = striking.room();
     together(striking, &nodes, "are lost with their room").await;
 }
 
 /// All nodes of a city.
 pub(super) async fn city(striking: &mut Striking) {
-    let topology = striking.cluster.topology();
-    let city = striking.strike.fault.city.as_deref().unwrap_or(topology.main_city());
-    let nodes: Vec<_> = topology.in_city(city).into_iter().map(NodeId).collect();
+    let (_, nodes) = striking.city();
     together(striking, &nodes, "are lost with their city").await;
 }
 

@@ -154,6 +154,20 @@ impl Striking {
         self.ends();
     }
 
+    /// The room that is hit: the one that the fault names, or the one that leaders prefer; and its nodes.
+    fn room(&self) -> (&str, Vec<NodeId>) {
+        let topology = self.cluster.topology();
+        let room = self.strike.fault.room.as_deref().unwrap_or(topology.first_room());
+        (room, topology.in_room(room).into_iter().map(NodeId).collect())
+    }
+
+    /// The city that is hit: the one that the fault names, or the main one; and its nodes.
+    fn city(&self) -> (&str, Vec<NodeId>) {
+        let topology = self.cluster.topology();
+        let city = self.strike.fault.city.as_deref().unwrap_or(topology.main_city());
+        (city, topology.in_city(city).into_iter().map(NodeId).collect())
+    }
+
     /// A node that may be killed alone: a majority stays up.
     fn single(&mut self) -> Option<NodeId> {
         let up = self.cluster.up();

@@ -16,6 +16,8 @@ use crate::{
 };
 
 /// Simulated time, after all faults have ended, until a write must be acknowledged.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Simulated time, after that, for each of the last reads, and for what operators do.
 const HEAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Simulated time, after that, until all replicas must be equal.
 const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,7 +28,7 @@ const HOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at a condition.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-/// All nodes up, then: a write within [`HEAL_TIMEOUT`], the last reads of the judges, and equal
+/// All nodes up, then: a write within [`WRITE_TIMEOUT`], the last reads of the judges, and equal
 /// replicas within [`EQUAL_TIMEOUT`].
 pub(super) async fn heal(
     cluster: &Arc<Cluster>,
@@ -36,6 +38,15 @@ pub(super) async fn heal(
     cluster.mend_all();
     trace::event("phase", format_args!("heal"));
     cluster.note(What::Phase { name: "heal".to_owned() });
+    let until = Instant::now() + WRITE_TIMEOUT;
+    let (machine, client) = crowd::client(cluster, &scenario.network, 201, HEAL_TIMEOUT).await?;
+    let mut caller = Caller::new(shared.clone(), client);
+    let left = until.saturating_duration_since(Instant::now());
+    let writing = machine.spawn(async move { (caller.first_write(left).await, caller) });
+    let (written, caller) = writing.await.context("the first write")?;
+    if !written.holds() {
+        return Ok(written);
+    }
     // What lost its disk has no note of a drain left.
     let wiped = cluster.wiped();
     for node in cluster.nodes().into_iter().filter(|node| !wiped.contains(node)) {
@@ -48,10 +59,8 @@ pub(super) async fn heal(
             return Ok(Verdict::violation(why));
         }
     }
-    let (machine, client) = crowd::client(cluster, &scenario.network, 201, HEAL_TIMEOUT).await?;
-    let caller = Caller::new(shared.clone(), client);
     let workload = scenario.workload.clone();
-    let last_reads = machine.spawn(async move { caller.last_reads(&workload, HEAL_TIMEOUT).await });
+    let last_reads = machine.spawn(async move { caller.last_reads(&workload).await });
     let verdict = last_reads.await.context("the last reads")?;
     if !verdict.holds() {
         return Ok(verdict);

@@ -51,11 +51,16 @@ impl Topology {
         first.map_or("", |node| &node.city)
     }
 
-    /// The nodes of the room that leaders prefer: the first, by name, of the main city.
-    pub fn preferred_room(&self) -> Vec<u64> {
+    /// The room that leaders prefer: the first, by name, of the main city.
+    pub fn first_room(&self) -> &str {
         let city = self.main_city();
         let rooms = self.nodes.iter().filter(|node| node.city == city).map(|node| &node.room);
-        rooms.min().map(|room| self.in_room(room)).unwrap_or_default()
+        rooms.min().map_or("", |room| room)
+    }
+
+    /// The nodes of the room that leaders prefer.
+    pub fn preferred_room(&self) -> Vec<u64> {
+        self.in_room(self.first_room())
     }
 
     /// The nodes of a room.

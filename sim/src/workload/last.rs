@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::{Caller, INSERT_PREFIX, LIST_PREFIX, TTL_PREFIX};
 use crate::{
     history::{Call, Outcome},
@@ -10,16 +12,19 @@ use crate::{
 };
 
 impl Caller {
-    /// Writes once, which must be acknowledged; then reads every key and counter, and scans what was
-    /// inserted, each of which must be answered. `timeout` is the client's own.
-    pub async fn last_reads(mut self, workload: &Workload, timeout: Duration) -> Verdict {
-        let first = Call::Write { value: "yes".to_owned(), ttl_ms: None };
-        let first = self.call("healed", first).await;
-        if !matches!(first, Outcome::Ok(_)) {
-            return Verdict::violation(format!(
-                "no write is acknowledged within {timeout:?} after all faults: {first:?}"
-            ));
-        }
+    /// Writes once, which must be acknowledged within so long.
+    pub async fn first_write(&mut self, within: Duration) -> Verdict {
+        let write = Call::Write { value: "yes".to_owned(), ttl_ms: None };
+        let told = match timeout(within, self.call("healed", write)).await {
+            Ok(Outcome::Ok(_)) => return Verdict::Holds,
+            Ok(outcome) => format!("{outcome:?}"),
+            Err(_) => "no answer".to_owned(),
+        };
+        Verdict::violation(format!("no write is acknowledged within {within:?}: {told}"))
+    }
+
+    /// Reads every key, counter and list, and scans what was inserted, each of which must be answered.
+    pub async fn last_reads(mut self, workload: &Workload) -> Verdict {
         for (key, call) in reads(workload) {
             let outcome = self.call(&key, call).await;
             if !matches!(outcome, Outcome::Ok(_)) {

@@ -1,8 +1,7 @@
 //! The judges of replicas: by logs of observations and by states, written by hand. Here an unknown
 //! outcome is what no observation tells: entries that nobody committed, replicas that are not there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use quintet_sim::judge::{
     Violation,
@@ -11,7 +10,7 @@ use quintet_sim::judge::{
 };
 use serde::Deserialize;
 
-use super::Expect;
+use super::{Expect, files, is_balanced};
 
 /// The first line of a log of observations.
 #[derive(Deserialize)]
@@ -44,29 +43,6 @@ struct States {
     ranges: usize,
     nodes: BTreeSet<u64>,
     replicas: Replicas,
-}
-
-fn files(judge: &str) -> BTreeMap<String, String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(judge);
-    let files = std::fs::read_dir(directory).unwrap().map(|file| {
-        let path = file.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (name, std::fs::read_to_string(&path).unwrap())
-    });
-    files.collect()
-}
-
-/// What every corpus must have, of (whether it is a violation, whether something in it is unknown).
-fn is_balanced(judge: &str, cases: &[(bool, bool)]) {
-    let violations = cases.iter().filter(|(violation, _)| *violation).count();
-    let unknown = |violation| cases.iter().filter(|case| **case == (violation, true)).count();
-    assert!(cases.len() >= 20, "{judge}: only {} cases", cases.len());
-    assert!(violations * 2 >= cases.len(), "{judge}: {violations} of {}", cases.len());
-    assert!(violations + 10 <= cases.len(), "{judge}: hardly any case that holds");
-    for violation in [false, true] {
-        let unknown = unknown(violation);
-        assert!(unknown >= 3, "{judge}: {unknown} with unknowns, violations: {violation}");
-    }
 }
 
 #[test]

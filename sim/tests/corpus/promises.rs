@@ -1,6 +1,6 @@
-//! The judge of promises is judged by histories and timelines written by hand.
+//! The judge of promises, by histories and timelines written by hand.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use quintet_sim::{
     history::History,
@@ -11,6 +11,8 @@ use quintet_sim::{
     timeline::Moment,
 };
 use serde::Deserialize;
+
+use super::{Expect, files, is_balanced};
 
 /// The first line of a file; events of the history and moments of the timeline follow, one a line.
 #[derive(Deserialize)]
@@ -28,13 +30,6 @@ struct Header {
     /// When calls ended with which error.
     #[serde(default)]
     errors: Vec<(u64, String)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Expect {
-    Ok,
-    Violation,
 }
 
 fn judge(text: &str) -> (Header, Verdict, bool) {
@@ -56,20 +51,13 @@ fn judge(text: &str) -> (Header, Verdict, bool) {
 
 #[test]
 fn promise_corpus() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/promise");
-    let mut files: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
-    let (mut violations, mut unknowns, mut wrong) = (0, 0, Vec::new());
-    for path in &files {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let (header, verdict, unknown) = judge(&std::fs::read_to_string(path).unwrap());
+    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    for (name, text) in files("promise") {
+        let (header, verdict, unknown) = judge(&text);
         println!("{name}: {}\n  {verdict:?}", header.about);
-        unknowns += usize::from(unknown);
         let right = match header.expect {
             Expect::Ok => verdict.holds(),
             Expect::Violation => {
-                violations += 1;
                 let expected = header.words.clone().unwrap_or_default();
                 verdict.violations().iter().any(|found| found.words.contains(&expected))
             }
@@ -77,10 +65,10 @@ fn promise_corpus() {
         if !right {
             wrong.push(format!("{name}: {verdict:?}"));
         }
+        cases.push((header.expect == Expect::Violation, unknown));
     }
     assert!(wrong.is_empty(), "misjudged:\n{}", wrong.join("\n"));
-    assert!(files.len() >= 20, "{} histories", files.len());
-    assert!(violations * 2 >= files.len(), "{violations} violations");
-    assert!(violations + 10 <= files.len(), "hardly any that holds");
-    assert!(unknowns * 3 >= files.len(), "unknown outcomes in {unknowns} histories only");
+    is_balanced("promise", &cases);
+    let unknowns = cases.iter().filter(|(_, unknown)| *unknown).count();
+    assert!(unknowns * 3 >= cases.len(), "unknown outcomes in {unknowns} histories only");
 }
