@@ -1,5 +1,6 @@
 //! The judges themselves are judged: by histories written by hand, by a plain exhaustive checker,
 //! and by executions of a real register.
+#![cfg(not(madsim))]
 
 #[path = "corpus/exhaustive.rs"]
 mod exhaustive;
