@@ -82,15 +82,20 @@ TOML
   ) 9>"$QUINTET_CACHE/lock" || die "RocksDB did not build; the log is $work/log"
 }
 
-# sim_build: builds the simulator, planted bugs included (chosen at run time), and prints its path.
+# sim_cargo COMMAND [OPTION…]: cargo over the simulator, planted bugs included (chosen at run time).
+sim_cargo() (
+  cd "$QUINTET_ROOT" || return 2
+  export RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR="$QUINTET_ROOT/target/sim"
+  cargo "$1" --profile simulation --locked -p quintet-sim --features planted-bugs "${@:2}"
+)
+
+# sim_build: builds the simulator and prints its path.
 sim_build() {
   local log
   log="$(mktemp)"
-  ( cd "$QUINTET_ROOT" && RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR="$QUINTET_ROOT/target/sim" \
-      cargo build --release --locked -p quintet-sim --features planted-bugs ) >"$log" 2>&1 \
-    || { cat "$log" >&2; rm -f "$log"; return 2; }
+  sim_cargo build >"$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; return 2; }
   rm -f "$log"
-  printf '%s\n' "$QUINTET_ROOT/target/sim/release/quintet-sim"
+  printf '%s\n' "$QUINTET_ROOT/target/sim/simulation/quintet-sim"
 }
 
 # source_commit: prints the commit that the simulator is built from, with "-dirty" where what it is built

@@ -51,7 +51,7 @@ pub enum Bug {
     AcknowledgedBeforeCommit,
     /// The log is truncated up to what is applied, durable or not.
     LogTruncatedTooFar,
-    /// One confirmation of leadership serves the reads of the second that follows it.
+    /// One confirmation of leadership serves the reads of the two seconds that follow it.
     StaleLeaderRead,
     /// A node confirms claims of leadership without looking at what its replicas have voted.
     ClaimsAnsweredBlindly,

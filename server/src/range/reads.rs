@@ -50,8 +50,9 @@ const ROUND_READS_MAX: usize = 4_096;
 /// How long the first round of a leadership may take before its reads are turned away.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Only with [`Bug::StaleLeaderRead`]: for so long a confirmation is taken for a new one.
-const STALE_MAX: Duration = Duration::from_secs(1);
+/// Only with [`Bug::StaleLeaderRead`]: for so long a confirmation is taken for a new one; longer than
+/// followers wait for a leader before they elect another.
+const STALE_MAX: Duration = Duration::from_secs(2);
 
 /// A read and when it arrived, in rounds of confirmations.
 struct Queued {
