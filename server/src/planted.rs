@@ -63,13 +63,15 @@ pub enum Bug {
     RefusalNotStored,
     /// A request and its repetition go into one entry.
     RequestTwiceInEntry,
+    /// A page of a scan is answered although versions of its moment may have been collected.
+    CollectedReadable,
     /// A raft snapshot is installed over what the replica had, not in its place.
     SnapshotOverOldState,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 27] = [
+    pub const ALL: [(&'static str, Bug); 28] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -96,6 +98,7 @@ impl Bug {
         ("dedup-collected-early", Bug::DedupCollectedEarly),
         ("refusal-not-stored", Bug::RefusalNotStored),
         ("request-twice-in-entry", Bug::RequestTwiceInEntry),
+        ("collected-readable", Bug::CollectedReadable),
         ("snapshot-over-old-state", Bug::SnapshotOverOldState),
     ];
 

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::history::{Entry, Event, Kind, Operation, Reply, Value};
 
-    /// A history of all kinds of judges: inserts, an increment, and a last scan.
+    /// A history for all judges: inserts, an increment, an append, a register, and a last scan.
     fn recorded() -> History {
         let mut history = History::new();
         let mut entries = Vec::new();
@@ -256,8 +256,18 @@ mod tests {
         history.invoke(2, 10, "counter/0", &Call::Read);
         let record = crate::history::Record { version: 7, value: "1".to_owned() };
         history.complete(2, 11, &Outcome::Ok(Reply::Read(Some(record))));
-        history.invoke(1, 12, "set/", &Call::Scan);
-        history.complete(1, 13, &Outcome::Ok(Reply::Scanned(entries)));
+        history.invoke(3, 12, "list/0", &Call::Append { element: 4 });
+        history.complete(3, 13, &Outcome::Ok(Reply::Appended));
+        history.invoke(3, 14, "list/0", &Call::List);
+        history.complete(3, 15, &Outcome::Ok(Reply::Listed(vec![4])));
+        let (key, value) = ("key/0".to_owned(), "x".to_owned());
+        history.invoke(3, 16, &key, &Call::Write { value: value.clone(), ttl_ms: None });
+        history.complete(3, 17, &Outcome::Ok(Reply::Written { version: 8 }));
+        history.invoke(3, 18, "key/", &Call::ReadAll);
+        let all = vec![Entry { key, version: 8, value }];
+        history.complete(3, 19, &Outcome::Ok(Reply::Scanned(all)));
+        history.invoke(1, 20, "set/", &Call::Scan);
+        history.complete(1, 21, &Outcome::Ok(Reply::Scanned(entries)));
         history
     }
 
@@ -300,6 +310,7 @@ mod tests {
         let scenario = Scenario::parse(LOAD).expect("a scenario");
         let mix = &scenario.workload.mix;
         assert!(mix.insert > 0 && mix.scan > 0 && mix.increment > 0 && mix.expiring() > 0);
+        assert!(mix.append > 0 && mix.list > 0 && mix.put > 0 && mix.read_all > 0);
         assert_eq!(scenario.topology.nodes.len(), 5);
         assert_eq!(scenario.split_points.len() + 1, 8, "ranges of data");
     }

@@ -11,8 +11,9 @@
 //! {"process":1,"type":"info","f":"txn","value":[["append","l",4]],"time":9900,"index":3}
 //! ```
 //!
-//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan the prefix of the keys that
-//! it reads stands for the key, `null` for all keys. What `what` holds depends on `f` and `type`:
+//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan or a read of all registers the
+//! prefix of the keys that it reads stands for the key, `null` for all keys. What `what` holds depends on
+//! `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
 //! |---|---|---|---|
@@ -21,7 +22,7 @@
 //! | `delete` | `null` or `{"expected"}` | `{"version"}`, 0: there was nothing | `null` or `{"current"}` |
 //! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"` | `{"version"}` | `null` or `{"current"}` |
 //! | `increment` | a number | `{"version","number"}` | `null` |
-//! | `scan` | `null` | `[{"key","version","value"}]` | `null` |
+//! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |
 //!
 //! and `null` for `info`. Operations on lists are transactions of one micro-operation, as Elle reads
 //! them, with `f` `"txn"`; lists are of whole numbers, each appended once in a run, and an absent list

@@ -34,6 +34,9 @@ mod ask;
 mod choose;
 mod last;
 
+/// The registers, keys that are overwritten and removed, begin so.
+pub const REGISTER_PREFIX: &str = "key/";
+
 /// The keys of the acknowledged set begin so.
 pub const INSERT_PREFIX: &str = "set/";
 
@@ -144,6 +147,8 @@ pub struct Caller {
     seen: BTreeMap<String, u64>,
     /// Choices that it makes before it stops.
     left: Option<u64>,
+    /// See [`Workload::read_all_pause_ms_max`].
+    read_all_pause_ms_max: u64,
 }
 
 impl Caller {
@@ -152,7 +157,16 @@ impl Caller {
         let number = shared.callers.fetch_add(1, Ordering::Relaxed);
         let process = shared.process(number);
         let (others, seen) = (Vec::new(), BTreeMap::new());
-        Caller { shared, client, number, process, others, seen, left: None }
+        Caller {
+            shared,
+            client,
+            number,
+            process,
+            others,
+            seen,
+            left: None,
+            read_all_pause_ms_max: 0,
+        }
     }
 
     /// It stops after so many operations or batches.
@@ -163,6 +177,7 @@ impl Caller {
 
     /// Works until told to stop.
     pub async fn work(mut self, workload: Workload) {
+        self.read_all_pause_ms_max = workload.read_all_pause_ms_max;
         while !self.shared.stop.load(Ordering::Acquire) && self.left != Some(0) {
             self.left = self.left.map(|left| left - 1);
             match self.choose(&workload) {

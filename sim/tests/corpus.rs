@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quintet_sim::history::{History, Op};
-use quintet_sim::judge::{Verdict, Violation, acknowledged, counter, linearizable, list, moment};
+use quintet_sim::judge::{
+    Verdict, Violation, acknowledged, counter, linearizable, list, moment, read_all,
+};
 use serde::Deserialize;
 
 /// The first line of a corpus file.
@@ -148,6 +150,12 @@ fn acknowledged_corpus() {
 #[test]
 fn list_corpus() {
     judge_corpus("list", list::check);
+}
+
+#[test]
+fn read_all_corpus() {
+    // As in a run: each register by itself, and all of them together.
+    judge_corpus("read_all", |ops| linearizable::check(ops).and(read_all::check(ops)));
 }
 
 #[test]

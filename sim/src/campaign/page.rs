@@ -38,15 +38,34 @@ const JUDGES: &[(&str, &str)] = &[
     ),
     ("acknowledged", "Every acknowledged insert is there at the end, once, as it was written."),
     ("counter", "Increments count exactly once, whatever was retried."),
+    ("list", "A list that is only appended to grows in one order, for whoever reads it."),
     ("moment", "A scan over many ranges shows one moment."),
-    ("run", "One leader a term; no node panics; replicas are equal in the end."),
-    ("heal", "After all faults a write is acknowledged within seconds and leaders come home."),
+    ("read_all", "So does a read of keys that are overwritten meanwhile, or it is refused."),
+    (
+        "promise",
+        "The loss of a room or a city costs no more than promised: seconds until writes go on, and until \
+         leaders are home; or an honest refusal.",
+    ),
+    (
+        "raft",
+        "As the run goes: one leader a term, one log, nothing committed is lost, and what is committed is \
+         on the disks of a majority.",
+    ),
+    ("replicas", "At the same position of the log all replicas of a range are in the same state."),
+    ("run", "No node panics, and none stops but for what it must stop for."),
+    (
+        "heal",
+        "After all faults a write is acknowledged within 3 seconds, replicas are equal within 30.",
+    ),
     ("exercised", "A run without commits or leaders, or a fault that never happens, is a failure."),
 ];
 
 /// What the simulation does not show, and what does.
 const NOT_COVERED: &[(&str, &str)] = &[
-    ("RocksDB itself", "the memory engine stands in for it; both pass one suite of tests"),
+    (
+        "RocksDB itself",
+        "one suite of tests for it and the memory engine in its place; the crash test of real processes",
+    ),
     ("the kernel, real disks and file systems", "tests with real processes and kill -9"),
     ("TCP, HTTP/2, TLS and gRPC's limits", "end-to-end tests with real processes"),
     ("real time and throughput", "benches"),

@@ -40,6 +40,8 @@ pub enum Operation {
     Increment,
     /// Reads all the keys of the acknowledged set.
     Scan,
+    /// Read all registers as of one moment.
+    ReadAll,
     /// Appends an element to the list of a key.
     Append,
     /// Reads the list of a key.
@@ -200,7 +202,7 @@ struct Line {
 /// What operations on lists are called: transactions of one micro-operation.
 const TXN: &str = "txn";
 
-const NAMES: [(Operation, &str); 9] = [
+const NAMES: [(Operation, &str); 10] = [
     (Operation::Read, "read"),
     (Operation::Write, "write"),
     (Operation::Insert, "insert"),
@@ -208,6 +210,7 @@ const NAMES: [(Operation, &str); 9] = [
     (Operation::Delete, "delete"),
     (Operation::Increment, "increment"),
     (Operation::Scan, "scan"),
+    (Operation::ReadAll, "read-all"),
     (Operation::Append, TXN),
     (Operation::List, TXN),
 ];
@@ -220,7 +223,7 @@ impl From<Event> for Line {
             (Operation::Append, Value::Element(element)) => json!([["append", key, element]]),
             (Operation::List, Value::Elements(elements)) => json!([["r", key, elements]]),
             (Operation::List, _) => json!([["r", key, null]]),
-            (Operation::Scan, value) if key.is_empty() => json!([null, value]),
+            (Operation::Scan | Operation::ReadAll, value) if key.is_empty() => json!([null, value]),
             (_, value) => json!([key, value]),
         };
         Line { process, kind, f: name.to_owned(), value, time, index }
@@ -253,7 +256,7 @@ impl TryFrom<Line> for Event {
                 return Err(serde_json::Error::custom(format!("{f:?} is no operation")));
             };
             let (key, value) = serde_json::from_value::<(Option<String>, Value)>(value)?;
-            if key.is_none() && *f != Operation::Scan {
+            if key.is_none() && !matches!(f, Operation::Scan | Operation::ReadAll) {
                 return Err(serde_json::Error::custom("only a scan does without a key"));
             }
             (*f, key.unwrap_or_default(), value)

@@ -46,6 +46,8 @@ pub enum Call {
     },
     /// Reads all keys of the acknowledged set.
     Scan,
+    /// Reads all registers as of one moment.
+    ReadAll,
     /// Appends to the list of a key: a read and a compare-and-set on it, one operation here.
     Append {
         /// What to append; nobody else ever appends it.
@@ -77,7 +79,7 @@ pub enum Reply {
         /// Version of the write.
         version: Version,
     },
-    /// To a scan.
+    /// To a scan, or a read of all registers.
     Scanned(Vec<Entry>),
     /// To an append.
     Appended,
@@ -103,7 +105,7 @@ pub enum Outcome {
 pub struct Op {
     /// Who.
     pub process: u64,
-    /// Which key; for a scan the prefix of its keys, empty: all.
+    /// Which key; for a scan or a read of all registers the prefix of its keys, empty: all.
     pub key: String,
     /// What was asked.
     pub call: Call,
@@ -129,6 +131,7 @@ impl Call {
         match self {
             Call::Read => (Operation::Read, Value::Null),
             Call::Scan => (Operation::Scan, Value::Null),
+            Call::ReadAll => (Operation::ReadAll, Value::Null),
             Call::Write { value, ttl_ms: None } => (Operation::Write, Value::Text(value.clone())),
             Call::Write { value, ttl_ms: Some(ttl_ms) } => {
                 let (value, ttl_ms) = (value.clone(), *ttl_ms);
@@ -153,6 +156,7 @@ impl Call {
         Ok(match (f, value.clone()) {
             (Operation::Read, Value::Null) => Call::Read,
             (Operation::Scan, Value::Null) => Call::Scan,
+            (Operation::ReadAll, Value::Null) => Call::ReadAll,
             (Operation::Write, Value::Text(value)) => Call::Write { value, ttl_ms: None },
             (Operation::Write, Value::Expiring(Expiring { value, ttl_ms })) => {
                 Call::Write { value, ttl_ms: Some(ttl_ms) }
@@ -182,7 +186,7 @@ impl Call {
 
     /// Does it change the key when it succeeds?
     pub fn is_mutation(&self) -> bool {
-        !matches!(self, Call::Read | Call::Scan | Call::List)
+        !matches!(self, Call::Read | Call::Scan | Call::ReadAll | Call::List)
     }
 }
 
@@ -215,7 +219,7 @@ impl Outcome {
     }
 
     pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
-        use Operation::{Append, Cas, Delete, Increment, Insert, List, Read, Scan, Write};
+        use Operation::{Append, Cas, Delete, Increment, Insert, List, Read, ReadAll, Scan, Write};
         Ok(match (kind, f, value.clone()) {
             (Kind::Ok, Append, Value::Element(_)) => Outcome::Ok(Reply::Appended),
             (Kind::Fail, Append, Value::Element(_)) => Outcome::Failed,
@@ -237,7 +241,9 @@ impl Outcome {
             (Kind::Ok, Increment, Value::Number(Numbered { version, number })) => {
                 Outcome::Ok(Reply::Incremented { number, version })
             }
-            (Kind::Ok, Scan, Value::Entries(entries)) => Outcome::Ok(Reply::Scanned(entries)),
+            (Kind::Ok, Scan | ReadAll, Value::Entries(entries)) => {
+                Outcome::Ok(Reply::Scanned(entries))
+            }
             (kind, f, value) => return Err(format!("{f:?} cannot end as {kind:?} with {value:?}")),
         })
     }
@@ -321,6 +327,7 @@ impl fmt::Display for Op {
             Call::Read => write!(f, "reads {key:?}")?,
             Call::Scan if key.is_empty() => write!(f, "scans")?,
             Call::Scan => write!(f, "scans {key:?}")?,
+            Call::ReadAll => write!(f, "reads all of {key:?}")?,
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {

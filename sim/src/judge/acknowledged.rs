@@ -37,8 +37,8 @@ pub fn check(ops: &[Op]) -> Verdict {
     if inserts.is_empty() {
         return Verdict::Undecided("nothing was inserted".to_string());
     }
-    let scans = ops.iter().filter_map(|op| match &op.outcome {
-        Outcome::Ok(Reply::Scanned(entries)) => Some((op, entries)),
+    let scans = ops.iter().filter_map(|op| match (&op.call, &op.outcome) {
+        (Call::Scan, Outcome::Ok(Reply::Scanned(entries))) => Some((op, entries)),
         _ => None,
     });
     let Some((scan, entries)) = scans.max_by_key(|(op, _)| op.invoke_index) else {

@@ -32,7 +32,7 @@
 //! increment adds to what is there, absence counting as 0; each write's version is above all
 //! before. An unknown operation's version is free until somebody sees it. Operations that failed
 //! definitely are left out: whoever sees their effect sees what nobody wrote. Scans and lists are left to
-//! the judges [`super::moment`] and [`super::list`].
+//! the judges [`super::moment`] and [`super::list`]; a read of all registers is a read of each of them here.
 //!
 //! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
 //! from when it was written and how wrong clocks may be, and stays absent until something is written.
@@ -41,7 +41,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Verdict;
+use super::{Verdict, read_all};
 use crate::history::{Call, Op};
 
 /// The name of this judge.
@@ -78,8 +78,9 @@ pub fn check(ops: &[Op]) -> Verdict {
 /// Judges all keys. Of several violated keys each is reported.
 pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
-    for op in ops {
-        if !matches!(op.call, Call::Scan | Call::Append { .. } | Call::List) {
+    let reads = read_all::reads(ops);
+    for op in ops.iter().chain(&reads) {
+        if !matches!(op.call, Call::Scan | Call::ReadAll | Call::Append { .. } | Call::List) {
             keys.entry(&op.key).or_default().push(op);
         }
     }

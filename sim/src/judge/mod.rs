@@ -11,6 +11,7 @@
 //! | [`counter`] | increments count exactly once |
 //! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
+//! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
 //! | [`promise`] | the loss of a part of the cluster costs no more than promised |
 //!
 //! Those of the replicas look at what nodes did:
@@ -27,6 +28,7 @@ pub mod list;
 pub mod moment;
 pub mod promise;
 pub mod raft;
+pub mod read_all;
 pub mod replicas;
 pub mod verdict;
 
@@ -44,6 +46,9 @@ pub fn workload(ops: &[Op], mix: &Mix, skew_ns: u64) -> Verdict {
     }
     if mix.scan > 0 {
         verdict = verdict.and(moment::check(ops));
+    }
+    if mix.read_all > 0 {
+        verdict = verdict.and(read_all::check(ops));
     }
     if mix.append > 0 {
         verdict = verdict.and(list::check(ops));

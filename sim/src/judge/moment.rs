@@ -105,7 +105,9 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(op: &'a Op) -> Option<Shown<'a>> {
-        let Outcome::Ok(Reply::Scanned(entries)) = &op.outcome else { return None };
+        let (Call::Scan, Outcome::Ok(Reply::Scanned(entries))) = (&op.call, &op.outcome) else {
+            return None;
+        };
         Some(Shown { op, entries, keys: entries.iter().map(|entry| entry.key.as_str()).collect() })
     }
 }

@@ -25,6 +25,9 @@ pub struct Workload {
     /// Most time. Short ones are drawn more often.
     #[serde(default = "ttl_ms_max")]
     pub ttl_ms_max: u64,
+    /// A `read_all` waits up to this long before it takes the next key, in milliseconds.
+    #[serde(default)]
+    pub read_all_pause_ms_max: u64,
 }
 
 fn ttl_ms_min() -> u64 {
@@ -66,13 +69,29 @@ pub struct Mix {
     pub append: u32,
     /// Read such a list.
     pub list: u32,
+    /// Read all keys of `put` as of one moment, over all ranges that hold some.
+    pub read_all: u32,
 }
 
 impl Mix {
     /// All weights together.
     pub fn total(&self) -> u64 {
-        let Mix { get, put, cas, delete, increment, insert, scan, batch, append, list, .. } = *self;
-        let lasting = [get, put, cas, delete, increment, insert, scan, batch, append, list];
+        let Mix {
+            get,
+            put,
+            cas,
+            delete,
+            increment,
+            insert,
+            scan,
+            batch,
+            append,
+            list,
+            read_all,
+            ..
+        } = *self;
+        let lasting =
+            [get, put, cas, delete, increment, insert, scan, batch, append, list, read_all];
         lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
     }
 

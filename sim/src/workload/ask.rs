@@ -1,9 +1,10 @@
 //! Asks through the client library, and says in the history's words what came of it.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::StreamExt;
 use quintet_client::{Condition, Error, PutOptions, ScanOptions, Version, Versioned};
+use tokio::time::sleep;
 
 use super::{Caller, Shared};
 use crate::history::{Call, Entry, Outcome, Record, Reply};
@@ -75,7 +76,15 @@ impl Caller {
                 .increment(key, *delta)
                 .await
                 .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
-            Call::Scan => self.scan(key).await.map(Reply::Scanned),
+            Call::Scan => {
+                let options = ScanOptions::prefix(key);
+                self.scan(options, 0).await.map(Reply::Scanned)
+            }
+            Call::ReadAll => {
+                // With a limit nothing is fetched ahead: a slow reader asks late.
+                let options = ScanOptions::prefix(key).limit(u64::MAX);
+                self.scan(options, self.read_all_pause_ms_max).await.map(Reply::Scanned)
+            }
             Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
             Call::List => {
                 client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)
@@ -101,8 +110,9 @@ impl Caller {
         self.client.put_with(key, text, PutOptions::new().condition(condition)).await
     }
 
-    async fn scan(&self, prefix: String) -> Result<Vec<Entry>, Error> {
-        let mut scan = self.client.scan(ScanOptions::prefix(prefix));
+    /// Takes all records, with a pause of up to so long after each.
+    async fn scan(&self, options: ScanOptions, pause_ms_max: u64) -> Result<Vec<Entry>, Error> {
+        let mut scan = self.client.scan(options);
         let mut entries = Vec::new();
         while let Some(found) = scan.next().await {
             let found = found?;
@@ -111,6 +121,10 @@ impl Caller {
                 value: String::from_utf8_lossy(&found.value).into_owned(),
                 version: found.version.0,
             });
+            if pause_ms_max > 0 && !self.shared.stop.load(Ordering::Acquire) {
+                let pause = self.between(0, pause_ms_max * 1_000);
+                sleep(Duration::from_micros(pause)).await;
+            }
         }
         Ok(entries)
     }

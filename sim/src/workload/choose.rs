@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Caller, INSERT_PREFIX, LIST_PREFIX, TTL_PREFIX};
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX};
 use crate::{
     history::Call,
     scenario::{Mix, Workload},
@@ -36,7 +36,7 @@ impl Caller {
         let value = || format!("{}-{:x}", self.process, self.random() & 0xFFFF_FFFF);
         let expiring = workload.mix.expiring() > 0 && self.random().is_multiple_of(2);
         let ttl_ms = expiring.then(|| self.between(workload.ttl_ms_min, workload.ttl_ms_max));
-        let prefix = if expiring { TTL_PREFIX } else { "key/" };
+        let prefix = if expiring { TTL_PREFIX } else { REGISTER_PREFIX };
         let keys = workload.keys.max(1);
         let (first, count) = (self.random() % keys, self.between(1, keys.min(BATCH_KEYS_MAX)));
         let key = |offset| format!("{prefix}{}", (first + offset) % keys);
@@ -55,7 +55,7 @@ impl Caller {
     }
 
     fn choose_one(&self, workload: &Workload) -> (String, Call) {
-        let register = format!("key/{}", self.random() % workload.keys.max(1));
+        let register = format!("{REGISTER_PREFIX}{}", self.random() % workload.keys.max(1));
         let counter = format!("counter/{}", self.random() % workload.keys.max(1));
         let value = || format!("{}-{:x}", self.process, self.random() & 0xFFFF_FFFF);
         let Mix {
@@ -72,6 +72,7 @@ impl Caller {
             batch,
             append,
             list,
+            read_all,
         } = workload.mix;
         let mut left = self.random() % (workload.mix.total() - u64::from(batch)).max(1);
         let mut falls = |weight: u32| {
@@ -99,6 +100,8 @@ impl Caller {
             (self.list_key(workload), Call::Append { element })
         } else if falls(list) {
             (self.list_key(workload), Call::List)
+        } else if falls(read_all) {
+            (REGISTER_PREFIX.to_owned(), Call::ReadAll)
         } else {
             debug_assert!(insert > 0);
             self.insert(value())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Caller, INSERT_PREFIX, LIST_PREFIX, TTL_PREFIX};
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX};
 use crate::{
     history::{Call, Outcome},
     judge::Verdict,
@@ -41,7 +41,7 @@ fn reads(workload: &Workload) -> Vec<(String, Call)> {
     let mix = &workload.mix;
     let mut reads = Vec::new();
     for key in 0..workload.keys {
-        reads.push((format!("key/{key}"), Call::Read));
+        reads.push((format!("{REGISTER_PREFIX}{key}"), Call::Read));
         if mix.expiring() > 0 {
             reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
         }
@@ -51,6 +51,9 @@ fn reads(workload: &Workload) -> Vec<(String, Call)> {
         if mix.increment > 0 {
             reads.push((format!("counter/{key}"), Call::Read));
         }
+    }
+    if mix.read_all > 0 {
+        reads.push((REGISTER_PREFIX.to_owned(), Call::ReadAll));
     }
     if mix.insert > 0 {
         reads.push((INSERT_PREFIX.to_owned(), Call::Scan));

@@ -93,7 +93,7 @@ impl Register {
                     }
                 }
             }
-            Call::Read | Call::Scan | Call::List | Call::Append { .. } => {
+            Call::Read | Call::Scan | Call::ReadAll | Call::List | Call::Append { .. } => {
                 Outcome::Ok(Reply::Read(self.current()))
             }
         }

@@ -254,7 +254,9 @@ impl Effect {
     /// `None`: it has none.
     pub(super) fn of(call: &Call, values: &mut Values) -> Option<Effect> {
         Some(match call {
-            Call::Read | Call::Scan | Call::List | Call::Append { .. } => return None,
+            Call::Read | Call::Scan | Call::ReadAll | Call::List | Call::Append { .. } => {
+                return None;
+            }
             Call::Write { value, .. } | Call::Insert { value } => Effect::Put(values.id(value)),
             Call::Cas { expected, value, .. } => {
                 Effect::Cas { expected: *expected, value: values.id(value) }

@@ -1,0 +1,132 @@
+//! Does a read of all registers, over however many ranges, show one moment of them?
+//!
+//! Other than the keys of [`super::moment`] registers are overwritten and removed, so that old versions
+//! are collected while slow readers want them. Versions are timestamps, the same for all ranges: what is
+//! there at a moment is each key's newest version up to it.
+//!
+//! | what a read shows | what has to hold |
+//! |---|---|
+//! | keys in a row | they rise: none comes twice, and all begin with the prefix |
+//! | a version of one key, and the newest version of all that it shows | nobody made or saw a version of that key between the two |
+//! | no version of a key | it was absent at some time while it was read; or it shows nothing newer than all versions of the key |
+//!
+//! Since what it shows was there when its newest version was, a version of another key between the two is
+//! one that it has missed. That each key by itself had this state at some time while it was read is left to
+//! [`super::linearizable`], which takes it for a read of each of the keys ([`reads`]). Reads that were
+//! not answered say nothing; without an answered one the judge is `Undecided`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included};
+
+use super::{Verdict, Violation};
+use crate::history::{Call, Entry, Op, Outcome, Record, Reply, Version};
+
+/// Judges the reads of all registers of a run.
+pub fn check(ops: &[Op]) -> Verdict {
+    let met = versions(ops);
+    let mut answered = ops.iter().filter_map(shown).peekable();
+    if answered.peek().is_none() {
+        return Verdict::Undecided("no read of all registers was answered".to_string());
+    }
+    let broken = |(op, entries)| in_order(op, entries).or_else(|| one_moment(op, entries, &met));
+    answered.filter_map(broken).map(Verdict::from).fold(Verdict::Holds, Verdict::and)
+}
+
+/// Each answered read of all registers as reads of the registers, of those that are absent too.
+pub fn reads(ops: &[Op]) -> Vec<Op> {
+    let registers: BTreeSet<&str> = ops
+        .iter()
+        .filter(|op| !matches!(op.call, Call::Scan | Call::ReadAll))
+        .map(|op| &*op.key)
+        .collect();
+    let mut reads = Vec::new();
+    for (op, entries) in ops.iter().filter_map(shown) {
+        let prefix = &*op.key;
+        let mut states: BTreeMap<&str, Option<Record>> = registers
+            .range(prefix..)
+            .take_while(|key| key.starts_with(prefix))
+            .map(|key| (*key, None))
+            .collect();
+        for Entry { key, value, version } in entries {
+            states.insert(key, Some(Record { value: value.clone(), version: *version }));
+        }
+        reads.extend(states.into_iter().map(|(key, state)| Op {
+            key: key.to_owned(),
+            call: Call::Read,
+            outcome: Outcome::Ok(Reply::Read(state)),
+            ..op.clone()
+        }));
+    }
+    reads
+}
+
+fn shown(op: &Op) -> Option<(&Op, &[Entry])> {
+    match (&op.call, &op.outcome) {
+        (Call::ReadAll, Outcome::Ok(Reply::Scanned(entries))) => Some((op, entries)),
+        _ => None,
+    }
+}
+
+/// Every version of every key that somebody made or saw, and who was the first.
+fn versions(ops: &[Op]) -> BTreeMap<&str, BTreeMap<Version, &Op>> {
+    let mut met: BTreeMap<&str, BTreeMap<Version, &Op>> = BTreeMap::new();
+    let mut meets = |key, version, op| {
+        met.entry(key).or_default().entry(version).or_insert(op);
+    };
+    for op in ops {
+        let made = op.version_made();
+        let seen = match &op.outcome {
+            Outcome::Ok(Reply::Read(Some(record))) | Outcome::Refused(Some(record)) => {
+                Some(record.version)
+            }
+            _ => None,
+        };
+        for version in made.into_iter().chain(seen) {
+            meets(&op.key, version, op);
+        }
+        for entry in shown(op).into_iter().flat_map(|(_, entries)| entries) {
+            meets(&entry.key, entry.version, op);
+        }
+    }
+    met
+}
+
+fn wrong(words: String) -> Violation {
+    Violation::new("read_all", words)
+}
+
+fn in_order(op: &Op, entries: &[Entry]) -> Option<Violation> {
+    let process = op.process;
+    let stray = entries.iter().find(|entry| !entry.key.starts_with(&*op.key)).map(|stray| {
+        let key = &stray.key;
+        (key, format!("process {process} was shown {key:?}, which it did not ask for"))
+    });
+    let fallen = || {
+        let pair = entries.windows(2).find(|pair| pair[0].key >= pair[1].key)?;
+        let (before, key) = (&pair[0].key, &pair[1].key);
+        Some((key, format!("process {process} was shown {key:?} after {before:?}: keys must rise")))
+    };
+    let (key, words) = stray.or_else(fallen)?;
+    Some(Violation { key: Some(key.clone()), ..wrong(words).with(op) })
+}
+
+/// Whether it shows each key's newest version up to a moment that all of them were there at.
+fn one_moment(
+    op: &Op,
+    entries: &[Entry],
+    met: &BTreeMap<&str, BTreeMap<Version, &Op>>,
+) -> Option<Violation> {
+    let newest = entries.iter().max_by_key(|entry| entry.version)?;
+    entries.iter().find_map(|entry| {
+        let between = (Excluded(entry.version), Included(newest.version));
+        let after = met.get(&*entry.key)?.range(between);
+        let (missed, by) = after.last()?;
+        let words = format!(
+            "process {} was shown no single moment: {:?} at version {} and {:?} at version {}, which had \
+             version {missed} by then",
+            op.process, newest.key, newest.version, entry.key, entry.version
+        );
+        let violation = wrong(words).with(op).with_labelled("version made or seen: ", by);
+        Some(Violation { key: Some(entry.key.clone()), ..violation })
+    })
+}
