@@ -188,8 +188,19 @@ async fn a_slow_request_is_named(cluster: &Cluster, kv: &mut KvClient<tonic::tra
     let client = vec![0xab; 16].into();
     let id = v1::RequestId { origin_room: 0, client, sequence: 4_242 };
     // Without a majority nothing is written until they go on.
-    let (_, written) =
-        tokio::join!(cluster.pause(&[3, 4, 5], PAUSE), kv.put(put("slow", Some(id))));
+    let majority = [3, 4, 5];
+    cluster.stand_still(&majority);
+    let pause = async {
+        wait_for("the request is there", SEEN_TIMEOUT / 2, async || {
+            let text = metrics(cluster, 1).await?;
+            let arrived = sum(&text, "quintet_requests_in_flight ") > 0.0;
+            arrived.then_some(()).ok_or(text)
+        })
+        .await;
+        tokio::time::sleep(PAUSE).await;
+        cluster.go_on(&majority);
+    };
+    let (_, written) = tokio::join!(pause, kv.put(put("slow", Some(id))));
     written.expect("written, late");
     let name = format!("request=\"0/{}/4242\"", "ab".repeat(16));
     wait_for("a line names the request", SEEN_TIMEOUT, async || {

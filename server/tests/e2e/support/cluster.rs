@@ -139,13 +139,19 @@ impl Cluster {
 
     /// Lets nodes stand still for so long, all at once: nothing of them runs, their sockets stay.
     pub(crate) async fn pause(&self, ids: &[u64], pause: Duration) {
-        for id in ids {
-            process::signal(self.pid(*id), libc::SIGSTOP);
-        }
+        self.stand_still(ids);
         tokio::time::sleep(pause).await;
-        for id in ids {
-            process::signal(self.pid(*id), libc::SIGCONT);
-        }
+        self.go_on(ids);
+    }
+
+    /// Lets nodes stand still.
+    pub(crate) fn stand_still(&self, ids: &[u64]) {
+        ids.iter().for_each(|id| process::signal(self.pid(*id), libc::SIGSTOP));
+    }
+
+    /// Lets nodes that stand still go on.
+    pub(crate) fn go_on(&self, ids: &[u64]) {
+        ids.iter().for_each(|id| process::signal(self.pid(*id), libc::SIGCONT));
     }
 
     /// Asks a node to stop, as an operator does.
