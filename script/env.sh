@@ -98,12 +98,13 @@ sim_build() {
   printf '%s\n' "$QUINTET_ROOT/target/sim/simulation/quintet-sim"
 }
 
-# source_commit: prints the commit that the simulator is built from, with "-dirty" where what it is built
-# from is not as committed.
+# source_commit: prints the last commit that changed something of what the simulator is built from, with
+# "-dirty" where that is not as committed.
 source_commit() {
-  local commit
-  commit="$(git -C "$QUINTET_ROOT" rev-parse --short=12 HEAD 2>/dev/null)" || { printf 'unknown\n'; return 0; }
-  if [ -n "$(git -C "$QUINTET_ROOT" status --porcelain -- Cargo.toml Cargo.lock proto server client sim)" ]; then
+  local sources=(Cargo.toml Cargo.lock proto server client sim) commit
+  commit="$(git -C "$QUINTET_ROOT" log -1 --format=%h --abbrev=12 -- "${sources[@]}" 2>/dev/null)"
+  [ -n "$commit" ] || { printf 'unknown\n'; return 0; }
+  if [ -n "$(git -C "$QUINTET_ROOT" status --porcelain -- "${sources[@]}")" ]; then
     commit="$commit-dirty"
   fi
   printf '%s\n' "$commit"
