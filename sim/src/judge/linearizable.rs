@@ -51,6 +51,8 @@ mod expiry;
 mod order;
 mod search;
 
+pub(super) use order::version_met;
+
 /// How much a judgement may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

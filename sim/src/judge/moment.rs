@@ -24,6 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Verdict, Violation};
 use crate::history::{Call, Entry, Op, Outcome, Reply, Version};
 
+/// The name of this judge.
+const JUDGE: &str = "moment";
+
 /// Judges the scans of a run by its inserts.
 pub fn check(ops: &[Op]) -> Verdict {
     let mut inserts: BTreeMap<&str, &Op> = BTreeMap::new();
@@ -55,7 +58,9 @@ pub fn check(ops: &[Op]) -> Verdict {
 fn broken(mut scans: Vec<Shown<'_>>, inserts: &BTreeMap<&str, &Op>) -> Option<Violation> {
     let mut versions: BTreeMap<&str, (Version, &Op)> = BTreeMap::new();
     for scan in &scans {
-        let wrong = content(scan, inserts, &mut versions).or_else(|| alone(scan, inserts));
+        let wrong = in_order(JUDGE, scan.op, scan.entries)
+            .or_else(|| content(scan, inserts, &mut versions))
+            .or_else(|| alone(scan, inserts));
         if wrong.is_some() {
             return wrong;
         }
@@ -113,7 +118,22 @@ impl<'a> Shown<'a> {
 }
 
 fn wrong(words: impl Into<String>) -> Violation {
-    Violation::new("moment", words)
+    Violation::new(JUDGE, words)
+}
+
+/// Whether what a scan shows are keys that it asked for, in a row. `judge` is who asks.
+pub(super) fn in_order(judge: &'static str, op: &Op, entries: &[Entry]) -> Option<Violation> {
+    let begin = format!("the scan of process {} shows", op.process);
+    let stray = entries.iter().find(|entry| !entry.key.starts_with(&*op.key));
+    let stray =
+        stray.map(|Entry { key, .. }| (key, format!("{begin} {key:?}, which it did not ask for")));
+    let (key, words) = stray.or_else(|| {
+        let pair = entries.windows(2).find(|pair| pair[0].key >= pair[1].key)?;
+        let (before, key) = (&pair[0].key, &pair[1].key);
+        Some((key, format!("{begin} {key:?} after {before:?}: keys must rise")))
+    })?;
+    let violation = Violation::new(judge, words).with(op);
+    Some(Violation { key: Some(key.clone()), ..violation })
 }
 
 /// What is wrong with the entries of one scan. `versions` are those that scans have shown so far.
@@ -123,22 +143,8 @@ fn content<'a>(
     versions: &mut BTreeMap<&'a str, (Version, &'a Op)>,
 ) -> Option<Violation> {
     let process = scan.op.process;
-    let mut before: Option<&str> = None;
     for Entry { key, version, value } in scan.entries {
         let of = |violation: Violation| Some(Violation { key: Some(key.clone()), ..violation });
-        if !key.starts_with(&scan.op.key) {
-            let words =
-                format!("the scan of process {process} shows {key:?}, which it did not ask for");
-            return of(wrong(words).with(scan.op));
-        }
-        if before.is_some_and(|before| before >= &key[..]) {
-            let words = format!(
-                "the scan of process {process} shows {key:?} after {:?}: keys must rise",
-                before.unwrap_or_default()
-            );
-            return of(wrong(words).with(scan.op));
-        }
-        before = Some(key);
         let Some(insert) = inserts.get(&key[..]).copied() else {
             let words =
                 format!("the scan of process {process} shows {key:?}, which nobody ever inserted");

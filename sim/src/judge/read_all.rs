@@ -8,18 +8,21 @@
 //! |---|---|
 //! | keys in a row | they rise: none comes twice, and all begin with the prefix |
 //! | a version of one key, and the newest version of all that it shows | nobody made or saw a version of that key between the two |
-//! | no version of a key | it was absent at some time while it was read; or it shows nothing newer than all versions of the key |
+//! | no version of a key | it was absent at some time while it was read |
 //!
 //! Since what it shows was there when its newest version was, a version of another key between the two is
-//! one that it has missed. That each key by itself had this state at some time while it was read is left to
-//! [`super::linearizable`], which takes it for a read of each of the keys ([`reads`]). Reads that were
+//! one that it has missed. That each key by itself had this state, or was absent, at some time while it was
+//! read is left to [`super::linearizable`], which takes it for a read of each of the keys ([`reads`]). Reads that were
 //! not answered say nothing; without an answered one the judge is `Undecided`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Verdict, Violation};
+use super::{Verdict, Violation, linearizable::version_met, moment::in_order};
 use crate::history::{Call, Entry, Op, Outcome, Record, Reply, Version};
+
+/// The name of this judge.
+const JUDGE: &str = "read_all";
 
 /// Judges the reads of all registers of a run.
 pub fn check(ops: &[Op]) -> Verdict {
@@ -28,19 +31,24 @@ pub fn check(ops: &[Op]) -> Verdict {
     if answered.peek().is_none() {
         return Verdict::Undecided("no read of all registers was answered".to_string());
     }
-    let broken = |(op, entries)| in_order(op, entries).or_else(|| one_moment(op, entries, &met));
+    let broken =
+        |(op, entries)| in_order(JUDGE, op, entries).or_else(|| one_moment(op, entries, &met));
     answered.filter_map(broken).map(Verdict::from).fold(Verdict::Holds, Verdict::and)
 }
 
 /// Each answered read of all registers as reads of the registers, of those that are absent too.
 pub fn reads(ops: &[Op]) -> Vec<Op> {
+    let mut answered = ops.iter().filter_map(shown).peekable();
+    if answered.peek().is_none() {
+        return Vec::new();
+    }
     let registers: BTreeSet<&str> = ops
         .iter()
         .filter(|op| !matches!(op.call, Call::Scan | Call::ReadAll))
         .map(|op| &*op.key)
         .collect();
     let mut reads = Vec::new();
-    for (op, entries) in ops.iter().filter_map(shown) {
+    for (op, entries) in answered {
         let prefix = &*op.key;
         let mut states: BTreeMap<&str, Option<Record>> = registers
             .range(prefix..)
@@ -70,44 +78,19 @@ fn shown(op: &Op) -> Option<(&Op, &[Entry])> {
 /// Every version of every key that somebody made or saw, and who was the first.
 fn versions(ops: &[Op]) -> BTreeMap<&str, BTreeMap<Version, &Op>> {
     let mut met: BTreeMap<&str, BTreeMap<Version, &Op>> = BTreeMap::new();
-    let mut meets = |key, version, op| {
-        met.entry(key).or_default().entry(version).or_insert(op);
-    };
     for op in ops {
-        let made = op.version_made();
-        let seen = match &op.outcome {
-            Outcome::Ok(Reply::Read(Some(record))) | Outcome::Refused(Some(record)) => {
-                Some(record.version)
-            }
-            _ => None,
-        };
-        for version in made.into_iter().chain(seen) {
-            meets(&op.key, version, op);
-        }
-        for entry in shown(op).into_iter().flat_map(|(_, entries)| entries) {
-            meets(&entry.key, entry.version, op);
+        let alone = version_met(op).map(|version| (&*op.key, version));
+        let together = shown(op).map_or(&[][..], |(_, entries)| entries);
+        let together = together.iter().map(|entry| (&*entry.key, entry.version));
+        for (key, version) in alone.into_iter().chain(together) {
+            met.entry(key).or_default().entry(version).or_insert(op);
         }
     }
     met
 }
 
 fn wrong(words: String) -> Violation {
-    Violation::new("read_all", words)
-}
-
-fn in_order(op: &Op, entries: &[Entry]) -> Option<Violation> {
-    let process = op.process;
-    let stray = entries.iter().find(|entry| !entry.key.starts_with(&*op.key)).map(|stray| {
-        let key = &stray.key;
-        (key, format!("process {process} was shown {key:?}, which it did not ask for"))
-    });
-    let fallen = || {
-        let pair = entries.windows(2).find(|pair| pair[0].key >= pair[1].key)?;
-        let (before, key) = (&pair[0].key, &pair[1].key);
-        Some((key, format!("process {process} was shown {key:?} after {before:?}: keys must rise")))
-    };
-    let (key, words) = stray.or_else(fallen)?;
-    Some(Violation { key: Some(key.clone()), ..wrong(words).with(op) })
+    Violation::new(JUDGE, words)
 }
 
 /// Whether it shows each key's newest version up to a moment that all of them were there at.

@@ -21,7 +21,7 @@ pub(super) fn observation(op: &Op) -> Option<&Option<Record>> {
 }
 
 /// The version that an operation made or saw.
-fn version_met(op: &Op) -> Option<Version> {
+pub(in crate::judge) fn version_met(op: &Op) -> Option<Version> {
     op.version_made().or_else(|| observation(op)?.as_ref().map(|record| record.version))
 }
 
