@@ -73,26 +73,70 @@ pub struct Mix {
     pub read_all: u32,
 }
 
+/// What a client chooses by the weights of a mix, one operation at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// See [`Mix::get`].
+    Get,
+    /// See [`Mix::put`].
+    Put,
+    /// See [`Mix::cas`].
+    Cas,
+    /// See [`Mix::delete`].
+    Delete,
+    /// See [`Mix::increment`].
+    Increment,
+    /// Something on a key that expires: see [`Mix::put_ttl`], [`Mix::cas_ttl`], [`Mix::get_ttl`].
+    Expiring,
+    /// See [`Mix::scan`].
+    Scan,
+    /// See [`Mix::append`].
+    Append,
+    /// See [`Mix::list`].
+    List,
+    /// See [`Mix::read_all`].
+    ReadAll,
+    /// See [`Mix::insert`].
+    Insert,
+}
+
 impl Mix {
+    /// All weights but that of batches. The order belongs to what a seed means.
+    fn single(&self) -> [(Choice, u64); 11] {
+        [
+            (Choice::Get, self.get.into()),
+            (Choice::Put, self.put.into()),
+            (Choice::Cas, self.cas.into()),
+            (Choice::Delete, self.delete.into()),
+            (Choice::Increment, self.increment.into()),
+            (Choice::Expiring, self.expiring()),
+            (Choice::Scan, self.scan.into()),
+            (Choice::Append, self.append.into()),
+            (Choice::List, self.list.into()),
+            (Choice::ReadAll, self.read_all.into()),
+            (Choice::Insert, self.insert.into()),
+        ]
+    }
+
+    /// The weights of operations, batches left out.
+    fn total_single(&self) -> u64 {
+        self.single().iter().map(|(_, weight)| weight).sum()
+    }
+
     /// All weights together.
     pub fn total(&self) -> u64 {
-        let Mix {
-            get,
-            put,
-            cas,
-            delete,
-            increment,
-            insert,
-            scan,
-            batch,
-            append,
-            list,
-            read_all,
-            ..
-        } = *self;
-        let lasting =
-            [get, put, cas, delete, increment, insert, scan, batch, append, list, read_all];
-        lasting.into_iter().map(u64::from).sum::<u64>() + self.expiring()
+        self.total_single() + u64::from(self.batch)
+    }
+
+    /// The operation that a random number falls on, by the weights; `None` where all are batches.
+    pub fn choose_single(&self, random: u64) -> Option<Choice> {
+        let mut left = random % self.total_single().max(1);
+        let falls = |(choice, weight)| {
+            let hit = left < weight;
+            left = left.saturating_sub(weight);
+            hit.then_some(choice)
+        };
+        self.single().into_iter().find_map(falls)
     }
 
     /// The weights of operations on keys that expire.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX};
 use crate::{
     history::Call,
-    scenario::{Mix, Workload},
+    scenario::{Choice, Mix, Workload},
 };
 
 /// Registers of a batch, and as many new keys.
@@ -58,53 +58,26 @@ impl Caller {
         let register = format!("{REGISTER_PREFIX}{}", self.random() % workload.keys.max(1));
         let counter = format!("counter/{}", self.random() % workload.keys.max(1));
         let value = || format!("{}-{:x}", self.process, self.random() & 0xFFFF_FFFF);
-        let Mix {
-            get,
-            put,
-            cas,
-            delete,
-            increment,
-            insert,
-            scan,
-            put_ttl,
-            cas_ttl,
-            get_ttl,
-            batch,
-            append,
-            list,
-            read_all,
-        } = workload.mix;
-        let mut left = self.random() % (workload.mix.total() - u64::from(batch)).max(1);
-        let mut falls = |weight: u32| {
-            let hit = left < u64::from(weight);
-            left = left.saturating_sub(u64::from(weight));
-            hit
-        };
-        if falls(get) {
-            (register, Call::Read)
-        } else if falls(put) {
-            (register, Call::Write { value: value(), ttl_ms: None })
-        } else if falls(cas) {
-            let expected = self.seen.get(&register).copied().unwrap_or(0);
-            (register, Call::Cas { expected, value: value(), ttl_ms: None })
-        } else if falls(delete) {
-            (register, Call::Delete { expected: None })
-        } else if falls(increment) {
-            (counter, Call::Increment { delta: 1 })
-        } else if falls(put_ttl + cas_ttl + get_ttl) {
-            self.choose_expiring(workload, value())
-        } else if falls(scan) {
-            (INSERT_PREFIX.to_owned(), Call::Scan)
-        } else if falls(append) {
-            let element = self.shared.elements.fetch_add(1, Ordering::Relaxed);
-            (self.list_key(workload), Call::Append { element })
-        } else if falls(list) {
-            (self.list_key(workload), Call::List)
-        } else if falls(read_all) {
-            (REGISTER_PREFIX.to_owned(), Call::ReadAll)
-        } else {
-            debug_assert!(insert > 0);
-            self.insert(value())
+        let random = self.random();
+        // Where all are batches none is asked for one by one.
+        match workload.mix.choose_single(random).unwrap_or(Choice::Insert) {
+            Choice::Get => (register, Call::Read),
+            Choice::Put => (register, Call::Write { value: value(), ttl_ms: None }),
+            Choice::Cas => {
+                let expected = self.seen.get(&register).copied().unwrap_or(0);
+                (register, Call::Cas { expected, value: value(), ttl_ms: None })
+            }
+            Choice::Delete => (register, Call::Delete { expected: None }),
+            Choice::Increment => (counter, Call::Increment { delta: 1 }),
+            Choice::Expiring => self.choose_expiring(workload, value()),
+            Choice::Scan => (INSERT_PREFIX.to_owned(), Call::Scan),
+            Choice::Append => {
+                let element = self.shared.elements.fetch_add(1, Ordering::Relaxed);
+                (self.list_key(workload), Call::Append { element })
+            }
+            Choice::List => (self.list_key(workload), Call::List),
+            Choice::ReadAll => (REGISTER_PREFIX.to_owned(), Call::ReadAll),
+            Choice::Insert => self.insert(value()),
         }
     }
 
