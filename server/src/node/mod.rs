@@ -43,11 +43,8 @@ use crate::{
     ops::metrics::Metrics,
     peer::Peers,
     range::{
-        cadence::Cadence,
-        leadership::Leaderships,
-        raft::log_writer::LogWriter,
-        replica::{Host, RaftTimes},
-        snapshot::limits::Transfers,
+        cadence::Cadence, elections::RaftTimes, leadership::Leaderships,
+        raft::log_writer::LogWriter, replica::Host, snapshot::limits::Transfers,
     },
     router::Router,
     seams::Seams,

@@ -63,6 +63,20 @@ pub fn leader_home(range: RangeId, candidates: &[Candidate]) -> Option<&Candidat
     None
 }
 
+/// The nodes of these voters in the order in which they are home to the range's leader: the first is its
+/// home, and each other one would be if those before it were not fit. Only fit voters are in it.
+pub fn succession(range: RangeId, mut candidates: Vec<Candidate>) -> Vec<NodeId> {
+    let mut order = Vec::with_capacity(candidates.len());
+    while let Some(home) = leader_home(range, &candidates).map(|voter| voter.node) {
+        order.push(home);
+        candidates
+            .iter_mut()
+            .filter(|voter| voter.node == home)
+            .for_each(|voter| voter.fit = false);
+    }
+    order
+}
+
 /// Why a range's leader is on a node, in words.
 pub fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> String {
     let places = candidates.iter().map(|voter| (voter.city.as_str(), voter.room.as_str()));
@@ -158,6 +172,18 @@ mod tests {
         assert_eq!(home(1, &voters), Some(5));
         voters[4].fit = false;
         assert_eq!(home(1, &voters), None);
+    }
+
+    #[test]
+    fn succession_goes_through_the_rooms_and_spreads_in_each() {
+        let order = |range: u64| -> Vec<u64> {
+            let nodes = succession(RangeId(range), five());
+            nodes.into_iter().map(|node| node.0).collect()
+        };
+        assert_eq!(order(1), [1, 2, 3, 4, 5]);
+        assert_eq!(order(2), [2, 1, 4, 3, 5]);
+        assert_eq!(order(3), order(1));
+        assert_eq!(succession(RangeId(1), Vec::new()), []);
     }
 
     #[test]

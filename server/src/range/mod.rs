@@ -10,6 +10,7 @@ mod advance;
 pub mod cadence;
 pub mod checksum;
 pub mod command;
+pub mod elections;
 mod executor;
 mod expiring;
 pub mod faults;

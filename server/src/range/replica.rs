@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::{
     advance,
     cadence::Cadence,
+    elections::{self, RaftTimes},
     executor::Executor,
     expiring,
     faults::{Doing, Faults},
@@ -54,17 +55,6 @@ const RETENTION_STEP: u64 = 4;
 
 /// How long openraft may take to note what is durable.
 const DURABLE_POINT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Times of a Raft group.
-#[derive(Clone, Copy, Debug)]
-pub struct RaftTimes {
-    /// How often a leader is heard.
-    pub heartbeat: Duration,
-    /// The shortest silence after which a follower stands for election.
-    pub election_min: Duration,
-    /// The longest one.
-    pub election_max: Duration,
-}
 
 /// What the tasks of a replica share.
 pub struct Shared {
@@ -196,7 +186,9 @@ impl Replica {
             peers: host.peers.clone(),
             failed: host.failed.clone(),
         });
-        let config = Arc::new(config(range, host.times).validate()?);
+        let (place, of) = elections::place(range, &birth.replicas, host.peers.book());
+        let config =
+            Arc::new(config(range, host.times, host.times.standing(place, of)).validate()?);
         let network = Network {
             range,
             me: id,
@@ -361,13 +353,13 @@ fn leader_node(raft: &Raft) -> Option<NodeId> {
     metrics.membership_config.membership().get_node(&leader).map(|holder| holder.node)
 }
 
-fn config(range: RangeId, times: RaftTimes) -> Config {
+fn config(range: RangeId, times: RaftTimes, standing: RaftTimes) -> Config {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: range.to_string(),
         heartbeat_interval: ms(times.election_min * 4 / 5),
-        election_timeout_min: ms(times.election_min),
-        election_timeout_max: ms(times.election_max),
+        election_timeout_min: ms(standing.election_min),
+        election_timeout_max: ms(standing.election_max),
         // A restarted node never resumes a term (design, section 4). openraft's default does.
         enable_leader_restore: Some(planted::active(Bug::TermResumedAfterRestart)),
         enable_pre_vote: Some(true),

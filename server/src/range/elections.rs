@@ -1,0 +1,106 @@
+//! When the replicas of a range stand for election: one after the other, not all at random.
+//!
+//! Followers that choose their moments at random ask each other for votes at the same time now and then,
+//! and neither gets a majority; with two of five nodes gone every vote that is left is needed, and between
+//! cities a vote is under way for tens of milliseconds. Several such rounds in a row are rare for one range
+//! and common for a node with thousands of them: the loss of a room would be over for all ranges but a few.
+//!
+//! So each replica has a part of the time between `raft.election_min_ms` and `raft.election_max_ms` for
+//! itself, in the order in which nodes are home to the range's leader (`placement::policy`): who is to lead
+//! in the end stands first. Within its part a replica still chooses at random. The idea is that of election
+//! priorities; unlike there nobody ever refuses a vote for the sake of the order.
+//!
+//! # Invariants
+//!
+//! * Nothing rests on the order but time. Where nodes know different places, or one's clock runs fast, two
+//!   stand at the same time, as any two did without it, and one of them stands again.
+//! * A voter takes part in no election for a while after it heard a leader: for as long as it would wait at
+//!   most to stand itself. Both add up: the first of `n` stands after at least `2 * min + 1 / n` of what lies
+//!   between the two times, the last after `2 * max` at most.
+//!
+//! # On a crash
+//!
+//! Nothing is kept. A started replica waits as one that has just heard a leader.
+
+use std::time::Duration;
+
+use crate::{
+    ids::{NodeId, RangeId, ReplicaId},
+    peer::AddressBook,
+    placement::policy::{self, Candidate},
+};
+
+/// Times of a Raft group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaftTimes {
+    /// How often a leader is heard.
+    pub heartbeat: Duration,
+    /// The shortest silence after which a follower stands for election.
+    pub election_min: Duration,
+    /// The longest one.
+    pub election_max: Duration,
+}
+
+impl RaftTimes {
+    /// Those of one replica of several, by its place in the order in which they stand, from 0. At least a
+    /// millisecond lies between its shortest and its longest silence.
+    pub(super) fn standing(self, place: usize, of: usize) -> RaftTimes {
+        let parts = u32::try_from(of).unwrap_or(u32::MAX).max(1);
+        let place = u32::try_from(place).unwrap_or(u32::MAX).min(parts - 1);
+        let part = self.election_max.saturating_sub(self.election_min) / parts;
+        let election_min = self.election_min + part * place;
+        let election_max = (election_min + part).max(election_min + Duration::from_millis(1));
+        RaftTimes { election_min, election_max, ..self }
+    }
+}
+
+/// The place of a node among those that hold a range, and how many these are. A node that is not among
+/// them stands last.
+pub(super) fn place(
+    range: RangeId,
+    holders: &[(ReplicaId, NodeId)],
+    book: &AddressBook,
+) -> (usize, usize) {
+    let candidates = holders.iter().map(|(replica, node)| {
+        let known = book.get(*node);
+        let (city, room) = known.map(|at| (at.city, at.room)).unwrap_or_default();
+        Candidate { node: *node, replica: replica.0, city, room, fit: true, draining: false }
+    });
+    let order = policy::succession(range, candidates.collect());
+    let me = book.me().node;
+    let place = order.iter().position(|node| *node == me).unwrap_or(order.len());
+    (place, order.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn times(min: u32, max: u32) -> RaftTimes {
+        RaftTimes { heartbeat: 100 * MS, election_min: min * MS, election_max: max * MS }
+    }
+
+    #[test]
+    fn each_replica_has_a_part_of_the_time_for_itself() {
+        let parts: Vec<_> = (0..5).map(|place| times(500, 1_000).standing(place, 5)).collect();
+        assert_eq!(parts[0], times(500, 600));
+        assert_eq!(parts[4], times(900, 1_000));
+        assert!(parts.windows(2).all(|pair| pair[0].election_max == pair[1].election_min));
+        // One that is not among the holders has the last part.
+        assert_eq!(times(500, 1_000).standing(5, 5), parts[4]);
+        assert_eq!(times(500, 1_000).standing(0, 1), times(500, 1_000));
+        assert_eq!(times(500, 1_000).standing(0, 0), times(500, 1_000));
+    }
+
+    #[test]
+    fn a_part_is_never_empty() {
+        assert_eq!(times(500, 501).standing(0, 7).election_min, 500 * MS);
+        for place in 0..7 {
+            let part = times(500, 501).standing(place, 7);
+            let ms = |duration: Duration| duration.as_millis();
+            assert!(ms(part.election_min) < ms(part.election_max), "{part:?}");
+        }
+    }
+}
