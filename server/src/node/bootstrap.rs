@@ -381,14 +381,18 @@ pub(super) fn range_to_wire(range: &Descriptor) -> wire::RangePlan {
     }
 }
 
-/// The range as it is born. What a plan leaves out of `next_replica` its replicas say.
+/// The range as it is born. What a plan leaves out of `next_replica` its replicas say. It has none where
+/// every node lost its disk since: each plan for such a node leaves out the replicas of that node.
 pub(super) fn range_from_wire(range: wire::RangePlan) -> Option<Descriptor> {
     let replicas: Vec<_> = range
         .replicas
         .iter()
         .map(|replica| (ReplicaId(replica.replica_id), NodeId(replica.node_id)))
         .collect();
-    let above = replicas.iter().map(|(id, _)| id.0).max()?.checked_add(1)?;
+    let above = match replicas.iter().map(|(id, _)| id.0).max() {
+        Some(highest) => highest.checked_add(1)?,
+        None => std::num::NonZeroU64::new(range.next_replica)?.get(),
+    };
     Some(Descriptor {
         range: RangeId(range.range_id),
         start: range.start.to_vec(),

@@ -25,7 +25,7 @@
 use std::time::Duration;
 
 use crate::{
-    ids::{NodeId, RangeId, ReplicaId},
+    ids::RangeId,
     peer::AddressBook,
     placement::policy::{self, Candidate},
 };
@@ -54,20 +54,20 @@ impl RaftTimes {
     }
 }
 
-/// The place of a node among those that hold a range, and how many these are. A node that is not among
-/// them stands last.
-pub(super) fn place(
-    range: RangeId,
-    holders: &[(ReplicaId, NodeId)],
-    book: &AddressBook,
-) -> (usize, usize) {
-    let candidates = holders.iter().map(|(replica, node)| {
-        let known = book.get(*node);
-        let (city, room) = known.map(|at| (at.city, at.room)).unwrap_or_default();
-        Candidate { node: *node, replica: replica.0, city, room, fit: true, draining: false }
+/// The place of a node among those that hold a range, and how many these are: each node of the cluster holds
+/// a replica of every range, and the book knows them all, or will at the next start. How a range was born does
+/// not say it: a node that lost its disk is in no such description any more.
+pub(super) fn place(range: RangeId, book: &AddressBook) -> (usize, usize) {
+    let me = book.me().node;
+    let candidates = book.all().into_iter().map(|at| Candidate {
+        node: at.node,
+        replica: 0,
+        city: at.city,
+        room: at.room,
+        fit: true,
+        draining: false,
     });
     let order = policy::succession(range, candidates.collect());
-    let me = book.me().node;
     let place = order.iter().position(|node| *node == me).unwrap_or(order.len());
     (place, order.len())
 }
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(parts[0], times(500, 600));
         assert_eq!(parts[4], times(900, 1_000));
         assert!(parts.windows(2).all(|pair| pair[0].election_max == pair[1].election_min));
-        // One that is not among the holders has the last part.
+        // One that is not in the order has the last part.
         assert_eq!(times(500, 1_000).standing(5, 5), parts[4]);
         assert_eq!(times(500, 1_000).standing(0, 1), times(500, 1_000));
         assert_eq!(times(500, 1_000).standing(0, 0), times(500, 1_000));

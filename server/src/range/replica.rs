@@ -186,7 +186,7 @@ impl Replica {
             peers: host.peers.clone(),
             failed: host.failed.clone(),
         });
-        let (place, of) = elections::place(range, &birth.replicas, host.peers.book());
+        let (place, of) = elections::place(range, host.peers.book());
         let config =
             Arc::new(config(range, host.times, host.times.standing(place, of)).validate()?);
         let network = Network {

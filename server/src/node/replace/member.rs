@@ -117,3 +117,42 @@ impl Bootstrap {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::Generation, storage::codec::Descriptor};
+
+    #[test]
+    fn a_plan_goes_on_making_sense_when_every_node_has_lost_its_disk() {
+        let replicas: Vec<_> = (1..=5).map(|id| (ReplicaId(id), NodeId(id))).collect();
+        let range = Descriptor {
+            range: RangeId(2),
+            start: b"a".to_vec(),
+            end: b"b".to_vec(),
+            generation: Generation(1),
+            replicas,
+            next_replica: ReplicaId(6),
+        };
+        let mut cluster = ClusterRecord {
+            cluster: "c".to_owned(),
+            incarnation: 1,
+            nodes: (1..=5).map(NodeId).collect(),
+            ranges: vec![range.clone()],
+            untold: Vec::new(),
+        };
+        // Each gets its plan from the one before it.
+        for node in [1, 2, 3, 4, 5, 1].map(NodeId) {
+            let plan = bootstrap::from_wire(bootstrap::to_wire(&cluster));
+            cluster = without_replicas_of(node, plan.expect("a plan that makes sense"));
+            let left = &cluster.ranges[0].replicas;
+            assert!(left.iter().all(|(_, of)| *of != node), "{left:?}");
+        }
+        let bare = Descriptor { replicas: Vec::new(), ..range };
+        assert_eq!(cluster.ranges, [bare]);
+        // Without replicas it has to say which ids are given.
+        let mut plan = bootstrap::to_wire(&cluster);
+        plan.ranges[0].next_replica = 0;
+        assert_eq!(bootstrap::from_wire(plan), None);
+    }
+}
