@@ -94,9 +94,9 @@ pub struct Advertise {
 pub struct Raft {
     /// How often a leader shows that it is there.
     pub heartbeat_ms: u64,
-    /// How long followers that heard no leader wait before they stand for election, twice over: once
-    /// until they may vote, once until they stand. Each replica of a range has a part of the time between
-    /// the two for itself, the one where leaders are at home the first (`range/elections.rs`).
+    /// A follower that hears no leader stands for election after twice this at the earliest, and after
+    /// twice `election_max_ms` at the latest. In between the replicas of a range stand one after the
+    /// other, the one where its leader is at home first.
     pub election_min_ms: u64,
     /// See `election_min_ms`.
     pub election_max_ms: u64,

@@ -10,6 +10,9 @@
 //! in the end stands first. Within its part a replica still chooses at random. The idea is that of election
 //! priorities; unlike there nobody ever refuses a vote for the sake of the order.
 //!
+//! openraft looks at the clock in steps only (`Config::tick_interval`, 81 ms by default). Random moments that
+//! are taken in the same step are one moment; parts of five replicas are wider than a step.
+//!
 //! # Invariants
 //!
 //! * Nothing rests on the order but time. Where nodes know different places, or one's clock runs fast, two
@@ -72,6 +75,12 @@ pub(super) fn place(range: RangeId, book: &AddressBook) -> (usize, usize) {
     (place, order.len())
 }
 
+/// What openraft takes for its heartbeat interval, though the node sends heartbeats itself
+/// (`node/pulse.rs`): a part of it is its step.
+pub(super) fn interval(times: RaftTimes) -> Duration {
+    times.election_min * 4 / 5
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +89,11 @@ mod tests {
 
     fn times(min: u32, max: u32) -> RaftTimes {
         RaftTimes { heartbeat: 100 * MS, election_min: min * MS, election_max: max * MS }
+    }
+
+    /// As openraft 0.10.0-alpha.37 computes it (`Config::tick_interval`).
+    fn step(times: RaftTimes) -> Duration {
+        interval(times) * 13 / 64
     }
 
     #[test]
@@ -92,6 +106,28 @@ mod tests {
         assert_eq!(times(500, 1_000).standing(5, 5), parts[4]);
         assert_eq!(times(500, 1_000).standing(0, 1), times(500, 1_000));
         assert_eq!(times(500, 1_000).standing(0, 0), times(500, 1_000));
+    }
+
+    /// Regression: followers whose steps fell together stood at the same time, again and again.
+    #[test]
+    fn no_two_of_five_stand_within_one_step() {
+        let usual = crate::config::Raft::default();
+        let ms = |ms: u64| Duration::from_millis(ms);
+        let all = RaftTimes {
+            heartbeat: ms(usual.heartbeat_ms),
+            election_min: ms(usual.election_min_ms),
+            election_max: ms(usual.election_max_ms),
+        };
+        let step = step(all);
+        assert!(step > Duration::ZERO);
+        for place in 0..4 {
+            let (this, next) = (all.standing(place, 5), all.standing(place + 1, 5));
+            // Both heard the leader last at the same moment; the longest silence is also how long
+            // each of them takes part in no election.
+            let latest = this.election_max + this.election_max + step;
+            let earliest = next.election_max + next.election_min;
+            assert!(latest < earliest, "{this:?} and {next:?} with steps of {step:?}");
+        }
     }
 
     #[test]

@@ -357,7 +357,7 @@ fn config(range: RangeId, times: RaftTimes, standing: RaftTimes) -> Config {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
         cluster_name: range.to_string(),
-        heartbeat_interval: ms(times.election_min * 4 / 5),
+        heartbeat_interval: ms(elections::interval(times)),
         election_timeout_min: ms(standing.election_min),
         election_timeout_max: ms(standing.election_max),
         // A restarted node never resumes a term (design, section 4). openraft's default does.
