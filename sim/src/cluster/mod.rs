@@ -22,6 +22,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use madsim::runtime::Handle;
@@ -42,8 +43,8 @@ use crate::{
     trace,
 };
 
-/// Turns that killed tasks get to go.
-const END_TURNS_MAX: usize = 100_000;
+/// Simulated time that killed tasks get to go.
+const END_PAUSE: Duration = Duration::from_secs(1);
 
 /// The cluster of a run.
 pub struct Cluster {
@@ -51,6 +52,8 @@ pub struct Cluster {
     machines: BTreeMap<NodeId, Mutex<Machine>>,
     /// Which node is on which simulated machine.
     by_machine: BTreeMap<madsim::task::NodeId, NodeId>,
+    /// Machines of clients.
+    clients: Mutex<Vec<madsim::task::NodeId>>,
     topology: Topology,
     net: Arc<Net>,
     tear: bool,
@@ -110,6 +113,7 @@ impl Cluster {
             handle,
             by_machine: by_machine.collect(),
             machines,
+            clients: Mutex::default(),
             topology: scenario.topology.clone(),
             net,
             tear: scenario.disk.tear,
@@ -208,8 +212,13 @@ impl Cluster {
         machine.disk.crash(&mut random, self.tear);
     }
 
-    /// Kills all nodes for good and waits until nothing is left of them. `Err`: something is, and
-    /// each further seed would add to it.
+    /// A client has a machine, which ends with the cluster.
+    pub fn note_client(&self, machine: madsim::task::NodeId) {
+        self.clients.lock().push(machine);
+    }
+
+    /// Kills all nodes and clients for good and waits until nothing is left of them. `Err`: something
+    /// is, and each further seed would add to it.
     pub async fn end(&self) -> anyhow::Result<()> {
         let mut left: Vec<Weak<Bootstrap>> = Vec::new();
         for machine in self.machines.values() {
@@ -217,14 +226,19 @@ impl Cluster {
             left.extend(machine.running.lock().take().as_ref().map(Arc::downgrade));
             self.handle.kill(machine.handle.id());
         }
-        for _ in 0..END_TURNS_MAX {
-            left.retain(|node| node.strong_count() > 0);
-            if left.is_empty() {
-                return Ok(());
-            }
-            tokio::task::yield_now().await;
-        }
-        anyhow::bail!("{} killed nodes are still in memory: something holds them", left.len())
+        self.clients.lock().iter().for_each(|machine| self.handle.kill(machine));
+        // A killed task is dropped when it is its turn. Time goes on once all had theirs: one that had
+        // not would stay for ever, since the queue of tasks and the tasks in it hold each other.
+        tokio::time::sleep(END_PAUSE).await;
+        left.retain(|node| node.strong_count() > 0);
+        anyhow::ensure!(left.is_empty(), "{} killed nodes are still in memory", left.len());
+        let alive = self.handle.metrics();
+        anyhow::ensure!(
+            alive.num_tasks() == 0,
+            "not all is killed: {:?}",
+            alive.num_tasks_by_node()
+        );
+        Ok(())
     }
 
     /// Starts a killed node again.

@@ -34,6 +34,7 @@ pub(super) async fn client(
         .name(format!("client-{index}"))
         .ip(std::net::IpAddr::from([10, 0, 1, octet]))
         .build();
+    cluster.note_client(machine.id());
     let nodes = cluster.client_addresses(cluster.settle(network, index));
     let seed = random();
     let connecting = machine.spawn(async move {
@@ -120,12 +121,5 @@ impl Crowd {
             worker.await.context("a client")?;
         }
         Ok(())
-    }
-
-    /// Kills the machines of all clients.
-    pub(super) fn end(&self) {
-        for (machine, _) in &self.clients {
-            Handle::current().kill(machine.id());
-        }
     }
 }

@@ -212,7 +212,6 @@ impl Work {
         let verdict = healed.and(over.judge());
         // Tasks hold one another for ever unless they are killed, and with them all that the run
         // stored.
-        crowd.end();
         cluster.end().await?;
         Ok(verdict)
     }
