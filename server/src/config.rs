@@ -95,7 +95,7 @@ pub struct Raft {
     /// How often a leader shows that it is there.
     pub heartbeat_ms: u64,
     /// A follower that hears no leader stands for election after twice this at the earliest, and after
-    /// twice `election_max_ms` at the latest. In between the replicas of a range stand one after the
+    /// about twice `election_max_ms` at the latest. In between the replicas of a range stand one after the
     /// other, the one where its leader is at home first.
     pub election_min_ms: u64,
     /// See `election_min_ms`.

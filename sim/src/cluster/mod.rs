@@ -217,8 +217,9 @@ impl Cluster {
         self.clients.lock().push(machine);
     }
 
-    /// Kills all nodes and clients for good and waits until nothing is left of them. `Err`: something
-    /// is, and each further seed would add to it.
+    /// Kills all nodes and clients for good and waits until nothing is left of them: tasks hold one
+    /// another for ever otherwise, and with them all that the run stored. `Err`: something is left, and
+    /// each further seed would add to it.
     pub async fn end(&self) -> anyhow::Result<()> {
         let mut left: Vec<Weak<Bootstrap>> = Vec::new();
         for machine in self.machines.values() {

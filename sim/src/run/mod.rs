@@ -210,9 +210,10 @@ impl Work {
             is_whole: self.reduced.is_whole(),
         };
         let verdict = healed.and(over.judge());
-        // Tasks hold one another for ever unless they are killed, and with them all that the run
-        // stored.
-        cluster.end().await?;
-        Ok(verdict)
+        match cluster.end().await {
+            // What was found comes before what is left of the run.
+            Err(left) if verdict.holds() => Err(left),
+            _ => Ok(verdict),
+        }
     }
 }
