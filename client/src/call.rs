@@ -194,7 +194,11 @@ impl<'a> Call<'a> {
         if !self.write && matches!(verdict, Verdict::Ambiguous) {
             verdict = Verdict::Again;
         }
-        let code = wire.code();
+        // A repetition is told what its last copy was refused for beside what that means.
+        let code = match wire.refused_for() {
+            v1::Code::Unspecified => wire.code(),
+            refused_for => refused_for,
+        };
         let hint = wire.hint_address.clone();
         let advised = Duration::from_millis(wire.retry_after_ms.into());
         let error = Error::from_wire(wire);
@@ -294,6 +298,8 @@ impl<'a> Call<'a> {
         context.incarnation = session.incarnation;
         if self.write {
             context.attempt = attempt;
+            // Answers to earlier copies count for nothing once a later one is sent (`Progress::unknown`).
+            context.refusal_not_remembered = true;
             if attempt > 0 && context.first_attempt_time == 0 {
                 context.first_attempt_time = TIME_UNKNOWN;
             }

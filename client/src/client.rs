@@ -283,7 +283,8 @@ impl Client {
     ) -> Result<Version, Error> {
         let condition = options.condition.map(Into::into);
         let ttl_ms = ttl_ms(options.ttl)?;
-        let put = v1::PutRequest { context: None, key, value, condition, ttl_ms };
+        let keep_ttl = options.keep_ttl;
+        let put = v1::PutRequest { context: None, key, value, condition, ttl_ms, keep_ttl };
         match self.call(Op::Put(put)).await? {
             Answer::Put(put) => Ok(Version(put.version)),
             _ => Err(mismatch()),

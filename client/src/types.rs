@@ -69,6 +69,7 @@ pub enum Ttl {
 pub struct PutOptions {
     pub(crate) condition: Option<Condition>,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) keep_ttl: bool,
 }
 
 impl PutOptions {
@@ -86,6 +87,21 @@ impl PutOptions {
     /// The key expires so long after the write: from 1 ms, below which it is rounded up, to 100 years.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self.keep_ttl = false;
+        self
+    }
+
+    /// The key goes on to expire when it did before; for ever where it did not, or was absent. Without
+    /// this a put makes the key stay. Takes the place of a [`ttl`](Self::ttl).
+    ///
+    /// ```
+    /// use quintet_client::{Condition, PutOptions, Version};
+    ///
+    /// let renamed = PutOptions::new().condition(Condition::Version(Version(7))).keep_ttl();
+    /// ```
+    pub fn keep_ttl(mut self) -> Self {
+        self.ttl = None;
+        self.keep_ttl = true;
         self
     }
 }
@@ -118,7 +134,8 @@ pub struct Incremented {
 pub enum Condition {
     /// The key must not exist.
     Absent,
-    /// The key must exist with exactly this version.
+    /// The key must exist with exactly this version. `Version(0)` is that of an absent key, and the same
+    /// as [`Absent`](Self::Absent).
     Version(Version),
 }
 

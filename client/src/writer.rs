@@ -118,7 +118,7 @@ impl BatchWriterBuilder {
         });
         // as long as there are permits, so that it is never full
         let (items, receiver) = mpsc::channel(self.in_flight_max);
-        let options = PutOptions { ttl: self.ttl, condition: None };
+        let options = PutOptions { ttl: self.ttl, ..PutOptions::new() };
         let task = Task::new(self.client, options, Arc::clone(&shared));
         drop(tokio::spawn(task.run(receiver)));
         Ok(BatchWriter {

@@ -145,6 +145,9 @@ pub struct Limits {
 pub struct Storage {
     /// Memory for blocks read from disk, shared by both databases of the node.
     pub block_cache_mb: u32,
+    /// Mebibytes free on the disk below which the node takes no writes that make data grow. The last
+    /// quarter is for what was taken on before, and for removing.
+    pub free_mb_min: u32,
 }
 
 impl Default for Node {
@@ -193,7 +196,7 @@ impl Default for Limits {
 
 impl Default for Storage {
     fn default() -> Storage {
-        Storage { block_cache_mb: 128 }
+        Storage { block_cache_mb: 128, free_mb_min: 128 }
     }
 }
 
@@ -321,7 +324,8 @@ impl Config {
         // A remembered refusal is answered with what stood then.
         let retention = u64::from(limits.version_retention_s);
         within("limits.version_retention_s", retention, window, 30 * 86_400)?;
-        within("storage.block_cache_mb", self.storage.block_cache_mb.into(), 1, 1024 * 1024)
+        within("storage.block_cache_mb", self.storage.block_cache_mb.into(), 1, 1024 * 1024)?;
+        within("storage.free_mb_min", self.storage.free_mb_min.into(), 16, u32::MAX.into())
     }
 }
 

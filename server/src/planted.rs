@@ -67,11 +67,13 @@ pub enum Bug {
     CollectedReadable,
     /// A raft snapshot is installed over what the replica had, not in its place.
     SnapshotOverOldState,
+    /// A full disk refuses a repetition before anybody looks whether the request was done, and for good.
+    FullDiskDenies,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 28] = [
+    pub const ALL: [(&'static str, Bug); 29] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -100,6 +102,7 @@ impl Bug {
         ("request-twice-in-entry", Bug::RequestTwiceInEntry),
         ("collected-readable", Bug::CollectedReadable),
         ("snapshot-over-old-state", Bug::SnapshotOverOldState),
+        ("full-disk-denies", Bug::FullDiskDenies),
     ];
 
     /// The bug of a name.

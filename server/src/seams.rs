@@ -108,6 +108,7 @@ mod production {
         node: NodeId,
         directory: PathBuf,
         block_cache_bytes: usize,
+        free_bytes_min: u64,
     }
 
     impl RocksEngines {
@@ -142,17 +143,17 @@ mod production {
         fn open_log(&self) -> Result<Arc<dyn Engine>, storage::Error> {
             self.check_format()?;
             let path = self.directory.join("log");
-            Ok(RocksEngine::open(
-                &path,
-                Durability::WriteAheadLog,
-                RocksOptions::log().staggered(self.node.0),
-            )?)
+            let free_bytes_min = self.free_bytes_min;
+            let options = RocksOptions { free_bytes_min, ..RocksOptions::log() };
+            let options = options.staggered(self.node.0);
+            Ok(RocksEngine::open(&path, Durability::WriteAheadLog, options)?)
         }
 
         fn open_data(&self) -> Result<Arc<dyn Engine>, storage::Error> {
             let path = self.directory.join("data");
-            let block_cache_bytes = self.block_cache_bytes;
-            let options = RocksOptions { block_cache_bytes, ..RocksOptions::data() };
+            let (block_cache_bytes, free_bytes_min) = (self.block_cache_bytes, self.free_bytes_min);
+            let options =
+                RocksOptions { block_cache_bytes, free_bytes_min, ..RocksOptions::data() };
             // Not in step with the node's own log either.
             let options = options.staggered(self.node.0 + 2);
             Ok(RocksEngine::open(&path, Durability::Flush, options)?)
@@ -166,6 +167,7 @@ mod production {
                 node: config.node.id,
                 directory: config.node.data_dir.clone(),
                 block_cache_bytes: (config.storage.block_cache_mb as usize) << 20,
+                free_bytes_min: u64::from(config.storage.free_mb_min) << 20,
             };
             Seams {
                 clock: Arc::new(SystemClock),

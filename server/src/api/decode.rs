@@ -11,7 +11,7 @@ use crate::{
     ids::KeyspaceId,
     peer::ClusterIdentity,
     range::{
-        command::evaluate::{Condition, PutMany, WriteKind},
+        command::evaluate::{Condition, Lifetime, PutMany, WriteKind},
         request::{Read, ReadKind, Reply, Scan, Write},
     },
     router::routes::Place,
@@ -55,6 +55,7 @@ pub struct DecodedWrite {
     request: RequestId,
     first_attempt: Timestamp,
     later_attempt: bool,
+    refusal_not_remembered: bool,
     hash: u64,
     deadline: Instant,
 }
@@ -136,16 +137,19 @@ impl Decoded {
 }
 
 impl DecodedWrite {
-    /// Whether it makes the data grow.
-    pub fn needs_space(&self) -> bool {
-        !matches!(self.kind, WriteKind::Delete { .. })
-    }
-
     /// The request with its way back.
     pub fn with_reply(self, reply: Reply) -> Write {
-        let DecodedWrite { key, kind, request, first_attempt, later_attempt, hash, deadline } =
-            self;
-        Write { key, kind, request, first_attempt, later_attempt, hash, deadline, reply }
+        Write {
+            key: self.key,
+            kind: self.kind,
+            request: self.request,
+            first_attempt: self.first_attempt,
+            later_attempt: self.later_attempt,
+            refusal_not_remembered: self.refusal_not_remembered,
+            hash: self.hash,
+            deadline: self.deadline,
+            reply,
+        }
     }
 }
 
@@ -162,6 +166,7 @@ struct Context {
     request: RequestId,
     first_attempt: Timestamp,
     later_attempt: bool,
+    refusal_not_remembered: bool,
 }
 
 /// Decodes and checks a request. What the caller left out, request id and time of the first
@@ -186,8 +191,17 @@ pub fn decode(
         Op::Put(put) => {
             check_value(&put.value, limits)?;
             let condition = check_condition(put.condition.as_ref())?;
-            let ttl = check_ttl(put.ttl_ms)?;
-            let kind = WriteKind::Put { value: put.value.clone(), condition, ttl };
+            let life = match (check_ttl(put.ttl_ms)?, put.keep_ttl) {
+                (None, false) => Lifetime::Forever,
+                (Some(ttl), false) => Lifetime::For(ttl),
+                (None, true) => Lifetime::AsBefore,
+                (Some(_), true) => {
+                    return Err(OpError::invalid(
+                        "the put has a ttl and keeps the one before: leave 'ttl_ms' or 'keep_ttl' out",
+                    ));
+                }
+            };
+            let kind = WriteKind::Put { value: put.value.clone(), condition, life };
             write(context, &put.key, kind, limits)
         }
         Op::Delete(delete) => {
@@ -203,7 +217,7 @@ pub fn decode(
             let condition = check_condition(expire.condition.as_ref())?;
             if condition == Condition::Absent {
                 return Err(OpError::invalid(
-                    "a key that is absent has no expiry: set the condition 'version' or none",
+                    "a key that is absent (version 0) has no expiry: set the condition 'version' or none",
                 ));
             }
             let kind = WriteKind::Expire { ttl: check_ttl(expire.ttl_ms)?, condition };
@@ -270,6 +284,7 @@ fn context_of(
         request,
         first_attempt,
         later_attempt: context.attempt > 0,
+        refusal_not_remembered: context.refusal_not_remembered,
     })
 }
 
@@ -349,7 +364,8 @@ fn check_condition(condition: Option<&v1::Condition>) -> Result<Condition, OpErr
     use v1::condition::Kind;
     match condition.map(|condition| &condition.kind) {
         None => Ok(Condition::Always),
-        Some(Some(Kind::Absent(true))) => Ok(Condition::Absent),
+        // An absent key is read as version 0.
+        Some(Some(Kind::Absent(true) | Kind::Version(0))) => Ok(Condition::Absent),
         Some(Some(Kind::Version(version))) => Ok(Condition::Version(Timestamp(*version))),
         Some(Some(Kind::Absent(false)) | None) => {
             Err(OpError::invalid("the condition is of no kind: set 'absent' or 'version'"))
@@ -379,15 +395,15 @@ fn write(
 
 fn named_write(context: Context, key: Bytes, kind: WriteKind) -> Decoded {
     let hash = hash(&key, &kind);
-    let Context { deadline, request, first_attempt, later_attempt, .. } = context;
     Decoded::Write(DecodedWrite {
         key,
         kind,
-        request,
-        first_attempt,
-        later_attempt,
+        request: context.request,
+        first_attempt: context.first_attempt,
+        later_attempt: context.later_attempt,
+        refusal_not_remembered: context.refusal_not_remembered,
         hash,
-        deadline,
+        deadline: context.deadline,
     })
 }
 
@@ -453,10 +469,11 @@ fn hash(key: &[u8], kind: &WriteKind) -> u64 {
         hash.update(&ttl.map_or(0, |ttl| ttl.as_millis()).to_be_bytes());
     };
     match kind {
-        WriteKind::Put { value, condition: holds, ttl } => {
-            hash.update(&[1]);
+        WriteKind::Put { value, condition: holds, life } => {
+            // One without a life of its own is of another kind, so that stored hashes stay.
+            hash.update(&[if *life == Lifetime::AsBefore { 6 } else { 1 }]);
             condition(&mut hash, holds);
-            lifetime(&mut hash, ttl);
+            lifetime(&mut hash, &life.ttl());
             hash.update(value);
         }
         WriteKind::Delete { condition: holds } => {

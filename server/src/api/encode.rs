@@ -40,6 +40,7 @@ pub(crate) fn error(error: OpError) -> v1::Error {
         current,
         hint_address: error.hint.unwrap_or_default(),
         message: error.message,
+        refused_for: v1::Code::Unspecified.into(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! A unary call is a request on the router like a session's, and it is tried again here, with the
 //! same request id, until its deadline: other languages need no retry loop of their own.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -18,7 +18,7 @@ use super::{encode, scan, session};
 use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
-    router::{Router, admission, once::Once},
+    router::{Router, admission, once::Once, settle},
     time::local::{Instant, sleep, timeout},
 };
 
@@ -41,7 +41,7 @@ impl KvService {
 pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::Error> {
     let _admitted = match router.admission().admit_one(op_bytes(&op)) {
         Ok(admitted) => admitted,
-        Err(error) => return Err(encode::error(error)),
+        Err(error) => return Err(settle::refused(Some(&op), error)),
     };
     let _in_flight = Held::one(&router.metrics().requests_in_flight);
     let context = context_mut(&mut op);
@@ -52,11 +52,12 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
         let client: u128 = rand::random();
         let client = Bytes::copy_from_slice(&client.to_be_bytes());
         context.request_id = Some(v1::RequestId { origin_room: 0, client, sequence: 1 });
+        // Nobody else can repeat it, and what is below heeds only the last copy's refusal.
+        context.refusal_not_remembered = true;
     }
     if context.first_attempt_time == 0 && context.attempt == 0 {
         context.first_attempt_time = router.hlc().peek().0;
     }
-    let mut ambiguous = context.attempt > 0;
     loop {
         let (sink, rx) = Once::new();
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
@@ -71,22 +72,19 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
             Some(body) => return Ok(body),
             None => encode::error(OpError::ambiguous("the node gave the request up")),
         };
-        let again = match error.retry() {
-            RetryClass::Reroute => true,
+        match error.retry() {
+            RetryClass::Reroute => {}
             RetryClass::Ambiguous => {
-                ambiguous = true;
-                context_mut(&mut op).attempt += 1;
-                true
+                let attempt = &mut context_mut(&mut op).attempt;
+                *attempt = attempt.saturating_add(1);
             }
-            _ => false,
-        };
-        if !again {
-            // After an ambiguous attempt `expired` says nothing about that attempt.
-            let unsure = ambiguous && error.code() == Code::Expired;
-            return Err(if unsure { out_of_time(&op, true) } else { error });
+            _ => return Err(error),
         }
         if Instant::now() + RETRY_PAUSE >= deadline {
-            return Err(if ambiguous { out_of_time(&op, true) } else { error });
+            return Err(match error.code() {
+                Code::UnknownOutcome => out_of_time(&op, true),
+                _ => settle::told(Some(&op), error),
+            });
         }
         sleep(RETRY_PAUSE).await;
     }
@@ -178,6 +176,18 @@ impl KvService {
         let message = format!("the batch has {items} items{more}, {most} are allowed; split it");
         Err(status(encode::error(OpError::invalid(message))))
     }
+}
+
+/// Refuses a batch that names two requests alike: one of them would be answered for the other.
+fn check_ids(items: &[v1::PutRequest]) -> Result<(), Status> {
+    let ids = items.iter().filter_map(|put| put.context.as_ref()?.request_id.as_ref());
+    let mut known = HashSet::new();
+    let mut names = ids.map(|id| (id.origin_room, &id.client, id.sequence));
+    if names.all(|name| known.insert(name)) {
+        return Ok(());
+    }
+    let message = "two items of the batch have the same request id: give each one of its own";
+    Err(status(encode::error(OpError::invalid(message))))
 }
 
 type ScanPages = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + Send>>;
@@ -285,6 +295,7 @@ impl v1::kv_server::Kv for KvService {
         use v1::put_result::Result as Item;
         let (request, started) = (request.into_inner(), Instant::now());
         self.check_items(request.items.len())?;
+        check_ids(&request.items)?;
         let shared = request.context.unwrap_or_default();
         let calls = request.items.into_iter().map(|mut put| {
             if put.context.is_none() {

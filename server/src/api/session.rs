@@ -34,6 +34,7 @@ use crate::{
     router::{
         self, ForwardSink, Router,
         admission::{self, Admission, Admitted},
+        settle,
     },
     storage::codec::Descriptor,
     time::local::{sleep, timeout},
@@ -93,6 +94,13 @@ impl Sink {
         self.metrics.queue(Queue::Session).inc();
         // The session may be over; nobody waits then.
         self.answers.send(response).ok();
+    }
+
+    /// Answers what is not let in.
+    fn refuse(&self, request: &v1::SessionRequest, error: OpError) {
+        let error = settle::refused(request.op.as_ref(), error);
+        let result = Some(v1::session_response::Result::Error(error));
+        self.push(v1::SessionResponse { id: request.id, result });
     }
 
     fn took(&self, responses: &[v1::SessionResponse]) {
@@ -383,9 +391,9 @@ fn begin(
             let error = OpError::overloaded(format!(
                 "{most} requests are in flight on the session; wait for answers"
             ));
-            sink.answer(request.id, Err(error));
+            sink.refuse(&request, error);
         } else if left == 0 {
-            sink.answer(request.id, Err(admission::refusal()));
+            sink.refuse(&request, admission::refusal());
         } else {
             left -= 1;
             router.dispatch(request, &frame);

@@ -40,7 +40,7 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true)]
         value: String,
         #[command(flatten)]
-        lifetime: Lifetime,
+        lifetime: PutLifetime,
         #[command(flatten)]
         common: Common,
     },
@@ -64,14 +64,14 @@ pub(crate) enum Command {
         /// The value, or - for standard input
         #[arg(allow_hyphen_values = true)]
         value: String,
-        /// The key must have this version
+        /// The key must have this version; 0: it must not exist
         #[arg(long, value_name = "N", group = "expected")]
         expect_version: Option<u64>,
         /// The key must not exist
         #[arg(long, group = "expected")]
         absent: bool,
         #[command(flatten)]
-        lifetime: Lifetime,
+        lifetime: PutLifetime,
         #[command(flatten)]
         common: Common,
     },
@@ -129,14 +129,30 @@ pub(crate) struct Lifetime {
     ttl: Option<String>,
 }
 
+/// How long a key that is put is there.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct PutLifetime {
+    #[command(flatten)]
+    lifetime: Lifetime,
+    /// The key goes on to expire when it did before; without this and --ttl it stays
+    #[arg(long, conflicts_with = "ttl")]
+    keep_ttl: bool,
+}
+
+impl PutLifetime {
+    fn options(&self) -> Result<PutOptions, Failure> {
+        let options = PutOptions::new();
+        if self.keep_ttl {
+            return Ok(options.keep_ttl());
+        }
+        Ok(self.lifetime.ttl()?.map_or(options, |ttl| options.ttl(ttl)))
+    }
+}
+
 impl Lifetime {
     fn ttl(&self) -> Result<Option<Duration>, Failure> {
         self.ttl.as_deref().map(duration::parse).transpose()
-    }
-
-    fn options(&self) -> Result<PutOptions, Failure> {
-        let options = PutOptions::new();
-        Ok(self.ttl()?.map_or(options, |ttl| options.ttl(ttl)))
     }
 }
 

@@ -53,7 +53,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 29] = [
+const KEYS: [(&str, Kind); 30] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -83,6 +83,7 @@ const KEYS: [(&str, Kind); 29] = [
     ("limits.dedup_window_s", Kind::Whole),
     ("limits.version_retention_s", Kind::Whole),
     ("storage.block_cache_mb", Kind::Whole),
+    ("storage.free_mb_min", Kind::Whole),
 ];
 
 /// Names of all settings, as in `node.id`.

@@ -135,7 +135,6 @@ impl Node {
             hlc.clone(),
             metrics.clone(),
             config.limits.clone(),
-            log.clone(),
         ));
         let times = RaftTimes {
             heartbeat: Duration::from_millis(config.raft.heartbeat_ms),

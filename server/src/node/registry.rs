@@ -33,7 +33,7 @@ use crate::{
     ids::{KeyspaceId, SYSTEM_RANGE},
     peer::CLUSTER_VERSION,
     range::{
-        command::evaluate::{Condition, WriteKind},
+        command::evaluate::{Condition, Lifetime, WriteKind},
         replica::Replica,
         request::{OpResult, Reply, ReplySink, Write},
     },
@@ -237,10 +237,11 @@ fn write(
     let sink = Arc::new(Unheard(name.clone()));
     replica.write(Write {
         key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
-        kind: WriteKind::Put { value, condition, ttl: None },
+        kind: WriteKind::Put { value, condition, life: Lifetime::Forever },
         request,
         first_attempt: bootstrap.host().hlc.now(),
         later_attempt: false,
+        refusal_not_remembered: true,
         // The id is used once, for this one attempt.
         hash: request.sequence,
         deadline: Instant::now() + INTERVAL,

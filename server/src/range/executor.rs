@@ -11,9 +11,12 @@
 //!   when applied. Latches and waiting requests die with the term.
 //! * The range is evaluated only when everything that was in the leader's log when it was elected,
 //!   its own first entry included, is applied.
+//! * What was done is answered as done, whatever would refuse the request now: dedup is looked at before
+//!   its threshold and the disk's space.
 //! * A refusal is answered only from a state that was confirmed afterwards (`reads`), or from an
-//!   applied entry. A refusal of a later attempt is stored, so that a delayed first attempt cannot
-//!   act afterwards.
+//!   applied entry. It is stored, so that neither a delayed first attempt nor a repetition acts
+//!   afterwards; but for that of a first attempt whose caller ignores it once it has sent a later one
+//!   (`refusal_not_remembered`).
 //! * Whether a key has expired is decided by the timestamp of the write, and answered only from a
 //!   range whose time has passed the expiry: a refusal that rests on it is proposed, which moves the
 //!   time.
@@ -289,6 +292,10 @@ impl Executor {
             write.reply.send(Err(too_old()));
             return Ok(());
         }
+        if let Err(error) = self.shared.check_space() {
+            write.reply.send(Err(error));
+            return Ok(());
+        }
         if stays_out && !write.keys().all(|key| descriptor.contains(key)) {
             self.shared.metrics.stale_routes.inc();
             write.reply.send(Err(OpError::several_ranges()));
@@ -320,12 +327,20 @@ impl Executor {
             write.reply.send(Err(OpError::stale_route()));
             return Ok(None);
         }
+        // Before anything that refuses: what was done is answered as done.
+        let is_full = || self.shared.check_space().err().filter(|_| write.kind.needs_space());
+        // The careless hand: "why look, there is no room".
+        let denied = planted::active(Bug::FullDiskDenies).then(is_full).flatten();
+        if let (None, Some(result)) = (&denied, self.look_back(&write)?) {
+            write.reply.send(result);
+            return Ok(None);
+        }
         if write.first_attempt < state.dedup_threshold() {
             write.reply.send(Err(too_old()));
             return Ok(None);
         }
-        if let Some(result) = self.look_back(&write)? {
-            write.reply.send(result);
+        if let Some(error) = denied.or_else(is_full) {
+            write.reply.send(Err(error));
             return Ok(None);
         }
         let current = match group {
@@ -343,8 +358,10 @@ impl Executor {
         let changes_nothing = effect == Effect::Nothing;
         // The careless hands: "a refusal is a refusal".
         let rests_on_applied = group.is_none() || planted::active(Bug::RefusalByUncommitted);
-        let is_first = !write.later_attempt || planted::active(Bug::RefusalNotStored);
-        if changes_nothing && rests_on_applied && is_first && !is_news {
+        // Nobody is told of it, once a later copy is sent.
+        let forgets = write.refusal_not_remembered && !write.later_attempt;
+        let forgets = forgets || planted::active(Bug::RefusalNotStored);
+        if changes_nothing && rests_on_applied && forgets && !is_news {
             let result = answer(&write, outcome, Timestamp::ZERO, &current, at);
             self.confirm(write, term, result);
             return Ok(None);

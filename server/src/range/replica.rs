@@ -9,6 +9,7 @@ use std::{
 };
 
 use openraft::{Config, SnapshotPolicy};
+use quintet_proto::v1::Code;
 use tokio::sync::mpsc;
 
 use super::{
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     error::OpError,
     failpoint,
-    ids::{NodeId, RangeId, ReplicaId, TimeDomain},
+    ids::{NodeId, RangeId, ReplicaId, SYSTEM_RANGE, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
     planted::{self, Bug},
@@ -62,6 +63,8 @@ pub struct Shared {
     pub range: RangeId,
     /// Its applied state.
     pub state: Arc<RangeState>,
+    /// The engine of all logs of the node.
+    pub log: Arc<dyn Engine>,
     /// The node's clock.
     pub hlc: Arc<Hlc>,
     /// Where the range's timestamps come from.
@@ -104,6 +107,19 @@ impl Shared {
     pub fn fail(&self, error: storage::Error) {
         self.faults.note(Doing::Store, None, &error.to_string());
         (self.failed)(error);
+    }
+
+    /// Whether the node's disk has room for data that grows. What the cluster notes of itself always has:
+    /// it is little, and a cluster with full disks must be operated.
+    pub fn check_space(&self) -> Result<(), OpError> {
+        if self.range == SYSTEM_RANGE {
+            return Ok(());
+        }
+        let space = self.log.check_space().and_then(|()| self.state.engine().check_space());
+        space.map_err(|error| {
+            let message = format!("{error}; delete something or add disk space");
+            OpError::new(Code::Storage, message)
+        })
     }
 
     /// Client address of the range's leader, where another node is known to lead it.
@@ -176,6 +192,7 @@ impl Replica {
             outbox: outbox.clone(),
             inbox: Inbox::new(),
             state: state.clone(),
+            log: host.log.clone(),
             hlc: host.hlc.clone(),
             time_domain: TimeDomain::default(),
             version_retention: host.version_retention,

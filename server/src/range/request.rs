@@ -124,6 +124,8 @@ pub struct Write {
     pub first_attempt: Timestamp,
     /// Whether another copy of unknown fate was ever sent.
     pub later_attempt: bool,
+    /// The caller takes no refusal of this copy for the request's once it has sent a later one.
+    pub refusal_not_remembered: bool,
     /// Hash of what it asks.
     pub hash: u64,
     /// Not begun after this.

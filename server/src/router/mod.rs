@@ -10,6 +10,7 @@
 //!   mod.rs      dispatch, forward, correct      scan.rs   scans over several ranges
 //!   routes.rs   key -> descriptor, as known     hints.rs  where clients had better go
 //!   parts.rs    a scan's span, by ranges        admission.rs  how much the node takes on
+//!   settle.rs   what an answer to a repetition says
 //! ```
 //!
 //! # Invariants
@@ -24,6 +25,7 @@ pub(crate) mod once;
 mod parts;
 pub mod routes;
 mod scan;
+pub(crate) mod settle;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -48,10 +50,7 @@ use crate::{
         replica::Replica,
         request::{Reply, ReplySink},
     },
-    storage::{
-        Engine,
-        codec::{self, Descriptor, RequestId},
-    },
+    storage::codec::{self, Descriptor, RequestId},
     time::{Hlc, local::Instant},
 };
 
@@ -84,18 +83,11 @@ pub struct Router {
     hlc: Arc<Hlc>,
     metrics: Arc<Metrics>,
     limits: Limits,
-    log: Arc<dyn Engine>,
 }
 
 impl Router {
     /// A router that knows no range yet.
-    pub fn new(
-        peers: Arc<Peers>,
-        hlc: Arc<Hlc>,
-        metrics: Arc<Metrics>,
-        limits: Limits,
-        log: Arc<dyn Engine>,
-    ) -> Router {
+    pub fn new(peers: Arc<Peers>, hlc: Arc<Hlc>, metrics: Arc<Metrics>, limits: Limits) -> Router {
         Router {
             routes: Routes::default(),
             replicas: RwLock::default(),
@@ -106,7 +98,6 @@ impl Router {
             hlc,
             metrics,
             limits,
-            log,
         }
     }
 
@@ -185,6 +176,17 @@ impl Router {
 
     /// Serves a client's request: here, or on the node that leads its range.
     pub fn dispatch<S: ForwardSink + 'static>(
+        self: &Arc<Self>,
+        request: v1::SessionRequest,
+        sink: &Arc<S>,
+    ) {
+        match settle::is_repetition(request.op.as_ref()) {
+            true => self.begin(request, &Arc::new(settle::Repetition(sink.clone()))),
+            false => self.begin(request, sink),
+        }
+    }
+
+    fn begin<S: ForwardSink + 'static>(
         self: &Arc<Self>,
         mut request: v1::SessionRequest,
         sink: &Arc<S>,
@@ -367,15 +369,7 @@ impl Router {
     fn submit(&self, replica: &Replica, decoded: Decoded, reply: Reply) {
         match decoded {
             Decoded::Read(read) => replica.read(read.with_reply(reply)),
-            Decoded::Write(write) => {
-                let engine = replica.shared.state.engine();
-                let space = self.log.check_space().and_then(|()| engine.check_space());
-                if let (Err(error), true) = (space, write.needs_space()) {
-                    let message = format!("{error}; delete something or add disk space");
-                    return reply.send(Err(OpError::new(Code::Storage, message)));
-                }
-                replica.write(write.with_reply(reply));
-            }
+            Decoded::Write(write) => replica.write(write.with_reply(reply)),
         }
     }
 

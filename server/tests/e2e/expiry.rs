@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use prost::Message;
 use quintet_client::{Client, Condition, PutOptions, ScanOptions, Ttl};
 use quintet_proto::v1::{self, kv_client::KvClient};
 use tonic::{Status, transport::Channel};
 
 use crate::support::{
     cluster::{Cluster, HOME_TIMEOUT},
-    http, wait_for,
+    details, http, wait_for,
 };
 
 /// For a key whose time is up, or nearly, on machines that are busy.
@@ -115,7 +114,7 @@ async fn state(kv: &mut KvClient<Channel>, key: &str) -> v1::KeyState {
 
 fn code<T: std::fmt::Debug>(result: Result<T, Status>) -> v1::Code {
     let status = result.expect_err("refused");
-    v1::Error::decode(status.details()).expect("an error in the details").code()
+    details(&status).code()
 }
 
 async fn unary_calls(kv: &mut KvClient<Channel>) {
@@ -248,8 +247,7 @@ async fn who_is_an_hour_behind(cluster: &Cluster) {
         key: Bytes::from_static(b"late"),
         ..Default::default()
     };
-    let refusal =
-        |status: Status| v1::Error::decode(status.details()).expect("an error in the details");
+    let refusal = |status: Status| details(&status);
     let error = wait_for("it is refused", COLLECTED_TIMEOUT, async || {
         kv.put(put(0)).await.err().map(refusal).ok_or("it was written")
     })

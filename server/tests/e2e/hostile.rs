@@ -22,7 +22,7 @@ use crate::silence;
 use crate::support::{
     client,
     cluster::{Cluster, HOME_TIMEOUT},
-    http, process, wait_for,
+    details, http, process, wait_for,
 };
 
 /// What a round of garbage may leave behind in memory, the allocator's habits included.
@@ -222,6 +222,7 @@ async fn senseless_requests(cluster: &Cluster, client: &Client) {
         value: Bytes::from_static(b"x"),
         condition: None,
         ttl_ms: 0,
+        keep_ttl: false,
     };
     let nonsense = [
         put(None, b""),
@@ -254,7 +255,7 @@ async fn senseless_requests(cluster: &Cluster, client: &Client) {
     for request in nonsense {
         let shown: String = format!("{request:?}").chars().take(300).collect();
         let status = kv.put(request).await.err().unwrap_or_else(|| panic!("accepted: {shown}"));
-        let error = v1::Error::decode(status.details()).expect("an error in the details");
+        let error = details(&status);
         assert!(!error.message.is_empty() && !error.maybe_committed, "{shown}: {error:?}");
         assert!(error.code() != v1::Code::Unspecified, "{shown}: {error:?}");
     }
@@ -299,7 +300,7 @@ async fn out_of_time(cluster: &Cluster, client: &Client) {
         let request = v1::GetRequest { context, key: Bytes::from_static(b"before") };
         let began = Instant::now();
         if let Err(status) = kv.get(request).await {
-            let error = v1::Error::decode(status.details()).expect("an error in the details");
+            let error = details(&status);
             let codes = [v1::Code::DeadlineExceeded, v1::Code::Unavailable, v1::Code::NotLeader];
             assert!(codes.contains(&error.code()), "{error:?}");
         }

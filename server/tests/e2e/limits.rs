@@ -12,7 +12,7 @@ use tonic::{Status, transport::Channel};
 use crate::support::{
     cluster::{Cluster, HOME_TIMEOUT},
     command::quintet,
-    http, node, wait_for,
+    details, http, node, wait_for,
 };
 
 /// What the encoded time counts in: microseconds, above 12 bits.
@@ -169,12 +169,6 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
             InvalidArgument,
             "16 bits",
         ),
-        (
-            "a repetition without the time of the first",
-            put_with(v1::RequestContext { attempt: 1, ..context() }),
-            InvalidArgument,
-            "the time of the first",
-        ),
     ]
 }
 
@@ -184,12 +178,6 @@ fn check(what: &str, error: &v1::Error, code: Code, words: &str) {
     assert!(error.message.contains(words), "{what}: {words:?} in {:?}", error.message);
     assert!(!error.maybe_committed && !error.message.contains('\n'), "{what}: {error:?}");
     assert_eq!(error.retry(), v1::RetryClass::Never, "{what}: {error:?}");
-}
-
-#[track_caller]
-fn details(what: &str, status: &Status) -> v1::Error {
-    assert!(!status.details().is_empty(), "{what}: {status:?}");
-    v1::Error::decode(status.details()).expect("an error in the details")
 }
 
 /// Runs an operation as a unary call.
@@ -227,7 +215,7 @@ async fn session(
 async fn requests(kv: &mut KvClient<Channel>) {
     for (what, op, code, words) in wrong() {
         let refused = unary(kv, op).await.err().unwrap_or_else(|| panic!("accepted: {what}"));
-        check(what, &details(what, &refused), code, words);
+        check(what, &details(&refused), code, words);
     }
     let numbered = (0..).zip(wrong());
     let requests = numbered.map(|(id, (_, op, ..))| v1::SessionRequest { id, op: Some(op) });
@@ -256,7 +244,7 @@ async fn batches(kv: &mut KvClient<Channel>) {
     ] {
         let keys = vec![key; count];
         let refused = kv.batch_get(v1::BatchGetRequest { keys, ..Default::default() }).await;
-        let error = details("a batch", &refused.expect_err("too many"));
+        let error = details(&refused.expect_err("too many"));
         check("a batch to get", &error, Code::InvalidArgument, message);
     }
     for (item, count, message) in [
@@ -265,7 +253,7 @@ async fn batches(kv: &mut KvClient<Channel>) {
     ] {
         let items = vec![item; count];
         let refused = kv.batch_put(v1::BatchPutRequest { items, ..Default::default() }).await;
-        let error = details("a batch", &refused.expect_err("too many"));
+        let error = details(&refused.expect_err("too many"));
         check("a batch to put", &error, Code::InvalidArgument, message);
     }
     // None of it was written.
@@ -384,7 +372,7 @@ async fn reused_ids(kv: &mut KvClient<Channel>) {
     };
     let first = kv.put(request("one", 0)).await.expect("written").into_inner();
     let refused = kv.put(request("two", 1)).await.expect_err("another request");
-    let error = details("an id", &refused);
+    let error = details(&refused);
     check("an id used again", &error, Code::RequestIdReused, "must not be used twice");
     let again = kv.put(request("one", 1)).await.expect("a repetition").into_inner();
     assert_eq!(again.version, first.version);
@@ -399,11 +387,19 @@ async fn clocks(kv: &mut KvClient<Channel>) {
     let at = |first_attempt_time, attempt| {
         put_with(v1::RequestContext { first_attempt_time, attempt, ..Default::default() })
     };
-    for attempt in [0, 1] {
-        let refused = unary(kv, at(now + HOUR, attempt)).await.expect_err("ahead");
-        let error = details("ahead", &refused);
-        check("an hour ahead", &error, Code::InvalidArgument, "learn the cluster's time");
-    }
+    let refused = unary(kv, at(now + HOUR, 0)).await.expect_err("ahead");
+    let error = details(&refused);
+    check("an hour ahead", &error, Code::InvalidArgument, "learn the cluster's time");
+    // That says nothing about an earlier copy, nor does what is wrong with a later one.
+    let timeless = put_with(v1::RequestContext { attempt: 1, ..Default::default() });
+    let error = details(&unary(kv, timeless).await.expect_err("no time"));
+    assert_eq!((error.code(), error.maybe_committed), (Code::UnknownOutcome, true), "{error:?}");
+    assert!(error.message.contains("must name the time of the first"), "{error:?}");
+    let refused = unary(kv, at(now + HOUR, 1)).await.expect_err("ahead");
+    let error = details(&refused);
+    assert_eq!((error.code(), error.maybe_committed), (Code::UnknownOutcome, true), "{error:?}");
+    assert_eq!(error.refused_for(), Code::InvalidArgument, "{error:?}");
+    assert!(error.message.contains("learn the cluster's time"), "{error:?}");
     // A cluster younger than its window remembers all that was ever asked; `expiry.rs` has an older one.
     unary(kv, at(now - HOUR, 0)).await.expect("remembered");
     // The cluster's own time has not followed anybody.
@@ -417,12 +413,12 @@ async fn frames(kv: &mut KvClient<Channel>) {
     // Two bytes each on the wire.
     let many = vec![v1::SessionRequest::default(); 1 << 20];
     let refused = session(kv, many).await.expect_err("too many");
-    let error = details("a frame", &refused);
+    let error = details(&refused);
     check("a frame of a million", &error, Code::InvalidArgument, "send fewer at once");
     let items = vec![v1::PutManyItem::default(); 1 << 20];
     let op = Some(Op::PutMany(v1::PutManyRequest { items, ..Default::default() }));
     let refused = session(kv, vec![v1::SessionRequest { id: 1, op }]).await.expect_err("too many");
-    let error = details("a frame", &refused);
+    let error = details(&refused);
     check("a batch of a million", &error, Code::InvalidArgument, "send fewer at once");
     let value = Bytes::from(vec![0; 17 << 20]);
     let op = Some(Op::Put(v1::PutRequest { value, ..put(b"k") }));
@@ -453,7 +449,7 @@ async fn sessions_have_a_bound() {
         open().await.err().ok_or("a third session")
     })
     .await;
-    let error = details("a session", &refused);
+    let error = details(&refused);
     assert_eq!(error.code(), Code::Overloaded, "{error:?}");
     assert!(error.message.contains("2 sessions are open; close some"), "{error:?}");
     assert_eq!(error.retry(), v1::RetryClass::Reroute, "{error:?}");

@@ -14,6 +14,7 @@
 //! python.rs      a Python program that knows an address and nothing else
 //! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
 //! limits.rs      every wrong input: its code, and what it says to do
+//! repetitions.rs the same request twice: what the second copy is told, and that it does not act
 //! scans.rs       scans and batches over many ranges, by unary calls
 //! loads.rs       a bulk load while leaders die: every record is there
 //! support/       processes, clusters, waiting
@@ -39,6 +40,7 @@ mod outages;
 mod pauses;
 mod python;
 mod ranges;
+mod repetitions;
 mod replaced;
 mod scans;
 mod silence;

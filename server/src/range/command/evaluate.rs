@@ -20,6 +20,27 @@ pub enum Condition {
     Version(Timestamp),
 }
 
+/// How long a key is there once it is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It does not expire.
+    Forever,
+    /// So long after the write.
+    For(Duration),
+    /// As long as before the write: for ever, where the key did not expire or was absent.
+    AsBefore,
+}
+
+impl Lifetime {
+    /// The time that it names by itself.
+    pub fn ttl(self) -> Option<Duration> {
+        match self {
+            Lifetime::For(ttl) => Some(ttl),
+            Lifetime::Forever | Lifetime::AsBefore => None,
+        }
+    }
+}
+
 /// What a request asks of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteKind {
@@ -29,8 +50,8 @@ pub enum WriteKind {
         value: Bytes,
         /// When it may happen.
         condition: Condition,
-        /// After which it expires; none is never.
-        ttl: Option<Duration>,
+        /// How long the key is there.
+        life: Lifetime,
     },
     /// Absence.
     Delete {
@@ -67,7 +88,18 @@ pub struct PutMany {
 impl WriteKind {
     /// Whether it means the same on every state.
     pub fn is_unconditional(&self) -> bool {
-        matches!(self, WriteKind::Put { condition: Condition::Always, .. } | WriteKind::PutMany(_))
+        match self {
+            WriteKind::Put { condition: Condition::Always, life, .. } => {
+                *life != Lifetime::AsBefore
+            }
+            WriteKind::PutMany(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it makes the data grow.
+    pub fn needs_space(&self) -> bool {
+        !matches!(self, WriteKind::Delete { .. })
     }
 
     /// What it writes, where that are several keys.
@@ -146,8 +178,12 @@ pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, 
         {
             (Effect::Nothing, Outcome::Conflict(current.version()))
         }
-        WriteKind::Put { value, ttl, .. } => {
-            (Effect::Put { value: value.clone(), expires_at: expiry(at, *ttl) }, Outcome::Written)
+        WriteKind::Put { value, life, .. } => {
+            let expires_at = match life {
+                Lifetime::AsBefore => current.expires_at(),
+                Lifetime::Forever | Lifetime::For(_) => expiry(at, life.ttl()),
+            };
+            (Effect::Put { value: value.clone(), expires_at }, Outcome::Written)
         }
         WriteKind::Delete { .. } if current.0.is_none() => {
             (Effect::Nothing, Outcome::NothingToDelete)
@@ -211,8 +247,11 @@ mod tests {
 
     #[test]
     fn conditions() {
-        let put =
-            |condition| WriteKind::Put { value: Bytes::from_static(b"new"), condition, ttl: None };
+        let put = |condition| WriteKind::Put {
+            value: Bytes::from_static(b"new"),
+            condition,
+            life: Lifetime::Forever,
+        };
         let refused = |current: &Current, condition| {
             evaluate(current, &put(condition))
                 == (Effect::Nothing, Outcome::Conflict(current.version()))
@@ -220,8 +259,6 @@ mod tests {
         assert!(refused(&holding(5, "x"), Condition::Absent));
         assert!(refused(&holding(5, "x"), Condition::Version(Timestamp(4))));
         assert!(refused(&Current(None), Condition::Version(Timestamp(4))));
-        // Version 0 means absent on the wire; as a condition it never holds.
-        assert!(refused(&Current(None), Condition::Version(Timestamp::ZERO)));
         assert!(!refused(&Current(None), Condition::Absent));
         assert!(!refused(&holding(5, "x"), Condition::Version(Timestamp(5))));
     }
@@ -257,18 +294,20 @@ mod tests {
     fn who_sets_an_expiry_and_who_keeps_it() {
         let ms = Duration::from_millis(1);
         let after_ms = Some(AT.saturating_add(ms));
-        let put = |ttl| WriteKind::Put {
+        let put = |life| WriteKind::Put {
             value: Bytes::from_static(b"1"),
             condition: Condition::Always,
-            ttl,
+            life,
         };
         let add = |ttl| WriteKind::Increment { delta: 1, ttl };
         let expire = |ttl| WriteKind::Expire { ttl, condition: Condition::Always };
         let (lasting, expiring) = (holding(5, "7"), expiring(5, "7", Some(200)));
         for current in [&lasting, &expiring, &Current(None)] {
-            assert_eq!(left(current, &put(None)), None);
-            assert_eq!(left(current, &put(Some(ms))), after_ms);
+            assert_eq!(left(current, &put(Lifetime::Forever)), None);
+            assert_eq!(left(current, &put(Lifetime::For(ms))), after_ms);
             assert_eq!(left(current, &add(Some(ms))), after_ms);
+            assert_eq!(left(current, &put(Lifetime::AsBefore)), current.expires_at());
+            assert!(!put(Lifetime::AsBefore).is_unconditional(), "it needs to know what is there");
         }
         assert_eq!(left(&expiring, &add(None)), Some(Timestamp(200)));
         assert_eq!(left(&lasting, &add(None)), None);

@@ -174,7 +174,7 @@ impl Cluster {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.temp.path().join("cluster")
     }
 

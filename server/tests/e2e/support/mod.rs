@@ -8,11 +8,13 @@ pub(crate) mod process;
 
 use std::{fmt::Debug, time::Duration};
 
+use prost::Message;
 use quintet_client::{
     Client,
-    v1::{RangeStatus, StatusResponse},
+    v1::{self, RangeStatus, StatusResponse},
 };
 use tokio::time::Instant;
+use tonic::Status;
 
 /// Between two looks at a condition.
 const LOOK_PAUSE: Duration = Duration::from_millis(25);
@@ -44,6 +46,13 @@ pub(crate) async fn client(nodes: &[String]) -> Client {
     let connecting =
         Client::builder().nodes(nodes.iter().cloned()).timeout(Duration::from_secs(20)).connect();
     connecting.await.unwrap_or_else(|error| panic!("no client of {nodes:?}: {error}"))
+}
+
+/// The error that the details of a failed call hold.
+#[track_caller]
+pub(crate) fn details(status: &Status) -> v1::Error {
+    assert!(!status.details().is_empty(), "no details: {status:?}");
+    v1::Error::decode(status.details()).expect("an error in the details")
 }
 
 /// The cluster as the node at an address sees it.
