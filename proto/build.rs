@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_protoc_run()
         .file_descriptor_set_path(&path)
         .bytes(["."])
+        // An error travels in many results: it stays small.
+        .boxed(".quintet.v1.Error.current")
         .extern_path(".quintet.v1.BatchGetRequest", "crate::bounded::BatchGetRequest")
         .extern_path(".quintet.v1.BatchPutRequest", "crate::bounded::BatchPutRequest")
         .compile_protos(&files, &["proto"])?;

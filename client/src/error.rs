@@ -142,7 +142,10 @@ impl Error {
             v1::Code::InvalidArgument => Self::InvalidArgument(text),
             v1::Code::Conflict => {
                 let version = Version(error.current.as_ref().map_or(0, |state| state.version));
-                Self::Conflict { current: Versioned::from_wire(error.current), version }
+                Self::Conflict {
+                    current: Versioned::from_wire(error.current.map(|state| *state)),
+                    version,
+                }
             }
             v1::Code::DeadlineExceeded => Self::DeadlineExceeded(text),
             v1::Code::Unavailable

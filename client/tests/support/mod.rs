@@ -223,7 +223,7 @@ impl Store {
             Some(v1::condition::Kind::Version(expected)) => version == expected,
         };
         (!holds).then(|| v1::Error {
-            current: self.state(key),
+            current: self.state(key).map(Box::new),
             ..error(v1::Code::Conflict, v1::RetryClass::Never)
         })
     }

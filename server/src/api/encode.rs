@@ -37,7 +37,7 @@ pub(crate) fn error(error: OpError) -> v1::Error {
         retry: error.retry_class().into(),
         maybe_committed: error.maybe_committed,
         retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
-        current,
+        current: current.map(Box::new),
         hint_address: error.hint.unwrap_or_default(),
         message: error.message,
         refused_for: v1::Code::Unspecified.into(),
@@ -107,7 +107,9 @@ pub(crate) fn size(response: &v1::SessionResponse) -> usize {
         Some(Body::Scan(scan)) => {
             scan.records.iter().map(|record| record.key.len() + state(&record.state) + 16).sum()
         }
-        Some(Body::Error(error)) => error.message.len() + state(&error.current),
+        Some(Body::Error(error)) => {
+            error.message.len() + error.current.as_ref().map_or(0, |state| state.value.len())
+        }
         _ => 0,
     }
 }
