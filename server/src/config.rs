@@ -96,9 +96,10 @@ pub struct Raft {
     pub heartbeat_ms: u64,
     /// A follower that hears no leader stands for election after twice this at the earliest, and after
     /// about twice `election_max_ms` at the latest. In between the replicas of a range stand one after the
-    /// other, the one where its leader is at home first.
+    /// other, the one where its leader is at home first. Where the process of the leader's node has ended they
+    /// do not wait.
     pub election_min_ms: u64,
-    /// See `election_min_ms`.
+    /// See `election_min_ms`. A leader that no majority answers for so long steps down.
     pub election_max_ms: u64,
     /// A link without an answer for so long, while one is due, is dialled again.
     pub link_stall_ms: u64,

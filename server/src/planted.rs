@@ -69,11 +69,15 @@ pub enum Bug {
     SnapshotOverOldState,
     /// A full disk refuses a repetition before anybody looks whether the request was done, and for good.
     FullDiskDenies,
+    /// A leader that no majority answers goes on sending heartbeats to those that it reaches.
+    LonelyLeaderHoldsOn,
+    /// A leader is handed home to whoever answers the leader, whomever that one reaches, again and again.
+    HomeHoweverLonely,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 29] = [
+    pub const ALL: [(&'static str, Bug); 31] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -103,6 +107,8 @@ impl Bug {
         ("collected-readable", Bug::CollectedReadable),
         ("snapshot-over-old-state", Bug::SnapshotOverOldState),
         ("full-disk-denies", Bug::FullDiskDenies),
+        ("lonely-leader-holds-on", Bug::LonelyLeaderHoldsOn),
+        ("home-however-lonely", Bug::HomeHoweverLonely),
     ];
 
     /// The bug of a name.

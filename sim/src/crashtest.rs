@@ -43,9 +43,9 @@ use crate::{
     workload::{Caller, Seams, Shared},
 };
 
-mod cluster;
+pub(crate) mod cluster;
 pub mod command;
-mod node;
+pub(crate) mod node;
 mod rounds;
 
 /// What nodes and clients are.

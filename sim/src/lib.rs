@@ -24,6 +24,8 @@ pub mod workload;
 pub mod cluster;
 #[cfg(not(madsim))]
 pub mod crashtest;
+#[cfg(not(madsim))]
+pub mod failover;
 #[cfg(madsim)]
 pub mod faults;
 #[cfg(madsim)]

@@ -22,7 +22,7 @@ use crate::{
     failpoint,
     ids::{Generation, NodeId, RangeId, ReplicaId},
     peer::{Kind, Lane, Peers},
-    placement::{initial, policy},
+    placement::{handover::Handovers, initial, policy},
     range::replica::{Host, Replica},
     router::Router,
     storage::codec::{ClusterRecord, Descriptor},
@@ -47,6 +47,8 @@ pub struct Bootstrap {
     pub(super) news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
     /// Nodes that take no leaders at the moment.
     pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
+    /// What became of leaders that this node handed over.
+    pub(super) handovers: Mutex<Handovers>,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
     pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
@@ -65,6 +67,7 @@ impl Bootstrap {
             planning: tokio::sync::Mutex::new(()),
             news: Mutex::default(),
             draining: Mutex::default(),
+            handovers: Mutex::default(),
             replacing: Mutex::default(),
         })
     }

@@ -14,7 +14,7 @@ use prost::Message as _;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::oneshot;
 
-use super::{bootstrap::Bootstrap, snapshot};
+use super::{bootstrap::Bootstrap, reach, snapshot};
 use crate::{
     api::{encode, encode_response},
     error::OpError,
@@ -71,7 +71,12 @@ impl Handler for NodeHandler {
         match kind {
             Kind::Append(_) | Kind::Vote(_) | Kind::PreVote(_) | Kind::Transfer(_) => {
                 match addressed(&bootstrap, &message) {
-                    Some(replica) => raft(replica, kind),
+                    Some(replica) => {
+                        if matches!(&kind, Kind::Transfer(to) if to.to_replica == replica.id.0) {
+                            bootstrap.handovers.lock().returns(replica.range);
+                        }
+                        raft(replica, kind)
+                    }
                     None => failed("no such replica here"),
                 }
             }
@@ -90,6 +95,11 @@ impl Handler for NodeHandler {
                 let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
                 async { Some(answer) }.boxed()
             }
+            Kind::Reach(_) => async move {
+                let node_ids = reach::reached(&bootstrap).await.into_iter().map(|node| node.0);
+                Some(Kind::ReachAnswer(wire::ReachAnswer { node_ids: node_ids.collect() }))
+            }
+            .boxed(),
             Kind::Ping(ping) => {
                 heard(&bootstrap, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 
-use super::bootstrap::Bootstrap;
+use super::{bootstrap::Bootstrap, reach::Words};
 use crate::{
     placement::policy::{self, Candidate},
+    planted::{self, Bug},
     range::{raft::types, replica::Replica},
     time::local::{Instant, sleep},
     trace,
@@ -28,6 +29,10 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
     let last = metrics.last_log_index.unwrap_or(0);
     let membership = metrics.membership_config.membership();
     let draining = bootstrap.draining.lock();
+    let (handovers, now) = (bootstrap.handovers.lock(), Instant::now());
+    let may_go = |node| {
+        handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
+    };
     membership
         .voter_ids()
         .filter_map(|id| {
@@ -42,7 +47,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 city: address.city,
                 room: address.room,
                 fit: node == bootstrap.peers().me()
-                    || (caught_up && bootstrap.peers().is_live(node)),
+                    || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
                 draining: draining.get(&node).copied().unwrap_or(false),
             })
         })
@@ -54,43 +59,61 @@ pub(super) async fn run(bootstrap: Arc<Bootstrap>) {
     loop {
         trace::event("timer", format_args!("{} looks after its leaders", bootstrap.peers().me()));
         sleep(INTERVAL).await;
+        let mut words = Words::default();
         for replica in bootstrap.replicas() {
-            move_home(&bootstrap, &replica).await;
+            see(&bootstrap, &replica);
+            if replica.is_leader() {
+                // A refused transfer is tried again at the next look.
+                move_home(&bootstrap, &replica, &mut words).await;
+            }
         }
     }
 }
 
-async fn move_home(bootstrap: &Bootstrap, replica: &Replica) {
-    if !replica.is_leader() {
-        return;
-    }
-    let me = bootstrap.peers().me();
+/// Notes what has become of handovers of a range.
+fn see(bootstrap: &Bootstrap, replica: &Replica) {
+    let mut handovers = bootstrap.handovers.lock();
+    let failed = handovers.saw(replica.range, replica.leader_node(), Instant::now());
+    replica.shared.metrics.handovers_failed.inc_by(failed);
+}
+
+/// Hands a leader over to where it belongs, if that is elsewhere. Whether it is, or may be soon.
+async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) -> bool {
+    let (me, range) = (bootstrap.peers().me(), replica.range);
     let candidates = candidates(bootstrap, replica);
-    let Some(home) = policy::leader_home(replica.range, &candidates) else { return };
-    if home.node == me {
-        return;
+    let Some(home) = policy::leader_home(range, &candidates).filter(|home| home.node != me) else {
+        // Alone, at home, or nobody else is fit: there is nowhere to go.
+        return false;
+    };
+    // The careless hand: "it answers me, so it can lead".
+    let careless = planted::active(Bug::HomeHoweverLonely);
+    let is_under_way = bootstrap.handovers.lock().is_under_way(range, home.node);
+    if !careless && !is_under_way && !words.reaches_majority(bootstrap, replica, home.node).await {
+        tracing::info!(
+            %range, from = %me, to = %home.node,
+            "leader does not move: the other node reaches no majority of the range's voters"
+        );
+        replica.shared.metrics.handovers_failed.inc();
+        bootstrap.handovers.lock().fails(range, home.node, Instant::now());
+        return true;
     }
-    tracing::info!(range = %replica.range, from = %me, to = %home.node, "leader moves home");
-    // A refused transfer is tried again at the next look.
+    if !is_under_way {
+        tracing::info!(%range, from = %me, to = %home.node, "leader moves home");
+    }
+    bootstrap.handovers.lock().begins(range, home.node, Instant::now());
     replica.raft.trigger().transfer_leader(home.replica).await.ok();
+    true
 }
 
 /// Moves all leaders away from this node; gives up at `until`.
 pub(super) async fn drain(bootstrap: &Bootstrap, until: Instant) {
-    let me = bootstrap.peers().me();
     bootstrap.set_draining(true);
     super::upkeep::ping_once(bootstrap).await;
     loop {
-        let mut left = false;
-        for replica in bootstrap.replicas().into_iter().filter(Replica::is_leader) {
-            let candidates = candidates(bootstrap, &replica);
-            // Alone, or nobody else is fit: there is nowhere to go.
-            let elsewhere =
-                policy::leader_home(replica.range, &candidates).filter(|home| home.node != me);
-            if let Some(home) = elsewhere {
-                left = true;
-                replica.raft.trigger().transfer_leader(home.replica).await.ok();
-            }
+        let (mut left, mut words) = (false, Words::default());
+        for replica in bootstrap.replicas() {
+            see(bootstrap, &replica);
+            left |= replica.is_leader() && move_home(bootstrap, &replica, &mut words).await;
         }
         if !left || Instant::now() >= until {
             return;

@@ -21,7 +21,9 @@ mod gc;
 mod handler;
 mod leaders;
 mod listen;
+mod lost_leaders;
 mod pulse;
+mod reach;
 pub mod records;
 pub mod registry;
 mod replace;
@@ -172,7 +174,8 @@ impl Node {
         #[cfg(madsim)]
         let mut tasks = bound.serve(&bootstrap, &config);
         tasks.push(tokio::spawn(leaders::run(bootstrap.clone())));
-        tasks.push(tokio::spawn(pulse::run(bootstrap.clone(), config.raft.heartbeat())));
+        tasks.push(tokio::spawn(pulse::run(bootstrap.clone(), times)));
+        tasks.push(tokio::spawn(lost_leaders::run(bootstrap.clone(), times)));
         tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));
         tasks.push(tokio::spawn(upkeep::truncate_logs(bootstrap.clone())));
         tasks.push(tokio::spawn(thresholds::keep_moving(

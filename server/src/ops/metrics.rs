@@ -258,6 +258,10 @@ pub struct Metrics {
     pub read_confirmations: Counter,
     /// Rounds of messages that confirm leadership.
     pub leadership_rounds: Counter,
+    /// Leaders of this node that gave up because no majority answered them.
+    pub leaders_stepped_down: Counter,
+    /// Handovers of a leader that were not begun, failed or were undone.
+    pub handovers_failed: Counter,
     /// Links to other nodes that are up.
     pub peer_links_up: Gauge,
     /// Links dialled again after a fault.
@@ -418,6 +422,17 @@ impl Metrics {
                 r,
                 "leadership_rounds",
                 "Rounds of messages that confirm leadership for reads; many ranges share one",
+            ),
+            leaders_stepped_down: add(
+                r,
+                "leaders_stepped_down",
+                "Leaders of this node that gave up because no majority answered them",
+            ),
+            handovers_failed: add(
+                r,
+                "handovers_failed",
+                "Handovers of a leader that were not begun because the other node reaches no majority, \
+                 failed, or were undone",
             ),
             peer_links_up: add(r, "peer_links_up", "Links to other nodes that are up"),
             peer_clocks_refused: add(

@@ -12,7 +12,11 @@ use prost::Message;
 use quintet_proto::internal::v1::{self as wire, peer_client::PeerClient};
 use tokio::sync::Notify;
 
-use super::{FRAME_BYTES_MAX, Kind, Peers, says::Says};
+use super::{
+    FRAME_BYTES_MAX, Kind, Peers,
+    departures::{OtherEnd, is_refusal},
+    says::Says,
+};
 use crate::{
     ids::NodeId,
     time::{
@@ -37,6 +41,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 const REDIAL_SPREAD_MS: u64 = 150;
+/// A link that was there for so long is dialled at once where it is closed, without a pause.
+const REDIAL_AT_ONCE_AFTER: Duration = Duration::from_secs(1);
 
 /// Which queue a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +68,12 @@ pub(super) type OnAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
 pub struct Link {
     node: NodeId,
     life: Mutex<Option<Arc<Life>>>,
+    other_end: OtherEnd,
 }
 
 impl Link {
     pub(super) fn start(node: NodeId, peers: Weak<Peers>) -> Arc<Link> {
-        let link = Arc::new(Link { node, life: Mutex::default() });
+        let link = Arc::new(Link { node, life: Mutex::default(), other_end: OtherEnd::default() });
         tokio::spawn(keep_up(link.clone(), peers));
         link
     }
@@ -74,6 +81,11 @@ impl Link {
     /// Whether messages go through at the moment.
     pub fn is_up(&self) -> bool {
         self.life.lock().is_some()
+    }
+
+    /// Whether nobody listens at the other end: the process is not there.
+    pub fn is_gone(&self) -> bool {
+        self.other_end.is_gone()
     }
 
     /// Messages that wait for the wire: urgent ones, and bulk.
@@ -266,32 +278,62 @@ async fn keep_up(link: Arc<Link>, peers: Weak<Peers>) {
         let address = strong.book.get(link.node).map(|address| address.internal);
         let pause = REDIAL_MIN + Duration::from_millis((strong.random)() % REDIAL_SPREAD_MS);
         drop(strong);
+        let begun = Instant::now();
         if let Some(address) = address {
             let living = Living::begin();
-            let why = run(&link, &living.0, &peers, &address).await;
-            *link.life.lock() = None;
+            let ended = run(&link, &living.0, &peers, &address).await;
+            let was_up = link.life.lock().take().is_some();
             drop(living);
             if let Some(peers) = peers.upgrade() {
                 peers.metrics.peer_redials.inc();
+                if ended.is_refused && link.other_end.refuses() {
+                    peers.departures.note(link.node);
+                }
             }
-            tracing::debug!(node = %link.node, address, why, "link down");
+            tracing::debug!(node = %link.node, address, why = ended.why, "link down");
+            // A connection that was closed: whether the process is there is known by the next one, and
+            // its ranges wait for that.
+            if was_up && ended.is_closed && begun.elapsed() >= REDIAL_AT_ONCE_AFTER {
+                continue;
+            }
         }
         trace::event("timer", format_args!("redial {} in {pause:?}", link.node));
         sleep(pause).await;
     }
 }
 
+/// Why a link went down, or did not come up.
+struct Down {
+    why: String,
+    /// Nobody listens at its address.
+    is_refused: bool,
+    /// The connection was closed, or broke; the link was not given up by this side.
+    is_closed: bool,
+}
+
+impl<S: Into<String>> From<S> for Down {
+    fn from(why: S) -> Down {
+        Down { why: why.into(), is_refused: false, is_closed: false }
+    }
+}
+
+impl Down {
+    fn closed(why: impl Into<String>) -> Down {
+        Down { is_closed: true, ..Down::from(why) }
+    }
+}
+
 /// One life of a link; returns why it ended.
-async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) -> String {
+async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) -> Down {
     let opened = timeout(CONNECT_TIMEOUT, open(link, life, peers, address)).await;
     let mut inbound = match opened {
         Ok(Ok(inbound)) => inbound,
-        Ok(Err(why)) => return why,
-        Err(_) => return "no connection in time".to_owned(),
+        Ok(Err(down)) => return down,
+        Err(_) => return "no connection in time".into(),
     };
     *link.life.lock() = Some(life.clone());
     let Some(stall) = peers.upgrade().map(|peers| peers.stall) else {
-        return "stopping".to_owned();
+        return "stopping".into();
     };
     let tick = stall / 4;
     let mut heard = Instant::now();
@@ -303,13 +345,13 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
             frame = inbound.message() => match frame {
                 Ok(Some(frame)) => {
                     heard = Instant::now();
-                    let Some(peers) = peers.upgrade() else { return "stopping".to_owned() };
+                    let Some(peers) = peers.upgrade() else { return "stopping".into() };
                     if let Err(why) = take(link.node, life, &peers, frame) {
-                        return why;
+                        return why.into();
                     }
                 }
-                Ok(None) => return "closed by the other side".to_owned(),
-                Err(status) => return status.to_string(),
+                Ok(None) => return Down::closed("closed by the other side"),
+                Err(status) => return Down::closed(status.to_string()),
             },
             () = &mut look => {
                 if heard.elapsed() < tick {
@@ -322,7 +364,7 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                     heard = Instant::now();
                 }
                 if heard.elapsed() >= stall {
-                    return "stalled".to_owned();
+                    return "stalled".into();
                 }
                 // Some answers take long; the link must not be taken for dead meanwhile.
                 if !idle {
@@ -331,7 +373,7 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                     life.send(Lane::Urgent, echo, Box::new(|_| {}));
                 }
                 if peers.strong_count() == 0 {
-                    return "stopping".to_owned();
+                    return "stopping".into();
                 }
             }
         }
@@ -343,16 +385,20 @@ async fn open(
     life: &Arc<Life>,
     peers: &Weak<Peers>,
     address: &str,
-) -> Result<tonic::Streaming<wire::PeerFrame>, String> {
+) -> Result<tonic::Streaming<wire::PeerFrame>, Down> {
     let said = peers.upgrade().ok_or("stopping")?.book.me().epoch;
     let (hello, inbound) = dial(peers, address, life, Some(link.node)).await?;
     let strong = peers.upgrade().ok_or("stopping")?;
     let met = strong.meet(&hello).map_err(|refusal| refusal.to_string())?;
     if strong.book.me().epoch != said {
-        return Err("it remembers a later start of this node than this one: said again".to_owned());
+        return Err("it remembers a later start of this node than this one: said again".into());
     }
     if met != link.node {
-        return Err(format!("{met} answers at the address of {}", link.node));
+        return Err(format!("{met} answers at the address of {}", link.node).into());
+    }
+    let epoch = hello.me.as_ref().map_or(0, |me| me.epoch);
+    if link.other_end.answers(epoch) {
+        strong.departures.note(link.node);
     }
     Ok(inbound)
 }
@@ -364,14 +410,17 @@ async fn dial(
     address: &str,
     life: &Arc<Life>,
     to: Option<NodeId>,
-) -> Result<(wire::Hello, tonic::Streaming<wire::PeerFrame>), String> {
+) -> Result<(wire::Hello, tonic::Streaming<wire::PeerFrame>), Down> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| format!("bad address: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true);
-    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    let channel = endpoint.connect().await.map_err(|error| Down {
+        is_refused: is_refusal(&error),
+        ..Down::from(error.to_string())
+    })?;
     let hello = peers.upgrade().ok_or("stopping")?.hello();
     let first = wire::PeerBatch { hello: Some(hello), ..wire::PeerBatch::default() };
     let first = wire::PeerFrame { body: Bytes::from(first.encode_to_vec()) };
@@ -395,7 +444,7 @@ async fn dial(
     strong.note_cluster(address, &hello);
     strong.note_twin(address, &hello);
     drop(strong);
-    if hello.refusal.is_empty() { Ok((hello, inbound)) } else { Err(hello.refusal) }
+    if hello.refusal.is_empty() { Ok((hello, inbound)) } else { Err(hello.refusal.into()) }
 }
 
 pub(super) fn decode(frame: wire::PeerFrame) -> Result<wire::PeerBatch, String> {
@@ -441,7 +490,7 @@ pub(super) async fn dial_seeds(peers: Weak<Peers>) {
                     },
                     None => return,
                 },
-                Ok(Err(why)) => Err(why),
+                Ok(Err(down)) => Err(down.why),
                 Err(_) => Err("no answer in time".to_owned()),
             };
             if let Err(why) = met {

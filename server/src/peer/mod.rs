@@ -14,13 +14,14 @@
 //! Who is at the other end is checked before anything else: cluster id, incarnation, node id.
 
 mod book;
+mod departures;
 mod link;
 mod says;
 mod server;
 mod snapshot;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -38,6 +39,7 @@ pub use server::PeerService;
 pub use snapshot::SnapshotPipe;
 pub use wire::peer_message::Kind;
 
+use self::departures::Departures;
 use crate::{
     error::OpError,
     ids::NodeId,
@@ -115,6 +117,8 @@ pub struct Peers {
     twins: Mutex<BTreeMap<String, String>>,
     /// Whether a peer's clock was refused since the start; said once.
     clock_refused: AtomicBool,
+    /// Processes of other nodes that have ended.
+    departures: Departures,
     /// Silence on a link with something pending after which it is redialled.
     stall: Duration,
     /// See [`crate::seams::Seams::wire`].
@@ -148,6 +152,7 @@ impl Peers {
             clock_refused: AtomicBool::new(false),
             strangers: Mutex::default(),
             twins: Mutex::default(),
+            departures: Departures::default(),
             random,
             stall,
             wire,
@@ -201,6 +206,16 @@ impl Peers {
     /// Whether the link to a node is up; true for this node.
     pub fn is_live(&self, node: NodeId) -> bool {
         node == self.me || self.links.read().get(&node).is_some_and(|link| link.is_up())
+    }
+
+    /// Whether nobody listens where a node should.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.links.read().get(&node).is_some_and(|link| link.is_gone())
+    }
+
+    /// Nodes whose process has ended, each told once for each of its processes; waits for one.
+    pub async fn departed(&self) -> BTreeSet<NodeId> {
+        self.departures.next().await
     }
 
     /// Messages that wait to be sent to other nodes: urgent ones, and bulk.

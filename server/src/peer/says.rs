@@ -95,6 +95,8 @@ fn name(kind: &Kind) -> &'static str {
         Kind::EnlistAnswer(_) => "enlist answer",
         Kind::Replace(_) => "replace",
         Kind::ReplaceAnswer(_) => "replace answer",
+        Kind::Reach(_) => "reach asked",
+        Kind::ReachAnswer(_) => "reach answer",
         Kind::ReplaceReplica(_) => "replace replica",
         Kind::ReplaceReplicaAnswer(_) => "replace replica answer",
         Kind::HoldReplica(_) => "hold replica",

@@ -62,6 +62,13 @@ impl RaftTimes {
 /// not say it: a node that lost its disk is in no such description any more.
 pub(super) fn place(range: RangeId, book: &AddressBook) -> (usize, usize) {
     let me = book.me().node;
+    let order = policy::succession(range, candidates(book));
+    let place = order.iter().position(|node| *node == me).unwrap_or(order.len());
+    (place, order.len())
+}
+
+/// All nodes that are known, as if each held a replica and was well.
+pub fn candidates(book: &AddressBook) -> Vec<Candidate> {
     let candidates = book.all().into_iter().map(|at| Candidate {
         node: at.node,
         replica: 0,
@@ -70,9 +77,7 @@ pub(super) fn place(range: RangeId, book: &AddressBook) -> (usize, usize) {
         fit: true,
         draining: false,
     });
-    let order = policy::succession(range, candidates.collect());
-    let place = order.iter().position(|node| *node == me).unwrap_or(order.len());
-    (place, order.len())
+    candidates.collect()
 }
 
 /// What openraft takes for its heartbeat interval, though the node sends heartbeats itself

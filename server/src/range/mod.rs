@@ -8,6 +8,7 @@
 
 mod advance;
 pub mod cadence;
+pub mod check_quorum;
 pub mod checksum;
 pub mod command;
 pub mod elections;

@@ -230,7 +230,7 @@ fn configuration(
 }
 
 /// Free ports of 127.0.0.1 that no outgoing connection will be given.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let range = range.unwrap_or_default();
     let lowest = range.split_whitespace().next().and_then(|port| port.parse().ok());

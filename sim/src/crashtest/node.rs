@@ -26,17 +26,17 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 const LOG_TAIL_LINES: usize = 20;
 
 /// Where a node stands and listens.
-pub(super) struct Place {
-    pub(super) id: u64,
-    pub(super) city: String,
-    pub(super) room: String,
-    pub(super) client: SocketAddr,
-    pub(super) internal: SocketAddr,
+pub(crate) struct Place {
+    pub(crate) id: u64,
+    pub(crate) city: String,
+    pub(crate) room: String,
+    pub(crate) client: SocketAddr,
+    pub(crate) internal: SocketAddr,
 }
 
 /// A node of the test.
-pub(super) struct Node {
-    pub(super) place: Place,
+pub(crate) struct Node {
+    pub(crate) place: Place,
     program: PathBuf,
     dir: PathBuf,
     child: Option<Child>,
@@ -44,16 +44,16 @@ pub(super) struct Node {
 
 impl Node {
     /// A node that does not run yet; its directory has its `node.toml`.
-    pub(super) fn new(place: Place, program: PathBuf, dir: PathBuf) -> Node {
+    pub(crate) fn new(place: Place, program: PathBuf, dir: PathBuf) -> Node {
         Node { place, program, dir, child: None }
     }
 
-    pub(super) fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.dir.join("log")
     }
 
     /// Starts the process; its predecessor must be gone.
-    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         assert!(self.child.is_none(), "node {} runs", self.place.id);
         let log = self.log_path();
         let open = || File::options().create(true).append(true).open(&log);
@@ -75,8 +75,13 @@ impl Node {
         Ok(())
     }
 
+    /// Of its process, if it was started and not collected.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Sends the process a signal, if it runs.
-    pub(super) fn signal(&self, signal: libc::c_int) {
+    pub(crate) fn signal(&self, signal: libc::c_int) {
         let pid = self.child.as_ref().map(|child| libc::pid_t::try_from(child.id()));
         // It is a child that was not collected: nobody else can have its id.
         if let Some(Ok(pid @ 2..)) = pid {
@@ -87,7 +92,7 @@ impl Node {
 
     /// Waits until the killed process is gone, with its files and locks. `Err`: it had ended before, by
     /// itself.
-    pub(super) async fn collect_killed(&mut self) -> Result<(), String> {
+    pub(crate) async fn collect_killed(&mut self) -> Result<(), String> {
         let until = Instant::now() + KILL_TIMEOUT;
         loop {
             match self.ended() {
@@ -109,12 +114,12 @@ impl Node {
     }
 
     /// How the process ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
     /// `Err` where the process ended although nobody asked it to.
-    pub(super) fn must_run(&mut self) -> Result<(), String> {
+    pub(crate) fn must_run(&mut self) -> Result<(), String> {
         match self.ended() {
             None => Ok(()),
             Some(status) => Err(self.has_ended(status)),
@@ -127,7 +132,7 @@ impl Node {
 
     /// Waits until the node answers and its status is as wanted. `Err`: it ended, or was not so far in
     /// time, with the end of its log.
-    pub(super) async fn answers(
+    pub(crate) async fn answers(
         &mut self,
         patience: Duration,
         wanted: &str,
@@ -160,7 +165,7 @@ impl Node {
     }
 
     /// The first line of the log that tells of a panic. A task that panics need not end the process.
-    pub(super) fn panicked(&self) -> Option<String> {
+    pub(crate) fn panicked(&self) -> Option<String> {
         let log = read(&self.log_path());
         let lines: Vec<_> = log.lines().collect();
         let at = lines.iter().position(|line| line.contains(" panicked at "))?;
@@ -169,7 +174,7 @@ impl Node {
     }
 
     /// Raft snapshots that others have begun to send it.
-    pub(super) fn snapshots(&self) -> usize {
+    pub(crate) fn snapshots(&self) -> usize {
         read(&self.log_path()).matches("receiving a raft snapshot").count()
     }
 

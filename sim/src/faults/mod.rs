@@ -13,6 +13,7 @@ mod link;
 mod load;
 mod operator;
 mod outage;
+mod partial;
 mod pause;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -75,6 +76,8 @@ pub(crate) async fn strike(
         Kind::RoomCut => cut::room(&mut striking).await,
         Kind::MinorityCut => cut::minority(&mut striking).await,
         Kind::RingCut => cut::ring(&mut striking).await,
+        Kind::LonelyLeader => partial::lonely_leader(&mut striking).await,
+        Kind::HalfSeenHome => partial::half_seen_home(&mut striking).await,
         Kind::LinkFlap => link::flap(&mut striking).await,
         Kind::LinkSlow => link::slow(&mut striking).await,
         Kind::StreamBreaks => link::break_streams(&mut striking),
@@ -166,6 +169,14 @@ impl Striking {
         let topology = self.cluster.topology();
         let city = self.strike.fault.city.as_deref().unwrap_or(topology.main_city());
         (city, topology.in_city(city).into_iter().map(NodeId).collect())
+    }
+
+    /// A node at random, other than one, that may be killed alone: a majority stays up.
+    fn single_other_than(&mut self, node: NodeId) -> Option<NodeId> {
+        let mut up = self.cluster.up();
+        let may_be = up.len() > self.cluster.nodes().len() / 2 + 1;
+        up.retain(|other| *other != node);
+        self.dice.pick(&up).filter(|_| may_be)
     }
 
     /// A node that may be killed alone: a majority stays up.

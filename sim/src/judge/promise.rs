@@ -24,6 +24,8 @@ const SECOND_NS: f64 = 1e9;
 const LATE_NS: u64 = 500_000_000;
 /// Answers to what was asked before the loss may still be under way for so long after it.
 const GRACE_NS: u64 = 1_000_000_000;
+/// New leaders of a range that are told one by one.
+const SETTLED_TOLD_MAX: usize = 6;
 /// What clients may be told while too few nodes are left.
 const REFUSALS: [&str; 3] = ["unavailable", "deadline_exceeded", "unknown_outcome"];
 
@@ -36,6 +38,8 @@ pub struct Promise {
     pub writable_s: Option<f64>,
     /// So many seconds after a strike has ended every range is led from the preferred room.
     pub home_s: Option<f64>,
+    /// From so many seconds after a strike has begun until it ends no range gets another leader.
+    pub settled_s: Option<f64>,
     /// From a second after a strike has begun until it ends nothing is served, reads included, and
     /// what clients are told is one of the errors documented for it.
     pub refused: bool,
@@ -115,6 +119,13 @@ pub fn check(
             let goes_on = |other: &Lasted<'_>| other.overlaps(ends_ns, deadline_ns);
             if deadline_ns <= seen.until_ns && !others().any(goes_on) {
                 verdict = verdict.and(home(layout, seen.timeline, strike, deadline_ns));
+            }
+        }
+        if let Some(seconds) = promise.settled_s {
+            let from_ns = after(strike.begins_ns, seconds);
+            let to_ns = strike.ends_ns.unwrap_or(seen.until_ns).min(seen.until_ns);
+            if !others().any(|other| other.overlaps(strike.begins_ns, to_ns)) {
+                verdict = verdict.and(settled(seen.timeline, strike, from_ns, to_ns));
             }
         }
         if promise.refused {
@@ -207,6 +218,35 @@ fn home(layout: &Layout, timeline: &[Moment], strike: &Lasted<'_>, deadline_ns: 
     verdict
 }
 
+/// No range gets another leader between two moments.
+fn settled(timeline: &[Moment], strike: &Lasted<'_>, from_ns: u64, to_ns: u64) -> Verdict {
+    let mut changes: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
+    for moment in timeline.iter().filter(|moment| (from_ns..to_ns).contains(&moment.at_ns)) {
+        if let What::Leads { node, range, .. } = moment.what {
+            changes.entry(range).or_default().push((moment.at_ns, node));
+        }
+    }
+    let mut verdict = Verdict::Holds;
+    for (range, changes) in changes {
+        let told = changes.iter().take(SETTLED_TOLD_MAX);
+        let told: Vec<_> =
+            told.map(|(at_ns, node)| format!("node {node} at {} ms", millis(*at_ns))).collect();
+        let words = format!(
+            "range {range} got another leader {} times from {} ms until {} ms ({}), although nothing has \
+             changed since {} ms ({})",
+            changes.len(),
+            millis(from_ns),
+            millis(to_ns),
+            told.join(", "),
+            millis(strike.begins_ns),
+            strike.words
+        );
+        let at_ns = changes.last().map_or(to_ns, |(at_ns, _)| *at_ns);
+        verdict = verdict.and(Violation::new(JUDGE, words).at(at_ns).into());
+    }
+    verdict
+}
+
 /// While it lasted nothing was served, and clients were told what is documented.
 fn refused(ops: &[Op], errors: &[(u64, &str)], strike: &Lasted<'_>, until_ns: u64) -> Verdict {
     let from_ns = strike.begins_ns.saturating_add(GRACE_NS);
@@ -237,4 +277,40 @@ fn refused(ops: &[Op], errors: &[(u64, &str)], strike: &Lasted<'_>, until_ns: u6
         return Violation::new(JUDGE, words).at(to_ns).into();
     }
     Verdict::Holds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn leads(at_s: u64, node: u64) -> Moment {
+        Moment { at_ns: at_s * S, what: What::Leads { node, range: 2, term: at_s } }
+    }
+
+    fn judged(moments: Vec<Moment>) -> Verdict {
+        let kind = || "half-seen-home".to_owned();
+        let begins =
+            What::Begins { strike: 1, kind: kind(), nodes: vec![1], words: "is cut".to_owned() };
+        let mut timeline = vec![Moment { at_ns: 10 * S, what: begins }];
+        timeline.extend(moments);
+        timeline.push(Moment { at_ns: 40 * S, what: What::Ends { strike: 1, kind: kind() } });
+        timeline.sort_by_key(|moment| moment.at_ns);
+        let promise = Promise { settled_s: Some(5.0), ..Promise::default() };
+        let promises = BTreeMap::from([(1, promise)]);
+        let seen = Seen { timeline: &timeline, errors: &[], until_ns: 60 * S };
+        check(&promises, &Layout::default(), &[], seen)
+    }
+
+    #[test]
+    fn leaders_that_change_once_settled_is_over_are_named() {
+        assert_eq!(
+            judged(vec![leads(1, 1), leads(12, 3), leads(14, 2), leads(45, 1)]),
+            Verdict::Holds
+        );
+        let words = judged(vec![leads(12, 3), leads(16, 1), leads(39, 3)]).to_string();
+        assert!(words.contains("range 2 got another leader 2 times from 15"), "{words}");
+        assert!(words.contains("node 1 at 16"), "{words}");
+    }
 }

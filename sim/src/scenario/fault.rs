@@ -133,6 +133,12 @@ pub enum Kind {
     MinorityCut,
     /// Each node reaches only its two neighbours in a ring that is drawn. Clients reach all.
     RingCut,
+    /// The node that leads the first range of data keeps the link to one other node only, and a third one is
+    /// killed: those that are left are a majority, in which nobody can be spared.
+    LonelyLeader,
+    /// The node that leads the first range of data is cut off from the other nodes; once another leads that
+    /// range these two, and nobody else, reach each other again.
+    HalfSeenHome,
     /// The link between a node and another `one`, or `all` its links, are down and up again for 50 to
     /// 500 ms each.
     LinkFlap,
@@ -191,7 +197,7 @@ pub enum Field {
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 29] = [
+    pub const ALL: [(&'static str, Kind); 31] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -211,6 +217,8 @@ impl Kind {
         ("room-cut", Kind::RoomCut),
         ("minority-cut", Kind::MinorityCut),
         ("ring-cut", Kind::RingCut),
+        ("lonely-leader", Kind::LonelyLeader),
+        ("half-seen-home", Kind::HalfSeenHome),
         ("link-flap", Kind::LinkFlap),
         ("link-slow", Kind::LinkSlow),
         ("stream-breaks", Kind::StreamBreaks),
@@ -247,6 +255,7 @@ impl Kind {
             Kind::CityCut => &[Field::Down, Field::City],
             Kind::RoomCut => &[Field::Down, Field::Room],
             Kind::MinorityCut | Kind::RingCut => &[Field::Down],
+            Kind::LonelyLeader | Kind::HalfSeenHome => &[Field::Down],
             Kind::StreamBreaks => &[Field::Node],
             Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
             Kind::ClockJump => &[Field::Node, Field::Jump],
@@ -333,7 +342,8 @@ impl Fault {
             let says = "must be 2 to 100: how many times as much, or as long, as usual";
             ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
         }
-        let seconds = [self.promise.writable_s, self.promise.home_s].into_iter().flatten();
+        let Promise { writable_s, home_s, settled_s, .. } = self.promise;
+        let seconds = [writable_s, home_s, settled_s].into_iter().flatten();
         let says = "seconds must be above 0";
         ensure(seconds.into_iter().all(|seconds| seconds > 0.0), path("promise"), says)?;
         let takes = self.kind.links();

@@ -29,6 +29,13 @@ pub struct Runtime;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub struct Instant(local::Instant);
 
+impl Instant {
+    /// The same point for those who do not see openraft.
+    pub(crate) fn local(self) -> local::Instant {
+        self.0
+    }
+}
+
 impl UnwindSafe for Instant {}
 impl RefUnwindSafe for Instant {}
 

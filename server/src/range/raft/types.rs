@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use openraft::{Instant, RaftTypeConfig, impls};
+use openraft::{RaftTypeConfig, impls};
 use serde::{Deserialize, Serialize};
 
 use super::runtime::Runtime;
@@ -13,6 +13,7 @@ use crate::{
         Error,
         codec::{self, Position},
     },
+    time::local,
 };
 
 /// A replicated command, encoded: the log and the network pass it on as it is.
@@ -110,10 +111,15 @@ pub fn matched(metrics: &RaftMetrics, replica: u64) -> Option<u64> {
     metrics.replication.as_ref()?.get(&replica).copied().flatten().map(|at| at.index())
 }
 
+/// When that was sent which another replica answered last; only the leader knows.
+pub fn answered_at(metrics: &RaftMetrics, replica: u64) -> Option<local::Instant> {
+    let heard = metrics.heartbeat.as_ref()?.get(&replica).copied().flatten()?;
+    Some(heard.into_inner().local())
+}
+
 /// Whether another replica has answered the leader within so long; only the leader knows.
 pub fn has_answered(metrics: &RaftMetrics, replica: u64, within: Duration) -> bool {
-    let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&replica).copied().flatten());
-    heard.is_some_and(|asked_at| asked_at.elapsed() <= within)
+    answered_at(metrics, replica).is_some_and(|asked_at| asked_at.elapsed() <= within)
 }
 
 /// openraft's log id of a position.

@@ -1,0 +1,122 @@
+//! Whom a node reaches at the moment: asked of it before a leader is handed over to it.
+//!
+//! A leader knows whether *it* reaches another voter. Whether that one can lead depends on whom the other one
+//! reaches: it needs the votes, and later the acknowledgements, of a majority. So the other node is asked,
+//! and asks all nodes in turn, each of which has to confirm it by an answer. A few messages for each
+//! handover, and no state that could be out of date.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use quintet_proto::internal::v1 as wire;
+
+use super::bootstrap::Bootstrap;
+use crate::{
+    ids::NodeId,
+    peer::{Kind, Lane},
+    range::{raft::types, replica::Replica},
+    time::local::timeout,
+};
+
+/// Who does not answer within this is not reached: what a candidate's voters would take too long for.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// For the node that asks the others: their time, and the way to it and back.
+const WORD_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// The nodes that answer this one now, itself among them.
+pub(super) async fn reached(bootstrap: &Bootstrap) -> BTreeSet<NodeId> {
+    let peers = bootstrap.peers();
+    let asked = peers.book().nodes().into_iter().filter(|node| *node != peers.me());
+    let answers = asked.map(|node| async move {
+        let kind = Some(Kind::Echo(wire::Echo {}));
+        let echo = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
+        let answer = timeout(ANSWER_TIMEOUT, peers.ask(node, Lane::Urgent, echo)).await;
+        matches!(answer, Ok(Ok(Ok(Kind::Echo(_))))).then_some(node)
+    });
+    let answers = futures::future::join_all(answers).await;
+    answers.into_iter().flatten().chain([peers.me()]).collect()
+}
+
+/// What nodes have said whom they reach, each asked once.
+#[derive(Default)]
+pub(super) struct Words(BTreeMap<NodeId, BTreeSet<NodeId>>);
+
+impl Words {
+    /// Whether a node reaches a majority of a range's voters, as it says and as they confirm.
+    pub(super) async fn reaches_majority(
+        &mut self,
+        bootstrap: &Bootstrap,
+        replica: &Replica,
+        node: NodeId,
+    ) -> bool {
+        if !self.0.contains_key(&node) {
+            let word = ask(bootstrap, node).await;
+            self.0.insert(node, word);
+        }
+        let Some(reached) = self.0.get(&node) else { return false };
+        let metrics = replica.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        is_majority(metrics.membership_config.membership(), reached)
+    }
+}
+
+/// Whom another node reaches; nobody where it does not say so.
+async fn ask(bootstrap: &Bootstrap, node: NodeId) -> BTreeSet<NodeId> {
+    let kind = Some(Kind::Reach(wire::Reach {}));
+    let message = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
+    let answer = bootstrap.peers().ask(node, Lane::Urgent, message);
+    match timeout(WORD_TIMEOUT, answer).await {
+        Ok(Ok(Ok(Kind::ReachAnswer(answer)))) => answer.node_ids.into_iter().map(NodeId).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Whether nodes hold a majority of the voters, of both halves where the membership is joint.
+fn is_majority(membership: &types::Membership, nodes: &BTreeSet<NodeId>) -> bool {
+    let configs = membership.get_joint_config();
+    !configs.is_empty()
+        && configs.iter().all(|config| {
+            let holds = |id: &&u64| {
+                membership.get_node(id).is_some_and(|holder| nodes.contains(&holder.node))
+            };
+            config.iter().filter(holds).count() * 2 > config.len()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::range::raft::types::{Holder, Membership};
+
+    /// Replicas 11.. are held by nodes 1..
+    fn membership(configs: &[&[u64]]) -> Membership {
+        let sets = configs.iter().map(|config| config.iter().map(|id| 10 + id).collect()).collect();
+        let holders: BTreeMap<u64, Holder> =
+            configs.concat().into_iter().map(|id| (10 + id, Holder { node: NodeId(id) })).collect();
+        Membership::new(sets, holders).expect("a membership")
+    }
+
+    fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    /// Regression: node 1 was taken for fit because node 2, which led, saw it.
+    #[test]
+    fn who_reaches_the_leader_alone_reaches_no_majority() {
+        let five = membership(&[&[1, 2, 3, 4, 5]]);
+        assert!(!is_majority(&five, &nodes(&[1, 2])));
+        assert!(is_majority(&five, &nodes(&[1, 2, 5])));
+        assert!(!is_majority(&five, &nodes(&[1, 2, 6, 7, 8])), "strangers have no vote");
+        assert!(!is_majority(&five, &nodes(&[])));
+    }
+
+    #[test]
+    fn both_halves_of_a_joint_membership_count() {
+        let joint = membership(&[&[1, 2, 3], &[1, 4, 5]]);
+        assert!(!is_majority(&joint, &nodes(&[1, 2, 3])));
+        assert!(is_majority(&joint, &nodes(&[1, 2, 4])));
+    }
+}

@@ -1,0 +1,69 @@
+//! Partial partitions: a node that reaches one other node, and is reached by it, and nobody else.
+//!
+//! Clients reach everybody. What one node sees is then not what the others see: who is up, who leads, who
+//! could.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use quintet_server::ids::NodeId;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Striking;
+use crate::net::map::{Host, Hosts, Rule};
+
+/// Between two looks at who leads.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// For another node to lead.
+const SUCCEED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A leader keeps one link; a third node is killed.
+pub(super) async fn lonely_leader(striking: &mut Striking) {
+    let Some(leader) = striking.cluster.data_leader() else { return };
+    let Some(killed) = striking.single_other_than(leader) else { return };
+    let mut friends = striking.cluster.up();
+    friends.retain(|node| *node != leader && *node != killed);
+    let Some(friend) = striking.dice.pick(&friends) else { return };
+    let words = "the first leads and reaches only the second, the third is killed";
+    striking.begins(&[leader, friend, killed], words);
+    striking.cluster.kill(killed);
+    let rules = striking.cluster.net().add(apart(striking, leader, &[friend]));
+    striking.last().await;
+    striking.cluster.net().remove(rules);
+    striking.cluster.restart(killed);
+    striking.ends();
+}
+
+/// A leader is cut off, and then seen by its successor alone.
+pub(super) async fn half_seen_home(striking: &mut Striking) {
+    let Some(home) = striking.cluster.data_leader() else { return };
+    let cluster = striking.cluster.clone();
+    let alone = cluster.net().add(apart(striking, home, &[]));
+    let succeeded = timeout(SUCCEED_TIMEOUT, async {
+        loop {
+            match cluster.data_leader() {
+                Some(leader) if leader != home => break leader,
+                _ => sleep(LOOK_PAUSE).await,
+            }
+        }
+    });
+    let began = Instant::now();
+    let Ok(successor) = succeeded.await else {
+        cluster.net().remove(alone);
+        return;
+    };
+    let words = "the first led and reaches only its successor, the second";
+    striking.begins(&[home, successor], words);
+    let rules = cluster.net().add(apart(striking, home, &[successor]));
+    cluster.net().remove(alone);
+    sleep(striking.strike.lasts.saturating_sub(began.elapsed())).await;
+    cluster.net().remove(rules);
+    striking.ends();
+}
+
+/// A node and all others but some do not reach each other.
+fn apart(striking: &Striking, node: NodeId, but: &[NodeId]) -> Vec<Rule> {
+    let others = striking.cluster.nodes().into_iter();
+    let others = others.filter(|other| *other != node && !but.contains(other));
+    let others: BTreeSet<Host> = others.map(|other| Host::Node(other.0)).collect();
+    Rule::cut(Hosts::node(node.0), Hosts::These(others)).both_ways().to_vec()
+}
