@@ -6,7 +6,7 @@
 //! handover, and no state that could be out of date.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -52,11 +52,10 @@ impl Words {
         replica: &Replica,
         node: NodeId,
     ) -> bool {
-        if !self.0.contains_key(&node) {
-            let word = ask(bootstrap, node).await;
-            self.0.insert(node, word);
-        }
-        let Some(reached) = self.0.get(&node) else { return false };
+        let reached = match self.0.entry(node) {
+            Entry::Occupied(said) => said.into_mut(),
+            Entry::Vacant(unasked) => unasked.insert(ask(bootstrap, node).await),
+        };
         let metrics = replica.raft.metrics();
         let metrics = metrics.borrow_watched();
         is_majority(metrics.membership_config.membership(), reached)
