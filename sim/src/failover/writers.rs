@@ -33,22 +33,32 @@ pub(super) fn prefix(range: u32) -> String {
     format!("failover/{range:02}/")
 }
 
+/// A loss, and the writes around it.
+#[derive(Clone, Copy)]
+struct Around {
+    loss: Instant,
+    /// The last one before it.
+    before: Option<Instant>,
+    /// The first one after it, once there is one.
+    after: Option<Instant>,
+}
+
 /// When a range acknowledged writes.
 #[derive(Default)]
 struct Acknowledged {
     newest: Mutex<Option<Instant>>,
-    /// A loss and, once there is one, the last write before it and the first one after.
-    watched: Mutex<Option<(Instant, Option<Instant>, Option<Instant>)>>,
+    /// What is waited for.
+    watched: Mutex<Option<Around>>,
     told: Notify,
 }
 
 impl Acknowledged {
     fn note(&self, at: Instant) {
-        if let Some((loss, _, after)) = &mut *self.watched.lock()
-            && at > *loss
-            && after.is_none()
+        if let Some(around) = &mut *self.watched.lock()
+            && at > around.loss
+            && around.after.is_none()
         {
-            *after = Some(at);
+            around.after = Some(at);
             self.told.notify_one();
         }
         *self.newest.lock() = Some(at);
@@ -57,13 +67,14 @@ impl Acknowledged {
     /// From now on the first write after a loss is waited for.
     fn watch(&self, loss: Instant) {
         let mut watched = self.watched.lock();
-        *watched = Some((loss, *self.newest.lock(), None));
+        *watched = Some(Around { loss, before: *self.newest.lock(), after: None });
     }
 
     /// The last one before and the first one after the loss; waits for it.
     async fn around(&self) -> (Option<Instant>, Instant) {
         loop {
-            if let Some((_, before, Some(after))) = *self.watched.lock() {
+            let watched = *self.watched.lock();
+            if let Some(Around { before, after: Some(after), .. }) = watched {
                 return (before, after);
             }
             self.told.notified().await;
