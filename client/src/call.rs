@@ -319,7 +319,11 @@ impl<'a> Call<'a> {
             // bounds of a scan are not keys: they may be empty, and one byte longer
             Some(Op::Scan(_)) | None => return Ok(()),
         };
-        check_item(key, value, limits)?;
+        match &self.request.op {
+            // what is stored may be older than the limit, and longer: the server says
+            Some(Op::Get(_) | Op::Delete(_) | Op::Expire(_)) => check_filled(key)?,
+            _ => check_item(key, value, limits)?,
+        }
         let ttl_ms = match &self.request.op {
             Some(Op::Put(put)) => put.ttl_ms,
             Some(Op::Increment(increment)) => increment.ttl_ms,
@@ -360,11 +364,17 @@ fn check_many(many: &v1::PutManyRequest, limits: &Limits) -> Result<(), Error> {
     check_ttl(many.ttl_ms, limits)
 }
 
+fn check_filled(key: &[u8]) -> Result<(), Error> {
+    if key.is_empty() {
+        let text = "the key is empty; a key has at least 1 byte".to_owned();
+        return Err(Error::InvalidArgument(text));
+    }
+    Ok(())
+}
+
 fn check_item(key: &[u8], value: &[u8], limits: &Limits) -> Result<(), Error> {
     let invalid = |text| Err(Error::InvalidArgument(text));
-    if key.is_empty() {
-        return invalid("the key is empty; a key has at least 1 byte".to_owned());
-    }
+    check_filled(key)?;
     if key.len() > limits.key_bytes_max {
         return invalid(format!(
             "the key has {} bytes, the limit is {}",

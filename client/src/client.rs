@@ -603,7 +603,7 @@ impl Client {
         self.shared.pool.routes.borders(&self.keyspace, start, end, most)
     }
 
-    pub(crate) async fn scan_page(
+    pub(crate) async fn ask_page(
         &self,
         request: v1::ScanRequest,
     ) -> Result<v1::ScanResponse, Error> {

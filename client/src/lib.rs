@@ -66,7 +66,7 @@ mod writer;
 pub use builder::Builder;
 pub use client::Client;
 pub use error::Error;
-pub use scan::{Scan, ScanOptions};
+pub use scan::{Scan, ScanOptions, ScanPage};
 pub use types::{
     ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Ttl, Version,
     Versioned,

@@ -3,7 +3,7 @@
 //! Once the version is known, ranges are read at the same time, each page by page, and told in order.
 //!
 //! A prefix is turned into its range here, so that every page, whichever way the scan runs, is the
-//! same request with one bound moved.
+//! same request with one bound moved. `page.rs` has single pages, for who keeps no stream.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +17,14 @@ use bytes::Bytes;
 use futures::{Stream, future::BoxFuture};
 use quintet_proto::v1;
 
+pub use self::page::ScanPage;
 use crate::{
     client::Client,
     error::Error,
     types::{IntoBytes, Record, Version, detach, expiry},
 };
+
+mod page;
 
 /// What to scan: which keys, in which direction, how many.
 ///
@@ -96,6 +99,26 @@ impl ScanOptions {
     pub fn keys_only(mut self) -> Self {
         self.keys_only = true;
         self
+    }
+
+    /// Its first key, empty where it begins with the keyspace; and its end, exclusive, empty where it goes on
+    /// to the end of the keyspace. With those a scan can be taken up again elsewhere.
+    pub fn bounds(&self) -> (&[u8], &[u8]) {
+        (&self.start, &self.end)
+    }
+
+    /// The request for a page at a version, 0 for a fresh one.
+    fn request(&self, at: u64) -> v1::ScanRequest {
+        v1::ScanRequest {
+            context: None,
+            start: self.start.clone(),
+            end: self.end.clone(),
+            reverse: self.reverse,
+            limit: self.limit.unwrap_or(0),
+            keys_only: self.keys_only,
+            at,
+            prefix: Bytes::new(),
+        }
     }
 }
 
@@ -222,18 +245,10 @@ impl Scan {
                 continue;
             }
             let limit = self.options.limit.unwrap_or(0);
-            let request = v1::ScanRequest {
-                context: None,
-                start: part.start.clone(),
-                end: part.end.clone(),
-                reverse: self.options.reverse,
-                limit,
-                keys_only: self.options.keys_only,
-                at: self.at,
-                prefix: Bytes::new(),
-            };
+            let (start, end) = (part.start.clone(), part.end.clone());
+            let request = ScanOptions { start, end, ..self.options.clone() }.request(self.at);
             let client = self.client.clone();
-            let answer = Box::pin(async move { client.scan_page(request).await });
+            let answer = Box::pin(async move { client.ask_page(request).await });
             part.page = Some(Page { limit, answer });
         }
     }
@@ -246,7 +261,10 @@ impl Scan {
             let Poll::Ready(answer) = page.answer.as_mut().poll(cx) else { continue };
             let limit = page.limit;
             part.page = None;
-            at = part.take(answer?, limit, self.options.reverse)?;
+            let answer = answer?;
+            let is_full = limit > 0 && answer.records.len() as u64 == limit;
+            at = part.take(answer, limit, self.options.reverse)?;
+            part.ended |= is_full;
         }
         if self.at == 0 && at != 0 {
             self.at = at;
@@ -296,7 +314,7 @@ impl Part {
         }
         self.bytes += page.records.iter().map(bytes_of).sum::<usize>();
         self.records.extend(page.records);
-        if page.next.is_empty() || (limit > 0 && count == limit) {
+        if page.next.is_empty() {
             self.ended = true;
         } else if reverse {
             let advances = self.end.is_empty() || page.next < self.end;
@@ -317,6 +335,17 @@ impl Part {
 fn bytes_of(record: &v1::Record) -> usize {
     let value = record.state.as_ref().map_or(0, |state| state.value.len());
     record.key.len() + value + RECORD_OVERHEAD_BYTES
+}
+
+/// A record as callers have it: it does not hold on to the page that it came in.
+fn told(record: v1::Record) -> Record {
+    let state = record.state.unwrap_or_default();
+    Record {
+        key: detach(record.key),
+        value: detach(state.value),
+        version: Version(state.version),
+        expires_at: expiry(state.expires_at),
+    }
 }
 
 /// A scan that does not advance would never end.
@@ -349,13 +378,7 @@ impl Stream for Scan {
                 if let Some(left) = &mut self.options.limit {
                     *left = left.saturating_sub(1);
                 }
-                let state = record.state.unwrap_or_default();
-                return Poll::Ready(Some(Ok(Record {
-                    key: detach(record.key),
-                    value: detach(state.value),
-                    version: Version(state.version),
-                    expires_at: expiry(state.expires_at),
-                })));
+                return Poll::Ready(Some(Ok(told(record))));
             }
             match (part.ended, &part.page) {
                 (true, _) => {

@@ -20,6 +20,9 @@ use crate::{ids::NodeId, placement::locality::Locality};
 /// The longest time after which a key may be told to expire: 100 years.
 pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;
 
+/// Longest key that any node can be configured to take, so that any can be stored.
+pub const KEY_BYTES_MAX: u32 = 8 << 10;
+
 /// Most items of a `PutMany`: as many as an entry of a log.
 pub const PUT_MANY_ITEMS_MAX: u32 = 1_000;
 
@@ -180,7 +183,7 @@ impl Default for Raft {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            key_bytes_max: 8 * 1024,
+            key_bytes_max: KEY_BYTES_MAX,
             value_bytes_max: 1024 * 1024,
             batch_items_max: 1000,
             scan_page_records_max: 1000,
@@ -307,7 +310,7 @@ impl Config {
 
     fn validate_limits(&self) -> Result<(), Invalid> {
         let limits = &self.limits;
-        within("limits.key_bytes_max", limits.key_bytes_max.into(), 1, 8 * 1024)?;
+        within("limits.key_bytes_max", limits.key_bytes_max.into(), 1, KEY_BYTES_MAX.into())?;
         within("limits.value_bytes_max", limits.value_bytes_max.into(), 1, 16 * 1024 * 1024)?;
         let items = ITEMS_KEPT_MAX as u64 - 1;
         within("limits.batch_items_max", limits.batch_items_max.into(), 1, items)?;

@@ -73,11 +73,19 @@ pub enum Bug {
     LonelyLeaderHoldsOn,
     /// A leader is handed home to whoever answers the leader, whomever that one reaches, again and again.
     HomeHoweverLonely,
+    /// A scan with a limit takes the moment of the range that it begins in for that of all.
+    LimitedScanByFirstRange,
+    /// A page that is full where its range ends says that the scan is over.
+    ScanEndsWithRange,
+    /// Backwards, the next page begins below the key that it should begin with.
+    ReverseScanSkipsKey,
+    /// Only the first page of a scan is looked through for keys that have expired before it began.
+    LaterPagesOutlived,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 31] = [
+    pub const ALL: [(&'static str, Bug); 35] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -109,6 +117,10 @@ impl Bug {
         ("full-disk-denies", Bug::FullDiskDenies),
         ("lonely-leader-holds-on", Bug::LonelyLeaderHoldsOn),
         ("home-however-lonely", Bug::HomeHoweverLonely),
+        ("limited-scan-by-first-range", Bug::LimitedScanByFirstRange),
+        ("scan-ends-with-range", Bug::ScanEndsWithRange),
+        ("reverse-scan-skips-key", Bug::ReverseScanSkipsKey),
+        ("later-pages-outlived", Bug::LaterPagesOutlived),
     ];
 
     /// The bug of a name.

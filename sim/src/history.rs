@@ -11,8 +11,8 @@
 //! {"process":1,"type":"info","f":"txn","value":[["append","l",4]],"time":9900,"index":3}
 //! ```
 //!
-//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan or a read of all registers the
-//! prefix of the keys that it reads stands for the key, `null` for all keys. What `what` holds depends on
+//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers or a
+//! page the prefix of the keys that it reads stands for the key, `null` for all keys. What `what` holds depends on
 //! `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
@@ -23,6 +23,7 @@
 //! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"` | `{"version"}` | `null` or `{"current"}` |
 //! | `increment` | a number | `{"version","number"}` | `null` |
 //! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |
+//! | `page` | `{"start","end","reverse","limit","keys_only","at"}` | `{"at","records","next"}` | `null` |
 //!
 //! and `null` for `info`. Operations on lists are transactions of one micro-operation, as Elle reads
 //! them, with `f` `"txn"`; lists are of whole numbers, each appended once in a run, and an absent list
@@ -52,8 +53,8 @@ mod event;
 mod ops;
 
 pub use event::{
-    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, Record, Value,
-    Version, Versioned,
+    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, PageAsked,
+    Paged, Record, Value, Version, Versioned,
 };
 pub use ops::{Call, Op, Outcome, Reply, millis};
 
@@ -343,6 +344,27 @@ mod tests {
         assert!(matches!(ops[1].outcome, Outcome::Refused(Some(_))));
         assert_eq!((ops[2].outcome.clone(), ops[2].complete_ns), (Outcome::Unknown, None));
         assert_eq!(ops[3].outcome, Outcome::Ok(Reply::Scanned(Vec::new())));
+    }
+
+    #[test]
+    fn a_page_comes_back_as_it_was_written() {
+        let mut history = History::new();
+        let asked =
+            PageAsked { end: "b".into(), reverse: true, limit: 1, at: 7, ..PageAsked::default() };
+        history.invoke(1, 10, "", &Call::Page(asked));
+        let records = vec![Entry { key: "a".into(), version: 7, value: "x".into() }];
+        let page = Paged { at: 7, records, next: None };
+        history.complete(1, 20, &Outcome::Ok(Reply::Paged(page)));
+        let mut bytes = Vec::new();
+        history.write_jsonl(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let expected = [
+            r#"{"process":1,"type":"invoke","f":"page","value":[null,{"at":7,"end":"b","keys_only":false,"limit":1,"reverse":true,"start":""}],"time":10,"index":0}"#,
+            r#"{"process":1,"type":"ok","f":"page","value":[null,{"at":7,"next":null,"records":[{"key":"a","value":"x","version":7}]}],"time":20,"index":1}"#,
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        let back = History::read_jsonl(&bytes[..]).unwrap();
+        assert_eq!(back.operations(), history.operations());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! ```text
 //! choose.rs   what a client does next
 //! ask.rs      asks it through the client library and says what came of it
+//! pages.rs    scans page by page, in every way
 //! last.rs     after the faults: a write that must succeed, and the last reads of the judges
 //! ```
 
@@ -33,6 +34,7 @@ use crate::{
 mod ask;
 mod choose;
 mod last;
+mod pages;
 
 /// The registers, keys that are overwritten and removed, begin so.
 pub const REGISTER_PREFIX: &str = "key/";
@@ -149,6 +151,8 @@ pub struct Caller {
     left: Option<u64>,
     /// See [`Workload::read_all_pause_ms_max`].
     read_all_pause_ms_max: u64,
+    /// See [`Workload::page_pause_ms_max`].
+    page_pause_ms_max: u64,
 }
 
 impl Caller {
@@ -166,6 +170,7 @@ impl Caller {
             seen,
             left: None,
             read_all_pause_ms_max: 0,
+            page_pause_ms_max: 0,
         }
     }
 
@@ -178,11 +183,13 @@ impl Caller {
     /// Works until told to stop.
     pub async fn work(mut self, workload: Workload) {
         self.read_all_pause_ms_max = workload.read_all_pause_ms_max;
+        self.page_pause_ms_max = workload.page_pause_ms_max;
         while !self.shared.stop.load(Ordering::Acquire) && self.left != Some(0) {
             self.left = self.left.map(|left| left - 1);
             match self.choose(&workload) {
                 Chosen::One(key, call) => drop(self.call(&key, call).await),
                 Chosen::Batch(items, ttl_ms) => self.batch(items, ttl_ms).await,
+                Chosen::Pages(pages) => drop(self.pages(pages).await),
             }
             let pause = self.between(0, workload.think_time_ms_max * 1_000);
             sleep(Duration::from_micros(pause)).await;

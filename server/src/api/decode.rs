@@ -24,7 +24,9 @@ use crate::{
     time::{AHEAD_MAX, Hlc, Timestamp, local::Instant},
 };
 
-pub use crate::config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, TTL_MS_MAX};
+pub use crate::config::{
+    KEY_BYTES_MAX, Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX, TTL_MS_MAX,
+};
 
 /// How long a request may take where its caller does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -183,7 +185,7 @@ pub fn decode(
     authorize(Caller::Anonymous, context.keyspace)?;
     match op {
         Op::Get(get) => {
-            let key = check_key(&get.key, context.keyspace, limits)?;
+            let key = check_stored_key(&get.key, context.keyspace)?;
             let Context { keyspace, deadline, .. } = context;
             Ok(Decoded::Read(DecodedRead { keyspace, kind: ReadKind::Get(key), deadline }))
         }
@@ -206,7 +208,8 @@ pub fn decode(
         }
         Op::Delete(delete) => {
             let condition = check_condition(delete.condition.as_ref())?;
-            write(context, &delete.key, WriteKind::Delete { condition }, limits)
+            let key = check_stored_key(&delete.key, context.keyspace)?;
+            Ok(named_write(context, key, WriteKind::Delete { condition }))
         }
         Op::Increment(increment) => {
             let ttl = check_ttl(increment.ttl_ms)?;
@@ -221,7 +224,8 @@ pub fn decode(
                 ));
             }
             let kind = WriteKind::Expire { ttl: check_ttl(expire.ttl_ms)?, condition };
-            write(context, &expire.key, kind, limits)
+            let key = check_stored_key(&expire.key, context.keyspace)?;
+            Ok(named_write(context, key, kind))
         }
         Op::PutMany(many) => put_many(context, many, limits),
     }
@@ -325,19 +329,25 @@ fn keyspace(name: &str) -> Result<KeyspaceId, OpError> {
 }
 
 /// The stored form of a key in a keyspace that a client names.
-pub fn stored_key(name: &str, key: &[u8], limits: &Limits) -> Result<Bytes, OpError> {
+pub fn stored_key(name: &str, key: &[u8]) -> Result<Bytes, OpError> {
     let keyspace = keyspace(name)?;
     authorize(Caller::Anonymous, keyspace)?;
-    check_key(key, keyspace, limits)
+    check_stored_key(key, keyspace)
 }
 
 fn check_key(key: &[u8], keyspace: KeyspaceId, limits: &Limits) -> Result<Bytes, OpError> {
-    check_length(key, limits)?;
+    check_length(key, limits.key_bytes_max)?;
     Ok(keys::encode(keyspace, key))
 }
 
-fn check_length(key: &[u8], limits: &Limits) -> Result<(), OpError> {
-    let most = limits.key_bytes_max as usize;
+/// A key that is not made by the request: it may be older than the limit, and longer.
+fn check_stored_key(key: &[u8], keyspace: KeyspaceId) -> Result<Bytes, OpError> {
+    check_length(key, KEY_BYTES_MAX)?;
+    Ok(keys::encode(keyspace, key))
+}
+
+fn check_length(key: &[u8], most: u32) -> Result<(), OpError> {
+    let most = most as usize;
     if key.is_empty() {
         return Err(OpError::invalid("the key is empty; a key has 1 byte at least"));
     }
@@ -429,7 +439,7 @@ fn put_many(
     let mut ends = Vec::with_capacity(count);
     let mut before: &[u8] = &[];
     for item in &many.items {
-        check_length(&item.key, limits)?;
+        check_length(&item.key, limits.key_bytes_max)?;
         check_value(&item.value, limits)?;
         // No key is empty: the first is above it.
         if before >= &item.key[..] {
@@ -509,8 +519,10 @@ fn decode_scan(
     context: &Context,
     limits: &Limits,
 ) -> Result<Decoded, OpError> {
-    let most = limits.key_bytes_max as usize;
-    if scan.start.len() > most || scan.end.len() > most + 1 || scan.prefix.len() > most {
+    // Of the longest key that can be stored, whatever the limit is by now: a page may go on there. A bound
+    // just behind it has a byte more.
+    let most = KEY_BYTES_MAX as usize + 1;
+    if [&scan.start, &scan.end, &scan.prefix].iter().any(|bound| bound.len() > most) {
         return Err(OpError::invalid(format!(
             "a bound of the scan has more than {most} bytes; shorten it"
         )));
@@ -552,4 +564,53 @@ fn decode_scan(
     });
     let deadline = context.deadline;
     Ok(Decoded::Read(DecodedRead { keyspace, kind, deadline }))
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::time::SystemClock;
+
+    fn decoded(op: Op) -> Result<Decoded, OpError> {
+        let limits = Limits { key_bytes_max: 4, ..Limits::default() };
+        let mut request = v1::SessionRequest { id: 1, op: Some(op) };
+        let hlc = Hlc::new(Arc::new(SystemClock));
+        decode(&mut request, &limits, &hlc, &ClusterIdentity::default())
+    }
+
+    /// They are longer than a limit that was lowered since.
+    #[test]
+    fn keys_that_are_there_are_read_and_removed_whatever_the_limit() {
+        let key = |bytes| Bytes::from(vec![b'k'; bytes]);
+        let most = KEY_BYTES_MAX as usize;
+        let get = |key| decoded(Op::Get(v1::GetRequest { key, ..Default::default() })).is_ok();
+        let delete =
+            |key| decoded(Op::Delete(v1::DeleteRequest { key, ..Default::default() })).is_ok();
+        let expire =
+            |key| decoded(Op::Expire(v1::ExpireRequest { key, ..Default::default() })).is_ok();
+        let put = |key| decoded(Op::Put(v1::PutRequest { key, ..Default::default() })).is_ok();
+        let add = |key| {
+            decoded(Op::Increment(v1::IncrementRequest { key, ..Default::default() })).is_ok()
+        };
+        for (bytes, stored, new) in
+            [(4, true, true), (5, true, false), (most, true, false), (most + 1, false, false)]
+        {
+            let of = |takes: &dyn Fn(Bytes) -> bool| takes(key(bytes));
+            assert_eq!([of(&get), of(&delete), of(&expire)], [stored; 3], "{bytes}");
+            assert_eq!([of(&put), of(&add)], [new; 2], "{bytes}");
+        }
+        // A page goes on at a key, or just behind one.
+        for (bytes, taken) in [(5, true), (most + 1, true), (most + 2, false)] {
+            let bound = || key(bytes);
+            for scan in [
+                v1::ScanRequest { start: bound(), ..Default::default() },
+                v1::ScanRequest { end: bound(), reverse: true, ..Default::default() },
+                v1::ScanRequest { prefix: bound(), ..Default::default() },
+            ] {
+                assert_eq!(decoded(Op::Scan(scan)).is_ok(), taken, "{bytes}");
+            }
+        }
+    }
 }

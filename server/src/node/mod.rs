@@ -151,7 +151,6 @@ impl Node {
             peers: peers.clone(),
             metrics: metrics.clone(),
             times,
-            version_retention: config.limits.version_retention(),
             cadence: Cadence::default(),
             leaderships: Leaderships::new(peers.clone(), metrics.clone()),
             transfers: Arc::new(Transfers::new(

@@ -68,8 +68,7 @@ pub fn locate(
     bootstrap: &Bootstrap,
     request: &v1::LocateRequest,
 ) -> Result<v1::LocateResponse, OpError> {
-    let limits = bootstrap.router().limits();
-    let key = decode::stored_key(&request.keyspace, &request.key, limits)?;
+    let key = decode::stored_key(&request.keyspace, &request.key)?;
     let Some(found) = bootstrap.router().routes().find(Place::Key(&key)) else {
         return Err(bootstrap.peers().no_cluster());
     };

@@ -344,7 +344,9 @@ fn scan(shared: &Shared, wanted: Scan, expiry: Expiry) -> Result<Served, Error> 
     let span = clip(&wanted, &range);
     let mut page =
         mvcc::scan(&**state.engine(), span, (at, clock), wanted.direction, wanted.limit)?;
-    if page.next.is_none() {
+    // The careless hand: "the limit is reached, so that was all".
+    let is_full = page.records.len() >= wanted.limit.records;
+    if page.next.is_none() && !(is_full && planted::active(Bug::ScanEndsWithRange)) {
         page.next = behind(&wanted, span).map(<[u8]>::to_vec);
     }
     // What was removed while this was read is below the threshold by now.
@@ -359,9 +361,10 @@ fn scan(shared: &Shared, wanted: Scan, expiry: Expiry) -> Result<Served, Error> 
             "the moment that the scan shows is further back than versions are kept; begin again",
         ))));
     }
-    // Further pages need time before the moment is out of reach.
-    let is_old = page.next.is_some() && at.saturating_add(shared.version_retention / 2) < now;
-    if is_first && expiry == Expiry::ByClock && (page.is_outlived || is_old) {
+    // Nobody knows what further pages hold that has expired since the range's time: the moment is not
+    // before the scan began for them either, nor out of reach soon.
+    let is_before = page.next.is_some() && at < now && !planted::active(Bug::LaterPagesOutlived);
+    if is_first && expiry == Expiry::ByClock && (page.is_outlived || is_before) {
         return later(wanted, now);
     }
     let mut out = ScanPage { at, now, ..ScanPage::default() };

@@ -69,8 +69,6 @@ pub struct Shared {
     pub hlc: Arc<Hlc>,
     /// Where the range's timestamps come from.
     pub time_domain: TimeDomain,
-    /// For how long versions are kept that nobody sees any more at the newest.
-    pub version_retention: Duration,
     /// The node's metrics.
     pub metrics: Arc<Metrics>,
     /// What waits in its tasks, for the metrics.
@@ -146,8 +144,6 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// Times of its Raft groups.
     pub times: RaftTimes,
-    /// For how long versions are kept that nobody sees any more at the newest.
-    pub version_retention: Duration,
     /// What raft snapshots may take, and the log that spares them.
     pub transfers: Arc<Transfers>,
     /// When its leaders propose.
@@ -195,7 +191,6 @@ impl Replica {
             log: host.log.clone(),
             hlc: host.hlc.clone(),
             time_domain: TimeDomain::default(),
-            version_retention: host.version_retention,
             metrics: host.metrics.clone(),
             waiting: Waiting::default(),
             cadence: host.cadence.clone(),

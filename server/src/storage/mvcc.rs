@@ -10,7 +10,10 @@ use super::{
     engine::{Direction, Error, Family, Reader},
     keys,
 };
-use crate::time::Timestamp;
+use crate::{
+    planted::{self, Bug},
+    time::Timestamp,
+};
 
 /// A version that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +171,9 @@ impl Scan {
                 return Ok(ControlFlow::Break(()));
             }
             if let Some(previous) = previous.filter(|_| self.is_full()) {
-                self.page.next = Some(if forward { key.to_vec() } else { previous });
+                // The careless hand: "the next page begins with the next key".
+                let next = forward || planted::active(Bug::ReverseScanSkipsKey);
+                self.page.next = Some(if next { key.to_vec() } else { previous });
                 return Ok(ControlFlow::Break(()));
             }
             self.candidate = Some((key.to_vec(), None));

@@ -106,7 +106,8 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
         ..Default::default()
     };
     let large = vec![0; VALUE_BYTES_MAX + 1];
-    let bound = Bytes::from(vec![b'k'; KEY_BYTES_MAX + 1]);
+    // One byte more is a bound just behind the longest key.
+    let bound = Bytes::from(vec![b'k'; KEY_BYTES_MAX + 2]);
     vec![
         ("an empty key", Op::Put(put(b"")), InvalidArgument, "1 byte at least"),
         ("an empty key to get", Op::Get(get(None, "")), InvalidArgument, "1 byte at least"),

@@ -16,6 +16,7 @@
 //! limits.rs      every wrong input: its code, and what it says to do
 //! repetitions.rs the same request twice: what the second copy is told, and that it does not act
 //! scans.rs       scans and batches over many ranges, by unary calls
+//! scan_pages.rs  scans in pages against a model, in every way, around the borders of ranges
 //! loads.rs       a bulk load while leaders die: every record is there
 //! support/       processes, clusters, waiting
 //! ```
@@ -42,6 +43,7 @@ mod python;
 mod ranges;
 mod repetitions;
 mod replaced;
+mod scan_pages;
 mod scans;
 mod silence;
 mod support;

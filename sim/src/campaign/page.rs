@@ -41,6 +41,7 @@ const JUDGES: &[(&str, &str)] = &[
     ("list", "A list that is only appended to grows in one order, for whoever reads it."),
     ("moment", "A scan over many ranges shows one moment."),
     ("read_all", "So does a read of keys that are overwritten meanwhile, or it is refused."),
+    ("pages", "A page of a scan, whichever way, shows a moment that is not before the scan began."),
     (
         "promise",
         "The loss of a room or a city costs no more than promised: seconds until writes go on, and until \

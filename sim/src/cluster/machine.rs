@@ -57,8 +57,10 @@ impl Machine {
         scenario: &Scenario,
         net: &Arc<Net>,
         node: NodeId,
+        page_records: u32,
     ) -> anyhow::Result<Machine> {
-        let config = config(scenario, node.0)?;
+        let mut config = config(scenario, node.0)?;
+        config.limits.scan_page_records_max = page_records;
         let disk = MemoryDisk::new();
         let running = Running::default();
         let most = scenario.clocks.offset_ms_max;

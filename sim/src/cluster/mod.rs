@@ -37,8 +37,8 @@ pub(crate) use self::observe::found as raft_found;
 pub use self::{disk::Engine, stop::Excuse};
 use crate::{
     net::Net,
-    random::random,
-    scenario::{Kind, Scenario, Topology},
+    random::{between, random},
+    scenario::{Kind, Limits, Scenario, Topology},
     timeline::{Timeline, What},
     trace,
 };
@@ -100,10 +100,15 @@ impl Cluster {
     pub fn start(scenario: &Scenario) -> anyhow::Result<Arc<Cluster>> {
         let handle = Handle::current();
         let net = Arc::new(Net::new(&scenario.network, &scenario.topology));
+        let Limits { scan_page_records_min: least, scan_page_records_max: most, .. } =
+            scenario.limits;
+        // Drawn only where it is wanted: no other run changes.
+        let drawn = if least < most { between(least.into(), most.into()) } else { most.into() };
+        let page_records = u32::try_from(drawn)?;
         let mut machines = BTreeMap::new();
         for place in &scenario.topology.nodes {
             let node = NodeId(place.id);
-            let machine = Machine::start(&handle, scenario, &net, node)?;
+            let machine = Machine::start(&handle, scenario, &net, node, page_records)?;
             machines.insert(node, Mutex::new(machine));
         }
         let by_machine = machines

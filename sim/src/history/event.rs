@@ -42,10 +42,19 @@ pub enum Operation {
     Scan,
     /// Read all registers as of one moment.
     ReadAll,
+    /// Reads a page of a scan.
+    Page,
     /// Appends an element to the list of a key.
     Append,
     /// Reads the list of a key.
     List,
+}
+
+impl Operation {
+    /// Whether it reads keys that begin alike, or all of them.
+    pub fn is_of_many(self) -> bool {
+        matches!(self, Operation::Scan | Operation::ReadAll | Operation::Page)
+    }
 }
 
 /// A value and the version that wrote it.
@@ -119,6 +128,38 @@ pub struct Expiring {
     pub ttl_ms: u64,
 }
 
+/// `{"start","end","reverse","limit","keys_only","at"}`: a page of a scan that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageAsked {
+    /// First key.
+    pub start: String,
+    /// End, exclusive; empty: all keys from the first on.
+    pub end: String,
+    /// From the end to the start.
+    pub reverse: bool,
+    /// Most records; 0: as many as a page has.
+    pub limit: u64,
+    /// Without values.
+    pub keys_only: bool,
+    /// The version of an earlier page; 0: the newest state.
+    pub at: Version,
+}
+
+/// `{"at","records","next"}`: a page of a scan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paged {
+    /// The version that it shows the state at.
+    pub at: Version,
+    /// In the order of the scan.
+    pub records: Vec<Entry>,
+    /// Where the scan goes on: a first key, or backwards an end.
+    // Named so that a missing field is an error, not the end.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub next: Option<String>,
+}
+
 /// `{"current"}`: what a refusal rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +196,10 @@ pub enum Value {
     Current(Current),
     /// A scan's result.
     Entries(Vec<Entry>),
+    /// A page that is asked for.
+    PageAsked(PageAsked),
+    /// A page of a scan.
+    Paged(Paged),
     /// What to append, in the question and in every answer. Its form is a micro-operation.
     #[serde(skip)]
     Element(u64),
@@ -202,7 +247,7 @@ struct Line {
 /// What operations on lists are called: transactions of one micro-operation.
 const TXN: &str = "txn";
 
-const NAMES: [(Operation, &str); 10] = [
+const NAMES: [(Operation, &str); 11] = [
     (Operation::Read, "read"),
     (Operation::Write, "write"),
     (Operation::Insert, "insert"),
@@ -211,6 +256,7 @@ const NAMES: [(Operation, &str); 10] = [
     (Operation::Increment, "increment"),
     (Operation::Scan, "scan"),
     (Operation::ReadAll, "read-all"),
+    (Operation::Page, "page"),
     (Operation::Append, TXN),
     (Operation::List, TXN),
 ];
@@ -223,7 +269,7 @@ impl From<Event> for Line {
             (Operation::Append, Value::Element(element)) => json!([["append", key, element]]),
             (Operation::List, Value::Elements(elements)) => json!([["r", key, elements]]),
             (Operation::List, _) => json!([["r", key, null]]),
-            (Operation::Scan | Operation::ReadAll, value) if key.is_empty() => json!([null, value]),
+            (f, value) if key.is_empty() && f.is_of_many() => json!([null, value]),
             (_, value) => json!([key, value]),
         };
         Line { process, kind, f: name.to_owned(), value, time, index }
@@ -256,7 +302,7 @@ impl TryFrom<Line> for Event {
                 return Err(serde_json::Error::custom(format!("{f:?} is no operation")));
             };
             let (key, value) = serde_json::from_value::<(Option<String>, Value)>(value)?;
-            if key.is_none() && !matches!(f, Operation::Scan | Operation::ReadAll) {
+            if key.is_none() && !f.is_of_many() {
                 return Err(serde_json::Error::custom("only a scan does without a key"));
             }
             (*f, key.unwrap_or_default(), value)

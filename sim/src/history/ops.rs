@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, Record, Value,
-    Version, Versioned,
+    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, PageAsked,
+    Paged, Record, Value, Version, Versioned,
 };
 
 /// What a client asked for, with arguments.
@@ -48,6 +48,8 @@ pub enum Call {
     Scan,
     /// Reads all registers as of one moment.
     ReadAll,
+    /// Reads a page of a scan, the first one or a later one.
+    Page(PageAsked),
     /// Appends to the list of a key: a read and a compare-and-set on it, one operation here.
     Append {
         /// What to append; nobody else ever appends it.
@@ -81,6 +83,8 @@ pub enum Reply {
     },
     /// To a scan, or a read of all registers.
     Scanned(Vec<Entry>),
+    /// To a page of a scan.
+    Paged(Paged),
     /// To an append.
     Appended,
     /// To a read of a list; an absent one is empty.
@@ -105,7 +109,7 @@ pub enum Outcome {
 pub struct Op {
     /// Who.
     pub process: u64,
-    /// Which key; for a scan or a read of all registers the prefix of its keys, empty: all.
+    /// Which key; for a scan, a page or a read of all registers the prefix of its keys, empty: all.
     pub key: String,
     /// What was asked.
     pub call: Call,
@@ -132,6 +136,7 @@ impl Call {
             Call::Read => (Operation::Read, Value::Null),
             Call::Scan => (Operation::Scan, Value::Null),
             Call::ReadAll => (Operation::ReadAll, Value::Null),
+            Call::Page(asked) => (Operation::Page, Value::PageAsked(asked.clone())),
             Call::Write { value, ttl_ms: None } => (Operation::Write, Value::Text(value.clone())),
             Call::Write { value, ttl_ms: Some(ttl_ms) } => {
                 let (value, ttl_ms) = (value.clone(), *ttl_ms);
@@ -157,6 +162,7 @@ impl Call {
             (Operation::Read, Value::Null) => Call::Read,
             (Operation::Scan, Value::Null) => Call::Scan,
             (Operation::ReadAll, Value::Null) => Call::ReadAll,
+            (Operation::Page, Value::PageAsked(asked)) => Call::Page(asked),
             (Operation::Write, Value::Text(value)) => Call::Write { value, ttl_ms: None },
             (Operation::Write, Value::Expiring(Expiring { value, ttl_ms })) => {
                 Call::Write { value, ttl_ms: Some(ttl_ms) }
@@ -186,7 +192,7 @@ impl Call {
 
     /// Does it change the key when it succeeds?
     pub fn is_mutation(&self) -> bool {
-        !matches!(self, Call::Read | Call::Scan | Call::ReadAll | Call::List)
+        !matches!(self, Call::Read | Call::Scan | Call::ReadAll | Call::Page(_) | Call::List)
     }
 }
 
@@ -210,6 +216,7 @@ impl Outcome {
                         Value::Number(Numbered { version, number })
                     }
                     Reply::Scanned(entries) => Value::Entries(entries),
+                    Reply::Paged(page) => Value::Paged(page),
                     // Whoever records it puts in what was asked.
                     Reply::Appended => Value::Null,
                     Reply::Listed(elements) => Value::Elements(elements),
@@ -219,7 +226,9 @@ impl Outcome {
     }
 
     pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
-        use Operation::{Append, Cas, Delete, Increment, Insert, List, Read, ReadAll, Scan, Write};
+        use Operation::{
+            Append, Cas, Delete, Increment, Insert, List, Page, Read, ReadAll, Scan, Write,
+        };
         Ok(match (kind, f, value.clone()) {
             (Kind::Ok, Append, Value::Element(_)) => Outcome::Ok(Reply::Appended),
             (Kind::Fail, Append, Value::Element(_)) => Outcome::Failed,
@@ -244,6 +253,7 @@ impl Outcome {
             (Kind::Ok, Scan | ReadAll, Value::Entries(entries)) => {
                 Outcome::Ok(Reply::Scanned(entries))
             }
+            (Kind::Ok, Page, Value::Paged(page)) => Outcome::Ok(Reply::Paged(page)),
             (kind, f, value) => return Err(format!("{f:?} cannot end as {kind:?} with {value:?}")),
         })
     }
@@ -318,6 +328,24 @@ pub(crate) fn record_in_words(record: &Option<Record>) -> String {
     }
 }
 
+fn page_in_words(f: &mut fmt::Formatter<'_>, asked: &PageAsked) -> fmt::Result {
+    let PageAsked { start, end, reverse, limit, keys_only, at } = asked;
+    write!(f, "scans a page of {start:?} to {end:?}")?;
+    if *limit > 0 {
+        write!(f, ", {limit} at most")?;
+    }
+    if *reverse {
+        write!(f, ", backwards")?;
+    }
+    if *keys_only {
+        write!(f, ", keys only")?;
+    }
+    if *at > 0 {
+        write!(f, ", at version {at}")?;
+    }
+    Ok(())
+}
+
 /// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms, events 4 and 9)`.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -328,6 +356,7 @@ impl fmt::Display for Op {
             Call::Scan if key.is_empty() => write!(f, "scans")?,
             Call::Scan => write!(f, "scans {key:?}")?,
             Call::ReadAll => write!(f, "reads all of {key:?}")?,
+            Call::Page(asked) => page_in_words(f, asked)?,
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {
@@ -354,6 +383,14 @@ impl fmt::Display for Op {
                 write!(f, " -> {number} at version {version}")?;
             }
             Outcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
+            Outcome::Ok(Reply::Paged(page)) => {
+                let keys: Vec<_> = page.records.iter().map(|entry| &entry.key).collect();
+                write!(f, " -> {keys:?} at version {}", page.at)?;
+                match &page.next {
+                    Some(next) => write!(f, ", next {next:?}")?,
+                    None => write!(f, ", the end")?,
+                }
+            }
             Outcome::Ok(Reply::Appended) => write!(f, " -> done")?,
             Outcome::Ok(Reply::Listed(elements)) => {
                 // The end of a long one says the most.

@@ -31,8 +31,8 @@
 //! finds its expected version; a delete finds something (version > 0) or nothing (version 0); an
 //! increment adds to what is there, absence counting as 0; each write's version is above all
 //! before. An unknown operation's version is free until somebody sees it. Operations that failed
-//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans and lists are left to
-//! the judges [`super::moment`] and [`super::list`]; a read of all registers is a read of each of them here.
+//! definitely are left out: whoever sees their effect sees what nobody wrote. Scans, pages and lists are left
+//! to the judges [`super::moment`], [`super::pages`] and [`super::list`]; a read of all registers is a read of each of them here.
 //!
 //! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
 //! from when it was written and how wrong clocks may be, and stays absent until something is written.
@@ -82,7 +82,8 @@ pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     let reads = read_all::reads(ops);
     for op in ops.iter().chain(&reads) {
-        if !matches!(op.call, Call::Scan | Call::ReadAll | Call::Append { .. } | Call::List) {
+        let is_of_many = op.call.operation().is_of_many();
+        if !is_of_many && !matches!(op.call, Call::Append { .. } | Call::List) {
             keys.entry(&op.key).or_default().push(op);
         }
     }

@@ -11,6 +11,7 @@
 //! | [`counter`] | increments count exactly once |
 //! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
+//! | [`pages`] | a page of a scan, whichever way it was asked for, shows a moment that is not before the scan |
 //! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
 //! | [`promise`] | the loss of a part of the cluster costs no more than promised |
 //!
@@ -26,6 +27,7 @@ pub mod counter;
 pub mod linearizable;
 pub mod list;
 pub mod moment;
+pub mod pages;
 pub mod promise;
 pub mod raft;
 pub mod read_all;
@@ -49,6 +51,9 @@ pub fn workload(ops: &[Op], mix: &Mix, skew_ns: u64) -> Verdict {
     }
     if mix.read_all > 0 {
         verdict = verdict.and(read_all::check(ops));
+    }
+    if mix.pages > 0 {
+        verdict = verdict.and(pages::check(ops, skew_ns));
     }
     if mix.append > 0 {
         verdict = verdict.and(list::check(ops));

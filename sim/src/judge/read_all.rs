@@ -42,11 +42,8 @@ pub fn reads(ops: &[Op]) -> Vec<Op> {
     if answered.peek().is_none() {
         return Vec::new();
     }
-    let registers: BTreeSet<&str> = ops
-        .iter()
-        .filter(|op| !matches!(op.call, Call::Scan | Call::ReadAll))
-        .map(|op| &*op.key)
-        .collect();
+    let registers: BTreeSet<&str> =
+        ops.iter().filter(|op| !op.call.operation().is_of_many()).map(|op| &*op.key).collect();
     let mut reads = Vec::new();
     for (op, entries) in answered {
         let prefix = &*op.key;

@@ -178,6 +178,10 @@ impl Scenario {
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
         fault::share("clocks.rate_share_max", self.clocks.rate_share_max)?;
         ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
+        let (least, most) = (self.limits.scan_page_records_min, self.limits.scan_page_records_max);
+        ensure(least > 0, "limits.scan_page_records_min", "must be at least 1")?;
+        let says = format!("is {least}, above limits.scan_page_records_max, {most}");
+        ensure(least <= most, "limits.scan_page_records_min", says)?;
         self.workload.validate()?;
         for (position, fault) in self.faults.iter().enumerate() {
             fault.validate(position, self)?;

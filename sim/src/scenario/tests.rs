@@ -31,6 +31,10 @@ fn errors_say_where() {
     let cases = [
         (LEAST.replace("keys = 3", "keys = \"x\""), "line 8"),
         (LEAST.replace("keys = 3", "kyes = 3"), "line 8"),
+        (
+            format!("{LEAST}[limits]\nscan_page_records_min = 9\nscan_page_records_max = 3\n"),
+            "line 13: limits.scan_page_records_min: is 9, above",
+        ),
         (LEAST.replace("get = 1", "gte = 1"), "line 9"),
         (format!("{LEAST}{kill}down_s_min = 1\n"), "down_s_max"),
         (format!("{LEAST}{kill}down_s_min = 1\ndown_s_max = 2\nup = 1\n"), "unknown field `up`"),

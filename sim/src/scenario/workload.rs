@@ -28,6 +28,9 @@ pub struct Workload {
     /// A `read_all` waits up to this long before it takes the next key, in milliseconds.
     #[serde(default)]
     pub read_all_pause_ms_max: u64,
+    /// Whoever scans page by page waits up to this long before the next page, in milliseconds.
+    #[serde(default)]
+    pub page_pause_ms_max: u64,
 }
 
 fn ttl_ms_min() -> u64 {
@@ -71,6 +74,9 @@ pub struct Mix {
     pub list: u32,
     /// Read all keys of `put` as of one moment, over all ranges that hold some.
     pub read_all: u32,
+    /// Scan keys of any of these kinds page by page: forwards or backwards, with or without a limit, keys
+    /// only or not, each page at the version of the first or at the newest.
+    pub pages: u32,
 }
 
 /// What a client chooses by the weights of a mix, one operation at a time.
@@ -96,13 +102,15 @@ pub enum Choice {
     List,
     /// See [`Mix::read_all`].
     ReadAll,
+    /// See [`Mix::pages`].
+    Pages,
     /// See [`Mix::insert`].
     Insert,
 }
 
 impl Mix {
     /// All weights but that of batches. The order belongs to what a seed means.
-    fn single(&self) -> [(Choice, u64); 11] {
+    fn single(&self) -> [(Choice, u64); 12] {
         [
             (Choice::Get, self.get.into()),
             (Choice::Put, self.put.into()),
@@ -114,6 +122,7 @@ impl Mix {
             (Choice::Append, self.append.into()),
             (Choice::List, self.list.into()),
             (Choice::ReadAll, self.read_all.into()),
+            (Choice::Pages, self.pages.into()),
             (Choice::Insert, self.insert.into()),
         ]
     }

@@ -135,13 +135,16 @@ pub struct Raft {
     pub snapshot_mb_per_s: u32,
 }
 
-/// Settings of the nodes that decide when requests are refused as overloaded. The defaults are the
-/// product's.
+/// Settings of the nodes that bound requests and their answers. The defaults are the product's.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Requests that a node has accepted and not answered.
     pub requests_in_flight_max: u32,
+    /// Least records of a page of a scan: how many is drawn for each run.
+    pub scan_page_records_min: u32,
+    /// Most records of a page of a scan.
+    pub scan_page_records_max: u32,
 }
 
 impl Default for Network {
@@ -186,6 +189,10 @@ impl Default for Raft {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { requests_in_flight_max: 8_192 }
+        Limits {
+            requests_in_flight_max: 8_192,
+            scan_page_records_min: 1_000,
+            scan_page_records_max: 1_000,
+        }
     }
 }

@@ -18,6 +18,15 @@ fn record(state: Versioned) -> Record {
     Record { value: String::from_utf8_lossy(&state.value).into_owned(), version: state.version.0 }
 }
 
+/// A record of a scan, in the history's words.
+pub(super) fn entry(found: &quintet_client::Record) -> Entry {
+    Entry {
+        key: String::from_utf8_lossy(&found.key).into_owned(),
+        value: String::from_utf8_lossy(&found.value).into_owned(),
+        version: found.version.0,
+    }
+}
+
 /// What came of it, in the history's words. Errors are noted.
 pub(super) fn outcome(shared: &Shared, call: &Call, asked: Result<Reply, Error>) -> Outcome {
     if let Err(error) = &asked
@@ -85,6 +94,7 @@ impl Caller {
                 let options = ScanOptions::prefix(key).limit(u64::MAX);
                 self.scan(options, self.read_all_pause_ms_max).await.map(Reply::Scanned)
             }
+            Call::Page(asked) => self.page(asked).await.map(Reply::Paged),
             Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
             Call::List => {
                 client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)
@@ -116,11 +126,7 @@ impl Caller {
         let mut entries = Vec::new();
         while let Some(found) = scan.next().await {
             let found = found?;
-            entries.push(Entry {
-                key: String::from_utf8_lossy(&found.key).into_owned(),
-                value: String::from_utf8_lossy(&found.value).into_owned(),
-                version: found.version.0,
-            });
+            entries.push(entry(&found));
             if pause_ms_max > 0 && !self.shared.stop.load(Ordering::Acquire) {
                 let pause = self.between(0, pause_ms_max * 1_000);
                 sleep(Duration::from_micros(pause)).await;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX};
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX, pages::Pages};
 use crate::{
     history::Call,
     scenario::{Choice, Mix, Workload},
@@ -17,6 +17,8 @@ pub(super) enum Chosen {
     One(String, Call),
     /// Writes of several keys, which expire after so many milliseconds, if they do.
     Batch(Vec<(String, Call)>, Option<u64>),
+    /// Pages of a scan, one after the other.
+    Pages(Pages),
 }
 
 impl Caller {
@@ -26,8 +28,7 @@ impl Caller {
         if batch > 0 && self.random() % workload.mix.total() < batch {
             return self.choose_batch(workload);
         }
-        let (key, call) = self.choose_one(workload);
-        Chosen::One(key, call)
+        self.choose_one(workload)
     }
 
     /// Some keys in a row, so that some of them are in one range: registers, or keys that expire, and new
@@ -54,13 +55,13 @@ impl Caller {
         (format!("{INSERT_PREFIX}{number:08}"), Call::Insert { value })
     }
 
-    fn choose_one(&self, workload: &Workload) -> (String, Call) {
+    fn choose_one(&self, workload: &Workload) -> Chosen {
         let register = format!("{REGISTER_PREFIX}{}", self.random() % workload.keys.max(1));
         let counter = format!("counter/{}", self.random() % workload.keys.max(1));
         let value = || format!("{}-{:x}", self.process, self.random() & 0xFFFF_FFFF);
         let random = self.random();
         // Where all are batches none is asked for one by one.
-        match workload.mix.choose_single(random).unwrap_or(Choice::Insert) {
+        let (key, call) = match workload.mix.choose_single(random).unwrap_or(Choice::Insert) {
             Choice::Get => (register, Call::Read),
             Choice::Put => (register, Call::Write { value: value(), ttl_ms: None }),
             Choice::Cas => {
@@ -77,8 +78,10 @@ impl Caller {
             }
             Choice::List => (self.list_key(workload), Call::List),
             Choice::ReadAll => (REGISTER_PREFIX.to_owned(), Call::ReadAll),
+            Choice::Pages => return Chosen::Pages(self.choose_pages(workload)),
             Choice::Insert => self.insert(value()),
-        }
+        };
+        Chosen::One(key, call)
     }
 
     fn list_key(&self, workload: &Workload) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX};
+use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX, pages::Pages};
 use crate::{
     history::{Call, Outcome},
     judge::Verdict,
@@ -31,6 +31,13 @@ impl Caller {
                 return Verdict::violation(format!(
                     "{key} can't be read after all faults: {outcome:?}"
                 ));
+            }
+        }
+        for pages in Pages::of_all(workload) {
+            let outcome = self.pages(pages).await;
+            if !matches!(outcome, Outcome::Ok(_)) {
+                let words = format!("keys can't be scanned after all faults: {outcome:?}");
+                return Verdict::violation(words);
             }
         }
         Verdict::Holds

@@ -82,9 +82,12 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
             let before: i64 = state.1.as_deref().unwrap_or("0").parse().ok()?;
             Some(before.checked_add(*delta)?.to_string())
         }
-        Call::Read | Call::Scan | Call::ReadAll | Call::List | Call::Append { .. } => {
-            state.1.clone()
-        }
+        Call::Read
+        | Call::Scan
+        | Call::ReadAll
+        | Call::Page(_)
+        | Call::List
+        | Call::Append { .. } => state.1.clone(),
     })
 }
 

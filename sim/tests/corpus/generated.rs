@@ -93,9 +93,12 @@ impl Register {
                     }
                 }
             }
-            Call::Read | Call::Scan | Call::ReadAll | Call::List | Call::Append { .. } => {
-                Outcome::Ok(Reply::Read(self.current()))
-            }
+            Call::Read
+            | Call::Scan
+            | Call::ReadAll
+            | Call::Page(_)
+            | Call::List
+            | Call::Append { .. } => Outcome::Ok(Reply::Read(self.current())),
         }
     }
 }

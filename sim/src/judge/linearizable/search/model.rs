@@ -254,7 +254,12 @@ impl Effect {
     /// `None`: it has none.
     pub(super) fn of(call: &Call, values: &mut Values) -> Option<Effect> {
         Some(match call {
-            Call::Read | Call::Scan | Call::ReadAll | Call::List | Call::Append { .. } => {
+            Call::Read
+            | Call::Scan
+            | Call::ReadAll
+            | Call::Page(_)
+            | Call::List
+            | Call::Append { .. } => {
                 return None;
             }
             Call::Write { value, .. } | Call::Insert { value } => Effect::Put(values.id(value)),
