@@ -363,7 +363,9 @@ fn scan(shared: &Shared, wanted: Scan, expiry: Expiry) -> Result<Served, Error> 
     }
     // Nobody knows what further pages hold that has expired since the range's time: the moment is not
     // before the scan began for them either, nor out of reach soon.
-    let is_before = page.next.is_some() && at < now && !planted::active(Bug::LaterPagesOutlived);
+    let goes_on = page.next.is_some() && !planted::active(Bug::LaterPagesOutlived);
+    // A range that nobody has written to yet has no version to show.
+    let is_before = at < now && (goes_on || at == Timestamp::ZERO);
     if is_first && expiry == Expiry::ByClock && (page.is_outlived || is_before) {
         return later(wanted, now);
     }
