@@ -362,8 +362,8 @@ fn options(left: &Left) -> ScanOptions {
     let v1::ScanRequest { start, end, prefix, reverse, limit, keys_only, .. } = &left.request;
     let whole = ScanOptions::prefix(prefix.clone());
     let (first, last) = whole.bounds();
-    let start = start[..].max(first);
-    let end = match (&end[..], last) {
+    let start: &[u8] = start.as_ref().max(first);
+    let end: &[u8] = match (end.as_ref(), last) {
         ([], last) => last,
         (end, []) => end,
         (end, last) => end.min(last),
@@ -426,8 +426,10 @@ async fn what_is_longer_than_the_limit_can_go(world: &World) {
     assert_eq!(found.value, "long");
     let refused = client.put(key.clone(), "v").await.expect_err("too long");
     assert_eq!(refused.code(), "invalid_argument");
-    let refused = world.kv.clone().put(v1::PutRequest { key: key.clone(), ..Default::default() });
-    assert_eq!(refused.await.expect_err("too long").code(), tonic::Code::InvalidArgument);
+    let (mut kv, put) =
+        (world.kv.clone(), v1::PutRequest { key: key.clone(), ..Default::default() });
+    let refused = kv.put(put).await.expect_err("too long");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     client.expire(key.clone(), Duration::from_secs(3600)).await.expect("done");
     assert!(client.delete(key.clone()).await.expect("removed").is_some());
     assert_eq!(client.get(key).await.expect("read"), None);
