@@ -571,7 +571,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::time::SystemClock;
+    use crate::seams::SystemClock;
 
     fn decoded(op: Op) -> Result<Decoded, OpError> {
         let limits = Limits { key_bytes_max: 4, ..Limits::default() };

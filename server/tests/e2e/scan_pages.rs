@@ -404,11 +404,11 @@ impl Session {
         loop {
             let frame = self.frames.message().await.expect("open").expect("not the end");
             let told = v1::SessionResponses::decode(frame.body).expect("responses");
-            for response in told.responses.into_iter().filter(|told| told.id == self.id) {
-                match response.result {
-                    Some(Body::Scan(page)) => return page,
-                    other => panic!("{other:?}"),
-                }
+            let mine = told.responses.into_iter().find(|told| told.id == self.id);
+            match mine.map(|response| response.result) {
+                Some(Some(Body::Scan(page))) => return page,
+                Some(other) => panic!("{other:?}"),
+                None => {}
             }
         }
     }

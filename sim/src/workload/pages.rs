@@ -57,9 +57,12 @@ fn prefix_end(prefix: &str) -> String {
 impl Caller {
     pub(super) fn choose_pages(&self, workload: &Workload) -> Pages {
         let mut prefixes = vec!["", REGISTER_PREFIX, REGISTER_PREFIX];
-        prefixes.extend((workload.mix.insert > 0).then_some(INSERT_PREFIX));
-        prefixes
-            .extend((workload.mix.expiring() > 0).then_some([TTL_PREFIX; 2]).unwrap_or_default());
+        if workload.mix.insert > 0 {
+            prefixes.push(INSERT_PREFIX);
+        }
+        if workload.mix.expiring() > 0 {
+            prefixes.extend([TTL_PREFIX, TTL_PREFIX]);
+        }
         let drawn = self.random() % prefixes.len() as u64;
         let prefix = prefixes[usize::try_from(drawn).expect("few")].to_owned();
         let (mut start, mut end) = (prefix.clone(), prefix_end(&prefix));
