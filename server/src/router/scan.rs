@@ -105,7 +105,10 @@ async fn first_page(
     let Some((start, end)) = decoded.first_page_span() else { return Err(OpError::stale_route()) };
     let Some(Op::Scan(scan)) = &mut request.op else { return Err(OpError::stale_route()) };
     let mut routes = router.routes.covering(start, end, RANGES_MAX);
-    if scan.limit > 0 && planted::active(Bug::LimitedScanByFirstRange) {
+    let page_max = u64::from(router.limits.scan_page_records_max);
+    let is_little = (1..=page_max).contains(&scan.limit);
+    let by_first = is_little && planted::active(Bug::LimitedScanByFirstRange);
+    if by_first {
         // The careless hand: "it will not come further than that".
         let first = router.routes.find(decoded.place());
         routes.retain(|route| first.as_ref().is_some_and(|first| first.range == route.range));
@@ -116,9 +119,7 @@ async fn first_page(
     let at = match newest.first() {
         // The careless hand: "one moment is as good as another".
         Some(one) if planted::active(Bug::ScanByOneRange) => Timestamp(*one),
-        Some(one) if planted::active(Bug::LimitedScanByFirstRange) && scan.limit > 0 => {
-            Timestamp(*one)
-        }
+        Some(one) if by_first => Timestamp(*one),
         _ => at,
     };
     each(router, &routes, wire::scan_step::Kind::Close(at.0)).await?;
