@@ -54,7 +54,7 @@ const PAGE_RECORDS: u64 = 3;
 /// The limit of keys is lowered below the length of those that are there by then.
 const KEY_BYTES: usize = 64;
 const LONG_KEY_BYTES: usize = 300;
-const CASES: u32 = 400;
+const CASES: u32 = 250;
 /// Pages of a scan that does not end.
 const PAGES_MAX: usize = 100;
 const SERVES_TIMEOUT: Duration = Duration::from_secs(20);
@@ -329,7 +329,11 @@ impl World {
                 (told(records), next, at)
             }
             Door::Session => {
-                let page = self.session.lock().await.ask(request).await;
+                // Leaders may be on their way home still: a session's client asks again.
+                let page = wait_for("a page", SERVES_TIMEOUT, async || {
+                    self.session.lock().await.ask(request.clone()).await
+                });
+                let page = page.await;
                 (told(page.records), page.next, page.at)
             }
             Door::LibraryPages | Door::LibraryStream => {
@@ -396,7 +400,8 @@ impl Session {
         Session { requests, frames, id: 0 }
     }
 
-    async fn ask(&mut self, scan: v1::ScanRequest) -> v1::ScanResponse {
+    /// A page; `Err`: to be asked again.
+    async fn ask(&mut self, scan: v1::ScanRequest) -> Result<v1::ScanResponse, v1::Error> {
         self.id += 1;
         let request = v1::SessionRequest { id: self.id, op: Some(Op::Scan(scan)) };
         let requests = v1::SessionRequests { hello: None, requests: vec![request] };
@@ -406,7 +411,10 @@ impl Session {
             let told = v1::SessionResponses::decode(frame.body).expect("responses");
             let mine = told.responses.into_iter().find(|told| told.id == self.id);
             match mine.map(|response| response.result) {
-                Some(Some(Body::Scan(page))) => return page,
+                Some(Some(Body::Scan(page))) => return Ok(page),
+                Some(Some(Body::Error(error))) if error.retry() == v1::RetryClass::Reroute => {
+                    return Err(error);
+                }
                 Some(other) => panic!("{other:?}"),
                 None => {}
             }
