@@ -102,7 +102,8 @@ pub struct Raft {
     /// other, the one where its leader is at home first. Where the process of the leader's node has ended they
     /// do not wait.
     pub election_min_ms: u64,
-    /// See `election_min_ms`. A leader that no majority answers for so long steps down.
+    /// See `election_min_ms`. A leader that no majority answers for twice as long steps
+    /// down.
     pub election_max_ms: u64,
     /// A link without an answer for so long, while one is due, is dialled again.
     pub link_stall_ms: u64,
