@@ -18,22 +18,22 @@ impl Client {
         self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
     }
 
-    /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain); returns how
-    /// many ranges it still leads because no other node can. Waits for half of the call's deadline.
+    /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain); says how
+    /// many ranges it still leads because no other node can. Waits for half of the call's deadline. A node
+    /// that can't be reached leads nothing after an election, and is told when it is back.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there is no such node, [`Error::Unavailable`] if it can't be
-    /// reached.
-    pub async fn drain(&self, node: u64) -> Result<u32, Error> {
+    /// [`Error::InvalidArgument`] if there is no such node.
+    pub async fn drain(&self, node: u64) -> Result<v1::DrainResponse, Error> {
         let timeout_ms = u32::try_from(self.timeout.as_millis() / 2).unwrap_or(u32::MAX);
         let request = v1::DrainRequest { node_id: node, undo: false, timeout_ms };
-        Ok(self.ask_any(async |mut admin| admin.drain(request).await).await?.leaders_left)
+        self.ask_any(async |mut admin| admin.drain(request).await).await
     }
 
     /// Lets leaders come back to a node that was drained.
     ///
     /// # Errors
-    /// As [`drain`](Self::drain).
+    /// As [`drain`](Self::drain), and [`Error::Unavailable`] if it can't be reached.
     pub async fn undrain(&self, node: u64) -> Result<(), Error> {
         let request = v1::DrainRequest { node_id: node, undo: true, timeout_ms: 0 };
         self.ask_any(async |mut admin| admin.drain(request).await).await.map(drop)

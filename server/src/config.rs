@@ -4,6 +4,7 @@
 //! the default. `sources.rs` puts these together and refuses what it does not know. `sample.toml`
 //! is the same list with the documentation that users read; a test keeps the two equal.
 
+mod injected;
 mod sources;
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Node {
-    /// From 1, unique in the cluster, never reused: a node that lost its disk takes a new one.
+    /// From 1, unique in the cluster. A node keeps it for ever: one that lost its disk comes back under it.
     pub id: NodeId,
     /// Everything that the node stores is below it.
     pub data_dir: PathBuf,

@@ -21,7 +21,7 @@ macro_rules! id {
 }
 
 id!(
-    /// A node, named by its configuration. Never reused: a node that lost its disk is another node.
+    /// A node, named by its configuration. It keeps its id for ever, also where it loses its disk.
     NodeId,
     "n"
 );

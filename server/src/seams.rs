@@ -80,7 +80,7 @@ mod production {
         config::Config,
         ids::NodeId,
         storage::{
-            self, Durability, Engine,
+            self, Durability, Engine, directory,
             rocks::{RocksEngine, RocksOptions},
         },
         time::Timestamp,
@@ -116,7 +116,10 @@ mod production {
         fn check_format(&self) -> Result<(), storage::Error> {
             let directory = self.directory.display();
             let unusable = |error| storage::Error::Open(format!("can't use {directory}: {error}"));
-            std::fs::create_dir_all(&self.directory).map_err(unusable)?;
+            directory::create(&self.directory).map_err(unusable)?;
+            if let Some(why) = directory::open_to_others(&self.directory) {
+                tracing::warn!("{why}");
+            }
             let path = self.directory.join("FORMAT");
             match std::fs::read_to_string(&path) {
                 Ok(format) if format == FORMAT => Ok(()),

@@ -2,7 +2,7 @@
 
 use quintet_server::config::{Config, Loaded, keys};
 
-use super::{exit::Failure, output::Output, start};
+use super::{exit::Failure, note, output::Output, start};
 
 /// Subcommands of `config`.
 #[derive(Debug, clap::Subcommand)]
@@ -29,7 +29,11 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     let Command::Print(print) = command;
     let mut out = Output::new();
     match print.effective {
-        true => out.raw(effective(&print.start.load()?)?.as_bytes())?,
+        true => {
+            let loaded = print.start.load()?;
+            loaded.warnings.iter().for_each(note);
+            out.raw(effective(&loaded)?.as_bytes())?;
+        }
         false => out.raw(Config::default_toml().as_bytes())?,
     }
     out.flush()

@@ -4,7 +4,7 @@
 //! DIR/cluster.toml       localities and ports, chosen once      plan.rs
 //! DIR/lock               held while nodes are started or stopped
 //! DIR/node-N/node.toml   configuration; written where missing, so that it may be edited
-//! DIR/node-N/pid         process id; trusted only if that process runs this node.toml   process.rs
+//! DIR/node-N/pid         process id; trusted only if that process works in DIR/node-N    process.rs
 //! DIR/node-N/log         standard output and error, appended
 //! DIR/node-N/data        what the node stores
 //! STATE/quintet/dev/*    directories of clusters, where other commands look    registry.rs
@@ -14,6 +14,11 @@
 //! command, which then stops them in order, and `--detach` is merely not waiting. So `dev` on a
 //! directory of which some nodes still run starts the others, and that is how a killed node comes
 //! back.
+//!
+//! # On a crash
+//!
+//! Where this command dies, the nodes go on. The next one finds them, starts those that are missing, and
+//! forms the cluster if nobody has: whether it is formed is asked of the nodes, each time.
 
 mod plan;
 mod process;
@@ -106,20 +111,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let cluster = Cluster::open_or_create(&dir, args.base_port, args.nodes)?;
     let lock = lock(&cluster)?;
     let running = process::running(&cluster);
-    if running.len() == cluster.nodes().len() {
-        if args.detach {
-            // What was asked for is so already.
-            return greet(&cluster, true);
-        }
-        return Err(Failure::usage(format!(
-            "the cluster in {} runs already: clients reach it at {}; end it with `{} dev stop \
-             --dir {}`",
-            cluster.dir().display(),
-            cluster.client_addresses().join(","),
-            program(),
-            cluster.dir().display()
-        )));
-    }
+    let all_run = running.len() == cluster.nodes().len();
     let mut started = Vec::new();
     let up = tokio::select! {
         up = bring_up(&cluster, &running, &mut started, request) => up,
@@ -131,6 +123,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return Err(failure);
     }
     registry::add(&cluster);
+    if all_run && !args.detach {
+        return Err(Failure::usage(format!(
+            "the cluster in {} runs already: clients reach it at {}; end it with `{} dev stop \
+             --dir {}`",
+            cluster.dir().display(),
+            cluster.client_addresses().join(","),
+            program(),
+            cluster.dir().display()
+        )));
+    }
     drop(lock);
     greet(&cluster, args.detach)?;
     if args.detach {
@@ -152,10 +154,11 @@ async fn bring_up(
     started: &mut Vec<Started>,
     request: InitClusterRequest,
 ) -> Result<(), Failure> {
-    for node in cluster.nodes() {
-        if running.iter().all(|running| running.id != node.id) {
-            started.push(Started { id: node.id, child: process::spawn(cluster, node.id).await? });
-        }
+    let ids = cluster.nodes().iter().map(|node| node.id);
+    let missing: Vec<_> = ids.filter(|id| running.iter().all(|node| node.id != *id)).collect();
+    process::wait_for_room(cluster, &missing).await?;
+    for id in missing {
+        started.push(Started { id, child: process::spawn(cluster, id).await? });
     }
     tokio::select! {
         formed = form(cluster, request) => formed,

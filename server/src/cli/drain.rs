@@ -10,10 +10,20 @@ use super::{
 
 /// Runs `drain`.
 pub(crate) async fn drain(args: Args) -> Result<(), Failure> {
-    let left = args.connect.client().await?.drain(args.id).await?;
+    let drained = args.connect.client().await?.drain(args.id).await?;
+    let left = drained.leaders_left;
     let mut out = Output::new();
     match args.output {
-        Format::Json => out.json(&json!({ "node": args.id, "leaders_left": left }))?,
+        Format::Json => out.json(&json!({
+            "node": args.id,
+            "leaders_left": left,
+            "to_be_told": drained.to_be_told,
+        }))?,
+        Format::Text if left == 0 && drained.to_be_told => out.line(format!(
+            "node {} can't be reached; it leads nothing and takes no leaders when it is back; `quintet \
+             undrain {}` ends that",
+            args.id, args.id
+        ))?,
         Format::Text if left == 0 => out.line(format!(
             "node {} leads nothing and takes no leaders; `quintet undrain {}` ends that",
             args.id, args.id

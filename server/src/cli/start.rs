@@ -95,8 +95,13 @@ impl Args {
 
 /// Runs the node.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let config = args.load()?.config;
+    let loaded = args.load()?;
     init_log()?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = loaded.config;
+    keep_files_private();
     quintet_server::ops::allocator::keep_freed_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads())
@@ -137,6 +142,12 @@ async fn run_node(config: Config) -> Result<(), Failure> {
     node.shutdown(SHUTDOWN_DEADLINE).await;
     info!("the node has stopped");
     Ok(())
+}
+
+/// What the node creates from now on is its user's alone: directories 0700, files 0600.
+fn keep_files_private() {
+    // SAFETY: `umask` takes and returns an integer; no other thread runs yet.
+    unsafe { libc::umask(0o077) };
 }
 
 /// Logs to standard error what `QUINTET_LOG` says, by default `info`.

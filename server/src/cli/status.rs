@@ -1,5 +1,7 @@
 //! `quintet status`: nodes, rooms, ranges, leaders and lag, as one node sees them.
 
+use std::time::Duration;
+
 use comfy_table::{CellAlignment, Table, presets};
 use quintet_client::v1::{NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
 use quintet_server::storage::keys;
@@ -30,26 +32,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Format::Json => out.json(&json(&status))?,
     }
     out.flush()?;
-    if !status.initialized && !status.cluster_around.is_empty() {
-        return Err(Failure::new(
-            Exit::Refused,
-            "empty_node",
-            format!(
-                "node {} has an empty directory and takes part in nothing, while the nodes around belong \
-                 to cluster {}; if it lost its disk: `quintet replace {}`",
-                status.node_id, status.cluster_around, status.node_id
-            ),
-        ));
+    match (status.initialized, status.cluster_around.is_empty()) {
+        (true, _) => Ok(()),
+        (false, false) => Err(Failure::new(Exit::Refused, "empty_node", status.why_outside)),
+        (false, true) => {
+            Err(Failure::new(Exit::NotInitialized, "not_initialized", status.why_outside))
+        }
     }
-    if !status.initialized {
-        return Err(Failure::new(
-            Exit::NotInitialized,
-            "not_initialized",
-            "no cluster has been formed yet; once all nodes run: `quintet cluster init --node \
-             HOST:PORT`",
-        ));
-    }
-    Ok(())
 }
 
 fn text(status: &StatusResponse) -> String {
@@ -74,6 +63,10 @@ fn text(status: &StatusResponse) -> String {
     if !down.is_empty() {
         let names: Vec<_> = down.iter().map(|node| format!("node {}", node.id)).collect();
         text.push_str(&format!("\nnot heard from: {}\n", names.join(", ")));
+        for node in down {
+            let lasted = shown(Duration::from_millis(node.lasted_ms));
+            text.push_str(&format!("  node {}: for {lasted} ({})\n", node.id, or_dash(&node.why)));
+        }
     }
     if status.replacing {
         text.push_str(&format!(
@@ -142,18 +135,27 @@ fn ranges(status: &StatusResponse) -> Table {
     table
 }
 
-/// Node and room, as in `1 (c1/a)`.
+/// Node and room, as in `1 (c1/a)`; where none is known, who led until when.
 fn leader(range: &RangeStatus, nodes: &[NodeStatus]) -> String {
     match nodes.iter().find(|node| node.id == range.leader_node) {
+        _ if range.leader_node == 0 && range.last_leader_known => {
+            let ago = shown(Duration::from_millis(range.last_leader_ms_ago));
+            format!("none ({} until {ago} ago)", range.last_leader_node)
+        }
         _ if range.leader_node == 0 => "none".to_owned(),
         Some(node) => format!("{} ({}/{})", node.id, node.city, node.room),
         None => range.leader_node.to_string(),
     }
 }
 
-/// Node and entries behind, as in `3(0)`; `?` where nobody knows; a learner is marked.
+/// Node and entries behind, as in `3(0)`; `?` where nobody knows, behind what it is at least where that is
+/// known; a learner is marked.
 fn replica(replica: &ReplicaStatus) -> String {
-    let lag = if replica.lag_known { replica.lag_entries.to_string() } else { "?".to_owned() };
+    let lag = match (replica.lag_known, replica.lag_entries) {
+        (true, lag) => lag.to_string(),
+        (false, 0) => "?".to_owned(),
+        (false, lag) => format!("{lag}?"),
+    };
     let role = if replica.role == "voter" { String::new() } else { format!(" {}", replica.role) };
     format!("{}({lag}{role})", replica.node_id)
 }
@@ -210,6 +212,7 @@ fn json(status: &StatusResponse) -> Value {
         "initialized": status.initialized,
         "cluster_around": status.cluster_around,
         "replacing": status.replacing,
+        "why_outside": status.why_outside,
         "node_id": status.node_id,
         "nodes": nodes,
         "ranges": ranges,
@@ -226,6 +229,8 @@ fn node_json(node: &NodeStatus) -> Value {
         "http_address": node.http_address,
         "live": node.live,
         "draining": node.draining,
+        "lasted_ms": node.lasted_ms,
+        "why": node.why,
         "leaders": node.leaders,
         "version": node.version,
     })
@@ -241,6 +246,7 @@ pub(crate) fn range_json(range: &RangeStatus) -> Value {
                 "node_id": replica.node_id,
                 "role": replica.role,
                 "lag_entries": replica.lag_known.then_some(replica.lag_entries),
+                "heard_ms_ago": replica.heard_known.then_some(replica.heard_ms_ago),
             })
         })
         .collect();
@@ -251,12 +257,21 @@ pub(crate) fn range_json(range: &RangeStatus) -> Value {
     insert_bytes(&mut object, "end", &range.end);
     let leader = (range.leader_node != 0).then_some(range.leader_node);
     object.insert("leader_node".to_owned(), leader.into());
+    let last = (range.last_leader_node != 0).then_some(range.last_leader_node);
+    object.insert("last_leader_node".to_owned(), last.into());
+    let ago = range.last_leader_known.then_some(range.last_leader_ms_ago);
+    object.insert("last_leader_ms_ago".to_owned(), ago.into());
     object.insert("leader_reason".to_owned(), range.leader_reason.clone().into());
     object.insert("term".to_owned(), range.term.into());
     object.insert("last_index".to_owned(), range.last_index.into());
     object.insert("applied_index".to_owned(), range.applied_index.into());
     object.insert("replicas".to_owned(), replicas.into());
     object.into()
+}
+
+/// As in `12s`; what is shorter than a second does not matter here.
+fn shown(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
 }
 
 fn or_dash(text: &str) -> String {
@@ -299,8 +314,9 @@ mod tests {
             replica_id: node_id,
             node_id,
             role: role.to_owned(),
-            lag_entries: 3,
+            lag_entries: if lag_known { 3 } else { 0 },
             lag_known,
+            ..ReplicaStatus::default()
         };
         let range = RangeStatus {
             id: 2,
@@ -346,5 +362,26 @@ mod tests {
         assert_eq!(json["ranges"][0]["replicas"][1]["lag_entries"], Value::Null);
         assert_eq!(json["nodes"][1]["live"], false);
         assert!(text(&status).contains("no leader known of range 2\n"));
+    }
+
+    #[test]
+    fn what_is_not_known_now_is_shown_with_since_when() {
+        let mut status = status();
+        status.nodes[1] = NodeStatus {
+            lasted_ms: 12_900,
+            why: "connection refused".to_owned(),
+            ..status.nodes[1].clone()
+        };
+        let range = &mut status.ranges[0];
+        (range.leader_node, range.last_leader_node) = (0, 1);
+        (range.last_leader_ms_ago, range.last_leader_known) = (12_400, true);
+        range.replicas[0].lag_known = false;
+        let text = text(&status);
+        assert!(text.contains("  node 2: for 12s (connection refused)\n"), "{text}");
+        assert!(text.contains("none (1 until 12s ago)"), "{text}");
+        assert!(text.contains("1(3?) 2(? learner)"), "{text}");
+        let json = json(&status);
+        assert_eq!(json["ranges"][0]["last_leader_ms_ago"], 12_400);
+        assert_eq!(json["nodes"][1]["why"], "connection refused");
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Every source is brought into one form first, pairs of a key (`node.id`) and a value of the type
 //! that [`KEYS`] says, so that an error names the key and the source, and an unknown key is
-//! answered with the nearest known one. Nothing is ever ignored: a misspelt setting that is
-//! silently left at its default shows up in production.
+//! answered with the nearest known one. Nothing is ignored, but for what orchestrators inject into the
+//! environment (`injected.rs`): a misspelt setting that is silently left at its default shows up in
+//! production.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, Invalid};
+use super::{Config, Invalid, injected};
 use crate::placement::locality::Locality;
 
 /// Begins the name of every environment variable of ours.
@@ -122,6 +123,8 @@ pub struct Loaded {
     pub config: Config,
     /// By key; a key that is not there has its default.
     pub origins: BTreeMap<&'static str, Origin>,
+    /// What was ignored and may have been meant as a setting, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Why there is no configuration. Messages say what to do.
@@ -171,6 +174,7 @@ pub(super) fn load(
 #[derive(Default)]
 struct Values {
     set: BTreeMap<&'static str, (Value, Origin)>,
+    warnings: Vec<String>,
 }
 
 impl Values {
@@ -197,8 +201,21 @@ impl Values {
         }
         let setting = KEYS.into_iter().find(|(key, _)| variable_of(key) == variable);
         let names =
-            keys().map(variable_of).chain(OTHER_VARIABLES.iter().copied().map(str::to_owned));
-        self.add_text(variable, text, Origin::Environment(variable.to_owned()), setting, names)
+            || keys().map(variable_of).chain(OTHER_VARIABLES.iter().copied().map(str::to_owned));
+        let own_name = variable.strip_prefix(PREFIX).unwrap_or(variable);
+        match injected::kind(own_name, text) {
+            Some(injected::Kind::Injected) => return Ok(()),
+            Some(injected::Kind::Doubtful) => {
+                let hint = hint(&nearest(variable, names()));
+                self.warnings.push(format!(
+                    "the environment variable {variable} is ignored: it has a name that orchestrators give, \
+                     and is no setting{hint}"
+                ));
+                return Ok(());
+            }
+            None => {}
+        }
+        self.add_text(variable, text, Origin::Environment(variable.to_owned()), setting, names())
     }
 
     fn add_text(
@@ -259,7 +276,7 @@ impl Values {
             origin: origin_of(key),
             reason,
         })?;
-        Ok(Loaded { config, origins })
+        Ok(Loaded { config, origins, warnings: self.warnings })
     }
 }
 
@@ -273,12 +290,16 @@ fn known(name: &str) -> Option<(&'static str, Kind)> {
 }
 
 fn unknown(name: &str, origin: Origin, names: impl Iterator<Item = String>) -> Error {
-    let suggestion = names
+    Error::Unknown { name: name.to_owned(), origin, suggestion: nearest(name, names) }
+}
+
+/// The known name that is most similar to an unknown one, if any is.
+fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    names
         .map(|known| (strsim::jaro_winkler(name, &known), known))
         .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known);
-    Error::Unknown { name: name.to_owned(), origin, suggestion }
+        .map(|(_, known)| known)
 }
 
 /// Pairs of a dotted name and a value. Settings are two levels deep; what is deeper keeps its

@@ -105,6 +105,35 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn a_kubernetes_service_named_quintet_keeps_no_node_from_starting() {
+    let injected = [
+        ("QUINTET_SERVICE_HOST", "10.96.12.7"),
+        ("QUINTET_SERVICE_PORT", "7401"),
+        ("QUINTET_SERVICE_PORT_CLIENT", "7401"),
+        ("QUINTET_PORT", "tcp://10.96.12.7:7401"),
+        ("QUINTET_PORT_7401_TCP", "tcp://10.96.12.7:7401"),
+        ("QUINTET_PORT_7401_TCP_ADDR", "10.96.12.7"),
+        ("QUINTET_PORT_7401_TCP_PORT", "7401"),
+        ("QUINTET_PORT_7401_TCP_PROTO", "tcp"),
+        ("QUINTET_INTERNAL_SERVICE_PORT_PEER", "7402"),
+        ("QUINTET_WORKER_THREADS", "3"),
+    ];
+    let loaded = load(NEEDED, &injected, &[]).expect("valid");
+    assert_eq!(loaded.config.worker_threads, 3, "settings among them count");
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+
+    // Written by hand, most likely.
+    let loaded = load(NEEDED, &[("QUINTET_LISTEN_PORT", "7401")], &[]).expect("valid");
+    assert_eq!(
+        loaded.warnings,
+        [
+            "the environment variable QUINTET_LISTEN_PORT is ignored: it has a name that orchestrators give, \
+          and is no setting: did you mean QUINTET_LISTEN_HTTP?"
+        ]
+    );
+}
+
+#[test]
 fn wrong_values_name_key_and_source() {
     let cases = [
         ("[listen]\nclient = 7401\n", "listen.client (node.toml): 7401 is not a text in quotes"),

@@ -5,6 +5,12 @@
 //! replicas), writes it to its disk, and hands it to every other member until each has it on disk.
 //! The plan on the first disk is the commit point: after a crash anywhere the hand-out goes on.
 //! Only the node that made the plan founds the groups.
+//!
+//! # Invariants
+//!
+//! * Whoever asked may go away at any moment, and what runs for him is dropped then. So a plan is taken in a
+//!   task of its own ([`Bootstrap::take`]): a node with a plan on its disk and without its replicas would
+//!   call itself outside until its next start, and make another plan when it is asked again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +20,7 @@ use std::{
 
 use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{records, status};
 use crate::{
@@ -42,13 +49,15 @@ pub struct Bootstrap {
     random: Arc<dyn Fn() -> u64 + Send + Sync>,
     cluster: Mutex<Option<ClusterRecord>>,
     /// One plan at a time.
-    pub(super) planning: tokio::sync::Mutex<()>,
+    pub(super) planning: Arc<tokio::sync::Mutex<()>>,
     /// What leaders said last about their ranges.
     pub(super) news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
     /// Nodes that take no leaders at the moment.
     pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
     /// What became of leaders that this node handed over.
     pub(super) handovers: Mutex<Handovers>,
+    /// Nodes that are to be told that they are drained, as the registry has it.
+    pub(super) to_drain: Mutex<BTreeSet<NodeId>>,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
     pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
@@ -64,10 +73,11 @@ impl Bootstrap {
             router,
             random,
             cluster: Mutex::new(None),
-            planning: tokio::sync::Mutex::new(()),
+            planning: Arc::default(),
             news: Mutex::default(),
             draining: Mutex::default(),
             handovers: Mutex::default(),
+            to_drain: Mutex::default(),
             replacing: Mutex::default(),
         })
     }
@@ -157,10 +167,10 @@ impl Bootstrap {
             }
             return self.forward_init(first, request).await;
         }
-        let _one_at_a_time = self.planning.lock().await;
+        let one_at_a_time = self.planning.clone().lock_owned().await;
         self.refuse_second()?;
         let cluster = self.plan(&members, &spans);
-        self.take(cluster.clone())
+        self.take(one_at_a_time, cluster.clone())
             .await
             .map_err(|why| encode_error(OpError::new(v1::Code::Storage, why)))?;
         self.wait_for_members(&cluster).await?;
@@ -264,8 +274,22 @@ impl Bootstrap {
         }
     }
 
-    /// Takes a plan: on disk first, then in life. `Err` says why not.
-    pub(super) async fn take(self: &Arc<Self>, cluster: ClusterRecord) -> Result<(), String> {
+    /// Takes a plan: on disk first, then in life, also where the caller is dropped meanwhile. `Err` says
+    /// why not.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        one_at_a_time: OwnedMutexGuard<()>,
+        cluster: ClusterRecord,
+    ) -> Result<(), String> {
+        let bootstrap = self.clone();
+        let taken = tokio::spawn(async move {
+            let _until_done = one_at_a_time;
+            bootstrap.take_whole(cluster).await
+        });
+        taken.await.unwrap_or_else(|_| Err("the node is stopping".to_owned()))
+    }
+
+    async fn take_whole(self: &Arc<Self>, cluster: ClusterRecord) -> Result<(), String> {
         if let Some(mine) = self.cluster() {
             return if mine.cluster == cluster.cluster && mine.incarnation == cluster.incarnation {
                 Ok(())
@@ -284,7 +308,7 @@ impl Bootstrap {
         self: &Arc<Self>,
         plan: wire::Bootstrap,
     ) -> wire::BootstrapAnswer {
-        let _one_at_a_time = self.planning.lock().await;
+        let one_at_a_time = self.planning.clone().lock_owned().await;
         let refused = |why: String| wire::BootstrapAnswer { refusal: why, other_directory: false };
         if plan.directory != self.peers().book().me().directory {
             let refusal = "the plan is for another directory of this node".to_owned();
@@ -293,7 +317,7 @@ impl Bootstrap {
         let Some(cluster) = from_wire(plan) else {
             return refused("a plan that makes no sense".to_owned());
         };
-        refused(self.take(cluster).await.err().unwrap_or_default())
+        refused(self.take(one_at_a_time, cluster).await.err().unwrap_or_default())
     }
 
     /// Waits until every member runs the plan.

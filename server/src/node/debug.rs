@@ -4,10 +4,10 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
+use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use quintet_proto::v1;
 
-use super::{bootstrap::Bootstrap, registry::Registry};
+use super::{bootstrap::Bootstrap, registry::Registry, status::ms};
 use crate::{
     error::OpError,
     ids::{RangeId, SYSTEM_RANGE},
@@ -115,10 +115,7 @@ fn raft(metrics: &RaftMetrics) -> v1::RaftDebug {
     let membership = metrics.membership_config.membership();
     let sets = membership.get_joint_config().iter();
     let index = |at: &Option<types::LogId>| at.as_ref().map_or(0, |at| at.index());
-    let heard = |replica: &u64| {
-        let heard = metrics.heartbeat.as_ref()?.get(replica)?.as_ref()?;
-        u64::try_from(heard.elapsed().as_millis()).ok()
-    };
+    let heard = |replica: &u64| types::answered_ago(metrics, *replica).map(ms);
     let others = membership.nodes().filter(|(id, _)| **id != metrics.id);
     let followers = others.map(|(id, holder)| {
         let (matched, heard) = (types::matched(metrics, *id), heard(id));

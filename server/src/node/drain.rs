@@ -3,23 +3,37 @@
 //! What an operator drains is noted on the node's disk, so that a restart for maintenance does not
 //! call leaders back before the operator does. A node that is about to stop drains itself without a
 //! note.
+//!
+//! A node that can't be reached leads nothing for longer than an election takes, and is drained in the
+//! registry (`registry.rs`): no leader moves to it when it comes back, and whoever leads the system range
+//! tells it as soon as it can, until it has noted that. Undoing takes both back.
 
 use std::{sync::Arc, time::Duration};
 
 use quintet_proto::{internal::v1 as wire, v1};
 
-use super::{bootstrap::Bootstrap, leaders, records, upkeep};
+use super::{
+    bootstrap::Bootstrap,
+    leaders, records,
+    registry::{self, Registry},
+    upkeep,
+};
 use crate::{
     api::encode_error,
     error::OpError,
-    ids::NodeId,
+    ids::{NodeId, SYSTEM_RANGE},
     peer::{Kind, Lane},
     range::replica::Replica,
-    time::local::Instant,
+    time::local::{Instant, sleep, timeout},
 };
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// How long an answer may take beyond what its question allows.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// What a node that is told late is given for its leaders at once; it goes on by itself.
+const TOLD_TIMEOUT_MS: u32 = 1;
+const POLL: Duration = Duration::from_millis(50);
 
 impl Bootstrap {
     /// Drains a node or undoes it; waits until its leaders have moved.
@@ -28,27 +42,163 @@ impl Bootstrap {
         request: v1::DrainRequest,
     ) -> Result<v1::DrainResponse, v1::Error> {
         let node = NodeId(request.node_id);
-        if self.cluster().is_none() {
+        let Some(cluster) = self.cluster() else {
             return Err(encode_error(self.peers().no_cluster()));
+        };
+        if !cluster.nodes.contains(&node) {
+            let message = format!("there is no node {}; 'quintet status' lists them", node.0);
+            return Err(encode_error(OpError::invalid(message)));
+        }
+        let until = Instant::now() + allowed(request);
+        let was_to_be_told = self.is_to_be_told(node);
+        if request.undo && was_to_be_told {
+            self.order(node, false, until).await.map_err(encode_error)?;
         }
         if node == self.peers().me() {
             return self.drain_self(request).await;
         }
-        if self.peers().book().get(node).is_none() {
+        if self.peers().is_live(node) {
+            match self.ask_drain(node, request, until).await {
+                Ok(answer) => return answer,
+                // It went away, and may have noted it: noting it twice does no harm.
+                Err(Gone) if request.undo => {
+                    let message = format!("node {} went away; ask again", node.0);
+                    return Err(encode_error(OpError::ambiguous(message)));
+                }
+                Err(Gone) => {}
+            }
+        }
+        let has_noted = self.draining.lock().get(&node).copied().unwrap_or(false);
+        if request.undo && was_to_be_told && !has_noted {
+            // It was drained while it could not be reached, and was not told.
+            return Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true });
+        }
+        if request.undo {
+            let message = format!(
+                "node {} can't be reached, and may have noted that it is drained: ask again when it is back",
+                node.0
+            );
+            return Err(encode_error(OpError::unavailable(message)));
+        }
+        self.order(node, true, until).await.map_err(encode_error)?;
+        tracing::info!(%node, "drained while it can't be reached: it is told when it is back");
+        Ok(v1::DrainResponse {
+            leaders_left: self.wait_led_elsewhere(node, until).await,
+            to_be_told: true,
+        })
+    }
+
+    /// Asks a node to drain itself.
+    async fn ask_drain(
+        self: &Arc<Self>,
+        node: NodeId,
+        request: v1::DrainRequest,
+        until: Instant,
+    ) -> Result<Result<v1::DrainResponse, v1::Error>, Gone> {
+        let message =
+            wire::PeerMessage { kind: Some(Kind::Drain(request)), ..wire::PeerMessage::default() };
+        let answer = self.peers().ask(node, Lane::Urgent, message);
+        let patience = until.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
+        match timeout(patience, answer).await {
+            Ok(Ok(Ok(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })))) => {
+                Ok(match result {
+                    wire::drain_answer::Result::Ok(done) => Ok(done),
+                    wire::drain_answer::Result::Error(error) => Err(error),
+                })
+            }
+            _ => Err(Gone),
+        }
+    }
+
+    /// Another node asks: to drain this one, or to note in the registry that a third is drained.
+    pub(super) async fn drain_asked(
+        self: &Arc<Self>,
+        request: v1::DrainRequest,
+    ) -> Result<v1::DrainResponse, v1::Error> {
+        let node = NodeId(request.node_id);
+        if node == self.peers().me() {
+            return self.drain_self(request).await;
+        }
+        if !self.cluster().is_some_and(|cluster| cluster.nodes.contains(&node)) {
             let message = format!("there is no node {}; 'quintet status' lists them", node.0);
             return Err(encode_error(OpError::invalid(message)));
         }
-        let message =
-            wire::PeerMessage { kind: Some(Kind::Drain(request)), ..wire::PeerMessage::default() };
-        match self.peers().ask(node, Lane::Urgent, message).await {
-            Ok(Ok(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) }))) => match result {
-                wire::drain_answer::Result::Ok(done) => Ok(done),
-                wire::drain_answer::Result::Error(error) => Err(error),
-            },
-            _ => {
-                let message = format!("node {} can't be reached; is it up?", node.0);
-                Err(encode_error(OpError::unavailable(message)))
+        registry::order_drain(self, node, !request.undo).await.map_err(encode_error)?;
+        Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true })
+    }
+
+    /// Has it noted in the registry, by whoever leads the system range, that a node is drained, or that it
+    /// is not any more.
+    async fn order(
+        self: &Arc<Self>,
+        node: NodeId,
+        drained: bool,
+        until: Instant,
+    ) -> Result<(), OpError> {
+        let request = v1::DrainRequest { node_id: node.0, undo: !drained, timeout_ms: 0 };
+        loop {
+            let why = match self.router().leader_of(SYSTEM_RANGE) {
+                Some(leader) if leader == self.peers().me() => {
+                    match registry::order_drain(self, node, drained).await {
+                        Ok(()) => break,
+                        Err(error) => error.message,
+                    }
+                }
+                Some(leader) if leader != node => {
+                    match self.ask_drain(leader, request, until).await {
+                        Ok(Ok(_)) => break,
+                        Ok(Err(error)) => error.message,
+                        Err(Gone) => format!("node {} went away", leader.0),
+                    }
+                }
+                _ => "the system range has no leader".to_owned(),
+            };
+            if Instant::now() >= until {
+                return Err(OpError::unavailable(format!(
+                    "not noted that node {} is drained: {why}",
+                    node.0
+                )));
             }
+            sleep(POLL).await;
+        }
+        // This node's replica shows it in a moment.
+        let mut to_drain = self.to_drain.lock();
+        match drained {
+            true => to_drain.insert(node),
+            false => to_drain.remove(&node),
+        };
+        Ok(())
+    }
+
+    /// Whether the registry, as this node has it, says that a node is to be told that it is drained.
+    fn is_to_be_told(&self, node: NodeId) -> bool {
+        let system = self.router().replica(SYSTEM_RANGE);
+        let registry = system.and_then(|replica| Registry::read(&replica).ok());
+        registry.is_some_and(|registry| registry.to_drain().contains(&node))
+    }
+
+    /// Tells a node that it is drained, if it can be reached; whether it has noted that.
+    pub(super) async fn tell_drained(self: &Arc<Self>, node: NodeId) -> bool {
+        let request =
+            v1::DrainRequest { node_id: node.0, undo: false, timeout_ms: TOLD_TIMEOUT_MS };
+        if node == self.peers().me() {
+            return self.drain_self(request).await.is_ok();
+        }
+        if !self.peers().is_live(node) {
+            return false;
+        }
+        matches!(self.ask_drain(node, request, Instant::now()).await, Ok(Ok(_)))
+    }
+
+    /// Waits until no range is known to be led by a node; how many still are.
+    async fn wait_led_elsewhere(&self, node: NodeId, until: Instant) -> u32 {
+        loop {
+            let leads = |replica: &Replica| replica.known_leader().leader == Some(node);
+            let left = self.replicas().iter().filter(|replica| leads(replica)).count();
+            if left == 0 || Instant::now() >= until {
+                return u32::try_from(left).unwrap_or(u32::MAX);
+            }
+            sleep(POLL).await;
         }
     }
 
@@ -64,20 +214,33 @@ impl Bootstrap {
         if request.undo {
             self.set_draining(false);
             upkeep::ping_once(self).await;
-            return Ok(v1::DrainResponse { leaders_left: 0 });
+            return Ok(v1::DrainResponse::default());
         }
-        let timeout = match request.timeout_ms {
-            0 => TIMEOUT_DEFAULT,
-            ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
-        };
         tracing::info!(node = %self.peers().me(), "leaders move off the node: it is drained");
-        leaders::drain(self, Instant::now() + timeout).await;
+        leaders::drain(self, Instant::now() + allowed(request)).await;
         let left = self.replicas().iter().filter(|replica| Replica::is_leader(replica)).count();
-        Ok(v1::DrainResponse { leaders_left: u32::try_from(left).unwrap_or(u32::MAX) })
+        let leaders_left = u32::try_from(left).unwrap_or(u32::MAX);
+        Ok(v1::DrainResponse { leaders_left, to_be_told: false })
     }
 
     /// Whether this node takes leaders.
     pub(super) fn set_draining(&self, draining: bool) {
         self.draining.lock().insert(self.peers().me(), draining);
+    }
+
+    /// Whether a node takes no leaders, as far as this one knows.
+    pub(super) fn is_draining(&self, node: NodeId) -> bool {
+        self.draining.lock().get(&node).copied().unwrap_or(false)
+            || self.to_drain.lock().contains(&node)
+    }
+}
+
+/// A node did not answer.
+struct Gone;
+
+fn allowed(request: v1::DrainRequest) -> Duration {
+    match request.timeout_ms {
+        0 => TIMEOUT_DEFAULT,
+        ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
     }
 }

@@ -75,7 +75,7 @@ impl Handler for NodeHandler {
                         if matches!(&kind, Kind::Transfer(to) if to.to_replica == replica.id.0) {
                             bootstrap.handovers.lock().returns(replica.range);
                         }
-                        raft(replica, kind)
+                        raft(replica, from, kind)
                     }
                     None => failed("no such replica here"),
                 }
@@ -108,7 +108,7 @@ impl Handler for NodeHandler {
                 async move { Some(Kind::BootstrapAnswer(bootstrap.take_from(plan).await)) }.boxed()
             }
             Kind::Drain(request) => async move {
-                let result = match bootstrap.drain_self(request).await {
+                let result = match bootstrap.drain_asked(request).await {
                     Ok(done) => wire::drain_answer::Result::Ok(done),
                     Err(error) => wire::drain_answer::Result::Error(error),
                 };
@@ -251,7 +251,7 @@ fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     }
 }
 
-fn raft(replica: Replica, kind: Kind) -> BoxFuture<'static, Option<Kind>> {
+fn raft(replica: Replica, from: NodeId, kind: Kind) -> BoxFuture<'static, Option<Kind>> {
     let nonsense = || Some(Kind::Failed("a request that makes no sense".to_owned()));
     async move {
         let raft = &replica.raft;
@@ -260,7 +260,12 @@ fn raft(replica: Replica, kind: Kind) -> BoxFuture<'static, Option<Kind>> {
             Kind::Append(append) => {
                 let Some(append) = raft_wire::append_in(append) else { return nonsense() };
                 match raft.append_entries(append).await {
-                    Ok(answer) => Some(Kind::AppendAnswer(raft_wire::append_answer_out(&answer))),
+                    Ok(answer) => {
+                        if raft_wire::is_accepted(&answer) {
+                            replica.shared.leader_heard.note(from);
+                        }
+                        Some(Kind::AppendAnswer(raft_wire::append_answer_out(&answer)))
+                    }
                     Err(error) => stopped(&error),
                 }
             }

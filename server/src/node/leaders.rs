@@ -28,7 +28,6 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
     let metrics = metrics.borrow_watched();
     let last = metrics.last_log_index.unwrap_or(0);
     let membership = metrics.membership_config.membership();
-    let draining = bootstrap.draining.lock();
     let (handovers, now) = (bootstrap.handovers.lock(), Instant::now());
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
@@ -48,7 +47,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 room: address.room,
                 fit: node == bootstrap.peers().me()
                     || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
-                draining: draining.get(&node).copied().unwrap_or(false),
+                draining: bootstrap.is_draining(node),
             })
         })
         .collect()

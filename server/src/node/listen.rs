@@ -66,7 +66,7 @@ mod real {
 
     use super::*;
     use crate::{
-        node::{accept, status},
+        node::{accept, readiness, status},
         ops::{
             http::{Http, Shown},
             metrics::Metrics,
@@ -128,7 +128,7 @@ mod real {
         let pages = Shown {
             metrics: metrics.clone(),
             ready: Arc::new(move || match ready.get() {
-                Some(bootstrap) => status::ready(bootstrap),
+                Some(bootstrap) => readiness::ready(bootstrap),
                 None => Err("the node is starting".to_owned()),
             }),
             refresh: Arc::new(move |_| {
@@ -196,7 +196,7 @@ mod real {
         reporter: tonic_health::server::HealthReporter,
     ) {
         loop {
-            let status = match status::ready(&bootstrap) {
+            let status = match readiness::ready(&bootstrap) {
                 Ok(()) => tonic_health::ServingStatus::Serving,
                 Err(_) => tonic_health::ServingStatus::NotServing,
             };

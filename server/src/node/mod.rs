@@ -24,6 +24,7 @@ mod listen;
 mod lost_leaders;
 mod pulse;
 mod reach;
+pub mod readiness;
 pub mod records;
 pub mod registry;
 mod replace;

@@ -96,9 +96,13 @@ pub async fn set_drained(writer: &LogWriter, drained: bool) -> Result<(), Error>
     write(writer, vec![put(DRAINED.to_vec(), codec::encode(&drained))]).await
 }
 
-/// Id and incarnation of a cluster.
+/// Id, incarnation and members of a cluster.
 pub fn identity(cluster: &ClusterRecord) -> ClusterIdentity {
-    ClusterIdentity { cluster: cluster.cluster.clone(), incarnation: cluster.incarnation }
+    ClusterIdentity {
+        cluster: cluster.cluster.clone(),
+        incarnation: cluster.incarnation,
+        members: cluster.nodes.iter().copied().collect(),
+    }
 }
 
 /// Where the other nodes were heard of last.

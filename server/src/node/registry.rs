@@ -5,6 +5,7 @@
 //!   node/ID      where the node was heard of last      follows the address book
 //!   range/ID     the range's descriptor                follows what its membership entries have made of it
 //!   setting/cluster_version                            the highest format that may be used
+//!   drain/ID     true: the node is to be told that it is drained; it could not be reached when that was asked
 //! ```
 //!
 //! Keys of the keyspace `system`, ids as twenty decimal digits. Whoever leads the range writes what it knows
@@ -24,13 +25,20 @@
 //!
 //! What was not written is written by the next leader: it compares anew each time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::{bootstrap::Bootstrap, upkeep::pause};
 use crate::{
-    ids::{KeyspaceId, SYSTEM_RANGE},
+    error::OpError,
+    ids::{KeyspaceId, NodeId, SYSTEM_RANGE},
     peer::CLUSTER_VERSION,
     range::{
         command::evaluate::{Condition, Lifetime, WriteKind},
@@ -63,6 +71,8 @@ pub struct Registry {
     pub ranges: BTreeMap<u64, (Timestamp, Descriptor)>,
     /// The settings, by name.
     pub settings: BTreeMap<String, (Timestamp, String)>,
+    /// Nodes that are to be told that they are drained, or not any more.
+    pub drains: BTreeMap<u64, (Timestamp, bool)>,
 }
 
 /// What a record is of.
@@ -71,6 +81,7 @@ enum Name {
     Node(u64),
     Range(u64),
     Setting(String),
+    Drain(u64),
 }
 
 const VERSION_SETTING: &str = "cluster_version";
@@ -81,6 +92,7 @@ impl Name {
             Name::Node(id) => format!("node/{id:020}"),
             Name::Range(id) => format!("range/{id:020}"),
             Name::Setting(name) => format!("setting/{name}"),
+            Name::Drain(id) => format!("drain/{id:020}"),
         }
     }
 
@@ -90,6 +102,7 @@ impl Name {
             ("node", id) => id.parse().ok().map(Name::Node),
             ("range", id) => id.parse().ok().map(Name::Range),
             ("setting", name) => Some(Name::Setting(name.to_owned())),
+            ("drain", id) => id.parse().ok().map(Name::Drain),
             _ => None,
         }
     }
@@ -132,6 +145,9 @@ impl Registry {
             Some(Name::Setting(name)) => {
                 self.settings.insert(name, (at, codec::decode(value)?));
             }
+            Some(Name::Drain(id)) => {
+                self.drains.insert(id, (at, codec::decode(value)?));
+            }
             None => {}
         }
         Ok(())
@@ -165,6 +181,12 @@ impl Registry {
         }
         news.truncate(ROUND_WRITES_MAX);
         news
+    }
+
+    /// The nodes that are to be told that they are drained.
+    pub(super) fn to_drain(&self) -> BTreeSet<NodeId> {
+        let wanted = self.drains.iter().filter(|(_, (_, drained))| *drained);
+        wanted.map(|(id, _)| NodeId(*id)).collect()
     }
 
     /// Why this build must not go on in the cluster.
@@ -210,7 +232,14 @@ pub(super) async fn keep(bootstrap: Arc<Bootstrap>) {
                 routes.learn(&Arc::new(range.clone()));
             }
         }
+        let to_drain = registry.to_drain();
+        bootstrap.to_drain.lock().clone_from(&to_drain);
         if replica.is_leader() {
+            for node in to_drain {
+                if bootstrap.tell_drained(node).await {
+                    order_drain(&bootstrap, node, false).await.ok();
+                }
+            }
             let ranges = bootstrap.replicas();
             let ranges = ranges.iter().map(|replica| replica.shared.state.descriptor());
             let ranges: Vec<_> = ranges.map(|descriptor| (*descriptor).clone()).collect();
@@ -218,13 +247,43 @@ pub(super) async fn keep(bootstrap: Arc<Bootstrap>) {
             for (name, value, instead_of) in news {
                 sequence += 1;
                 let request = RequestId { origin_room: 0, client, sequence };
-                write(&bootstrap, &replica, request, &name, value, instead_of);
+                // What becomes of it shows in the next round.
+                let sink = Arc::new(Unheard(name.clone()));
+                write(&bootstrap, &replica, request, &name, value, instead_of, sink);
             }
         }
     }
 }
 
-/// Writes a record, if nobody else has by then. What becomes of it shows in the next round.
+/// Notes, as the leader of the system range, that a node is to be told that it is drained, or that it is not
+/// any more. Done when this returns `Ok`.
+pub(super) async fn order_drain(
+    bootstrap: &Bootstrap,
+    node: NodeId,
+    drained: bool,
+) -> Result<(), OpError> {
+    let leads = bootstrap.router().replica(SYSTEM_RANGE).filter(Replica::is_leader);
+    let replica = leads.ok_or_else(|| OpError::not_leader(None))?;
+    let unreadable = |error: storage::Error| OpError::unavailable(error.to_string());
+    let registry = Registry::read(&replica).map_err(unreadable)?;
+    let stands = registry.drains.get(&node.0);
+    if stands.is_some_and(|(_, stands)| *stands) == drained {
+        return Ok(());
+    }
+    let client = (u128::from(bootstrap.random()) << 64) | u128::from(bootstrap.random());
+    let request = RequestId { origin_room: 0, client, sequence: 1 };
+    let (tx, done) = oneshot::channel();
+    let sink = Arc::new(Awaited(Mutex::new(Some(tx))));
+    let value = Bytes::from(codec::encode(&drained));
+    let instead_of = stands.map(|(at, _)| *at);
+    write(bootstrap, &replica, request, &Name::Drain(node.0), value, instead_of, sink);
+    let gone = |_| Err(OpError::ambiguous("the node gave the request up"));
+    done.await.unwrap_or_else(gone)?;
+    bootstrap.to_drain.lock().clone_from(&Registry::read(&replica).map_err(unreadable)?.to_drain());
+    Ok(())
+}
+
+/// Writes a record, if nobody else has by then.
 fn write(
     bootstrap: &Bootstrap,
     replica: &Replica,
@@ -232,9 +291,9 @@ fn write(
     name: &Name,
     value: Bytes,
     instead_of: Option<Timestamp>,
+    sink: Arc<dyn ReplySink>,
 ) {
     let condition = instead_of.map_or(Condition::Absent, Condition::Version);
-    let sink = Arc::new(Unheard(name.clone()));
     replica.write(Write {
         key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
         kind: WriteKind::Put { value, condition, life: Lifetime::Forever },
@@ -247,6 +306,18 @@ fn write(
         deadline: Instant::now() + INTERVAL,
         reply: Reply::uncounted(sink, request.sequence),
     });
+}
+
+/// Somebody waits for the answer.
+struct Awaited(Mutex<Option<oneshot::Sender<OpResult>>>);
+
+impl ReplySink for Awaited {
+    fn answer(&self, _id: u64, result: OpResult) {
+        if let Some(waits) = self.0.lock().take() {
+            // Whoever asked may have given up.
+            waits.send(result).ok();
+        }
+    }
 }
 
 /// Nobody waits for the answer.
@@ -266,7 +337,7 @@ impl ReplySink for Unheard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Generation, NodeId, RangeId, ReplicaId};
+    use crate::ids::{Generation, RangeId, ReplicaId};
 
     fn node(id: u64, epoch: u64) -> AddressRecord {
         AddressRecord {
@@ -306,6 +377,7 @@ mod tests {
                 Name::Node(id) => registry.nodes.get(id).map(|(at, _)| *at),
                 Name::Range(id) => registry.ranges.get(id).map(|(at, _)| *at),
                 Name::Setting(name) => registry.settings.get(name).map(|(at, _)| *at),
+                Name::Drain(id) => registry.drains.get(id).map(|(at, _)| *at),
             };
             assert_eq!(stood, *instead_of, "{name:?}");
             registry.take(name.key().as_bytes(), Timestamp(at), value).unwrap();
@@ -326,6 +398,20 @@ mod tests {
         assert_eq!(registry.nodes[&2], (Timestamp(3), node(2, 6)));
         assert_eq!(registry.ranges[&1], (Timestamp(3), range(1, 2)));
         assert_eq!(registry.settings["cluster_version"].1, "1");
+    }
+
+    #[test]
+    fn a_node_that_could_not_be_told_is_told_until_that_is_taken_back() {
+        let mut registry = Registry::default();
+        let note = |registry: &mut Registry, id: u64, at: u64, drained: bool| {
+            let key = Name::Drain(id).key();
+            registry.take(key.as_bytes(), Timestamp(at), &codec::encode(&drained)).unwrap();
+        };
+        note(&mut registry, 3, 1, true);
+        note(&mut registry, 4, 2, true);
+        assert_eq!(registry.to_drain(), [3, 4].map(NodeId).into());
+        note(&mut registry, 3, 3, false);
+        assert_eq!(registry.to_drain(), [NodeId(4)].into());
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The cluster as a node sees it, for `quintet status` and the metrics.
+//! The cluster as a node sees it, for `quintet status` and the metrics: what it knows now, and since when it
+//! does or does not.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
-use super::bootstrap::Bootstrap;
+use super::{bootstrap::Bootstrap, readiness::Here};
 use crate::{
     api::decode,
     error::OpError,
@@ -13,11 +14,16 @@ use crate::{
     ops::metrics::{Metrics, Queue},
     range::replica::Replica,
     router::routes::Place,
+    storage::codec::AddressRecord,
 };
 
 /// The answer to `Admin.Status`.
 pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
     let cluster = bootstrap.cluster();
+    let why_outside = match cluster {
+        Some(_) => String::new(),
+        None => bootstrap.peers().no_cluster().message,
+    };
     let around = bootstrap.peers().cluster_around().filter(|_| cluster.is_none());
     let cluster_around = around.unwrap_or_default();
     v1::StatusResponse {
@@ -29,30 +35,40 @@ pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
         ranges: ranges(bootstrap),
         cluster_around,
         replacing: bootstrap.is_being_replaced(),
+        why_outside,
     }
 }
 
-/// The known nodes.
+/// The members of the cluster, or the known nodes where there is none.
 pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
-    let leaders: Vec<NodeId> =
-        bootstrap.replicas().iter().filter_map(|replica| replica.leader_node()).collect();
-    let draining = bootstrap.draining.lock().clone();
-    let mut nodes: Vec<_> = bootstrap
-        .peers()
-        .book()
-        .all()
+    let leaders = bootstrap.replicas().into_iter().map(|replica| replica.known_leader().leader);
+    let leaders: Vec<NodeId> = leaders.flatten().collect();
+    let peers = bootstrap.peers();
+    let mut known = peers.book().all();
+    for member in peers.identity().members {
+        if known.iter().all(|address| address.node != member) {
+            // Never heard of since it was named by the plan.
+            known.push(AddressRecord { node: member, ..AddressRecord::default() });
+        }
+    }
+    let mut nodes: Vec<_> = known
         .into_iter()
-        .map(|address| v1::NodeStatus {
-            id: address.node.0,
-            live: bootstrap.peers().is_live(address.node),
-            leaders: leaders.iter().filter(|node| **node == address.node).count() as u32,
-            city: address.city,
-            room: address.room,
-            client_address: address.client,
-            internal_address: address.internal,
-            http_address: address.http,
-            version: address.version,
-            draining: draining.get(&address.node).copied().unwrap_or(false),
+        .map(|address| {
+            let reach = peers.reach(address.node);
+            v1::NodeStatus {
+                id: address.node.0,
+                live: reach.as_ref().is_some_and(|reach| reach.up),
+                leaders: leaders.iter().filter(|node| **node == address.node).count() as u32,
+                city: address.city,
+                room: address.room,
+                client_address: address.client,
+                internal_address: address.internal,
+                http_address: address.http,
+                version: address.version,
+                draining: bootstrap.is_draining(address.node),
+                lasted_ms: reach.as_ref().map_or(0, |reach| ms(reach.lasted)),
+                why: reach.map_or_else(|| "its address is not known".to_owned(), |reach| reach.why),
+            }
         })
         .collect();
     nodes.sort_by_key(|node| node.id);
@@ -90,8 +106,9 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             let applied = metrics.last_applied.map_or(0, |at| at.index());
             (metrics.current_term, metrics.last_log_index.unwrap_or(0), applied)
         };
-        let leader = replica.leader_node();
-        let news = if replica.is_leader() {
+        let known = replica.known_leader();
+        let leader = known.leader;
+        let news = if leader == Some(bootstrap.peers().me()) {
             Some(super::upkeep::news(bootstrap, replica))
         } else {
             bootstrap.news.lock().get(&replica.range).cloned()
@@ -103,8 +120,7 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
                 replica_id: replica.0,
                 node_id: node.0,
                 role: "voter".to_owned(),
-                lag_entries: 0,
-                lag_known: false,
+                ..v1::ReplicaStatus::default()
             });
             status.collect()
         };
@@ -113,7 +129,7 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
                 || "the leader has not told yet".to_owned(),
                 |news| news.leader_reason.clone(),
             ),
-            None => "no leader: an election is under way, or too few voters are up".to_owned(),
+            None => format!("no leader: {}", Here::of(bootstrap).why_none(known)),
         };
         v1::RangeStatus {
             id: replica.range.0,
@@ -126,6 +142,9 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             replicas: news.map_or_else(unknown, |news| news.replicas),
             last_index: last,
             applied_index: applied,
+            last_leader_node: known.last.map_or(0, |node| node.0),
+            last_leader_ms_ago: known.ago.map_or(0, ms),
+            last_leader_known: known.ago.is_some(),
         }
     }
 }
@@ -135,14 +154,16 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
     let metrics = bootstrap.router().metrics();
     for replica in bootstrap.replicas() {
         let range = metrics.range(replica.range);
-        let is_leader = replica.is_leader();
+        let known = replica.known_leader();
+        let is_leader = known.leader == Some(bootstrap.peers().me());
         let lag = match is_leader {
             true => super::upkeep::news(bootstrap, &replica).replicas,
             false => Vec::new(),
         };
         let lag = lag.iter().map(|replica| replica.lag_entries).max();
         range.lag_entries.set(lag.unwrap_or(0));
-        let leader = replica.leader_node().map_or(0, |node| node.0);
+        let leader = known.leader.map_or(0, |node| node.0);
+        let silent = known.ago.unwrap_or_else(|| bootstrap.peers().running_for());
         let raft = replica.raft.metrics();
         let raft = raft.borrow_watched();
         let last = raft.last_log_index.unwrap_or(0);
@@ -150,6 +171,7 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
         range.term.set(raft.current_term);
         range.leader_node.set(leader);
         range.is_leader.set(u64::from(is_leader));
+        range.leader_silent.set(silent.as_secs());
         if is_leader {
             range.leads_in(raft.current_term);
         }
@@ -180,21 +202,7 @@ fn queues(bootstrap: &Bootstrap, metrics: &Metrics) {
     metrics.queue(Queue::PeerBulk).set(bulk as u64);
 }
 
-/// Whether the node can serve clients; `Err` says why not.
-pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
-    if bootstrap.cluster().is_none() {
-        return Err(bootstrap.peers().no_cluster().message);
-    }
-    if bootstrap.is_being_replaced() {
-        let me = bootstrap.peers().me().0;
-        return Err(format!(
-            "the replacement of node {me} is not done: 'quintet replace {me}' goes on with it"
-        ));
-    }
-    for replica in bootstrap.replicas() {
-        if replica.leader_node().is_none() {
-            return Err(format!("range {} has no leader", replica.range));
-        }
-    }
-    Ok(())
+/// Whole milliseconds.
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
-use super::{bootstrap::Bootstrap, leaders, records, status};
+use super::{bootstrap::Bootstrap, leaders, readiness, records, status};
 use crate::{
     peer::{Kind, Lane},
     placement::policy,
@@ -29,6 +29,7 @@ pub(super) async fn pause(bootstrap: &Bootstrap, what: &str, how_long: Duration)
 /// Tells every peer what this node's leaders know.
 pub(super) async fn ping(bootstrap: Arc<Bootstrap>) {
     let mut pings = 0_u32;
+    let mut was_ready = None;
     loop {
         pause(&bootstrap, "pings", PING_INTERVAL).await;
         ping_once(&bootstrap).await;
@@ -39,6 +40,14 @@ pub(super) async fn ping(bootstrap: Arc<Bootstrap>) {
             (bootstrap.host().failed)(storage::Error::Open(why));
         }
         status::refresh(&bootstrap);
+        let ready = readiness::ready(&bootstrap);
+        if was_ready != Some(ready.is_ok()) {
+            match &ready {
+                Ok(()) => tracing::info!("the node can serve clients"),
+                Err(why) => tracing::warn!(why, "the node can't serve clients"),
+            }
+            was_ready = Some(ready.is_ok());
+        }
     }
 }
 
@@ -72,19 +81,25 @@ pub(super) fn news(bootstrap: &Bootstrap, replica: &Replica) -> wire::RangeNews 
     let last = metrics.last_log_index.unwrap_or(0);
     let membership = metrics.membership_config.membership();
     let matched = |id: u64| types::matched(&metrics, id);
+    let patience = bootstrap.host().times.patience();
     let replicas: Vec<_> = membership
         .nodes()
-        .map(|(id, holder)| quintet_proto::v1::ReplicaStatus {
-            replica_id: *id,
-            node_id: holder.node.0,
-            role: if membership.voter_ids().any(|voter| voter == *id) {
-                "voter"
-            } else {
-                "learner"
+        .map(|(id, holder)| {
+            let heard = match *id == replica.id.0 {
+                true => Some(Duration::ZERO),
+                false => types::answered_ago(&metrics, *id),
+            };
+            let answers = heard.is_some_and(|ago| ago <= patience);
+            let votes = membership.voter_ids().any(|voter| voter == *id);
+            quintet_proto::v1::ReplicaStatus {
+                replica_id: *id,
+                node_id: holder.node.0,
+                role: if votes { "voter" } else { "learner" }.to_owned(),
+                lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
+                lag_known: answers && matched(*id).is_some(),
+                heard_ms_ago: heard.map_or(0, status::ms),
+                heard_known: heard.is_some(),
             }
-            .to_owned(),
-            lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
-            lag_known: matched(*id).is_some(),
         })
         .collect();
     let held_by_all = membership.nodes().map(|(id, _)| matched(*id).unwrap_or(0)).min();

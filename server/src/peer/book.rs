@@ -2,9 +2,10 @@
 //!
 //! Addresses are not in the Raft membership (five restarts with new ports could not commit the
 //! change): they come from handshakes and the configured seeds, and a copy is kept on disk. The
-//! newest start of a node wins.
+//! newest start of a node wins. In a cluster only its members have addresses: whoever else is started where
+//! its nodes are is nobody to be dialled, counted or told to others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::RwLock;
 use quintet_proto::internal::v1 as wire;
@@ -20,6 +21,8 @@ const NODES_MAX: usize = 1_000;
 pub struct AddressBook {
     me: RwLock<AddressRecord>,
     others: RwLock<BTreeMap<NodeId, AddressRecord>>,
+    /// Who may be in it; everybody as long as there is no cluster.
+    members: RwLock<Option<BTreeSet<NodeId>>>,
     seeds: Vec<String>,
     /// Told when something was learnt.
     changed: Notify,
@@ -36,7 +39,8 @@ impl AddressBook {
             .filter(|other| other.node != me.node)
             .map(|other| (other.node, other));
         let others = RwLock::new(others.collect());
-        AddressBook { others, me: RwLock::new(me), seeds, changed: Notify::new() }
+        let members = RwLock::default();
+        AddressBook { others, me: RwLock::new(me), members, seeds, changed: Notify::new() }
     }
 
     /// This node's addresses.
@@ -70,8 +74,17 @@ impl AddressBook {
         all
     }
 
+    /// Forgets everybody but the members of a cluster, and learns nobody else from now on.
+    pub(super) fn keep_members(&self, members: &BTreeSet<NodeId>) {
+        *self.members.write() = Some(members.clone());
+        self.others.write().retain(|node, _| members.contains(node));
+    }
+
     /// Takes what is newer than what is known.
     pub fn learn(&self, address: AddressRecord) {
+        if self.members.read().as_ref().is_some_and(|members| !members.contains(&address.node)) {
+            return;
+        }
         let mut others = self.others.write();
         let full = others.len() >= NODES_MAX;
         match others.get_mut(&address.node) {
@@ -129,5 +142,28 @@ pub(super) fn from_wire(address: &wire::NodeAddress) -> AddressRecord {
         epoch: address.epoch,
         version: address.version.clone(),
         directory: address.directory,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(node: u64, epoch: u64) -> AddressRecord {
+        let wire = wire::NodeAddress { node_id: node, epoch, ..wire::NodeAddress::default() };
+        from_wire(&wire)
+    }
+
+    #[test]
+    fn who_is_no_member_is_forgotten_and_not_learnt() {
+        let book = AddressBook::new(record(1, 1), vec![record(6, 1)], Vec::new());
+        book.learn(record(2, 1));
+        book.learn(record(7, 1));
+        assert_eq!(book.nodes(), [2, 6, 7].map(NodeId));
+        book.keep_members(&[1, 2, 3].map(NodeId).into());
+        assert_eq!(book.nodes(), [NodeId(2)]);
+        book.learn(record(6, 9));
+        book.learn(record(3, 1));
+        assert_eq!(book.nodes(), [2, 3].map(NodeId));
     }
 }

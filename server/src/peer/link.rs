@@ -1,4 +1,4 @@
-//! The dialling side of a link: queues, frames, pending requests, redial.
+//! The dialling side of a link: queues, frames, pending requests, redial. What is said of it: `standing.rs`.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,6 +16,7 @@ use super::{
     FRAME_BYTES_MAX, Kind, Peers,
     departures::{OtherEnd, is_refusal},
     says::Says,
+    standing::{Line, Reach, Standing, reason},
 };
 use crate::{
     ids::NodeId,
@@ -69,11 +70,14 @@ pub struct Link {
     node: NodeId,
     life: Mutex<Option<Arc<Life>>>,
     other_end: OtherEnd,
+    standing: Mutex<Standing>,
 }
 
 impl Link {
     pub(super) fn start(node: NodeId, peers: Weak<Peers>) -> Arc<Link> {
-        let link = Arc::new(Link { node, life: Mutex::default(), other_end: OtherEnd::default() });
+        let standing = Mutex::new(Standing::new(Instant::now()));
+        let (life, other_end) = (Mutex::default(), OtherEnd::default());
+        let link = Arc::new(Link { node, life, other_end, standing });
         tokio::spawn(keep_up(link.clone(), peers));
         link
     }
@@ -86,6 +90,26 @@ impl Link {
     /// Whether nobody listens at the other end: the process is not there.
     pub fn is_gone(&self) -> bool {
         self.other_end.is_gone()
+    }
+
+    /// Whether messages go through, since when, and why not.
+    pub(super) fn reach(&self) -> Reach {
+        self.standing.lock().reach(Instant::now())
+    }
+
+    fn rose(&self, address: &str) {
+        let line = self.standing.lock().rises(Instant::now());
+        if let Some(Line::Regained(after)) = line {
+            tracing::info!(node = %self.node, address, ?after, "a node is reached again");
+        }
+    }
+
+    fn failed(&self, address: &str, why: &str) {
+        tracing::debug!(node = %self.node, address, why, "link down");
+        let line = self.standing.lock().fails(Instant::now(), address, why.to_owned());
+        if let Some(Line::Lost(since)) = line {
+            tracing::warn!(node = %self.node, address, why, ?since, "a node can't be reached");
+        }
     }
 
     /// Messages that wait for the wire: urgent ones, and bulk.
@@ -275,6 +299,9 @@ async fn next_frame(
 async fn keep_up(link: Arc<Link>, peers: Weak<Peers>) {
     loop {
         let Some(strong) = peers.upgrade() else { return };
+        if !strong.admits(link.node) {
+            return;
+        }
         let address = strong.book.get(link.node).map(|address| address.internal);
         let pause = REDIAL_MIN + Duration::from_millis((strong.random)() % REDIAL_SPREAD_MS);
         drop(strong);
@@ -290,7 +317,7 @@ async fn keep_up(link: Arc<Link>, peers: Weak<Peers>) {
                     peers.departures.note(link.node);
                 }
             }
-            tracing::debug!(node = %link.node, address, why = ended.why, "link down");
+            link.failed(&address, &ended.why);
             // A connection that was closed: whether the process is there is known by the next one, and
             // its ranges wait for that.
             if was_up && ended.is_closed && begun.elapsed() >= REDIAL_AT_ONCE_AFTER {
@@ -332,6 +359,7 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
         Err(_) => return "no connection in time".into(),
     };
     *link.life.lock() = Some(life.clone());
+    link.rose(address);
     let Some(stall) = peers.upgrade().map(|peers| peers.stall) else {
         return "stopping".into();
     };
@@ -351,7 +379,7 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                     }
                 }
                 Ok(None) => return Down::closed("closed by the other side"),
-                Err(status) => return Down::closed(status.to_string()),
+                Err(status) => return Down::closed(told(&status)),
             },
             () = &mut look => {
                 if heard.elapsed() < tick {
@@ -372,8 +400,10 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                     let echo = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
                     life.send(Lane::Urgent, echo, Box::new(|_| {}));
                 }
-                if peers.strong_count() == 0 {
-                    return "stopping".into();
+                match peers.upgrade() {
+                    None => return "stopping".into(),
+                    Some(peers) if !peers.admits(link.node) => return "it is no member".into(),
+                    Some(_) => {}
                 }
             }
         }
@@ -388,6 +418,9 @@ async fn open(
 ) -> Result<tonic::Streaming<wire::PeerFrame>, Down> {
     let said = peers.upgrade().ok_or("stopping")?.book.me().epoch;
     let (hello, inbound) = dial(peers, address, life, Some(link.node)).await?;
+    if !hello.refusal.is_empty() {
+        return Err(hello.refusal.into());
+    }
     let strong = peers.upgrade().ok_or("stopping")?;
     let met = strong.meet(&hello).map_err(|refusal| refusal.to_string())?;
     if strong.book.me().epoch != said {
@@ -403,8 +436,8 @@ async fn open(
     Ok(inbound)
 }
 
-/// Connects and exchanges first words. What is sent in the life follows on the stream, which ends
-/// with it.
+/// Connects and exchanges first words; theirs may be a refusal. What is sent in the life follows on the
+/// stream, which ends with it.
 async fn dial(
     peers: &Weak<Peers>,
     address: &str,
@@ -417,10 +450,10 @@ async fn dial(
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true);
-    let channel = endpoint.connect().await.map_err(|error| Down {
-        is_refused: is_refusal(&error),
-        ..Down::from(error.to_string())
-    })?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Down { is_refused: is_refusal(&error), ..Down::from(reason(&error)) })?;
     let hello = peers.upgrade().ok_or("stopping")?.hello();
     let first = wire::PeerBatch { hello: Some(hello), ..wire::PeerBatch::default() };
     let first = wire::PeerFrame { body: Bytes::from(first.encode_to_vec()) };
@@ -435,16 +468,25 @@ async fn dial(
     let mut client = PeerClient::new(channel)
         .max_decoding_message_size(64 << 20)
         .max_encoding_message_size(64 << 20);
-    let response = client.link(Box::pin(outbound)).await.map_err(|status| status.to_string())?;
+    let response = client.link(Box::pin(outbound)).await.map_err(|status| told(&status))?;
     let mut inbound = response.into_inner();
-    let frame = inbound.message().await.map_err(|status| status.to_string())?;
+    let frame = inbound.message().await.map_err(|status| told(&status))?;
     let batch = decode(frame.ok_or("closed before the first frame")?)?;
     let hello = batch.hello.ok_or("the first frame has no hello")?;
     let strong = peers.upgrade().ok_or("stopping")?;
     strong.note_cluster(address, &hello);
     strong.note_twin(address, &hello);
-    drop(strong);
-    if hello.refusal.is_empty() { Ok((hello, inbound)) } else { Err(hello.refusal.into()) }
+    strong.note_no_member(&hello);
+    Ok((hello, inbound))
+}
+
+/// What a stream's end says.
+fn told(status: &tonic::Status) -> String {
+    let below = std::error::Error::source(status).map(reason);
+    match below.filter(|below| !status.message().contains(below)) {
+        Some(below) => format!("{}: {below}", status.message()),
+        None => status.message().to_owned(),
+    }
 }
 
 pub(super) fn decode(frame: wire::PeerFrame) -> Result<wire::PeerBatch, String> {
@@ -465,37 +507,42 @@ fn take(from: NodeId, life: &Life, peers: &Peers, frame: wire::PeerFrame) -> Res
     Ok(())
 }
 
-/// Meets the configured seeds until each was met once: that fills the address book.
+/// Meets the configured seeds until each was met once: that fills the address book. A seed that is not met
+/// is one line in the log, and another when it is.
 pub(super) async fn dial_seeds(peers: Weak<Peers>) {
     let Some(strong) = peers.upgrade() else { return };
-    let mut left: Vec<String> = strong.book.seeds().to_vec();
+    let begun = Instant::now();
+    let seeds = strong.book.seeds().iter().cloned();
+    let mut left: Vec<_> = seeds.map(|seed| (seed, Standing::new(begun))).collect();
     drop(strong);
     while !left.is_empty() {
         let mut missed = Vec::new();
-        for seed in left {
+        for (seed, mut standing) in left {
             let Some(strong) = peers.upgrade() else { return };
             let me = strong.book.me();
             let known = strong.book.all().iter().any(|other| other.internal == seed);
             drop(strong);
-            if seed == me.internal || known {
-                continue;
-            }
-            let living = Living::begin();
-            let dialled = timeout(CONNECT_TIMEOUT, dial(&peers, &seed, &living.0, None)).await;
-            let met = match dialled {
-                Ok(Ok((hello, _stream))) => match peers.upgrade() {
-                    Some(strong) => match strong.meet(&hello) {
-                        Ok(_) => Ok(()),
-                        Err(refusal) => Err(refusal.to_string()),
-                    },
-                    None => return,
-                },
-                Ok(Err(down)) => Err(down.why),
-                Err(_) => Err("no answer in time".to_owned()),
+            let met = match seed == me.internal || known {
+                true => Ok(()),
+                false => meet_seed(&peers, &seed).await,
             };
-            if let Err(why) = met {
-                tracing::debug!(seed, why, "seed not met yet");
-                missed.push(seed);
+            let Some(strong) = peers.upgrade() else { return };
+            strong.note_seed(&seed, met.clone().err());
+            drop(strong);
+            match met {
+                Ok(()) => {
+                    if let Some(Line::Regained(after)) = standing.rises(Instant::now()) {
+                        tracing::info!(seed, ?after, "a seed is met");
+                    }
+                }
+                Err(why) => {
+                    tracing::debug!(seed, why, "seed not met yet");
+                    let line = standing.fails(Instant::now(), &seed, why.clone());
+                    if let Some(Line::Lost(since)) = line {
+                        tracing::warn!(seed, why, ?since, "a seed is not met");
+                    }
+                    missed.push((seed, standing));
+                }
             }
         }
         left = missed;
@@ -504,4 +551,21 @@ pub(super) async fn dial_seeds(peers: Weak<Peers>) {
             sleep(Duration::from_millis(300)).await;
         }
     }
+}
+
+/// Dials a seed once. `Err` says why nobody was met.
+async fn meet_seed(peers: &Weak<Peers>, seed: &str) -> Result<(), String> {
+    let living = Living::begin();
+    let dialled = timeout(CONNECT_TIMEOUT, dial(peers, seed, &living.0, None)).await;
+    let dialled = dialled.map_err(|_| "no answer in time".to_owned())?;
+    let (hello, _stream) = dialled.map_err(|down| down.why)?;
+    let strong = peers.upgrade().ok_or("stopping")?;
+    if strong.is_me(&hello) {
+        // One list of seeds for all nodes is usual.
+        return Ok(());
+    }
+    if !hello.refusal.is_empty() {
+        return Err(hello.refusal);
+    }
+    strong.meet(&hello).map(drop).map_err(|refusal| refusal.to_string())
 }

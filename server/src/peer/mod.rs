@@ -11,7 +11,8 @@
 //! `raft.link_stall_ms` is redialled and everything pending on it fails. Order and uniqueness hold within one
 //! life of a link, as in TCP; between lives they do not.
 //!
-//! Who is at the other end is checked before anything else: cluster id, incarnation, node id.
+//! Who is at the other end is checked before anything else: cluster id, incarnation, node id, and whether it
+//! is a member. Where each peer stands, and what the log says of it, is in `standing.rs`.
 
 mod book;
 mod departures;
@@ -19,6 +20,7 @@ mod link;
 mod says;
 mod server;
 mod snapshot;
+mod standing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,12 +33,13 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
-use quintet_proto::internal::v1 as wire;
+use quintet_proto::{internal::v1 as wire, v1::Code};
 
 pub use book::AddressBook;
 pub use link::{Lane, Link, LinkDown};
 pub use server::PeerService;
 pub use snapshot::SnapshotPipe;
+pub use standing::Reach;
 pub use wire::peer_message::Kind;
 
 use self::departures::Departures;
@@ -46,7 +49,7 @@ use crate::{
     ops::metrics::Metrics,
     seams::Wire,
     storage::codec::AddressRecord,
-    time::{Hlc, Timestamp},
+    time::{Hlc, Timestamp, local::Instant},
 };
 
 /// Bytes of urgent messages, or of answers, after which a frame takes no further one: larger frames
@@ -78,6 +81,15 @@ pub struct ClusterIdentity {
     pub cluster: String,
     /// 1 at birth.
     pub incarnation: u64,
+    /// The nodes that it was formed with.
+    pub members: BTreeSet<NodeId>,
+}
+
+impl ClusterIdentity {
+    /// Whether a node may take part: everybody may as long as there is no cluster.
+    fn admits(&self, node: NodeId) -> bool {
+        self.cluster.is_empty() || self.members.contains(&node)
+    }
 }
 
 /// Why a peer is turned away, from its first words.
@@ -86,6 +98,9 @@ enum Refusal {
     /// Another node runs under its id.
     #[error("{0}")]
     IdInUse(String),
+    /// It is none of the nodes that the cluster consists of.
+    #[error("{0}")]
+    NoMember(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -115,6 +130,11 @@ pub struct Peers {
     strangers: Mutex<BTreeMap<String, String>>,
     /// By address: seeds that know of another node which runs under this one's id, in words.
     twins: Mutex<BTreeMap<String, String>>,
+    /// By address: seeds that were not met yet, and why.
+    missed: Mutex<BTreeMap<String, String>>,
+    /// What nodes of a cluster say to this one, which is no member of theirs, in words.
+    no_member: Mutex<Option<String>>,
+    begun: Instant,
     /// Whether a peer's clock was refused since the start; said once.
     clock_refused: AtomicBool,
     /// Processes of other nodes that have ended.
@@ -139,11 +159,15 @@ impl Peers {
         stall: Duration,
         wire: Option<Arc<dyn Wire>>,
     ) -> Arc<Peers> {
+        let (node, book) = (me.node, AddressBook::new(me, known, seeds));
+        if !identity.cluster.is_empty() {
+            book.keep_members(&identity.members);
+        }
         Arc::new(Peers {
-            me: me.node,
+            me: node,
             identity: RwLock::new(identity),
             around: Mutex::default(),
-            book: AddressBook::new(me, known, seeds),
+            book,
             links: RwLock::default(),
             hlc,
             metrics,
@@ -153,6 +177,9 @@ impl Peers {
             strangers: Mutex::default(),
             twins: Mutex::default(),
             departures: Departures::default(),
+            missed: Mutex::default(),
+            no_member: Mutex::default(),
+            begun: Instant::now(),
             random,
             stall,
             wire,
@@ -195,7 +222,14 @@ impl Peers {
 
     /// Joins a cluster: from now on only its nodes are talked to.
     pub fn join(&self, identity: ClusterIdentity) {
+        self.book.keep_members(&identity.members);
+        self.links.write().retain(|node, _| identity.members.contains(node));
         *self.identity.write() = identity;
+    }
+
+    /// Whether a node may take part: everybody may as long as this one belongs to no cluster.
+    pub(crate) fn admits(&self, node: NodeId) -> bool {
+        self.identity.read().admits(node)
     }
 
     /// Client address of a node.
@@ -216,6 +250,19 @@ impl Peers {
     /// Nodes whose process has ended, each told once for each of its processes; waits for one.
     pub async fn departed(&self) -> BTreeSet<NodeId> {
         self.departures.next().await
+    }
+
+    /// How long ago the node was started.
+    pub fn running_for(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// How a node is reached at the moment; none where it was never dialled. This one always is.
+    pub fn reach(&self, node: NodeId) -> Option<Reach> {
+        if node == self.me {
+            return Some(Reach { up: true, lasted: self.running_for(), why: String::new() });
+        }
+        self.links.read().get(&node).map(|link| link.reach())
     }
 
     /// Messages that wait to be sent to other nodes: urgent ones, and bulk.
@@ -266,12 +313,15 @@ impl Peers {
     }
 
     /// Whether this node was started where it does not belong: among the nodes of another cluster (it
-    /// has met none of its own, and more than half of its seeds are strangers), or under the id of a
-    /// node that runs. Says so in words.
+    /// has met none of its own, and more than half of its seeds are strangers), under the id of a
+    /// node that runs, or with an empty directory under an id that is none of the cluster's. Says so in words.
     ///
     /// Nodes that have met their own cluster since their start never say so: one wrong node among
     /// them must not stop the right ones.
     pub fn astray(&self) -> Option<String> {
+        if let Some(why) = self.no_member.lock().clone() {
+            return Some(why);
+        }
         let twin = self.twins.lock().values().next().cloned();
         let twin = twin.filter(|_| !self.met_own.load(Ordering::Acquire));
         if twin.is_some() {
@@ -292,7 +342,39 @@ impl Peers {
 
     /// What requests are refused with, as long as this node belongs to no cluster.
     pub fn no_cluster(&self) -> OpError {
-        OpError::no_cluster(self.me, self.cluster_around().as_deref())
+        if let Some(why) = self.no_member.lock().clone() {
+            return OpError::new(Code::EmptyNode, why);
+        }
+        let around = self.cluster_around();
+        match missed_in_words(&self.missed.lock()).filter(|_| around.is_none()) {
+            // There may well be a cluster where nobody answers.
+            Some(why) => OpError::new(Code::NotInitialized, why),
+            None => OpError::no_cluster(self.me, around.as_deref()),
+        }
+    }
+
+    /// Whether somebody's first words are this node's own.
+    fn is_me(&self, hello: &wire::Hello) -> bool {
+        let me = self.book.me();
+        let them = hello.me.as_ref();
+        them.is_some_and(|them| them.node_id == me.node.0 && them.directory == me.directory)
+    }
+
+    /// Notes whether a seed is met.
+    fn note_seed(&self, address: &str, missed: Option<String>) {
+        let mut all = self.missed.lock();
+        match missed {
+            Some(why) => drop(all.insert(address.to_owned(), why)),
+            None => drop(all.remove(address)),
+        }
+    }
+
+    /// Notes that the nodes of a cluster turn this one away because it is none of them.
+    fn note_no_member(&self, hello: &wire::Hello) {
+        if hello.no_member && self.identity.read().cluster.is_empty() {
+            self.around.lock().get_or_insert_with(|| hello.cluster_id.clone());
+            self.no_member.lock().get_or_insert_with(|| hello.refusal.clone());
+        }
     }
 
     /// Raises this node's clock to what a peer's frame says.
@@ -355,7 +437,7 @@ impl Peers {
     }
 
     fn hello(&self) -> wire::Hello {
-        let ClusterIdentity { cluster, incarnation } = self.identity();
+        let ClusterIdentity { cluster, incarnation, .. } = self.identity();
         wire::Hello {
             node_id: self.me.0,
             cluster_id: cluster,
@@ -365,6 +447,7 @@ impl Peers {
             book: self.book.all().iter().map(book::to_wire).collect(),
             refusal: String::new(),
             id_in_use: false,
+            no_member: false,
         }
     }
 
@@ -385,6 +468,16 @@ impl Peers {
         let node = NodeId(hello.node_id);
         if node.0 == 0 || me.node_id != node.0 {
             return Err(Refusal::other("node ids begin at 1"));
+        }
+        if !mine.admits(node) {
+            let members: Vec<_> = mine.members.iter().map(|member| member.0.to_string()).collect();
+            return Err(Refusal::NoMember(format!(
+                "node {} is no member of cluster {}, which was formed with the nodes {}: start it under the \
+                 id of one that lost its disk, or with seeds of another cluster",
+                node.0,
+                mine.cluster,
+                members.join(", ")
+            )));
         }
         if let Some(why) = self.twin(hello) {
             tracing::error!(%node, address = me.internal_address, "two nodes have one id");
@@ -411,5 +504,35 @@ impl Peers {
             self.link(node);
         }
         Ok(node)
+    }
+}
+
+/// Says which seeds are not met; none where all are.
+fn missed_in_words(missed: &BTreeMap<String, String>) -> Option<String> {
+    let (seed, why) = missed.first_key_value()?;
+    let more = match missed.len() {
+        1 => String::new(),
+        n => format!(", nor are {} more", n - 1),
+    };
+    Some(format!(
+        "no cluster is known yet: the seed {seed} is not met ({why}){more}; start these nodes, or set seeds"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_that_are_not_met_are_named_and_no_reason_to_form_a_cluster() {
+        let mut missed = BTreeMap::new();
+        assert_eq!(missed_in_words(&missed), None);
+        missed.insert("db2:7402".to_owned(), "connection refused".to_owned());
+        let one = missed_in_words(&missed).expect("one is missed");
+        assert!(one.contains("the seed db2:7402 is not met (connection refused);"), "{one}");
+        assert!(!one.contains("cluster init"), "{one}");
+        missed.insert("db3:7402".to_owned(), "no answer in time".to_owned());
+        let two = missed_in_words(&missed).expect("two are missed");
+        assert!(two.contains("db2:7402 is not met (connection refused), nor are 1 more;"), "{two}");
     }
 }

@@ -87,6 +87,7 @@ async fn serve(
     let mine = proto::Hello {
         refusal: met.as_ref().err().map(ToString::to_string).unwrap_or_default(),
         id_in_use: matches!(met, Err(Refusal::IdInUse(_))),
+        no_member: matches!(met, Err(Refusal::NoMember(_))),
         ..peers.hello()
     };
     send(out, proto::PeerBatch { hello: Some(mine), ..proto::PeerBatch::default() }).await?;
@@ -136,6 +137,10 @@ impl Connection<'_> {
     /// Begins every request of a frame, in order; returns those that are not answered at once.
     fn begin(&mut self, frame: proto::PeerFrame) -> Result<Vec<UnderWay>, String> {
         let Connection { peers, from, .. } = *self;
+        if !peers.admits(from) {
+            // A cluster was formed without it since they met.
+            return Err(format!("{from} is no member"));
+        }
         peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
         trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
         let batch = decode(frame)?;

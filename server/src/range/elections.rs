@@ -45,6 +45,12 @@ pub struct RaftTimes {
 }
 
 impl RaftTimes {
+    /// Without a leader for so long every replica that could would stand for election: what was heard
+    /// longer ago says nothing of now.
+    pub fn patience(self) -> Duration {
+        2 * self.election_max
+    }
+
     /// Those of one replica of several, by its place in the order in which they stand, from 0. At least a
     /// millisecond lies between its shortest and its longest silence.
     pub(super) fn standing(self, place: usize, of: usize) -> RaftTimes {

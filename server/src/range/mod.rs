@@ -15,6 +15,7 @@ pub mod elections;
 mod executor;
 mod expiring;
 pub mod faults;
+pub mod known;
 pub mod leadership;
 pub mod members;
 pub mod raft;

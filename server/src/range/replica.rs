@@ -19,6 +19,7 @@ use super::{
     executor::Executor,
     expiring,
     faults::{Doing, Faults},
+    known::{Known, LeaderHeard},
     leadership::Leaderships,
     raft::{
         log_store::LogStore,
@@ -81,6 +82,8 @@ pub struct Shared {
     pub peers: Arc<Peers>,
     /// What went wrong last.
     pub faults: Arc<Faults>,
+    /// When its leader was confirmed last.
+    pub leader_heard: LeaderHeard,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
     /// Its raft snapshot to send.
@@ -185,6 +188,7 @@ impl Replica {
         let shared = Arc::new(Shared {
             range,
             faults: faults.clone(),
+            leader_heard: LeaderHeard::new(host.peers.me(), host.times.patience()),
             outbox: outbox.clone(),
             inbox: Inbox::new(),
             state: state.clone(),
@@ -292,7 +296,12 @@ impl Replica {
         self.raft.as_leader().is_ok()
     }
 
-    /// The node that leads the range, as far as this replica knows.
+    /// Who leads the range now, for people and monitors.
+    pub fn known_leader(&self) -> Known {
+        self.shared.leader_heard.known(&self.raft)
+    }
+
+    /// The node that leads the range, as far as this replica knows; it may be gone by now.
     pub fn leader_node(&self) -> Option<NodeId> {
         leader_node(&self.raft)
     }

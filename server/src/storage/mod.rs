@@ -1,6 +1,8 @@
 //! What is on disk: the engine trait and its implementations, key encoding, stored formats.
 
 pub mod codec;
+#[cfg(not(madsim))]
+pub mod directory;
 pub mod engine;
 pub mod gc;
 pub mod keys;

@@ -1,20 +1,18 @@
 //! Five nodes become a cluster, every one of them serves everything, and they find each other again
 //! on other ports.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt};
 use quintet_client::{Client, Condition, Error, ScanOptions};
-use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
 use crate::support::{
-    RANGES, client, cluster::HOME_TIMEOUT, command::quintet, healthy, http, node, node::Node,
-    status, wait_for,
+    RANGES, channel, client, cluster::HOME_TIMEOUT, command::quintet, health, healthy, http, node,
+    node::Node, status, wait_for,
 };
 
 #[tokio::test]
@@ -143,22 +141,6 @@ fn metrics_are_described(metrics: &str) {
         let help = format!("# HELP {name} ");
         let help = metrics.lines().find_map(|line| line.strip_prefix(&help)).unwrap_or_default();
         assert!(help.split(' ').count() > 2, "{name}: {help:?}");
-    }
-}
-
-async fn channel(address: &str) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-    endpoint.timeout(Duration::from_secs(5)).connect().await.expect("connected")
-}
-
-async fn health(address: &str) -> &'static str {
-    let mut health = HealthClient::new(channel(address).await);
-    let request = HealthCheckRequest { service: "quintet.v1.KV".to_owned() };
-    match health.check(request).await {
-        Ok(answer) => answer.into_inner().status().as_str_name(),
-        // For half a second after its start a node has not said anything yet.
-        Err(status) if status.code() == tonic::Code::NotFound => "NOT_FOUND",
-        Err(status) => panic!("{status}"),
     }
 }
 

@@ -8,10 +8,13 @@
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
+//! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
 //! directory.rs   data directories that a node must not use
 //! benches.rs     quintet bench: bulk loads, scans, idle ranges, far more load than is borne
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
+//! instruments.rs status, /readyz, metrics and the log tell what is known now
+//! starting.rs    seeds at which nobody answers, variables of orchestrators, who may read the data
 //! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
 //! limits.rs      every wrong input: its code, and what it says to do
 //! repetitions.rs the same request twice: what the second copy is told, and that it does not act
@@ -29,11 +32,13 @@
 
 mod benches;
 mod debugging;
+mod dev;
 mod directory;
 mod expiry;
 mod figures;
 mod forming;
 mod hostile;
+mod instruments;
 mod kills;
 mod limits;
 mod loads;
@@ -46,4 +51,5 @@ mod replaced;
 mod scan_pages;
 mod scans;
 mod silence;
+mod starting;
 mod support;

@@ -1,4 +1,9 @@
 //! What a local cluster consists of: localities, ports, files. Chosen once, kept in `cluster.toml`.
+//!
+//! Nothing in the directory says where it is, so that it can be moved, renamed and copied: a node's data is
+//! in `node-N/data` of the directory that `dev` was given, which the node is told at its start (`process.rs`).
+//! A `node.toml` that says otherwise, as one of the user's, or one that an earlier `dev` wrote, is refused
+//! unless it means just that.
 
 use std::{
     fs,
@@ -12,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
 
+/// Where a node's data is, below the node's own directory.
+pub(super) const DATA_DIR: &str = "data";
 /// Nodes of a cluster where nobody says how many.
 pub(super) const NODES_DEFAULT: u64 = 5;
 /// Ports that a node listens on.
@@ -88,6 +95,9 @@ impl Cluster {
             )));
         }
         cluster.write_configs()?;
+        for node in &cluster.plan.nodes {
+            cluster.check_data_dir(node.id)?;
+        }
         Ok(cluster)
     }
 
@@ -139,8 +149,26 @@ impl Cluster {
         self.node_dir(id).join("pid")
     }
 
-    fn node_dir(&self, id: u64) -> PathBuf {
+    pub(super) fn node_dir(&self, id: u64) -> PathBuf {
         self.dir.join(format!("node-{id}"))
+    }
+
+    /// Refuses a configuration that has the node's data elsewhere than below this directory. What an
+    /// earlier `dev` wrote names the place where the directory was then.
+    fn check_data_dir(&self, id: u64) -> Result<(), Failure> {
+        let Some(named) = named_data_dir(&self.config_path(id)) else { return Ok(()) };
+        let mine = self.node_dir(id).join(DATA_DIR);
+        let written_by_dev = named.ends_with(format!("node-{id}/{DATA_DIR}"));
+        if named == mine || (written_by_dev && (mine.exists() || !named.exists())) {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "{} has node.data_dir = {:?}, which is not below the directory of the cluster: take the line \
+             out; data that is to be kept belongs in {}",
+            self.config_path(id).display(),
+            named,
+            mine.display()
+        )))
     }
 
     /// Writes the configuration of every node that has none.
@@ -157,13 +185,6 @@ impl Cluster {
     }
 
     fn config_of(&self, node: &Node) -> Result<String, Failure> {
-        let data = self.node_dir(node.id).join("data");
-        let Some(data) = data.to_str() else {
-            return Err(Failure::usage(format!(
-                "{} is not UTF-8; name another directory with --dir",
-                self.dir.display()
-            )));
-        };
         let others = self.plan.nodes.iter().filter(|other| other.id != node.id);
         let seeds: Vec<_> = others.map(|other| other.internal.to_string()).collect();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -171,13 +192,14 @@ impl Cluster {
             // All nodes share one machine.
             "worker_threads": if cores < 8 { 1 } else { 2 },
             "seeds": seeds,
-            "node": { "id": node.id, "data_dir": data, "locality": node.locality },
+            "node": { "id": node.id, "locality": node.locality },
             "listen": { "client": node.client, "internal": node.internal, "http": node.http },
             "storage": { "block_cache_mb": 32 },
         });
         let text = toml::to_string(&config).context("cannot write the configuration")?;
         Ok(format!(
             "# Made by `quintet dev`, kept if it exists. `quintet config print` lists all settings.\n\
+             # The data is in {DATA_DIR}/ beside this file, wherever that is: `dev` says so.\n\
              \n{text}"
         ))
     }
@@ -250,6 +272,20 @@ fn bind(port: u16) -> Option<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
 }
 
+impl Node {
+    /// A port of the node that somebody listens on.
+    pub(super) fn taken(&self) -> Option<SocketAddr> {
+        let ports = [self.client, self.internal, self.http];
+        ports.into_iter().find(|address| TcpListener::bind(address).is_err())
+    }
+}
+
+/// The data directory that a node's configuration names. A file that can't be read is the node's to refuse.
+fn named_data_dir(config: &Path) -> Option<PathBuf> {
+    let table: toml::Table = fs::read_to_string(config).ok()?.parse().ok()?;
+    table.get("node")?.get("data_dir")?.as_str().map(PathBuf::from)
+}
+
 /// Writes a file so that nobody ever reads half of it.
 pub(super) fn write_atomically(path: &Path, text: &str) -> Result<(), Failure> {
     let mut new = path.as_os_str().to_owned();
@@ -277,12 +313,15 @@ mod tests {
         let mut rooms = Vec::new();
         for node in cluster.nodes() {
             let path = cluster.config_path(node.id);
-            let config = Config::load(Some(&path), [], &[]).expect("valid").config;
+            let data = [("node.data_dir".to_owned(), DATA_DIR.to_owned())];
+            let config = Config::load(Some(&path), [], &data).expect("valid").config;
             assert_eq!(config.node.id.0, node.id);
             assert_eq!(config.listen.client, node.client);
             assert_eq!(config.seeds.len(), 4);
             assert!(!config.seeds.contains(&node.internal.to_string()));
-            assert!(config.node.data_dir.starts_with(cluster.dir()));
+            let text = fs::read_to_string(&path).expect("read");
+            let place = cluster.dir().to_str().expect("UTF-8");
+            assert!(!text.contains(place), "it can be moved: {text}");
             ports.extend([node.client.port(), node.internal.port(), node.http.port()]);
             rooms.push(config.node.locality.to_string());
         }
@@ -318,6 +357,34 @@ mod tests {
         fs::write(temp.path().join("cluster.toml"), "nodes = 1").expect("written");
         let failure = Cluster::open(temp.path()).expect_err("damaged");
         assert!(failure.to_string().contains("is damaged"), "{failure}");
+    }
+
+    #[test]
+    fn a_configuration_that_has_its_data_elsewhere_is_refused() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let open = |dir: &str| Cluster::open_or_create(&temp.path().join(dir), 0, Some(1));
+        let cluster = open("here").expect("created");
+        let write = |data: &Path| {
+            let text = format!("[node]\nid = 1\ndata_dir = {data:?}\n");
+            fs::write(cluster.config_path(1), text).expect("written");
+        };
+        let mine = cluster.node_dir(1).join(DATA_DIR);
+        write(&mine);
+        open("here").expect("it is what would be taken anyway");
+        let elsewhere = temp.path().join("fast-disk");
+        write(&elsewhere);
+        let failure = open("here").expect_err("not below the directory");
+        assert!(failure.to_string().contains("node.data_dir"), "{failure}");
+
+        // An earlier `dev` named the place where the directory was.
+        let before = temp.path().join("before/node-1").join(DATA_DIR);
+        write(&before);
+        open("here").expect("nothing is anywhere: it begins below the directory");
+        fs::create_dir_all(&before).expect("created");
+        let failure = open("here").expect_err("its data is only there");
+        assert!(failure.to_string().contains("before/node-1/data"), "{failure}");
+        fs::create_dir_all(&mine).expect("created");
+        open("here").expect("a copy has its own data");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Processes of a local cluster: starting, recognising and stopping them.
 //!
-//! A process id in a file may by now be somebody else's process. It counts only where that
-//! process's command line names the node's own configuration file.
+//! A process id in a file may by now be somebody else's process. It counts only where that process works
+//! in the node's own directory. The system follows that directory when it is renamed, and a copy of it has
+//! another; a node stores by names that begin there, so that it never writes into what has taken its
+//! directory's name since.
 
 use std::{
     fs::{self, File},
     os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,7 +16,7 @@ use std::{
 use anyhow::Context;
 use tokio::time::Instant;
 
-use super::plan::{Cluster, write_atomically};
+use super::plan::{Cluster, DATA_DIR, write_atomically};
 use crate::cli::exit::Failure;
 
 /// From SIGTERM to SIGKILL.
@@ -44,8 +47,27 @@ fn pid_of(cluster: &Cluster, id: u64) -> Option<u32> {
     let pid = noted_pid(cluster, id)?;
     // The command line of a process that has ended, but was not collected yet, is empty.
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let config = cluster.config_path(id);
-    command.split(|byte| *byte == 0).any(|arg| arg == config.as_os_str().as_bytes()).then_some(pid)
+    let mut arguments = command.split(|byte| *byte == 0);
+    let names = |wanted: &[u8]| arguments.any(|argument| argument == wanted);
+    is_node(&fs::read_link(format!("/proc/{pid}/cwd")).ok()?, names, cluster, id).then_some(pid)
+}
+
+/// Whether a process is a node, by the directory that it works in and by what its command line names.
+fn is_node(
+    works_in: &Path,
+    mut names: impl FnMut(&[u8]) -> bool,
+    cluster: &Cluster,
+    id: u64,
+) -> bool {
+    let name = format!("node-{id}");
+    // A directory that is gone has a name that ends with ` (deleted)`.
+    let in_some_node =
+        works_in.file_name().is_some_and(|own| own.as_bytes().starts_with(name.as_bytes()));
+    match in_some_node {
+        true => works_in == cluster.node_dir(id) && names(b"start"),
+        // An earlier `dev` started it where it was itself.
+        false => names(cluster.config_path(id).as_os_str().as_bytes()),
+    }
 }
 
 /// Whether the process under a noted id is being ended: it has no memory and no command line any
@@ -65,15 +87,31 @@ fn holds_files(stat: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X', 'x']))
 }
 
-/// Starts a node and notes its process id. Waits first for a killed predecessor to let go of the
-/// data directory. Returns once the process can be told to be the node's:
+/// Waits for killed nodes to let go of their ports and data directories. Refuses where somebody else has
+/// one of their ports: most likely the nodes of which this directory is a copy, and they would answer in the
+/// place of these.
+pub(crate) async fn wait_for_room(cluster: &Cluster, ids: &[u64]) -> Result<(), Failure> {
+    for node in cluster.nodes().iter().filter(|node| ids.contains(&node.id)) {
+        if let Some(before) = noted_pid(cluster, node.id) {
+            // A node that finds its directory in use after this says so.
+            wait_until(SYSTEM_TIMEOUT, || !is_ending(before)).await;
+        }
+        if let Some(taken) = node.taken() {
+            return Err(Failure::usage(format!(
+                "{taken} of node {} is in use by another program: if {} is a copy of the directory of a \
+                 cluster that runs, end that one first",
+                node.id,
+                cluster.dir().display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Starts a node and notes its process id. Returns once the process can be told to be the node's:
 /// for an instant a new one has no command line yet, and could not be stopped.
 pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Child, Failure> {
     let program = std::env::current_exe().context("cannot tell this program's own path")?;
-    if let Some(before) = noted_pid(cluster, id) {
-        // A node that finds its directory in use after this says so.
-        wait_until(SYSTEM_TIMEOUT, || !is_ending(before)).await;
-    }
     let path = cluster.log_path(id);
     let open = || -> std::io::Result<(File, File)> {
         let log = File::options().create(true).append(true).open(&path)?;
@@ -82,6 +120,7 @@ pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Child, Failure> 
     let (out, err) = open().with_context(|| format!("cannot write {}", path.display()))?;
     let mut command = Command::new(&program);
     command.arg("start").arg("--config").arg(cluster.config_path(id));
+    command.arg("--data-dir").arg(DATA_DIR).current_dir(cluster.node_dir(id));
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     // Ctrl-C is for `dev`, which then stops the nodes.
     command.process_group(0);
@@ -189,6 +228,26 @@ mod tests {
         fs::write(cluster.pid_path(1), std::process::id().to_string()).expect("written");
         fs::write(cluster.pid_path(2), "no number").expect("written");
         assert_eq!(running(&cluster), []);
+    }
+
+    #[test]
+    fn a_process_belongs_to_the_directory_that_it_works_in() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let cluster = cluster(&temp);
+        let (here, config) = (cluster.node_dir(1), cluster.config_path(1));
+        let is_node = |works_in: &Path, named: &[&[u8]]| {
+            super::is_node(works_in, |wanted| named.contains(&wanted), &cluster, 1)
+        };
+        // Renamed since it was started, or not: its command line has the old name.
+        assert!(is_node(&here, &[b"start", b"/before/node-1/node.toml"]));
+        assert!(!is_node(&here, &[b"tail"]));
+        // A node of the directory that had this name before, or that this one is a copy of.
+        let config = config.as_os_str().as_bytes();
+        assert!(!is_node(Path::new("/other/node-1"), &[b"start", config]));
+        assert!(!is_node(Path::new("/c/node-1 (deleted)"), &[b"start", config]));
+        // Started by an earlier `dev`.
+        assert!(is_node(Path::new("/home"), &[b"start", config]));
+        assert!(!is_node(Path::new("/home"), &[b"start", b"/c/node-1/node.toml"]));
     }
 
     #[tokio::test]

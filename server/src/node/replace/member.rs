@@ -51,7 +51,7 @@ impl Bootstrap {
         self: &Arc<Self>,
         plan: wire::Bootstrap,
     ) -> Result<bool, String> {
-        let _one_at_a_time = self.planning.lock().await;
+        let one_at_a_time = self.planning.clone().lock_owned().await;
         let me = self.peers().me();
         let cluster = bootstrap::from_wire(plan).ok_or("a plan that makes no sense")?;
         if let Some(mine) = self.cluster() {
@@ -64,7 +64,7 @@ impl Bootstrap {
         if !cluster.nodes.contains(&me) {
             return Err("the plan does not name it".to_owned());
         }
-        self.take(without_replicas_of(me, cluster)).await?;
+        self.take(one_at_a_time, without_replicas_of(me, cluster)).await?;
         tracing::warn!(node = %me, "taken back with an empty directory: it gets new replicas");
         Ok(false)
     }
@@ -72,6 +72,17 @@ impl Bootstrap {
     /// Says which replica of a range this node holds; holds the offered one from now on where it holds
     /// none. Durable when this returns. 0 is none.
     pub(in crate::node) async fn hold(
+        self: &Arc<Self>,
+        range: RangeId,
+        offer: wire::HoldReplica,
+    ) -> Result<ReplicaId, String> {
+        // The link that the offer came on may end, and with it what runs for it.
+        let bootstrap = self.clone();
+        let held = tokio::spawn(async move { bootstrap.hold_whole(range, offer).await });
+        held.await.unwrap_or_else(|_| Err("the node is stopping".to_owned()))
+    }
+
+    async fn hold_whole(
         &self,
         range: RangeId,
         offer: wire::HoldReplica,

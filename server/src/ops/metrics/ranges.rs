@@ -23,10 +23,12 @@ use crate::ids::RangeId;
 pub struct RangeMetrics {
     /// Raft's term.
     pub term: Gauge,
-    /// Id of the node that leads; 0 if none is known.
+    /// Id of the node that leads; 0 if none is known now.
     pub leader_node: Gauge,
-    /// 1 where this node leads.
+    /// 1 where this node leads, as a majority has confirmed.
     pub is_leader: Gauge,
+    /// Whole seconds since a leader was confirmed.
+    pub leader_silent: Gauge,
     /// Last index of the log.
     pub last_index: Gauge,
     /// Last index that is applied.
@@ -62,6 +64,7 @@ pub(super) struct Ranges {
     term: Family<RangeLabels, Gauge>,
     leader_node: Family<RangeLabels, Gauge>,
     is_leader: Family<RangeLabels, Gauge>,
+    leader_silent: Family<RangeLabels, Gauge>,
     last_index: Family<RangeLabels, Gauge>,
     applied_index: Family<RangeLabels, Gauge>,
     log_entries: Family<RangeLabels, Gauge>,
@@ -75,8 +78,21 @@ impl Ranges {
         Ranges {
             handles: Mutex::default(),
             term: add(r, "range_term", "Raft term of the range's replica here"),
-            leader_node: add(r, "range_leader_node", "Node that leads the range; 0 if unknown"),
-            is_leader: add(r, "range_is_leader", "1 where this node leads the range"),
+            leader_node: add(
+                r,
+                "range_leader_node",
+                "Node that leads the range; 0 if none was confirmed within the time of an election",
+            ),
+            is_leader: add(
+                r,
+                "range_is_leader",
+                "1 where this node leads the range and a majority has confirmed it lately",
+            ),
+            leader_silent: add(
+                r,
+                "range_leader_silent_seconds",
+                "Whole seconds since a leader of the range was confirmed here; since the start if none was",
+            ),
             last_index: add(r, "range_last_index", "Last index of the range's log here"),
             applied_index: add(r, "range_applied_index", "Last index of the range applied here"),
             log_entries: add(r, "range_log_entries", "Entries that the range's log keeps here"),
@@ -100,6 +116,7 @@ impl Ranges {
             term: self.term.get_or_create_owned(&labels),
             leader_node: self.leader_node.get_or_create_owned(&labels),
             is_leader: self.is_leader.get_or_create_owned(&labels),
+            leader_silent: self.leader_silent.get_or_create_owned(&labels),
             last_index: self.last_index.get_or_create_owned(&labels),
             applied_index: self.applied_index.get_or_create_owned(&labels),
             log_entries: self.log_entries.get_or_create_owned(&labels),
@@ -117,6 +134,7 @@ impl Ranges {
         self.term.remove(&labels);
         self.leader_node.remove(&labels);
         self.is_leader.remove(&labels);
+        self.leader_silent.remove(&labels);
         self.last_index.remove(&labels);
         self.applied_index.remove(&labels);
         self.log_entries.remove(&labels);

@@ -122,6 +122,11 @@ pub fn has_answered(metrics: &RaftMetrics, replica: u64, within: Duration) -> bo
     answered_at(metrics, replica).is_some_and(|asked_at| asked_at.elapsed() <= within)
 }
 
+/// How long ago the leader asked what another replica answered last; only the leader knows.
+pub fn answered_ago(metrics: &RaftMetrics, replica: u64) -> Option<Duration> {
+    answered_at(metrics, replica).map(|asked_at| asked_at.elapsed())
+}
+
 /// openraft's log id of a position.
 pub fn log_id(position: Position) -> LogId {
     LogId::new(position.term.into(), position.index)

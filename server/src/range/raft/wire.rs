@@ -106,6 +106,11 @@ pub fn append_answer_out(answer: &AppendEntriesResponse<TypeConfig>) -> wire::Ap
     wire::AppendResponse { result: Some(result) }
 }
 
+/// Whether who answers so follows the sender of the append as its leader.
+pub fn is_accepted(answer: &AppendEntriesResponse<TypeConfig>) -> bool {
+    !matches!(answer, AppendEntriesResponse::HigherVote(_))
+}
+
 /// The answer to an append, from the wire.
 pub fn append_answer_in(answer: wire::AppendResponse) -> Option<AppendEntriesResponse<TypeConfig>> {
     use wire::append_response::Result;

@@ -14,7 +14,11 @@ use quintet_client::{
     v1::{self, RangeStatus, StatusResponse},
 };
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// Between two looks at a condition.
 const LOOK_PAUSE: Duration = Duration::from_millis(25);
@@ -96,4 +100,22 @@ pub(crate) fn led_at_home(status: &StatusResponse) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A connection without the client library.
+pub(crate) async fn channel(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    endpoint.timeout(Duration::from_secs(5)).connect().await.expect("connected")
+}
+
+/// What the gRPC health service of a node says.
+pub(crate) async fn health(address: &str) -> &'static str {
+    let mut health = HealthClient::new(channel(address).await);
+    let request = HealthCheckRequest { service: "quintet.v1.KV".to_owned() };
+    match health.check(request).await {
+        Ok(answer) => answer.into_inner().status().as_str_name(),
+        // For half a second after its start a node has not said anything yet.
+        Err(status) if status.code() == tonic::Code::NotFound => "NOT_FOUND",
+        Err(status) => panic!("{status}"),
+    }
 }

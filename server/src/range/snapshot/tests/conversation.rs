@@ -74,7 +74,8 @@ fn transfers() -> Arc<Transfers> {
 /// A leader's side.
 fn sending(source: Source) -> Sending {
     let me = AddressRecord { node: NodeId(1), ..AddressRecord::default() };
-    let identity = ClusterIdentity { cluster: "c".to_owned(), incarnation: 1 };
+    let members = [1, 2].map(NodeId).into();
+    let identity = ClusterIdentity { cluster: "c".to_owned(), incarnation: 1, members };
     let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
     let metrics = Arc::new(Metrics::new());
     let random = Arc::new(|| 4);
