@@ -49,6 +49,8 @@ pub struct Bootstrap {
     pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
     /// What became of leaders that this node handed over.
     pub(super) handovers: Mutex<Handovers>,
+    /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
+    pub(super) clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
     pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
@@ -68,6 +70,7 @@ impl Bootstrap {
             news: Mutex::default(),
             draining: Mutex::default(),
             handovers: Mutex::default(),
+            clocks: Mutex::default(),
             replacing: Mutex::default(),
         })
     }

@@ -33,6 +33,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
     };
+    let clocks = bootstrap.clocks.lock();
     membership
         .voter_ids()
         .filter_map(|id| {
@@ -49,6 +50,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 fit: node == bootstrap.peers().me()
                     || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
                 draining: draining.get(&node).copied().unwrap_or(false),
+                clock_is_wrong: clocks.get(&node).is_some_and(|wrong_by_us| *wrong_by_us != 0),
             })
         })
         .collect()

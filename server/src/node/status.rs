@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
-use super::bootstrap::Bootstrap;
+use super::{bootstrap::Bootstrap, clock, clock::in_ms};
 use crate::{
     api::decode,
     error::OpError,
@@ -37,6 +37,7 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
     let leaders: Vec<NodeId> =
         bootstrap.replicas().iter().filter_map(|replica| replica.leader_node()).collect();
     let draining = bootstrap.draining.lock().clone();
+    let clocks = bootstrap.clocks.lock().clone();
     let mut nodes: Vec<_> = bootstrap
         .peers()
         .book()
@@ -53,6 +54,7 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
             http_address: address.http,
             version: address.version,
             draining: draining.get(&address.node).copied().unwrap_or(false),
+            clock_wrong_by_ms: clocks.get(&address.node).map_or(0, |us| in_ms(*us)),
         })
         .collect();
     nodes.sort_by_key(|node| node.id);
@@ -126,6 +128,7 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             replicas: news.map_or_else(unknown, |news| news.replicas),
             last_index: last,
             applied_index: applied,
+            time_ahead_ms: clock::time_ahead(bootstrap, replica).as_millis() as u64,
         }
     }
 }
@@ -157,6 +160,7 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
         range.log_entries.set(last.saturating_sub(purged));
         range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
         range.log_bytes.set(replica.log.bytes());
+        range.time_ahead.set(clock::time_ahead(bootstrap, &replica).as_secs_f64());
     }
     let nodes = bootstrap.peers().book().all();
     let live = nodes.iter().filter(|node| bootstrap.peers().is_live(node.node)).count();

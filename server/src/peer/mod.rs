@@ -115,8 +115,6 @@ pub struct Peers {
     strangers: Mutex<BTreeMap<String, String>>,
     /// By address: seeds that know of another node which runs under this one's id, in words.
     twins: Mutex<BTreeMap<String, String>>,
-    /// Whether a peer's clock was refused since the start; said once.
-    clock_refused: AtomicBool,
     /// Processes of other nodes that have ended.
     departures: Departures,
     /// Silence on a link with something pending after which it is redialled.
@@ -149,7 +147,6 @@ impl Peers {
             metrics,
             handler: OnceLock::new(),
             met_own: AtomicBool::new(false),
-            clock_refused: AtomicBool::new(false),
             strangers: Mutex::default(),
             twins: Mutex::default(),
             departures: Departures::default(),
@@ -295,17 +292,14 @@ impl Peers {
         OpError::no_cluster(self.me, self.cluster_around().as_deref())
     }
 
-    /// Raises this node's clock to what a peer's frame says.
-    fn merge_clock(&self, from: NodeId, clock: Timestamp) {
-        if !self.hlc.merge(clock) {
+    /// Learns the time from a peer's frame: raises this node's clock, and notes what the peer's wall clock
+    /// shows. Whose clock is wrong says so itself (`node/clock.rs`).
+    fn learn_time(&self, from: NodeId, batch: &wire::PeerBatch) {
+        if !self.hlc.merge(Timestamp(batch.clock)) {
             self.metrics.peer_clocks_refused.inc();
-            if !self.clock_refused.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    %from, %clock,
-                    "a peer's clock is more than a minute ahead of this node's and is not followed: \
-                     set the clocks of the machines"
-                );
-            }
+        }
+        if batch.wall > 0 {
+            self.hlc.hear(from, Timestamp(batch.wall), self.book.count());
         }
     }
 

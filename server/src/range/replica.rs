@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -87,6 +87,8 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     /// The place for one that is received.
     pub inbox: Inbox,
+    /// That the range's time is ahead of the node's clock was said (`node/clock.rs`).
+    pub time_is_ahead: AtomicBool,
 }
 
 /// How much a replica's tasks have taken out of their queues and not done yet.
@@ -187,6 +189,7 @@ impl Replica {
             faults: faults.clone(),
             outbox: outbox.clone(),
             inbox: Inbox::new(),
+            time_is_ahead: AtomicBool::new(false),
             state: state.clone(),
             log: host.log.clone(),
             hlc: host.hlc.clone(),
