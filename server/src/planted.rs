@@ -81,11 +81,13 @@ pub enum Bug {
     ReverseScanSkipsKey,
     /// Only the first page of a scan is looked through for keys that have expired before it began.
     LaterPagesOutlived,
+    /// A node follows its wall clock wherever that jumps.
+    WildClockFollowed,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 35] = [
+    pub const ALL: [(&'static str, Bug); 36] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -121,6 +123,7 @@ impl Bug {
         ("scan-ends-with-range", Bug::ScanEndsWithRange),
         ("reverse-scan-skips-key", Bug::ReverseScanSkipsKey),
         ("later-pages-outlived", Bug::LaterPagesOutlived),
+        ("wild-clock-followed", Bug::WildClockFollowed),
     ];
 
     /// The bug of a name.

@@ -296,7 +296,7 @@ fn request_id(context: &mut v1::RequestContext, hlc: &Hlc) -> Result<RequestId, 
     let id = context.request_id.get_or_insert_with(|| {
         let client: u128 = rand::random();
         let client = Bytes::copy_from_slice(&client.to_be_bytes());
-        v1::RequestId { origin_room: 0, client, sequence: hlc.now().0 }
+        v1::RequestId { origin_room: 0, client, sequence: hlc.peek().0 }
     });
     let client: [u8; 16] = id.client.as_ref().try_into().map_err(|_| {
         OpError::invalid("the client part of a request id has 16 bytes; draw them at random")

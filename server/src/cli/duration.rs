@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(crate) use quintet_server::time::words;
+
 use super::exit::Failure;
 
 /// Reads a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
@@ -33,18 +35,6 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
         Some(0) => refused("it is zero"),
         Some(ms) => Ok(Duration::from_millis(ms)),
         None => refused("it is too long"),
-    }
-}
-
-/// For people: the two largest units, and milliseconds where it is short.
-pub(crate) fn words(left: Duration) -> String {
-    let (seconds, ms) = (left.as_secs(), left.subsec_millis());
-    match seconds {
-        0 => format!("{ms}ms"),
-        1..60 => format!("{seconds}.{ms:03}s"),
-        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }
 

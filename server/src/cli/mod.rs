@@ -20,7 +20,6 @@ mod replace;
 mod split_points;
 mod start;
 mod status;
-mod utc;
 
 use std::{io::Write, process::ExitCode};
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     connect,
+    duration::words,
     exit::{Exit, Failure},
     output::{Format, Output, escape, insert_bytes},
 };
@@ -74,10 +75,34 @@ fn text(status: &StatusResponse) -> String {
             status.node_id, status.node_id
         ));
     }
+    text.push_str(&clocks(status));
     let without: Vec<_> = status.ranges.iter().filter(|range| range.leader_node == 0).collect();
     if !without.is_empty() {
         let names: Vec<_> = without.iter().map(|range| range.id.to_string()).collect();
         text.push_str(&format!("\nno leader known of range {}\n", names.join(", ")));
+    }
+    text
+}
+
+/// What is wrong with the time.
+fn clocks(status: &StatusResponse) -> String {
+    let mut text = String::new();
+    for node in status.nodes.iter().filter(|node| node.clock_wrong_by_ms != 0) {
+        let by = Duration::from_millis(node.clock_wrong_by_ms.unsigned_abs());
+        let direction = if node.clock_wrong_by_ms > 0 { "ahead" } else { "behind" };
+        text.push_str(&format!(
+            "\nthe clock of node {} is wrong, {} {direction}: it is not followed, and the node takes no \
+             leaders\n",
+            node.id,
+            words(by)
+        ));
+    }
+    for range in status.ranges.iter().filter(|range| range.time_ahead_ms > 0) {
+        text.push_str(&format!(
+            "\nthe time of range {} is ahead: its keys do not expire for {}\n",
+            range.id,
+            words(Duration::from_millis(range.time_ahead_ms))
+        ));
     }
     text
 }
@@ -231,6 +256,7 @@ fn node_json(node: &NodeStatus) -> Value {
         "draining": node.draining,
         "lasted_ms": node.lasted_ms,
         "why": node.why,
+        "clock_wrong_by_ms": node.clock_wrong_by_ms,
         "leaders": node.leaders,
         "version": node.version,
     })
@@ -265,6 +291,7 @@ pub(crate) fn range_json(range: &RangeStatus) -> Value {
     object.insert("term".to_owned(), range.term.into());
     object.insert("last_index".to_owned(), range.last_index.into());
     object.insert("applied_index".to_owned(), range.applied_index.into());
+    object.insert("time_ahead_ms".to_owned(), range.time_ahead_ms.into());
     object.insert("replicas".to_owned(), replicas.into());
     object.into()
 }
@@ -350,6 +377,21 @@ mod tests {
         let range = text.lines().find(|line| line.contains("default/")).expect("the range");
         let range = range.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(range, "2 default/ end 1 (c1/a) 4 0 0 1(3) 2(? learner) room a is preferred");
+    }
+
+    #[test]
+    fn whose_clock_is_wrong_and_until_when_a_range_is_ahead() {
+        let mut status = status();
+        assert_eq!(clocks(&status), "");
+        status.nodes[1].clock_wrong_by_ms = -7_200_400;
+        status.ranges[0].time_ahead_ms = 61_000;
+        let text = text(&status);
+        assert!(text.contains("\nthe clock of node 2 is wrong, 2h 0m behind: "), "{text}");
+        let ahead = "\nthe time of range 2 is ahead: its keys do not expire for 1m 1s\n";
+        assert!(text.contains(ahead), "{text}");
+        let json = json(&status);
+        assert_eq!(json["nodes"][1]["clock_wrong_by_ms"], -7_200_400);
+        assert_eq!(json["ranges"][0]["time_ahead_ms"], 61_000);
     }
 
     #[test]

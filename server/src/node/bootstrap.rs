@@ -58,6 +58,8 @@ pub struct Bootstrap {
     pub(super) handovers: Mutex<Handovers>,
     /// Nodes that are to be told that they are drained, as the registry has it.
     pub(super) to_drain: Mutex<BTreeSet<NodeId>>,
+    /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
+    pub(super) clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
     pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
@@ -78,6 +80,7 @@ impl Bootstrap {
             draining: Mutex::default(),
             handovers: Mutex::default(),
             to_drain: Mutex::default(),
+            clocks: Mutex::default(),
             replacing: Mutex::default(),
         })
     }

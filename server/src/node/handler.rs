@@ -233,6 +233,7 @@ fn holds(bootstrap: &Bootstrap, claim: &wire::Claim) -> bool {
 
 fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     bootstrap.draining.lock().insert(from, ping.draining);
+    bootstrap.clocks.lock().insert(from, ping.clock_wrong_by_us);
     let mut news = bootstrap.news.lock();
     for range in ping.ranges {
         let id = RangeId(range.range_id);

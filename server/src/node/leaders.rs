@@ -32,6 +32,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
     };
+    let clocks = bootstrap.clocks.lock();
     membership
         .voter_ids()
         .filter_map(|id| {
@@ -48,6 +49,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 fit: node == bootstrap.peers().me()
                     || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
                 draining: bootstrap.is_draining(node),
+                clock_is_wrong: clocks.get(&node).is_some_and(|wrong_by_us| *wrong_by_us != 0),
             })
         })
         .collect()

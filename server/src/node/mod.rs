@@ -14,6 +14,7 @@
 #[cfg(not(madsim))]
 mod accept;
 pub mod bootstrap;
+mod clock;
 pub mod debug;
 mod dedup;
 mod drain;
@@ -133,6 +134,7 @@ impl Node {
             config.raft.link_stall(),
             seams.wire.clone(),
         );
+        hlc.look(peers.book().count());
         let router = Arc::new(Router::new(
             peers.clone(),
             hlc.clone(),

@@ -298,7 +298,7 @@ fn write(
         key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
         kind: WriteKind::Put { value, condition, life: Lifetime::Forever },
         request,
-        first_attempt: bootstrap.host().hlc.now(),
+        first_attempt: bootstrap.host().hlc.peek(),
         later_attempt: false,
         refusal_not_remembered: true,
         // The id is used once, for this one attempt.

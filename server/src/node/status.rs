@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
-use super::{bootstrap::Bootstrap, readiness::Here};
+use super::{bootstrap::Bootstrap, clock, clock::in_ms, readiness::Here};
 use crate::{
     api::decode,
     error::OpError,
@@ -44,6 +44,7 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
     let leaders = bootstrap.replicas().into_iter().map(|replica| replica.known_leader().leader);
     let leaders: Vec<NodeId> = leaders.flatten().collect();
     let peers = bootstrap.peers();
+    let clocks = bootstrap.clocks.lock().clone();
     let mut known = peers.book().all();
     for member in peers.identity().members {
         if known.iter().all(|address| address.node != member) {
@@ -67,6 +68,7 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
                 version: address.version,
                 draining: bootstrap.is_draining(address.node),
                 lasted_ms: reach.as_ref().map_or(0, |reach| ms(reach.lasted)),
+                clock_wrong_by_ms: clocks.get(&address.node).map_or(0, |us| in_ms(*us)),
                 why: reach.map_or_else(|| "its address is not known".to_owned(), |reach| reach.why),
             }
         })
@@ -145,6 +147,7 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             last_leader_node: known.last.map_or(0, |node| node.0),
             last_leader_ms_ago: known.ago.map_or(0, ms),
             last_leader_known: known.ago.is_some(),
+            time_ahead_ms: clock::time_ahead(bootstrap, replica).as_millis() as u64,
         }
     }
 }
@@ -179,6 +182,7 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
         range.log_entries.set(last.saturating_sub(purged));
         range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
         range.log_bytes.set(replica.log.bytes());
+        range.time_ahead.set(clock::time_ahead(bootstrap, &replica).as_secs_f64());
     }
     let nodes = bootstrap.peers().book().all();
     let live = nodes.iter().filter(|node| bootstrap.peers().is_live(node.node)).count();

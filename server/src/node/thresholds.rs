@@ -1,7 +1,7 @@
 //! Thresholds of a node's ranges: what lies below one is refused or out of reach, and may go.
 //!
-//! The leader of a range moves a threshold along behind its clock, by a replicated command. Every node
-//! then removes by itself what lies below it (`dedup.rs`, `gc.rs`), in its own time.
+//! The leader of a range moves a threshold along behind its disciplined clock, by a replicated command. Every
+//! node then removes by itself what lies below it (`dedup.rs`, `gc.rs`), in its own time.
 //!
 //! # Invariant
 //!
@@ -29,7 +29,9 @@ pub(super) async fn keep_moving(
     loop {
         pause(&bootstrap, what, every).await;
         for replica in bootstrap.replicas() {
-            let threshold = bootstrap.router().hlc().peek().saturating_sub(behind);
+            // Not the newest reading: a range whose time is hours ahead raises that, and requests of this
+            // minute would count as forgotten, versions as collected, in every range of the node.
+            let threshold = bootstrap.router().hlc().disciplined().saturating_sub(behind);
             // A lost proposal is made up for by the next one.
             replica.propose(|term| command(term, threshold)).await;
         }

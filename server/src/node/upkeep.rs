@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
-use super::{bootstrap::Bootstrap, leaders, readiness, records, status};
+use super::{bootstrap::Bootstrap, clock, leaders, readiness, records, status};
 use crate::{
     peer::{Kind, Lane},
     placement::policy,
@@ -32,6 +32,7 @@ pub(super) async fn ping(bootstrap: Arc<Bootstrap>) {
     let mut was_ready = None;
     loop {
         pause(&bootstrap, "pings", PING_INTERVAL).await;
+        clock::look(&bootstrap);
         ping_once(&bootstrap).await;
         bootstrap.router().refresh_routes();
         pings = pings.saturating_add(1);
@@ -54,6 +55,7 @@ pub(super) async fn ping(bootstrap: Arc<Bootstrap>) {
 pub(super) async fn ping_once(bootstrap: &Bootstrap) {
     let me = bootstrap.peers().me();
     let draining = bootstrap.draining.lock().get(&me).copied().unwrap_or(false);
+    let clock_wrong_by_us = bootstrap.host().hlc.wrong_by_us();
     let leading = bootstrap.replicas().into_iter().filter(Replica::is_leader);
     let ranges: Vec<_> = leading.map(|replica| news(bootstrap, &replica)).collect();
     {
@@ -64,7 +66,11 @@ pub(super) async fn ping_once(bootstrap: &Bootstrap) {
     }
     let answers = bootstrap.peers().book().nodes().into_iter().map(|node| {
         let message = wire::PeerMessage {
-            kind: Some(Kind::Ping(wire::Ping { ranges: ranges.clone(), draining })),
+            kind: Some(Kind::Ping(wire::Ping {
+                ranges: ranges.clone(),
+                draining,
+                clock_wrong_by_us,
+            })),
             ..wire::PeerMessage::default()
         };
         bootstrap.peers().ask(node, Lane::Urgent, message)

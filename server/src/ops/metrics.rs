@@ -27,6 +27,8 @@ use crate::ids::RangeId;
 
 /// A figure that goes up and down.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
+/// Seconds that grow and shrink, below zero too.
+pub type SecondsGauge = gauge::Gauge<f64, AtomicU64>;
 
 /// What clients ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,6 +270,8 @@ pub struct Metrics {
     pub peer_redials: Counter,
     /// Frames of peers whose clock was too far ahead to be followed.
     pub peer_clocks_refused: Counter,
+    /// See [`crate::time::Hlc::wrong_by_us`].
+    pub clock_wrong_by: SecondsGauge,
     /// Bytes from other nodes.
     pub peer_bytes_received: Counter,
     /// Bytes to other nodes.
@@ -438,7 +442,12 @@ impl Metrics {
             peer_clocks_refused: add(
                 r,
                 "peer_clocks_refused",
-                "Frames from other nodes whose clock was more than a minute ahead",
+                "Frames from other nodes whose clock was too far ahead to be followed",
+            ),
+            clock_wrong_by: add(
+                r,
+                "clock_wrong_by_seconds",
+                "Seconds by which this node's wall clock is ahead of the time that it goes by, or behind where it is negative; 0 while it counts as right",
             ),
             peer_redials: add(r, "peer_redials", "Links to other nodes dialled again"),
             peer_bytes_received: add(

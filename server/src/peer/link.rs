@@ -20,10 +20,7 @@ use super::{
 };
 use crate::{
     ids::NodeId,
-    time::{
-        Timestamp,
-        local::{Instant, sleep, sleep_until, timeout},
-    },
+    time::local::{Instant, sleep, sleep_until, timeout},
     trace,
 };
 
@@ -283,6 +280,7 @@ async fn next_frame(
                 let batch = wire::PeerBatch {
                     messages,
                     clock: peers.hlc.peek().0,
+                    wall: peers.hlc.wall().0,
                     ..wire::PeerBatch::default()
                 };
                 let body = Bytes::from(batch.encode_to_vec());
@@ -497,7 +495,7 @@ fn take(from: NodeId, life: &Life, peers: &Peers, frame: wire::PeerFrame) -> Res
     peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
     trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
     let batch = decode(frame)?;
-    peers.merge_clock(from, Timestamp(batch.clock));
+    peers.learn_time(from, &batch);
     life.credit(batch.bulk_bytes_taken);
     for message in batch.messages {
         let Some(answer) = life.answered(message.seq) else { continue };

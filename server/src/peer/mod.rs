@@ -135,8 +135,6 @@ pub struct Peers {
     /// What nodes of a cluster say to this one, which is no member of theirs, in words.
     no_member: Mutex<Option<String>>,
     begun: Instant,
-    /// Whether a peer's clock was refused since the start; said once.
-    clock_refused: AtomicBool,
     /// Processes of other nodes that have ended.
     departures: Departures,
     /// Silence on a link with something pending after which it is redialled.
@@ -173,7 +171,6 @@ impl Peers {
             metrics,
             handler: OnceLock::new(),
             met_own: AtomicBool::new(false),
-            clock_refused: AtomicBool::new(false),
             strangers: Mutex::default(),
             twins: Mutex::default(),
             departures: Departures::default(),
@@ -377,17 +374,14 @@ impl Peers {
         }
     }
 
-    /// Raises this node's clock to what a peer's frame says.
-    fn merge_clock(&self, from: NodeId, clock: Timestamp) {
-        if !self.hlc.merge(clock) {
+    /// Learns the time from a peer's frame: raises this node's clock, and notes what the peer's wall clock
+    /// shows. Whose clock is wrong says so itself (`node/clock.rs`).
+    fn learn_time(&self, from: NodeId, batch: &wire::PeerBatch) {
+        if !self.hlc.merge(Timestamp(batch.clock)) {
             self.metrics.peer_clocks_refused.inc();
-            if !self.clock_refused.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    %from, %clock,
-                    "a peer's clock is more than a minute ahead of this node's and is not followed: \
-                     set the clocks of the machines"
-                );
-            }
+        }
+        if batch.wall > 0 {
+            self.hlc.hear(from, Timestamp(batch.wall), self.book.count());
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode, says::Says};
 use crate::{
     ids::NodeId,
-    time::{Timestamp, local::timeout},
+    time::local::timeout,
     trace,
     wire::{self, Inbound, Outbound},
 };
@@ -144,7 +144,7 @@ impl Connection<'_> {
         peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
         trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
         let batch = decode(frame)?;
-        peers.merge_clock(from, Timestamp(batch.clock));
+        peers.learn_time(from, &batch);
         let handler = peers.handler.get().ok_or("the node is starting")?;
         let mut under_way = Vec::new();
         for message in batch.messages {
@@ -185,6 +185,7 @@ impl Connection<'_> {
             messages: std::mem::take(&mut self.answers),
             bulk_bytes_taken: self.bulk_taken,
             clock: self.peers.hlc.peek().0,
+            wall: self.peers.hlc.wall().0,
             ..proto::PeerBatch::default()
         };
         let body = send(out, batch).await?;

@@ -25,6 +25,8 @@ pub struct Candidate {
     pub fit: bool,
     /// About to stop.
     pub draining: bool,
+    /// Its wall clock is too far from those of the others to be followed.
+    pub clock_is_wrong: bool,
 }
 
 /// Rooms in the order in which leaders prefer them: those of the city with the most nodes first,
@@ -52,7 +54,7 @@ pub fn leader_home(range: RangeId, candidates: &[Candidate]) -> Option<&Candidat
         let mut here: Vec<_> = candidates
             .iter()
             .filter(|voter| voter.city == city && voter.room == room)
-            .filter(|voter| voter.fit && !voter.draining)
+            .filter(|voter| voter.fit && !voter.draining && !voter.clock_is_wrong)
             .collect();
         here.sort_by_key(|voter| voter.node);
         let spread = usize::try_from(range.0.saturating_sub(1)).unwrap_or(0);
@@ -89,6 +91,9 @@ pub fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> Strin
         (Some(home), Some(0)) if home.node == leader => format!("at home in room {}", voter.room),
         (Some(home), _) if home.node == leader => {
             format!("no fit voter in a preferred room, so room {}", voter.room)
+        }
+        (Some(home), _) if voter.clock_is_wrong => {
+            format!("moving to {} in room {}: the leader's clock is wrong", home.node, home.room)
         }
         (Some(home), _) => format!("moving to {} in room {}", home.node, home.room),
         (None, _) => "no voter is fit".to_owned(),
@@ -139,6 +144,7 @@ mod tests {
             room: room.to_owned(),
             fit: true,
             draining: false,
+            clock_is_wrong: false,
         }
     }
 
@@ -171,6 +177,18 @@ mod tests {
         voters[3].fit = false;
         assert_eq!(home(1, &voters), Some(5));
         voters[4].fit = false;
+        assert_eq!(home(1, &voters), None);
+    }
+
+    #[test]
+    fn a_node_with_a_wrong_clock_gives_its_leaders_up() {
+        let mut voters = five();
+        voters[0].clock_is_wrong = true;
+        assert_eq!((home(1, &voters), home(3, &voters)), (Some(2), Some(2)));
+        let why = reason(&voters, RangeId(1), NodeId(1));
+        assert_eq!(why, "moving to n2 in room a: the leader's clock is wrong");
+        // Nobody else can: it goes on, by the time that the others had.
+        voters[1..].iter_mut().for_each(|voter| voter.fit = false);
         assert_eq!(home(1, &voters), None);
     }
 

@@ -82,6 +82,7 @@ pub fn candidates(book: &AddressBook) -> Vec<Candidate> {
         room: at.room,
         fit: true,
         draining: false,
+        clock_is_wrong: false,
     });
     candidates.collect()
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -90,6 +90,8 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     /// The place for one that is received.
     pub inbox: Inbox,
+    /// That the range's time is ahead of the node's clock was said (`node/clock.rs`).
+    pub time_is_ahead: AtomicBool,
 }
 
 /// How much a replica's tasks have taken out of their queues and not done yet.
@@ -191,6 +193,7 @@ impl Replica {
             leader_heard: LeaderHeard::new(host.peers.me(), host.times.patience()),
             outbox: outbox.clone(),
             inbox: Inbox::new(),
+            time_is_ahead: AtomicBool::new(false),
             state: state.clone(),
             log: host.log.clone(),
             hlc: host.hlc.clone(),

@@ -5,6 +5,7 @@
 //! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
+//! clocks.rs      wall clocks that jump by hours
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
@@ -31,6 +32,7 @@
 #![cfg(not(madsim))]
 
 mod benches;
+mod clocks;
 mod debugging;
 mod dev;
 mod directory;

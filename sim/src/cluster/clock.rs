@@ -11,13 +11,15 @@ use std::{
 };
 
 use madsim::time::TimeHandle;
+use parking_lot::Mutex;
 use quintet_server::{
     ids::NodeId,
     seams::Clock,
+    time::discipline::BOUND,
     time::local::simulated::{self, IDEAL_PPM, LocalClock},
 };
 
-use super::Cluster;
+use super::{Cluster, machine::Machine};
 use crate::{dice::Dice, trace};
 
 /// What an ideal wall clock shows at the beginning of a run, in microseconds: 2026-01-01, so that no
@@ -33,8 +35,11 @@ pub(super) struct NodeClock {
     /// How far its wall clock is off where no fault has changed that, in microseconds.
     first_offset_us: i64,
     offset_us: AtomicI64,
+    /// How far it has leapt from there, for a while: the product has to see through that, so it is no
+    /// excuse for anything.
+    leapt_us: AtomicI64,
     /// The least and the most by which its wall clock was ever ahead of ideal time.
-    ahead_us: parking_lot::Mutex<(i64, i64)>,
+    ahead_us: Mutex<(i64, i64)>,
 }
 
 impl NodeClock {
@@ -45,11 +50,12 @@ impl NodeClock {
             rate_ppm,
             first_offset_us: offset_us,
             offset_us: AtomicI64::new(offset_us),
-            ahead_us: parking_lot::Mutex::new((offset_us, offset_us)),
+            leapt_us: AtomicI64::new(0),
+            ahead_us: Mutex::new((offset_us, offset_us)),
         }
     }
 
-    /// By how much the wall clock is ahead of ideal time.
+    /// By how much the wall clock is ahead of ideal time, a leap aside.
     fn ahead_us(&self) -> i64 {
         let ideal = elapsed();
         let (shown, ideal) = (micros(self.local.shows(ideal)), micros(ideal));
@@ -82,7 +88,9 @@ fn micros(duration: Duration) -> i64 {
 impl Clock for NodeClock {
     fn wall_us(&self) -> u64 {
         let shown = u64::try_from(micros(self.local.shows(elapsed()))).unwrap_or(0);
-        (BEGINNING_US + shown).saturating_add_signed(self.offset_us.load(Ordering::Relaxed))
+        let offset_us = self.offset_us.load(Ordering::Relaxed);
+        let leapt_us = self.leapt_us.load(Ordering::Relaxed);
+        (BEGINNING_US + shown).saturating_add_signed(offset_us.saturating_add(leapt_us))
     }
 }
 
@@ -113,15 +121,40 @@ impl Cluster {
         let most = most.as_secs_f64();
         let by_us = (dice.real(-most, most) * 1e6) as i64;
         trace::event("fault", format_args!("{node}: the wall clock jumps to {by_us} us"));
+        self.clocks_were_wrong.store(true, Ordering::Relaxed);
         machine.lock().clock.change(|clock| {
             clock.offset_us.store(clock.first_offset_us.saturating_add(by_us), Ordering::Relaxed);
         });
+    }
+
+    /// A node's wall clock leaps, unless another one has; whether it does.
+    pub fn leap(&self, node: NodeId, by_s: f64) -> bool {
+        let away =
+            |machine: &Mutex<Machine>| machine.lock().clock.leapt_us.load(Ordering::Relaxed) != 0;
+        if self.machines.values().any(away) {
+            return false;
+        }
+        let Some(machine) = self.machines.get(&node) else { return false };
+        let by_us = (by_s * 1e6) as i64;
+        trace::event("fault", format_args!("{node}: the wall clock leaps by {by_us} us"));
+        machine.lock().clock.leapt_us.store(by_us, Ordering::Relaxed);
+        self.clocks_were_wrong.store(true, Ordering::Relaxed);
+        by_us != 0
+    }
+
+    /// A node's wall clock is where it was before it leapt.
+    pub fn end_leap(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        if machine.lock().clock.leapt_us.swap(0, Ordering::Relaxed) != 0 {
+            trace::event("fault", format_args!("{node}: the wall clock is back"));
+        }
     }
 
     /// A node's clocks run at another rate from now on, which is returned; at their own again where
     /// none is given.
     pub fn set_clock_rate(&self, node: NodeId, rate: Option<f64>) {
         let Some(machine) = self.machines.get(&node) else { return };
+        self.clocks_were_wrong.store(true, Ordering::Relaxed);
         machine.lock().clock.change(|clock| {
             let rate_ppm = rate.map_or(clock.rate_ppm, ppm);
             trace::event("fault", format_args!("{node}: its clocks run at {rate_ppm} ppm"));
@@ -129,17 +162,20 @@ impl Cluster {
         });
     }
 
-    /// All clocks run at rates of their own again. Where their jumps took them they stay.
+    /// All clocks run at rates of their own again, and those that leapt are back. Where their jumps took
+    /// them they stay.
     pub(super) fn end_rates(&self) {
         for node in self.nodes() {
+            self.end_leap(node);
             if self.has_clocks {
                 self.set_clock_rate(node, None);
             }
         }
     }
 
-    /// Between what two wall clocks ever showed for the same moment, or one for two moments beyond the
-    /// time between them: the most.
+    /// Between what two nodes ever went by at the same moment, or one at two moments beyond the time
+    /// between them: the most. That is between what their wall clocks showed, leaps aside, and where
+    /// these jumped, leapt or ran at other rates, as far as a node follows its own before it knows better.
     pub fn clock_spread(&self) -> Duration {
         let (mut least, mut most) = (i64::MAX, i64::MIN);
         for machine in self.machines.values() {
@@ -148,7 +184,11 @@ impl Cluster {
             let (low, high) = *clock.ahead_us.lock();
             (least, most) = (least.min(low), most.max(high));
         }
-        Duration::from_micros(u64::try_from(most.saturating_sub(least)).unwrap_or(0))
+        let spread = Duration::from_micros(u64::try_from(most.saturating_sub(least)).unwrap_or(0));
+        // A node goes that far along with its wall clock, either way, and with its monotonic clock.
+        let held =
+            if self.clocks_were_wrong.load(Ordering::Relaxed) { 2 * BOUND } else { Duration::ZERO };
+        spread + held
     }
 }
 

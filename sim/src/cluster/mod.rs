@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -77,6 +77,8 @@ pub struct Cluster {
     alone: Mutex<BTreeSet<Kind>>,
     /// Whether clocks are other than ideal.
     has_clocks: bool,
+    /// Whether a clock has jumped, leapt or run at another rate.
+    clocks_were_wrong: AtomicBool,
     /// Nodes of whose disks a record was damaged, until they are wiped.
     damaged: Mutex<BTreeSet<NodeId>>,
     /// Points at which a node is to be killed.
@@ -132,6 +134,7 @@ impl Cluster {
             refusals: AtomicU64::new(0),
             alone: Mutex::default(),
             has_clocks: scenario.has_rates(),
+            clocks_were_wrong: AtomicBool::new(false),
             damaged: Mutex::default(),
             armed: Mutex::default(),
         });

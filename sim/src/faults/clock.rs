@@ -13,6 +13,22 @@ pub(super) fn jump(striking: &mut Striking) {
     striking.cluster.jump(node, most, &mut striking.dice);
 }
 
+/// The wall clock of one node is hours away for a while.
+pub(super) async fn leap(striking: &mut Striking) {
+    let nodes = striking.cluster.nodes();
+    let Some(node) = striking.victim(&nodes) else { return };
+    let most = striking.strike.fault.jump_s_max.unwrap_or_default();
+    let far = striking.dice.real(most / 10.0, most);
+    let by_s = if striking.dice.real(0.0, 3.0) < 2.0 { far } else { -far };
+    if !striking.cluster.leap(node, by_s) {
+        return;
+    }
+    striking.begins(&[node], &format!("has a wall clock that is off by {by_s:.0} s"));
+    striking.last().await;
+    striking.cluster.end_leap(node);
+    striking.ends();
+}
+
 /// The clocks of one node are fast or slow for a while.
 pub(super) async fn rate(striking: &mut Striking) {
     let nodes = striking.cluster.nodes();

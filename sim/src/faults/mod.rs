@@ -83,6 +83,7 @@ pub(crate) async fn strike(
         Kind::StreamBreaks => link::break_streams(&mut striking),
         Kind::FailpointKill => failpoint::kill(&mut striking).await,
         Kind::ClockJump => clock::jump(&mut striking),
+        Kind::ClockLeap => clock::leap(&mut striking).await,
         Kind::ClockRate => clock::rate(&mut striking).await,
         Kind::SyncFailure => disk::fail_sync(&mut striking).await,
         Kind::DiskSlow => disk::slow(&mut striking).await,

@@ -83,8 +83,8 @@ impl Over<'_> {
 
 /// By how much the moment of an expiry may differ from where real time has it.
 ///
-/// Let every wall clock be ahead of real time by `low` to `high` at all moments of the run. A reading of
-/// a node's HLC at real time `t` is at least its own wall clock, so at least `t + low`; and it is a wall
+/// Let every disciplined clock be ahead of real time by `low` to `high` at all moments of the run. A reading of
+/// a node's HLC at real time `t` is at least its own such clock, so at least `t + low`; and it is such a
 /// clock's reading at some earlier time on some node, or a step above one (messages, applied times and
 /// what clients carry on from an answer only hand readings on, and clients' own clocks are exact), so at
 /// most `t + high`. A value that is written between `w1` and `w2` expires at a reading from

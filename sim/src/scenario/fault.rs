@@ -45,7 +45,8 @@ pub struct Fault {
     /// Names of the points of the code at which a node may be killed. Default: all.
     #[serde(default)]
     pub points: Vec<String>,
-    /// By how much a clock jumps at most, in seconds, from where it stood at first.
+    /// By how much a clock jumps at most, in seconds, from where it stood at first. One that leaps goes a
+    /// tenth of it at least.
     pub jump_s_max: Option<f64>,
     /// By how much the rate of a clock differs from an ideal one at most, as a share.
     pub rate_share_max: Option<f64>,
@@ -153,6 +154,9 @@ pub enum Kind {
     FailpointKill,
     /// The wall clock of one node jumps forward or back. There it goes on.
     ClockJump,
+    /// The wall clock of one node jumps far, forward twice as often as back, and later is right again. One
+    /// node at a time, so that a majority of clocks is always right.
+    ClockLeap,
     /// The clocks of one node, the wall clock and the one that timers go by, run at another rate for a
     /// while.
     ClockRate,
@@ -197,7 +201,7 @@ pub enum Field {
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 31] = [
+    pub const ALL: [(&'static str, Kind); 32] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -224,6 +228,7 @@ impl Kind {
         ("stream-breaks", Kind::StreamBreaks),
         ("failpoint-kill", Kind::FailpointKill),
         ("clock-jump", Kind::ClockJump),
+        ("clock-leap", Kind::ClockLeap),
         ("clock-rate", Kind::ClockRate),
         ("sync-failure", Kind::SyncFailure),
         ("disk-slow", Kind::DiskSlow),
@@ -259,6 +264,7 @@ impl Kind {
             Kind::StreamBreaks => &[Field::Node],
             Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
             Kind::ClockJump => &[Field::Node, Field::Jump],
+            Kind::ClockLeap => &[Field::Down, Field::Node, Field::Jump],
             Kind::ClockRate => &[Field::Down, Field::Node, Field::Rate],
             Kind::DiskSlow => &[Field::Down, Field::Node, Field::Factor],
             Kind::SyncFailure | Kind::DiskFull | Kind::BitRot => &[Field::Down, Field::Node],
@@ -275,8 +281,8 @@ impl Kind {
     }
 }
 
-/// A clock jumps by an hour at most.
-const JUMP_S_MAX: f64 = 3_600.0;
+/// A clock jumps by a day at most.
+const JUMP_S_MAX: f64 = 86_400.0;
 
 /// Checks by what share a rate may differ.
 pub(super) fn share(field: impl Into<String>, share: f64) -> Result<(), ScenarioError> {

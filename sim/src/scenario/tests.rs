@@ -57,8 +57,8 @@ fn errors_say_where() {
             "line 18: faults[0].points: there is no point \"log.after-lunch\"; there are log.before",
         ),
         (
-            format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\njump_s_max = 4000\n"),
-            "line 15: faults[0].jump_s_max: must be above 0 and at most 3600",
+            format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\njump_s_max = 90000\n"),
+            "line 15: faults[0].jump_s_max: must be above 0 and at most 86400",
         ),
         (
             format!("{LEAST}[[faults]]\nkind = \"clock-jump\"\nat_s = [1]\n"),

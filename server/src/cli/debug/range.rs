@@ -9,6 +9,7 @@ use quintet_client::{
     Error,
     v1::{FollowerDebug, RaftDebug, RangeDescriptor, ReplicaDebug, ReplicaFault},
 };
+use quintet_server::time::utc;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{
@@ -16,7 +17,6 @@ use crate::cli::{
     exit::{Exit, Failure},
     output::{Format, Output, escape, insert_bytes},
     status::{align_right, bound, table},
-    utc::utc,
 };
 
 /// How long a node may take that the others do not hear: it is down, or only this command reaches it.

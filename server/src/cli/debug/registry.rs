@@ -1,6 +1,7 @@
 //! `quintet debug registry`: what the system range holds of the cluster.
 
 use quintet_client::v1::{RegisteredNode, RegisteredRange, RegistryResponse};
+use quintet_server::time::utc;
 use serde_json::{Map, Value, json};
 
 use super::range::descriptor_json;
@@ -9,7 +10,6 @@ use crate::cli::{
     exit::Failure,
     output::{Format, Output},
     status::{align_right, bound, table},
-    utc::utc,
 };
 
 /// Flags of `debug registry`.

@@ -19,6 +19,13 @@ pub(crate) async fn page(address: &str, path: &str) -> Result<(u16, String), Str
     Ok((code.ok_or_else(|| format!("no status: {head:?}"))?, body.to_owned()))
 }
 
+/// A figure of a node's metrics, by its name and labels.
+pub(crate) async fn figure(address: &str, name: &str) -> f64 {
+    let (_, text) = page(address, "/metrics").await.expect("the metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
 async fn ask(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");

@@ -1,6 +1,7 @@
 //! Single nodes, started with `quintet start` on free ports.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Stdio,
@@ -57,11 +58,17 @@ pub(crate) fn configure(dir: &Path, id: u64, seeds: &[String]) -> PathBuf {
 impl Node {
     /// Starts the node of a configuration and waits until it listens.
     pub(crate) async fn start(config: &Path) -> Node {
+        Node::start_in(config, &[]).await
+    }
+
+    /// The same with some variables in its environment.
+    pub(crate) async fn start_in(config: &Path, environment: &[(&str, &OsStr)]) -> Node {
         let dir = config.parent().expect("a directory").to_owned();
         let log = dir.join("log");
         let file = File::create(&log).expect("a log file");
         let mut command = program();
         command.arg("start").arg("--config").arg(config).stdout(Stdio::null()).stderr(file);
+        command.envs(environment.iter().copied());
         let mut child = command.spawn().expect("started");
         let line = wait_for("the node listens", START_TIMEOUT, async || {
             let ended = child.try_wait().expect("a child of ours");
@@ -78,6 +85,11 @@ impl Node {
         };
         let (client, internal, http) = (address("client"), address("internal"), address("http"));
         Node { dir, child, client, internal, http }
+    }
+
+    /// What it has logged since it was started.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).expect("its log")
     }
 
     /// Its process id.

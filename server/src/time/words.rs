@@ -1,6 +1,8 @@
-//! Cluster time as people read it.
+//! Times as people read them.
 
-use quintet_server::time::Timestamp;
+use std::time::Duration;
+
+use super::Timestamp;
 
 const US_A_DAY: u64 = 86_400_000_000;
 /// Days from 0000-03-01, where the count below begins, to 2020-01-01, where cluster time does.
@@ -11,7 +13,7 @@ const DAYS_OF_ERA: u64 = 146_097;
 /// A cluster time in UTC, as in `2026-11-24T20:14:04.120Z`; `-` for 0.
 ///
 /// The date is counted as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
-pub(super) fn utc(time: u64) -> String {
+pub fn utc(time: u64) -> String {
     if time == 0 {
         return "-".to_owned();
     }
@@ -28,6 +30,18 @@ pub(super) fn utc(time: u64) -> String {
     let (ms, s) = (of_day / 1_000 % 1_000, of_day / 1_000_000);
     let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+/// For people: the two largest units, and milliseconds where it is short.
+pub fn words(left: Duration) -> String {
+    let (seconds, ms) = (left.as_secs(), left.subsec_millis());
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{seconds}.{ms:03}s"),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
 }
 
 #[cfg(test)]

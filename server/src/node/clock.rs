@@ -1,0 +1,91 @@
+//! The node's wall clock: judged once a second, and said to be wrong by the node whose clock it is.
+//!
+//! A clock that is wrong is not followed (`time/discipline.rs`); the node tells the others with its pings,
+//! and its leaders move to nodes whose clocks are right (`placement/policy.rs`). What was written with such a
+//! time before, by an earlier version or by a majority of wrong clocks, stays: a range whose time is ahead
+//! does not expire keys until clocks have reached it, and its leader says until when.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use super::bootstrap::Bootstrap;
+use crate::{
+    range::replica::Replica,
+    time::{utc, words},
+};
+
+/// Looks at the wall clock, and says what has changed.
+pub(super) fn look(bootstrap: &Bootstrap) {
+    let (me, hlc) = (bootstrap.peers().me(), &bootstrap.host().hlc);
+    let seen = hlc.look(bootstrap.peers().book().count());
+    let before_us = bootstrap.clocks.lock().insert(me, seen.wrong_by_us).unwrap_or(0);
+    bootstrap.router().metrics().clock_wrong_by.set(seen.wrong_by_us as f64 / 1e6);
+    match (before_us, seen.wrong_by_us) {
+        (0, 0) => {}
+        (0, wrong_by_us) => {
+            let (by, direction) = in_words(wrong_by_us);
+            tracing::warn!(
+                node = %me,
+                "this machine's clock is {by} {direction} of the time that the cluster goes by; it is not \
+                 followed, and leaders move to other nodes: set the clock (or, if it is right and the \
+                 others' are wrong, set theirs; a node alone goes by it when it is started again)"
+            );
+        }
+        (_, 0) => tracing::info!(node = %me, "this machine's clock is right again"),
+        _ => {}
+    }
+    for replica in bootstrap.replicas() {
+        note_time(bootstrap, &replica);
+    }
+}
+
+/// Says once that a range's time is ahead, and that it is not any more. Its leader does: the others show it
+/// in their status.
+fn note_time(bootstrap: &Bootstrap, replica: &Replica) {
+    let ahead = bootstrap.host().hlc.ahead_by(replica.shared.state.time());
+    let said = &replica.shared.time_is_ahead;
+    match (said.load(Relaxed), ahead) {
+        (false, Some(ahead)) if replica.is_leader() => {
+            said.store(true, Relaxed);
+            tracing::warn!(
+                range = %replica.range,
+                until = utc(replica.shared.state.time().0),
+                "the range's time is {} ahead of this node's clock: a leader's clock was wrong; the \
+                 range's keys do not expire until then",
+                words(ahead)
+            );
+        }
+        (true, None) => {
+            said.store(false, Relaxed);
+            tracing::info!(range = %replica.range, "clocks have reached the range's time");
+        }
+        _ => {}
+    }
+}
+
+/// See [`quintet_proto::v1::RangeStatus`].
+pub(super) fn time_ahead(bootstrap: &Bootstrap, replica: &Replica) -> Duration {
+    bootstrap.host().hlc.ahead_by(replica.shared.state.time()).unwrap_or_default()
+}
+
+/// Milliseconds, rounded away from 0, which stands for a clock that is right.
+pub(super) fn in_ms(us: i64) -> i64 {
+    us / 1_000 + us.signum() * i64::from(us % 1_000 != 0)
+}
+
+fn in_words(us: i64) -> (String, &'static str) {
+    let by = words(Duration::from_micros(us.unsigned_abs()));
+    (by, if us > 0 { "ahead" } else { "behind" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_wrong_a_clock_is_in_words() {
+        assert_eq!(in_words(7_200_400_000), ("2h 0m".to_owned(), "ahead"));
+        assert_eq!(in_words(-61_000_000), ("1m 1s".to_owned(), "behind"));
+        assert_eq!(in_words(1_999_999), ("1.999s".to_owned(), "ahead"));
+        assert_eq!([in_ms(0), in_ms(1), in_ms(-1), in_ms(-2_000)], [0, 1, -1, -2]);
+    }
+}
