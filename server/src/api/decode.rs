@@ -34,7 +34,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How long it may take at all.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Versions that one page of a scan steps over.
-const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 16);
+const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 500);
 
 /// Who asks. There are no users yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,9 +124,12 @@ fn state_hash(replica: &Replica) -> Result<u64, String> {
     Ok(hash.digest())
 }
 
+/// Takes a record.
+type Take<'a> = dyn FnMut(Family, &[u8], &[u8]) + 'a;
+
 /// A range's versions and remembered requests, in order. Requests that are too old to be asked again do
 /// not count, nor do versions that nobody can see any more: each node forgets them in its own time.
-fn state(replica: &Replica, add: &mut dyn FnMut(Family, &[u8], &[u8])) -> Result<(), String> {
+fn state(replica: &Replica, add: &mut Take<'_>) -> Result<(), String> {
     let engine = replica.shared.state.engine();
     let threshold = replica.shared.state.dedup_threshold();
     let gc_threshold = replica.shared.state.gc_threshold();

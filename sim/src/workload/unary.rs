@@ -466,13 +466,16 @@ async fn copy(
         }
         Request::Scan(scan) => {
             let mut pages = kv.scan(scan).await.map_err(|status| failure(&status))?.into_inner();
-            let mut records = Vec::new();
+            let (mut records, mut under_way) = (Vec::new(), Vec::new());
             while let Some(page) = pages.message().await.map_err(|status| failure(&status))? {
                 if let Some(wire) = &wire {
                     let bytes = page.records.iter().map(|record| record.key.len() + 32).sum();
-                    wire.back(&address, bytes).await.map_err(broken)?;
+                    under_way.push(tokio::spawn(wire.back(&address, bytes)));
                 }
                 records.extend(page.records);
+            }
+            for page in under_way {
+                page.await.map_err(|_| Failure::Lost)?.map_err(broken)?;
             }
             Ok(Answer::Scan(records))
         }

@@ -21,7 +21,7 @@ const GIVEN_BACK_BYTES: usize = 4 << 20;
 /// What a group may keep whatever the others do.
 pub(super) const GROUP_BYTES_MIN: usize = 256 << 10;
 /// What a group keeps at most.
-pub(super) const GROUP_BYTES_MAX: Size = Size::new("log-cache-bytes", 16 << 20, 1);
+pub(super) const GROUP_BYTES_MAX: Size = Size::new("log-cache-bytes", 16 << 20, 4 << 10);
 /// A log's size is noted each time it has grown by so much.
 const SAMPLE_BYTES: u64 = 16 << 10;
 

@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// Bytes that one read for replication or apply returns, but at least one entry.
-const READ_BYTES_MAX: Size = Size::new("log-read-bytes", 1 << 20, 1);
+const READ_BYTES_MAX: Size = Size::new("log-read-bytes", 1 << 20, 256);
 
 #[derive(Clone, Copy)]
 #[repr(u8)]
