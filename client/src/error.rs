@@ -174,10 +174,7 @@ impl Error {
     /// The error that a gRPC status means: an encoded `quintet.v1.Error` in its details, or, where
     /// there is none, what the gRPC code says.
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
-        if !status.details().is_empty()
-            && let Ok(error) = v1::Error::decode(status.details())
-            && error.code() != v1::Code::Unspecified
-        {
+        if let Some(error) = wire_error(status) {
             let maybe_committed = error.maybe_committed;
             let error = Self::from_wire(error);
             return if maybe_committed { unknown_outcome(&error) } else { error };
@@ -205,4 +202,13 @@ impl Error {
                 | Self::InvalidArgument(_)
         )
     }
+}
+
+/// The error that a node put into the details of a failed gRPC call; none where the call failed below
+/// `quintet.v1`, so that nothing is known of it. For those who make such calls themselves, beside this
+/// library.
+#[must_use]
+pub fn wire_error(status: &tonic::Status) -> Option<v1::Error> {
+    let error = v1::Error::decode(status.details()).ok()?;
+    (!status.details().is_empty() && error.code() != v1::Code::Unspecified).then_some(error)
 }

@@ -65,7 +65,7 @@ mod writer;
 
 pub use builder::Builder;
 pub use client::Client;
-pub use error::Error;
+pub use error::{Error, wire_error};
 pub use scan::{Scan, ScanOptions, ScanPage};
 pub use types::{
     ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Ttl, Version,

@@ -24,6 +24,7 @@ pub mod planted;
 pub mod range;
 pub mod router;
 pub mod seams;
+pub mod size;
 pub mod storage;
 pub mod time;
 pub mod trace;

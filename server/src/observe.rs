@@ -35,6 +35,11 @@ pub enum Seen {
         /// Where its log had ended.
         after: Option<Position>,
     },
+    /// It has told Raft that its log is truncated, and holds nothing from an index on.
+    Truncated {
+        /// That index.
+        first_removed: u64,
+    },
     /// It knows that an entry, and with it all before, is committed.
     Committed {
         /// Which.

@@ -83,11 +83,29 @@ pub enum Bug {
     LaterPagesOutlived,
     /// A node follows its wall clock wherever that jumps.
     WildClockFollowed,
+    /// A vote is answered once it is handed to the disk, before it is synced.
+    VoteBeforeSync,
+    /// A truncation is told to Raft once it is handed to the disk, before it is synced.
+    TruncationBeforeSync,
+    /// A truncation goes to the disk past the appends that wait for it.
+    TruncationPastQueue,
+    /// A batch that is done lets go of its first key alone: who waits for the others waits for ever.
+    BatchReleasesAnchor,
+    /// A write that was under way when leadership changed is told not to have begun, where too little time is
+    /// left to ask again.
+    LostIsTooLate,
+    /// A request that is too old to be remembered is done, once more perhaps.
+    ExpiredRequestActs,
+    /// The next step of reading a range for a raft snapshot begins behind the record before which the last
+    /// one ended.
+    StepSkipsBorder,
+    /// A unary call that runs out of time says that nothing was done.
+    UnaryTimeoutIsRefusal,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 36] = [
+    pub const ALL: [(&'static str, Bug); 44] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -124,6 +142,14 @@ impl Bug {
         ("reverse-scan-skips-key", Bug::ReverseScanSkipsKey),
         ("later-pages-outlived", Bug::LaterPagesOutlived),
         ("wild-clock-followed", Bug::WildClockFollowed),
+        ("vote-before-sync", Bug::VoteBeforeSync),
+        ("truncation-before-sync", Bug::TruncationBeforeSync),
+        ("truncation-past-queue", Bug::TruncationPastQueue),
+        ("batch-releases-anchor", Bug::BatchReleasesAnchor),
+        ("lost-is-too-late", Bug::LostIsTooLate),
+        ("expired-request-acts", Bug::ExpiredRequestActs),
+        ("step-skips-border", Bug::StepSkipsBorder),
+        ("unary-timeout-is-refusal", Bug::UnaryTimeoutIsRefusal),
     ];
 
     /// The bug of a name.

@@ -116,6 +116,18 @@ impl History {
         &self.events
     }
 
+    /// By the index of an invocation: when the event came that ended it, whatever that said.
+    pub fn ends(&self) -> BTreeMap<u64, u64> {
+        let (mut open, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        for event in &self.events {
+            match open.remove(&event.process) {
+                Some(invoke) => drop(ends.insert(invoke, event.time)),
+                None => drop(open.insert(event.process, event.index)),
+            }
+        }
+        ends
+    }
+
     /// Records that `process` asks. Panics where the process may not: that is a fault of the
     /// caller's, and a judge fed with such a history would judge something else.
     pub fn invoke(&mut self, process: u64, time_ns: u64, key: &str, call: &Call) {

@@ -9,6 +9,7 @@
 //! choose.rs   what a client does next
 //! ask.rs      asks it through the client library and says what came of it
 //! pages.rs    scans page by page, in every way
+//! unary.rs    the same for clients that make raw gRPC calls
 //! last.rs     after the faults: a write that must succeed, and the last reads of the judges
 //! ```
 
@@ -25,7 +26,7 @@ use parking_lot::Mutex;
 use quintet_client::Client;
 use tokio::time::sleep;
 
-use self::choose::Chosen;
+use self::{choose::Chosen, unary::Unary};
 use crate::{
     history::{Call, History, Outcome, Reply},
     scenario::Workload,
@@ -35,6 +36,7 @@ mod ask;
 mod choose;
 mod last;
 mod pages;
+pub mod unary;
 
 /// The registers, keys that are overwritten and removed, begin so.
 pub const REGISTER_PREFIX: &str = "key/";
@@ -98,6 +100,11 @@ impl Shared {
         })
     }
 
+    /// What clients take from around them.
+    pub fn seams(&self) -> Seams {
+        self.seams.clone()
+    }
+
     /// When calls ended with which error, refused conditions left out.
     pub fn errors(&self) -> Vec<(u64, &'static str)> {
         self.errors.lock().clone()
@@ -147,6 +154,8 @@ pub struct Caller {
     others: Vec<u64>,
     /// Versions last seen.
     seen: BTreeMap<String, u64>,
+    /// How it asks, where it makes unary calls; by the client library otherwise.
+    unary: Option<Unary>,
     /// Choices that it makes before it stops.
     left: Option<u64>,
     /// See [`Workload::read_all_pause_ms_max`].
@@ -168,10 +177,17 @@ impl Caller {
             process,
             others,
             seen,
+            unary: None,
             left: None,
             read_all_pause_ms_max: 0,
             page_pause_ms_max: 0,
         }
+    }
+
+    /// It makes unary calls.
+    pub fn by(mut self, unary: Option<Unary>) -> Caller {
+        self.unary = unary;
+        self
     }
 
     /// It stops after so many operations or batches.
@@ -232,8 +248,11 @@ impl Caller {
         outcome
     }
 
-    /// Writes keys at once and records what came of each.
+    /// Writes or reads keys at once and records what came of each.
     async fn batch(&mut self, items: Vec<(String, Call)>, ttl_ms: Option<u64>) {
+        if self.unary.is_some() {
+            return self.unary_batch(items).await;
+        }
         let writer = self.client.batch_writer();
         let writer = match ttl_ms {
             Some(ms) => writer.ttl(Duration::from_millis(ms)),
@@ -252,6 +271,30 @@ impl Caller {
         for (((key, call), process), told) in items.iter().zip(&mut self.others).zip(outcomes) {
             let written = told.await.map(|version| Reply::Written { version: version.0 });
             let outcome = ask::outcome(&self.shared, call, written);
+            self.shared.complete(*process, &outcome);
+            match outcome {
+                Outcome::Ok(Reply::Written { version }) => {
+                    self.shared.commits.fetch_add(1, Ordering::Relaxed);
+                    self.seen.insert(key.clone(), version);
+                }
+                Outcome::Unknown => *process = self.shared.next_process(self.number),
+                _ => {}
+            }
+        }
+    }
+
+    /// As [`Caller::batch`], in one call.
+    async fn unary_batch(&mut self, items: Vec<(String, Call)>) {
+        while self.others.len() < items.len() {
+            self.others.push(self.shared.process(self.number));
+        }
+        for ((key, call), process) in items.iter().zip(&self.others) {
+            self.shared.invoke(*process, key, call);
+        }
+        let Some(unary) = &self.unary else { return };
+        let told = unary.batch(&items).await;
+        for (((key, _), process), (outcome, code)) in items.iter().zip(&mut self.others).zip(told) {
+            code.into_iter().for_each(|code| self.shared.note_error(code));
             self.shared.complete(*process, &outcome);
             match outcome {
                 Outcome::Ok(Reply::Written { version }) => {

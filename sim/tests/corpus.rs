@@ -2,6 +2,8 @@
 //! and by executions of a real register.
 #![cfg(not(madsim))]
 
+#[path = "corpus/answers.rs"]
+mod answers;
 #[path = "corpus/exhaustive.rs"]
 mod exhaustive;
 #[path = "corpus/generated.rs"]

@@ -15,6 +15,7 @@ use crate::{
         request::{Read, ReadKind, Reply, Scan, Write},
     },
     router::routes::Place,
+    size::Size,
     storage::{
         Direction,
         codec::{Descriptor, RequestId},
@@ -33,7 +34,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How long it may take at all.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Versions that one page of a scan steps over.
-const PAGE_VERSIONS_MAX: usize = 50_000;
+const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 500);
 
 /// Who asks. There are no users yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -558,7 +559,7 @@ fn decode_scan(
         limit: PageLimit {
             records,
             bytes: limits.scan_page_bytes_max as usize,
-            versions: PAGE_VERSIONS_MAX,
+            versions: PAGE_VERSIONS_MAX.get(),
         },
         keys_only: scan.keys_only,
     });

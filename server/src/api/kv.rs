@@ -18,6 +18,7 @@ use super::{encode, scan, session};
 use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
+    planted::{self, Bug},
     router::{Router, admission, once::Once, settle},
     time::local::{Instant, sleep, timeout},
 };
@@ -107,7 +108,9 @@ fn op_bytes(op: &Op) -> usize {
 
 fn out_of_time(op: &Op, was_sent: bool) -> v1::Error {
     let reads = matches!(op, Op::Get(_) | Op::Scan(_));
-    encode::error(if reads || !was_sent {
+    // The careless hand: "there was no answer, so nothing was done".
+    let is_careless = planted::active(Bug::UnaryTimeoutIsRefusal);
+    encode::error(if reads || !was_sent || is_careless {
         OpError::new(Code::DeadlineExceeded, "no answer within the deadline; give it more time")
     } else {
         OpError::ambiguous("no answer within the deadline; ask again with the same request id")

@@ -29,9 +29,10 @@ use tonic::Status;
 
 use super::kv::{call, stamp, status, unexpected};
 use crate::router::{Router, SpanParts};
+use crate::size::Size;
 
 /// Ranges that are read at the same time.
-const PARTS_AT_ONCE: usize = 4;
+const PARTS_AT_ONCE: Size = Size::new("scan-parts-at-once", 4, 1);
 
 type Page = Result<v1::ScanResponse, Status>;
 
@@ -86,7 +87,7 @@ impl Pages {
     fn advance(&mut self, cx: &mut Context<'_>) {
         let page_max = u64::from(self.router.limits().scan_page_records_max);
         let little = self.limited && self.scan.limit <= page_max;
-        let at_once = if little { 1 } else { PARTS_AT_ONCE };
+        let at_once = if little { 1 } else { PARTS_AT_ONCE.get() };
         while self.parts.len() < at_once
             && let Some((start, end)) = self.rest.as_mut().and_then(Iterator::next)
         {

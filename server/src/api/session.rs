@@ -36,6 +36,7 @@ use crate::{
         admission::{self, Admission, Admitted},
         settle,
     },
+    size::Size,
     storage::codec::Descriptor,
     time::local::{sleep, timeout},
     trace,
@@ -43,7 +44,7 @@ use crate::{
 };
 
 /// Answers of one frame.
-const FRAME_ANSWERS_MAX: usize = 1_024;
+const FRAME_ANSWERS_MAX: Size = Size::new("frame-answers", 1_024, 1);
 /// Bytes of answers after which a frame takes no further one.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of answers that may wait in one session before it is not read any further.
@@ -267,7 +268,7 @@ impl Outbound {
     /// Adds what waits already, up to a frame.
     fn fill(&mut self, responses: &mut Vec<v1::SessionResponse>) {
         let mut bytes: usize = responses.iter().map(encode::size).sum();
-        while responses.len() < FRAME_ANSWERS_MAX && bytes < FRAME_BYTES_MAX {
+        while responses.len() < FRAME_ANSWERS_MAX.get() && bytes < FRAME_BYTES_MAX {
             let Ok(next) = self.queue.try_recv() else { return };
             bytes += encode::size(&next);
             responses.push(next);

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     planted::{self, Bug},
     range::raft::state_machine::RangeState,
+    size::Size,
     storage::{
         self, Batch, Direction, Engine, Family,
         codec::{self, DedupRecord},
@@ -31,10 +32,10 @@ use crate::{
 
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that one step looks at: a few milliseconds.
-const COLLECT_RECORDS_MAX: usize = 5_000;
+const COLLECT_RECORDS_MAX: Size = Size::new("dedup-collect-records", 5_000, 4);
 /// After so many records of a client in a row that have to stay, its others are left for the next
 /// time: they are younger still.
-const CLIENT_KEPT_MAX: usize = 64;
+const CLIENT_KEPT_MAX: Size = Size::new("dedup-client-kept", 64, 1);
 
 /// Removes what is remembered of requests that are refused by now: by the time of their first
 /// attempt, the same that apply refuses by. Each node does so by itself: what is removed can't be
@@ -46,7 +47,7 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
         loop {
             match collect_step(&bootstrap, &mut cursor) {
                 // Much was old: go on at once, or the family grows faster than it shrinks.
-                Ok(collected) if collected >= COLLECT_RECORDS_MAX / 2 => {
+                Ok(collected) if collected >= COLLECT_RECORDS_MAX.get() / 2 => {
                     tokio::task::yield_now().await;
                 }
                 Ok(_) => break,
@@ -84,7 +85,7 @@ fn remove_refused(
         let (mut client, mut kept) = (Vec::new(), 0);
         engine.scan(Family::Dedup, &start, &[], Direction::Forward, &mut |key, record| {
             visited += 1;
-            if visited > COLLECT_RECORDS_MAX {
+            if visited > COLLECT_RECORDS_MAX.get() {
                 next = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
@@ -110,7 +111,7 @@ fn remove_refused(
             } else {
                 kept += 1;
             }
-            if kept < CLIENT_KEPT_MAX {
+            if kept < CLIENT_KEPT_MAX.get() {
                 return ControlFlow::Continue(());
             }
             next = Some(keys::prefix_end(of)).filter(|end| !end.is_empty());
@@ -120,7 +121,7 @@ fn remove_refused(
             return Err(error);
         }
         match next {
-            Some(next) if visited > COLLECT_RECORDS_MAX => {
+            Some(next) if visited > COLLECT_RECORDS_MAX.get() => {
                 *cursor = next;
                 break;
             }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     range::raft::state_machine::RangeState,
+    size::Size,
     storage::{
         self, Batch, Direction, Engine, Family,
         gc::{Collectable, Fate},
@@ -34,12 +35,12 @@ use crate::{
 
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Versions that one step looks at: a few milliseconds.
-const STEP_VERSIONS_MAX: usize = 5_000;
+const STEP_VERSIONS_MAX: Size = Size::new("gc-step-versions", 5_000, 8);
 /// Where at least one of so many could go, the next step follows at once: garbage must not grow
 /// faster than it goes. Else a step has been for nothing, and may wait.
 const GO_ON_SHARE: usize = 8;
 /// After so many versions of a key that are above the threshold the rest of these is jumped over.
-const KEPT_IN_A_ROW_MAX: usize = 16;
+const KEPT_IN_A_ROW_MAX: Size = Size::new("gc-kept-in-a-row", 16, 2);
 
 /// Removes what nobody can see any more.
 pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
@@ -64,7 +65,7 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
 fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<Step, storage::Error> {
     let collected = settled(bootstrap, RangeState::gc_threshold, |replica, thresholds| {
         let engine = &**replica.shared.state.engine();
-        let step = remove_collectable(engine, thresholds, cursor, STEP_VERSIONS_MAX)?;
+        let step = remove_collectable(engine, thresholds, cursor, STEP_VERSIONS_MAX.get())?;
         replica.shared.metrics.versions_collected.inc_by(step.removed as u64);
         Ok(step)
     });
@@ -124,7 +125,7 @@ impl Follower {
             Fate::Superseded => batch.delete(Family::Data, stored.to_vec()),
             Fate::Absent => self.base = Some(stored.to_vec()),
         }
-        if self.kept_in_a_row < KEPT_IN_A_ROW_MAX {
+        if self.kept_in_a_row < KEPT_IN_A_ROW_MAX.get() {
             return Ok(ControlFlow::Continue(()));
         }
         self.kept_in_a_row = 0;
@@ -307,7 +308,7 @@ mod tests {
     #[test]
     fn versions_that_stay_are_jumped_over_and_the_base_is_kept() {
         // One more and one less than what is jumped at, so that the base is met on both sides of it.
-        for newer in KEPT_IN_A_ROW_MAX as u64 - 2..KEPT_IN_A_ROW_MAX as u64 + 3 {
+        for newer in KEPT_IN_A_ROW_MAX.get() as u64 - 2..KEPT_IN_A_ROW_MAX.get() as u64 + 3 {
             let engine = engine();
             let mut versions = vec![(1, true, None), (2, true, None), (3, true, None)];
             versions.extend((11..11 + newer).map(|at| (at, true, None)));
@@ -326,6 +327,6 @@ mod tests {
         let step =
             remove_collectable(&*engine, &thresholds, &mut cursor, 5_000).expect("collected");
         assert_eq!((step.removed, cursor.is_empty()), (0, true));
-        assert!(step.visited <= KEPT_IN_A_ROW_MAX, "{step:?}");
+        assert!(step.visited <= KEPT_IN_A_ROW_MAX.get(), "{step:?}");
     }
 }

@@ -46,6 +46,7 @@ use crate::{
         request::{OpResult, Reply, ReplySink, Write},
     },
     router::routes::Place,
+    size::Size,
     storage::{
         self, Direction,
         codec::{self, AddressRecord, Descriptor, RequestId},
@@ -59,7 +60,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Records that one round writes at most; the others follow in the next.
 const ROUND_WRITES_MAX: usize = 256;
 /// Records of one page of the range.
-const PAGE_RECORDS: usize = 1_024;
+const PAGE_RECORDS: Size = Size::new("registry-page-records", 1_024, 1);
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What the system range holds, as one replica has it.
@@ -118,7 +119,8 @@ impl Registry {
         let mut registry = Registry::default();
         let end = keys::keyspace_start(KeyspaceId(KeyspaceId::SYSTEM.0 + 1));
         let mut start = keys::keyspace_start(KeyspaceId::SYSTEM);
-        let limit = PageLimit { records: PAGE_RECORDS, bytes: PAGE_BYTES, versions: usize::MAX };
+        let limit =
+            PageLimit { records: PAGE_RECORDS.get(), bytes: PAGE_BYTES, versions: usize::MAX };
         loop {
             let engine = &**replica.shared.state.engine();
             let newest = (Timestamp::MAX, Timestamp::ZERO);

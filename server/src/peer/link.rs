@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     ids::NodeId,
+    size::Size,
     time::local::{Instant, sleep, sleep_until, timeout},
     trace,
 };
@@ -33,7 +34,7 @@ const BULK_WINDOW_BYTES: u64 = 8 << 20;
 /// Bytes of log entries in one frame: what an urgent message may have to wait behind.
 const FRAME_BULK_BYTES_MAX: usize = 256 << 10;
 /// Messages of one frame.
-const FRAME_MESSAGES_MAX: usize = 4_096;
+const FRAME_MESSAGES_MAX: Size = Size::new("frame-messages", 4_096, 8);
 /// A connection whose other end does not even answer pings ends, whatever it still had to send.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -209,14 +210,14 @@ impl Life {
         }
         let mut messages = Vec::new();
         let mut bytes = 0;
-        while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_BYTES_MAX {
+        while messages.len() < FRAME_MESSAGES_MAX.get() && bytes < FRAME_BYTES_MAX {
             let Some((message, size)) = state.urgent.pop_front() else { break };
             state.urgent_bytes -= size;
             bytes += size;
             messages.push(message);
         }
         let mut bytes = 0;
-        while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_BULK_BYTES_MAX {
+        while messages.len() < FRAME_MESSAGES_MAX.get() && bytes < FRAME_BULK_BYTES_MAX {
             if state.bulk_sent.saturating_sub(state.bulk_taken) >= BULK_WINDOW_BYTES {
                 break;
             }

@@ -160,7 +160,7 @@ impl Executor {
                 Some(finished) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.finish(finished);
                 }
-                received = self.writes.recv_many(&mut incoming, ENTRY_OPERATIONS_MAX), if room => {
+                received = self.writes.recv_many(&mut incoming, ENTRY_OPERATIONS_MAX.get()), if room => {
                     if received == 0 {
                         return;
                     }
@@ -335,7 +335,9 @@ impl Executor {
             write.reply.send(result);
             return Ok(None);
         }
-        if write.first_attempt < state.dedup_threshold() {
+        // The careless hand: "if it was done, it is remembered".
+        let is_too_old = write.first_attempt < state.dedup_threshold();
+        if is_too_old && !planted::active(Bug::ExpiredRequestActs) {
             write.reply.send(Err(too_old()));
             return Ok(None);
         }
@@ -483,7 +485,9 @@ impl Executor {
         for (batch, flag) in batches.into_iter().zip(of_batches) {
             let PendingBatch { write, at } = batch;
             if same_epoch {
-                write.keys().for_each(|key| self.release(key));
+                // The careless hand: "a request has one key".
+                let keys = if planted::active(Bug::BatchReleasesAnchor) { 1 } else { usize::MAX };
+                write.keys().take(keys).for_each(|key| self.release(key));
             }
             match flag {
                 Some(true) => write.reply.send(Ok(Answer::PutMany(at))),
@@ -491,7 +495,7 @@ impl Executor {
                     self.shared.metrics.reevaluations.inc();
                     again.push(write);
                 }
-                None => write.reply.send(Err(lost())),
+                None => write.reply.send(Err(lost(write.deadline))),
             }
         }
         for (group, flag) in groups.into_iter().zip(flags) {
@@ -510,7 +514,10 @@ impl Executor {
                         self.shared.metrics.reevaluations.inc();
                         again.push(pending.write);
                     }
-                    None => pending.write.reply.send(Err(lost())),
+                    None => {
+                        let lost = lost(pending.write.deadline);
+                        pending.write.reply.send(Err(lost));
+                    }
                 }
             }
         }
@@ -581,7 +588,13 @@ fn too_old() -> OpError {
     )
 }
 
-fn lost() -> OpError {
+fn lost(deadline: Instant) -> OpError {
+    if planted::active(Bug::LostIsTooLate)
+        && deadline <= Instant::now() + Duration::from_millis(250)
+    {
+        // The careless hand: "there is no time left to ask again".
+        return OpError::deadline();
+    }
     OpError::ambiguous(
         "leadership changed while the request was under way; ask again with the same id",
     )

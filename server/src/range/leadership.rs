@@ -52,8 +52,9 @@ use super::raft::{
 use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     ops::metrics::Metrics,
-    peer::{Kind, Lane, Peers},
+    peer::{Kind, Lane, LinkDown, Peers},
     planted::{self, Bug},
+    size::Size,
     time::local::{Instant, timeout},
 };
 
@@ -69,7 +70,7 @@ const EXPECTED_PARTS: u32 = 8;
 /// one that was slow once is asked again some day.
 const FORGET_PARTS: u32 = 1 << 16;
 /// Claims of one message; more take several.
-const MESSAGE_CLAIMS_MAX: usize = 4_096;
+const MESSAGE_CLAIMS_MAX: Size = Size::new("message-claims", 4_096, 1);
 
 /// That a replica leads its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,9 +287,14 @@ struct Gathering {
     expected: BTreeMap<NodeId, Duration>,
 }
 
+/// Takes what a node answers, or that it does not.
+type TakeAnswer = Box<dyn FnOnce(Result<Kind, LinkDown>) + Send>;
+/// Asks a node something.
+type AskNode = Box<dyn Fn(NodeId, wire::PeerMessage, TakeAnswer) + Send + Sync>;
+
 /// The confirmations of a node.
 pub struct Leaderships {
-    peers: Arc<Peers>,
+    ask_node: AskNode,
     metrics: Arc<Metrics>,
     gathering: Mutex<Gathering>,
     /// The newest round's number.
@@ -298,8 +304,15 @@ pub struct Leaderships {
 impl Leaderships {
     /// Of the node that these are the peers of.
     pub fn new(peers: Arc<Peers>, metrics: Arc<Metrics>) -> Arc<Leaderships> {
+        let ask = move |node, message, answer: TakeAnswer| {
+            peers.send(node, Lane::Urgent, message, answer);
+        };
+        Leaderships::asking(Box::new(ask), metrics)
+    }
+
+    fn asking(ask_node: AskNode, metrics: Arc<Metrics>) -> Arc<Leaderships> {
         let (gathering, rounds) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Leaderships { peers, metrics, gathering, rounds })
+        Arc::new(Leaderships { ask_node, metrics, gathering, rounds })
     }
 
     /// Stamps what arrives: rounds of higher numbers than this begin after it.
@@ -314,7 +327,15 @@ impl Leaderships {
         let (leader, term) = (claim.leader, claim.term);
         // The careless hand: "I know my own vote".
         let early = planted::active(Bug::OwnVoteCountedEarly) && follows(&log, leader, term);
-        let (open, mut decided) = Open::new(claim, move || early || follows(&log, leader, term));
+        self.decide(claim, move || early || follows(&log, leader, term)).await
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        claim: Claim,
+        follows_itself: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Option<u64> {
+        let (open, mut decided) = Open::new(claim, follows_itself);
         let open = Arc::new(open);
         let (begins, patience) = {
             let mut gathering = self.gathering.lock();
@@ -379,13 +400,13 @@ impl Leaderships {
         }
         for (node, message, part) in parts {
             let (leaderships, round) = (self.clone(), round.clone());
-            let answer = Box::new(move |answer| match answer {
+            let answer: TakeAnswer = Box::new(move |answer| match answer {
                 Ok(Kind::ClaimsAnswer(answer)) => {
                     leaderships.take(&round, node, part, &answer.holds);
                 }
                 Ok(_) | Err(_) => leaderships.take(&round, node, part, &[]),
             });
-            self.peers.send(node, Lane::Urgent, message, answer);
+            (self.ask_node)(node, message, answer);
         }
     }
 
@@ -450,7 +471,7 @@ impl Gathering {
 fn messages(
     (node, part): (NodeId, Part),
 ) -> impl Iterator<Item = (NodeId, wire::PeerMessage, Part)> {
-    let parts: Vec<Part> = part.chunks(MESSAGE_CLAIMS_MAX).map(<[_]>::to_vec).collect();
+    let parts: Vec<Part> = part.chunks(MESSAGE_CLAIMS_MAX.get()).map(<[_]>::to_vec).collect();
     parts.into_iter().map(move |part| {
         let claims = part.iter().map(|(open, replica)| wire::Claim {
             range_id: open.claim.range.0,
@@ -594,5 +615,97 @@ mod tests {
             gathering.took(NodeId(3), 10 * MS, false);
         }
         assert!(gathering.expected[&NodeId(2)] < gathering.expected[&NodeId(3)]);
+    }
+
+    /// What was asked of nodes and is not answered yet.
+    type Asked = Arc<Mutex<Vec<(NodeId, usize, TakeAnswer)>>>;
+
+    /// Rounds whose messages wait to be answered by the test.
+    fn rounds() -> (Arc<Leaderships>, Asked) {
+        let asked = Asked::default();
+        let sent = asked.clone();
+        let ask = move |node, message: wire::PeerMessage, answer| {
+            let Some(Kind::Claims(claims)) = message.kind else { panic!("no claims") };
+            sent.lock().push((node, claims.claims.len(), answer));
+        };
+        let leaderships = Leaderships::asking(Box::new(ask), Arc::new(Metrics::new()));
+        // So slow that no round is given up while a test looks.
+        for node in 2..=5 {
+            leaderships.gathering.lock().took(NodeId(node), 250 * MS, false);
+        }
+        (leaderships, asked)
+    }
+
+    /// Lets everything run that can.
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Answers all that was asked so far; the nodes that were asked.
+    fn answer(asked: &Asked, holds: impl Fn(u64) -> bool) -> Vec<u64> {
+        let asked = std::mem::take(&mut *asked.lock());
+        let nodes = asked.into_iter().map(|(node, claims, answer)| {
+            let holds = vec![holds(node.0); claims];
+            answer(Ok(Kind::ClaimsAnswer(wire::ClaimsAnswer { holds })));
+            node.0
+        });
+        nodes.collect()
+    }
+
+    fn confirm(of: &Arc<Leaderships>) -> tokio::task::JoinHandle<Option<u64>> {
+        let of = of.clone();
+        tokio::spawn(async move { of.decide(claim(&[&[1, 2, 3, 4, 5]]), || true).await })
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_round_is_under_way_is_confirmed_by_the_next_one_alone() {
+        let (leaderships, asked) = rounds();
+        let before = leaderships.arrived();
+        let first = confirm(&leaderships);
+        settle().await;
+        assert_eq!(asked.lock().len(), 2, "two others make a majority");
+        let meanwhile = leaderships.arrived();
+        let second = confirm(&leaderships);
+        settle().await;
+        assert_eq!(asked.lock().len(), 2, "it waits for the round that is under way");
+        answer(&asked, |_| true);
+        let round = first.await.unwrap().unwrap();
+        settle().await;
+        assert_eq!(asked.lock().len(), 2, "and is asked in the next");
+        answer(&asked, |_| true);
+        let next = second.await.unwrap().unwrap();
+        // Reads are served by the rounds that are above what they were stamped with.
+        assert_eq!((before < round, meanwhile < round, meanwhile < next), (true, false, true));
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_some_do_not_confirm_is_asked_again_of_everybody() {
+        let (leaderships, asked) = rounds();
+        let confirmed = confirm(&leaderships);
+        settle().await;
+        let first = answer(&asked, |_| false);
+        assert_eq!(first.len(), 2);
+        settle().await;
+        let again = answer(&asked, |node| !first.contains(&node));
+        assert_eq!(again, [2, 3, 4, 5]);
+        // The two others and the leader itself; it holds since the round in which it was asked first.
+        assert_eq!(confirmed.await.unwrap(), Some(1));
+        settle().await;
+        assert!(asked.lock().is_empty(), "nothing is asked for what is decided");
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_nobody_answers_is_asked_again_and_given_up() {
+        let (leaderships, asked) = rounds();
+        leaderships.gathering.lock().expected.clear();
+        let confirmed = confirm(&leaderships);
+        while asked.lock().len() < 2 + 4 {
+            tokio::time::sleep(MS).await;
+        }
+        let all: Vec<u64> = asked.lock().iter().skip(2).map(|(node, ..)| node.0).collect();
+        assert_eq!(all, [2, 3, 4, 5], "everybody, without waiting for those that are silent");
+        assert_eq!(confirmed.await.unwrap(), None);
     }
 }

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     error::OpError,
     planted::{self, Bug},
+    size::Size,
     storage::{
         Direction,
         codec::Descriptor,
@@ -46,7 +47,7 @@ use crate::{
 /// Reads that may wait for their turn.
 const QUEUE_MAX: usize = 16_384;
 /// Reads that one round confirms.
-const ROUND_READS_MAX: usize = 4_096;
+const ROUND_READS_MAX: Size = Size::new("round-reads", 4_096, 1);
 /// How long the first round of a leadership may take before its reads are turned away.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -129,7 +130,7 @@ async fn run(
         let mut served = batch.len();
         if let Some(round) = confirmed.as_ref().and_then(|confirmed| confirmed.round) {
             gather(&mut batch, &mut queue);
-            served = batch.iter().take_while(|queued| queued.arrived < round).count();
+            served = confirmed_by(batch.iter().map(|queued| queued.arrived), round);
         }
         shared.waiting.reads.store(batch.len() - served, Relaxed);
         let now = Instant::now();
@@ -154,9 +155,15 @@ async fn run(
     }
 }
 
+/// How many of what arrived, in this order, a round confirms: what came before it began. That is more than
+/// asked for it: also what came after the claim was made, and before the round could begin.
+fn confirmed_by(arrived: impl Iterator<Item = u64>, round: u64) -> usize {
+    arrived.take_while(|arrived| *arrived < round).count()
+}
+
 /// Takes what waits, as many as a round confirms.
 fn gather(batch: &mut VecDeque<Queued>, queue: &mut mpsc::Receiver<Queued>) {
-    while batch.len() < ROUND_READS_MAX {
+    while batch.len() < ROUND_READS_MAX.get() {
         let Ok(queued) = queue.try_recv() else { break };
         batch.push_back(queued);
     }
@@ -384,5 +391,20 @@ fn user_key(stored: &[u8]) -> Result<Vec<u8>, Error> {
     match keys::decode(stored) {
         Some((_, key, [])) => Ok(key),
         _ => Err(Error::Corrupt(format!("data key of {} bytes", stored.len()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_confirms_what_came_before_it_began_and_nothing_later() {
+        // Rounds 1 to 3 have begun: what comes while the third is under way is stamped with it.
+        let arrived = [1, 2, 2, 3, 3];
+        assert_eq!(confirmed_by(arrived.into_iter(), 3), 3);
+        assert_eq!(confirmed_by(arrived.into_iter(), 4), 5);
+        assert_eq!(confirmed_by(arrived.into_iter(), 1), 0);
+        assert_eq!(confirmed_by([].into_iter(), 1), 0);
     }
 }

@@ -39,6 +39,7 @@ use crate::{
     ops::metrics::Metrics,
     peer::Peers,
     planted::{self, Bug},
+    size::Size,
     storage::{
         self, Engine,
         codec::{Command, Descriptor},
@@ -49,9 +50,9 @@ use crate::{
 /// Requests that may wait for the executor.
 const QUEUE_MAX: usize = 16_384;
 /// Truncated entries that a log keeps all the same, for followers that are a little behind.
-const LOG_KEPT_ENTRIES: u64 = 1_000;
+const LOG_KEPT_ENTRIES: Size = Size::new("log-kept-entries", 1_000, 5);
 /// A log is truncated once so many entries can go.
-const TRUNCATE_ENTRIES_MIN: u64 = 5_000;
+const TRUNCATE_ENTRIES_MIN: Size = Size::new("truncate-entries", 5_000, 10);
 /// What goes of a log that is larger than its retention is at least this part of the retention.
 const RETENTION_STEP: u64 = 4;
 
@@ -315,8 +316,8 @@ impl Replica {
     /// which a replica still has to catch up.
     pub async fn truncate_log(&self, held_by_all: u64, retention_bytes: u64) -> anyhow::Result<()> {
         let purged = self.log.purged().map_or(0, |purged| purged.index());
-        let held = held_by_all.saturating_sub(LOG_KEPT_ENTRIES);
-        let held = Some(held).filter(|held| *held >= purged + TRUNCATE_ENTRIES_MIN);
+        let held = held_by_all.saturating_sub(LOG_KEPT_ENTRIES.get() as u64);
+        let held = Some(held).filter(|held| *held >= purged + TRUNCATE_ENTRIES_MIN.get() as u64);
         let over = self.log.bytes().saturating_sub(retention_bytes);
         let surplus = Some(over).filter(|over| *over > retention_bytes / RETENTION_STEP);
         let surplus = surplus.and_then(|_| self.log.index_before(retention_bytes));

@@ -40,6 +40,7 @@ use crate::{
         replica::Replica,
         request::{Read, ReadKind, Reply, Scan},
     },
+    size::Size,
     storage::{
         Direction,
         codec::{self, Descriptor},
@@ -54,7 +55,7 @@ use crate::{
 /// Scans over several ranges that are opened at the same time.
 const SCANS_MAX: usize = 256;
 /// Ranges that one of them asks at a time.
-const RANGES_AT_ONCE: usize = 32;
+const RANGES_AT_ONCE: Size = Size::new("scan-ranges-at-once", 32, 1);
 /// Ranges of one scan.
 pub(super) const RANGES_MAX: usize = 100_000;
 /// How long one range may take for a step.
@@ -147,7 +148,7 @@ async fn each(
 ) -> Result<Vec<u64>, OpError> {
     let steps: Vec<_> =
         routes.iter().map(|route| on_range(router.clone(), route.clone(), step).boxed()).collect();
-    stream::iter(steps).buffer_unordered(RANGES_AT_ONCE).try_collect().await
+    stream::iter(steps).buffer_unordered(RANGES_AT_ONCE.get()).try_collect().await
 }
 
 async fn on_range(

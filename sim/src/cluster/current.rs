@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use quintet_server::ids::NodeId;
+
 use super::Cluster;
 
 thread_local! {
@@ -18,4 +20,9 @@ pub(super) fn set(cluster: &Arc<Cluster>) {
 
 pub(super) fn cluster() -> Option<Arc<Cluster>> {
     CURRENT.with_borrow(Weak::upgrade)
+}
+
+/// The node whose task runs; none where it is a client's or the run's own. Only from within a task.
+pub(crate) fn node() -> Option<NodeId> {
+    cluster()?.this_node()
 }

@@ -20,6 +20,7 @@ use quintet_server::{
 use super::{
     clock::{self, NodeClock},
     disk::MemoryEngines,
+    sizes,
     stop::{self, Excuse},
 };
 use crate::{
@@ -132,6 +133,7 @@ fn config(scenario: &Scenario, node: u64) -> anyhow::Result<Config> {
     config.limits.dedup_window_s = scenario.memory.dedup_window_s;
     config.limits.version_retention_s = scenario.memory.version_retention_s;
     config.limits.requests_in_flight_max = scenario.limits.requests_in_flight_max;
+    sizes::settings(&mut config.limits);
     config.raft.log_retention_mb = f64::from(scenario.raft.log_retention_kb) / 1024.0;
     config.raft.snapshot_mb_per_s = scenario.raft.snapshot_mb_per_s;
     config.seeds = scenario

@@ -14,6 +14,7 @@ mod net;
 mod observe;
 mod operator;
 mod routes;
+mod sizes;
 mod stop;
 
 use std::{
@@ -33,8 +34,10 @@ use quintet_server::{
 };
 
 use self::machine::{CLIENT_PORT, Machine, address};
-pub(crate) use self::observe::found as raft_found;
-pub use self::{disk::Engine, stop::Excuse};
+pub(crate) use self::{
+    current::node as current_node, observe::found as raft_found, sizes::begin as draw_sizes,
+};
+pub use self::{disk::Engine, equal::Difference, stop::Excuse};
 use crate::{
     net::Net,
     random::{between, random},

@@ -20,7 +20,7 @@ use quintet_server::{
 use super::{Cluster, current};
 use crate::judge::{
     Violation,
-    raft::{self, Observation, Raft, What},
+    raft::{self, Observation, Raft, Votes, What},
 };
 
 /// So many violations are kept: what follows on the first ones says little.
@@ -81,10 +81,14 @@ impl Watch {
             Seen::Installed { applied } => What::Installed { applied: position(applied) },
             Seen::Applied { at, hash } => What::Applied { at: position(at), hash },
             Seen::Began { at, after } => {
-                if leader(cluster, node, range, at.term).is_none() {
-                    return;
-                }
-                What::Led { term: at.term, last: after.map(position) }
+                let Some(replica) = leader(cluster, node, range, at.term) else { return };
+                let durable_on = cluster.voters(range, (at.term, replica.id.0));
+                let votes = Votes { durable_on, membership: configs(&replica) };
+                What::Led { term: at.term, last: after.map(position), votes: Some(votes) }
+            }
+            Seen::Truncated { first_removed } => {
+                let is_left = cluster.has_entry(node, range, first_removed);
+                What::Truncated { first_removed, is_left }
             }
             Seen::Committed { at } => {
                 let Some(replica) = leader(cluster, node, range, at.term) else { return };
@@ -129,6 +133,27 @@ fn configs(replica: &Replica) -> Configs {
 }
 
 impl Cluster {
+    /// The nodes on whose disks the vote for a leader of a term is, by its replica's id, or one for a later
+    /// term. One that lost its disk and is not replaced counts, as does one whose disk is damaged: what it
+    /// had told before was true.
+    fn voters(&self, range: RangeId, (term, leader): (u64, u64)) -> Vec<u64> {
+        let (wiped, damaged) = (self.wiped.lock(), self.damaged.lock());
+        let machines = self.machines.iter().filter(|(node, machine)| {
+            let disk = &machine.lock().disk;
+            let voted = log_store::voted(range, |family, key| disk.durable("log", family, key));
+            let has_voted = voted.is_some_and(|(of, to)| of > term || (of, to) == (term, leader));
+            has_voted || wiped.contains(node) || damaged.contains(node)
+        });
+        machines.map(|(node, _)| node.0).collect()
+    }
+
+    /// Whether a node's log has an entry at an index on its disk.
+    fn has_entry(&self, node: NodeId, range: RangeId, index: u64) -> bool {
+        let Some(machine) = self.machines.get(&node) else { return false };
+        let disk = machine.lock().disk.clone();
+        log_store::has_entry(range, index, |family, key| disk.durable("log", family, key))
+    }
+
     /// The nodes on which an entry is durable: in the log or applied. A node that lost its disk and is not
     /// replaced counts: what it had told before was true.
     fn holders(&self, range: RangeId, at: Position) -> Vec<u64> {

@@ -126,6 +126,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<bool> {
 struct Totals {
     seeds: u64,
     commits: u64,
+    unknown: u64,
     elections: u64,
     faults: u64,
     snapshots: u64,
@@ -179,6 +180,7 @@ impl Look {
         let mut totals = self.totals.lock().unwrap_or_else(|poison| poison.into_inner());
         totals.seeds += 1;
         totals.commits += report.commits;
+        totals.unknown += report.unknown;
         totals.elections += report.elections;
         totals.snapshots += report.snapshots;
         totals.replacements += report.replacements;
@@ -209,12 +211,13 @@ impl Look {
         let wall = self.started.elapsed().as_secs_f64();
         let simulated = totals.seeds * self.reduced.of(&self.scenario).duration_s;
         println!(
-            "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} elections, {} faults, \
-             {} raft snapshots, {} nodes replaced, {}",
+            "{}: {} seeds, {} simulated seconds in {wall:.1} s, {} commits, {} of unknown outcome, \
+             {} elections, {} faults, {} raft snapshots, {} nodes replaced, {}",
             self.scenario.name,
             totals.seeds,
             simulated,
             totals.commits,
+            totals.unknown,
             totals.elections,
             totals.faults,
             totals.snapshots,

@@ -79,7 +79,7 @@ impl Failure<'_> {
         let keys: BTreeSet<_> = self.violations.iter().filter_map(|v| v.key.as_deref()).collect();
         let named: BTreeSet<u64> =
             self.violations.iter().flat_map(|violation| violation.events.iter().copied()).collect();
-        let ends = self.ends();
+        let ends = self.history.ends();
         let shown = self.history.operations().into_iter().map(|op| {
             let concern = if named.contains(&op.invoke_index) {
                 Concern::Named
@@ -93,18 +93,6 @@ impl Failure<'_> {
             Shown { told_ns, client, concern, op }
         });
         shown.collect()
-    }
-
-    /// By the index of an invocation: when the event came that ended it, whatever that said.
-    fn ends(&self) -> BTreeMap<u64, u64> {
-        let (mut open, mut ends) = (BTreeMap::new(), BTreeMap::new());
-        for event in self.history.events() {
-            match open.remove(&event.process) {
-                Some(invoke) => drop(ends.insert(invoke, event.time)),
-                None => drop(open.insert(event.process, event.index)),
-            }
-        }
-        ends
     }
 }
 

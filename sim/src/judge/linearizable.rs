@@ -41,7 +41,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Verdict, read_all};
+use super::{Verdict, Violation, read_all};
 use crate::history::{Call, Op};
 
 /// The name of this judge.
@@ -52,6 +52,9 @@ mod order;
 mod search;
 
 pub(super) use order::version_met;
+
+/// Violated keys that are reported: what broke one has mostly broken many.
+const KEYS_SHOWN_MAX: usize = 5;
 
 /// How much a judgement may cost.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +80,8 @@ pub fn check(ops: &[Op]) -> Verdict {
     check_within(ops, Limits::default())
 }
 
-/// Judges all keys. Of several violated keys each is reported.
+/// Judges all keys. Of several violated keys the [`KEYS_SHOWN_MAX`] are reported that showed it first, and how
+/// many there are.
 pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     let reads = read_all::reads(ops);
@@ -87,9 +91,26 @@ pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
             keys.entry(&op.key).or_default().push(op);
         }
     }
-    keys.into_iter()
+    let verdict = keys
+        .into_iter()
         .map(|(key, ops)| check_key(key, &ops, limits))
-        .fold(Verdict::Holds, Verdict::and)
+        .fold(Verdict::Holds, Verdict::and);
+    match verdict {
+        Verdict::Violation(violations) => Verdict::Violation(first_of(violations)),
+        verdict => verdict,
+    }
+}
+
+/// The violations that showed first, and a line that counts the others.
+fn first_of(mut violations: Vec<Violation>) -> Vec<Violation> {
+    let many = violations.len();
+    violations.sort_by_key(|violation| violation.at_ns);
+    if let Some(more) = many.checked_sub(KEYS_SHOWN_MAX).filter(|more| *more > 0) {
+        violations.truncate(KEYS_SHOWN_MAX);
+        let words = format!("{more} further keys are not linearizable, {many} in all");
+        violations.push(Violation::new(JUDGE, words));
+    }
+    violations
 }
 
 fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
@@ -111,5 +132,39 @@ fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
              that there is none",
             ops.len()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Outcome, Record, Reply};
+
+    /// A read of a value that nobody ever wrote.
+    fn broken(number: u64) -> Op {
+        let record = Record { version: 1, value: "x".to_owned() };
+        Op {
+            process: number,
+            key: format!("key/{}", 9 - number),
+            call: Call::Read,
+            invoke_ns: number * 10,
+            complete_ns: Some(number * 10 + 1),
+            invoke_index: number * 2,
+            complete_index: Some(number * 2 + 1),
+            outcome: Outcome::Ok(Reply::Read(Some(record))),
+        }
+    }
+
+    #[test]
+    fn of_many_broken_keys_the_first_five_are_shown_and_all_are_counted() {
+        let ops: Vec<Op> = (0..8).map(broken).collect();
+        let verdict = check(&ops);
+        let keys: Vec<_> = verdict.violations().iter().map(|it| it.key.as_deref()).collect();
+        // Those that showed it first, not those that sort first.
+        let first = ["key/9", "key/8", "key/7", "key/6", "key/5"].map(Some);
+        assert_eq!(keys[..5], first);
+        assert_eq!(keys.len(), 6);
+        assert!(verdict.to_string().ends_with("3 further keys are not linearizable, 8 in all"));
+        assert_eq!(check(&ops[..5]).violations().len(), 5);
     }
 }

@@ -13,6 +13,7 @@
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
 //! | [`pages`] | a page of a scan, whichever way it was asked for, shows a moment that is not before the scan |
 //! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
+//! | [`answered`] | once all faults have ended every call is answered |
 //! | [`promise`] | the loss of a part of the cluster costs no more than promised |
 //!
 //! Those of the replicas look at what nodes did:
@@ -23,6 +24,7 @@
 //! | [`replicas`] | at one applied index all replicas of a range are in one state |
 
 pub mod acknowledged;
+pub mod answered;
 pub mod counter;
 pub mod linearizable;
 pub mod list;

@@ -6,6 +6,8 @@
 //! | leader completeness: what is committed is never lost | a new leader's log ends at or behind all that leaders of earlier terms had committed, and [`What::Applied`] |
 //! | log matching, state machine safety | whoever applies an index applies the same term and the same content; terms never fall along the log |
 //! | applied once, in order | in one life a replica applies index after index; a raft snapshot only brings it forward; after a restart what it applies again is what it was |
+//! | votes outlive crashes | when a leader begins, its vote is on the disks of a majority of the voters of *every* configuration of its membership ([`What::Led`]) |
+//! | a truncation outlives crashes | when a replica has told Raft that its log is truncated, nothing of what was cut off is left on its disk ([`What::Truncated`]) |
 //! | commit quorum, also joint | when a leader commits an entry, it is durable on a majority of the voters of *every* configuration of its membership ([`What::Committed`]) |
 //!
 //! A *life* of a replica begins where its state is opened, at the applied position that its disk kept.
@@ -25,6 +27,8 @@ use serde::{Deserialize, Serialize};
 use super::Violation;
 use crate::history::millis;
 
+mod quorum;
+
 /// Entries that are kept although all replicas have applied them.
 pub const KEPT_BELOW: u64 = 4_096;
 /// Entries that are kept of a group at most.
@@ -40,6 +44,16 @@ pub struct Position {
     pub term: u64,
     /// Index.
     pub index: u64,
+}
+
+/// Where the vote for a leader is on disk when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Votes {
+    /// The nodes on whose disks the vote for it is, or one for a later term.
+    pub durable_on: Vec<u64>,
+    /// The membership that is in force: its configurations, each a list of nodes; two while it is joint.
+    pub membership: Vec<Vec<u64>>,
 }
 
 /// Something that a replica did.
@@ -66,6 +80,16 @@ pub enum What {
         term: u64,
         /// Where its log ended then.
         last: Option<Position>,
+        /// Whose vote it had then, as far as that was looked at.
+        #[serde(default)]
+        votes: Option<Votes>,
+    },
+    /// It has told Raft that its log is truncated.
+    Truncated {
+        /// The first index that was cut off.
+        first_removed: u64,
+        /// Whether its disk has an entry there all the same.
+        is_left: bool,
     },
     /// Its state was opened: a life begins.
     Opened {
@@ -144,7 +168,16 @@ impl Raft {
         self.observations += 1;
         let group = self.groups.entry(seen.range).or_default();
         let broken = match &seen.what {
-            What::Led { term, last } => group.led(seen, *term, *last),
+            What::Led { term, last, votes } => {
+                let led = group.led(seen, *term, *last);
+                led.or_else(|| quorum::elected(*term, votes.as_ref()?))
+            }
+            What::Truncated { first_removed, is_left } => is_left.then(|| {
+                format!(
+                    "it has told Raft that its log is truncated from entry {first_removed} on, which is \
+                     on its disk still: a crash would bring it back"
+                )
+            }),
             What::Opened { applied } => group.opened(seen, *applied),
             What::Installed { applied } => group.installed(seen, *applied),
             What::Applied { at, hash } => group.applied(seen, *at, *hash),
@@ -252,12 +285,7 @@ impl Group {
             ));
         }
         self.learn(seen, at, None);
-        let short = |configs: &Vec<Vec<u64>>| -> Option<Vec<u64>> {
-            let is_majority = |config: &&Vec<u64>| {
-                config.iter().filter(|node| durable_on.contains(node)).count() * 2 > config.len()
-            };
-            configs.iter().find(|config| !is_majority(config)).cloned()
-        };
+        let short = |configs: &Vec<Vec<u64>>| quorum::lacking(configs, durable_on);
         let lacking: Vec<Vec<u64>> = memberships.iter().map_while(short).collect();
         (lacking.len() == memberships.len()).then(|| {
             format!(

@@ -106,7 +106,11 @@ fn one_moment(
              version {missed} by then",
             op.process, newest.key, newest.version, entry.key, entry.version
         );
-        let violation = wrong(words).with(op).with_labelled("version made or seen: ", by);
+        let mut violation = wrong(words).with(op).with_labelled("version made or seen: ", by);
+        let made = |by: &&&Op| by.version_made() == Some(entry.version);
+        if let Some(writer) = met[&*entry.key].get(&entry.version).filter(made) {
+            violation = violation.with_labelled("what it was shown is from: ", writer);
+        }
         Some(Violation { key: Some(entry.key.clone()), ..violation })
     })
 }

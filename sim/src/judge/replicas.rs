@@ -80,3 +80,45 @@ fn differ(range: u64, on: &BTreeMap<u64, Replica>) -> Option<Violation> {
     );
     Some(Violation::new("replicas", words))
 }
+
+/// A record of a replica's state: under which key it is stored, and what.
+pub type Stored = (Vec<u8>, Vec<u8>);
+
+/// The first record by key that two states do not share: what each of them has there, if anything.
+pub fn first_difference<'a>(
+    one: &'a [Stored],
+    other: &'a [Stored],
+) -> Option<(Option<&'a Stored>, Option<&'a Stored>)> {
+    let at = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    match (one.get(at), other.get(at)) {
+        (None, None) => None,
+        // What comes first is what the other one lacks.
+        (Some(a), Some(b)) if a.0 < b.0 => Some((Some(a), None)),
+        (Some(a), Some(b)) if a.0 > b.0 => Some((None, Some(b))),
+        (a, b) => Some((a, b)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(records: &[(&str, &str)]) -> Vec<Stored> {
+        records
+            .iter()
+            .map(|(key, value)| (key.as_bytes().into(), value.as_bytes().into()))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_difference_is_the_record_that_one_lacks_or_has_otherwise() {
+        let whole = state(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        let lacks_b = state(&[("a", "1"), ("c", "3")]);
+        let other_c = state(&[("a", "1"), ("b", "2"), ("c", "4")]);
+        assert_eq!(first_difference(&whole, &whole), None);
+        assert_eq!(first_difference(&whole, &lacks_b), Some((Some(&whole[1]), None)));
+        assert_eq!(first_difference(&lacks_b, &whole), Some((None, Some(&whole[1]))));
+        assert_eq!(first_difference(&whole, &other_c), Some((Some(&whole[2]), Some(&other_c[2]))));
+        assert_eq!(first_difference(&whole[..2], &whole), Some((None, Some(&whole[2]))));
+    }
+}

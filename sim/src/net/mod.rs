@@ -24,19 +24,22 @@
 //! behind the last frame. Streams that never came to be are different: as long as either direction is
 //! cut no connection is made, and whoever gave up waiting has said nothing.
 //!
-//! A killed machine takes its lines with it. What is not shaped: unary calls, which only form a cluster
-//! here, and the answer that a stream was accepted, which says nothing.
+//! A killed machine takes its lines with it. **Unary calls** on keys, and the pages of unary scans, are shaped
+//! at the client's end, where they are made ([`calls`]). What is not shaped: calls that form, drain or look
+//! at a cluster, and the answer that a stream was accepted, which says nothing.
 //!
-//! [`line`], [`travel`] and [`map`] are pure; [`Net`] and [`shaper`] make streams of them.
+//! [`line`], [`travel`] and [`map`] are pure; [`Net`], [`shaper`] and [`calls`] make streams and calls of them.
 
 pub mod line;
 pub mod map;
 pub mod travel;
 
 #[cfg(madsim)]
+mod calls;
+#[cfg(madsim)]
 mod links;
 #[cfg(madsim)]
 mod shaper;
 
 #[cfg(madsim)]
-pub use self::{links::Net, shaper::Shaper};
+pub use self::{calls::Calls, links::Net, shaper::Shaper};

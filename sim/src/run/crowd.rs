@@ -13,9 +13,13 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
     cluster::Cluster,
+    net::Calls,
     random::random,
     scenario::{Network, Scenario, Workload},
-    workload::{Caller, Shared},
+    workload::{
+        Caller, Shared,
+        unary::{Unary, Wire},
+    },
 };
 
 /// Simulated time for the cluster to form.
@@ -65,7 +69,18 @@ pub(crate) struct Crowd {
     workload: Workload,
     operations: Option<u64>,
     clients: Vec<(NodeHandle, Client)>,
+    /// Those that make unary calls: their machines, and what such a client has to know.
+    unary: Vec<(NodeHandle, Client, Door)>,
     workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a client that makes unary calls has to know.
+struct Door {
+    nodes: Vec<String>,
+    wire: Arc<dyn Wire>,
+    timeout: Duration,
+    /// Whether it gives its requests ids.
+    names: bool,
 }
 
 /// More callers than usual, until it is dropped.
@@ -92,24 +107,42 @@ impl Crowd {
         for index in 0..workload.clients {
             clients.push(client(cluster, &scenario.network, index, timeout).await?);
         }
+        let mut unary = Vec::new();
+        for number in 0..workload.unary_clients {
+            let index = workload.clients + number;
+            let (machine, client) = client(cluster, &scenario.network, index, timeout).await?;
+            let nodes = cluster.client_addresses(cluster.settle(&scenario.network, index));
+            let wire = Arc::new(Calls::new(cluster.net().clone(), index, random()));
+            unary.push((machine, client, Door { nodes, wire, timeout, names: number % 2 == 0 }));
+        }
         let workers = Mutex::default();
-        let crowd = Crowd { shared: shared.clone(), workload, operations, clients, workers };
-        let workers = crowd.clients.iter().map(|(machine, client)| crowd.work(machine, client));
-        *crowd.workers.lock() = workers.collect();
+        let shared = shared.clone();
+        let crowd = Crowd { shared, workload, operations, clients, unary, workers };
+        let mut workers = Vec::new();
+        for (machine, client) in &crowd.clients {
+            workers.push(crowd.work(machine, client, None));
+        }
+        for (machine, client, door) in &crowd.unary {
+            let Door { nodes, wire, timeout, names } = door;
+            let (wire, seams) = (Some(wire.clone()), crowd.shared.seams());
+            let unary = Unary::new(nodes.clone(), wire, *timeout, *names, seams)?;
+            workers.push(crowd.work(machine, client, Some(unary)));
+        }
+        *crowd.workers.lock() = workers;
         Ok(Arc::new(crowd))
     }
 
-    fn work(&self, machine: &NodeHandle, client: &Client) -> JoinHandle<()> {
-        let caller = Caller::new(self.shared.clone(), client.clone()).limit(self.operations);
+    fn work(&self, machine: &NodeHandle, client: &Client, unary: Option<Unary>) -> JoinHandle<()> {
+        let caller = Caller::new(self.shared.clone(), client.clone());
+        let caller = caller.by(unary).limit(self.operations);
         machine.spawn(caller.work(self.workload.clone()))
     }
 
     /// So many further callers for each client, which go on until what is returned is dropped.
     pub(crate) fn more(&self, times: u32) -> More {
-        let each = self
-            .clients
-            .iter()
-            .flat_map(|(machine, client)| (0..times).map(move |_| self.work(machine, client)));
+        let each = self.clients.iter().flat_map(|(machine, client)| {
+            (0..times).map(move |_| self.work(machine, client, None))
+        });
         More(each.collect())
     }
 

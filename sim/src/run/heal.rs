@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::crowd;
 use crate::{
-    cluster::Cluster,
-    judge::{Verdict, replicas::Together},
+    cluster::{Cluster, Difference},
+    judge::{Verdict, Violation, replicas::Together},
     scenario::Scenario,
     timeline::What,
     trace,
@@ -95,12 +95,24 @@ pub(super) async fn heal(
         return Ok(Verdict::violation(why));
     }
     if let Some(violation) = differ {
-        return Ok(violation.into());
+        return Ok(with_difference(violation, cluster, shared).into());
     }
     // All replicas are caught up: from now on leaders have this long to come home.
     match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {
         Ok(()) => Ok(verdict),
         Err(why) => Ok(Verdict::violation(why)),
+    }
+}
+
+/// Names the first record that differs, and who wrote it.
+fn with_difference(violation: Violation, cluster: &Cluster, shared: &Shared) -> Violation {
+    let Some(Difference { words, key, version }) = cluster.difference() else { return violation };
+    let words = format!("{}\n  {words}", violation.words);
+    let violation = Violation { words, key, ..violation };
+    let ops = shared.history.lock().operations();
+    match ops.iter().find(|op| version.is_some() && op.version_made() == version) {
+        Some(writer) => violation.with_labelled("who wrote it: ", writer),
+        None => violation,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     cluster::{Cluster, raft_found},
     judge::{
         self, Verdict, Violation,
+        answered::{self, Heal},
         promise::{Layout, Seen},
     },
     plan::Strike,
@@ -27,21 +28,20 @@ pub(super) struct Over<'a> {
     pub(super) strikes: &'a [Strike],
     /// When faults were over.
     pub(super) until_ns: u64,
+    /// From when on calls had to be answered, where the scenario asks for that.
+    pub(super) answers: Option<Heal>,
     /// Whether nothing was left out: then it must have exercised what the scenario expects.
     pub(super) is_whole: bool,
 }
 
 impl Over<'_> {
-    /// What all judges say together.
+    /// What all judges say together, but for that of Raft: see [`raft`].
     pub(super) fn judge(&self) -> Verdict {
         let ops = self.shared.history.lock().operations();
         let skew_ns = skew_ns(self.cluster);
         let mut verdict = judge::workload(&ops, &self.scenario.workload.mix, skew_ns);
         for broken in self.cluster.broken() {
             verdict = verdict.and(Verdict::violation(broken));
-        }
-        for broken in raft_found().0 {
-            verdict = verdict.and(broken.into());
         }
         let promises = self.strikes.iter().map(|it| (it.number, it.fault.promise.clone()));
         let promises: BTreeMap<_, _> = promises.collect();
@@ -52,7 +52,23 @@ impl Over<'_> {
         let (timeline, errors) = (self.cluster.timeline(), self.shared.errors());
         let seen = Seen { timeline: timeline.moments(), errors: &errors, until_ns: self.until_ns };
         verdict = verdict.and(judge::promise::check(&promises, &layout, &ops, seen));
+        if let Some(heal) = self.answers {
+            verdict = verdict.and(answered::check(&self.shared.history.lock(), heal));
+        }
+        if let Some(most) = self.scenario.expect.unknown_max {
+            verdict = verdict.and(self.known(most));
+        }
         if self.is_whole { verdict.and(self.exercised()) } else { verdict }
+    }
+
+    /// At most so many calls ended without anybody knowing what came of them.
+    fn known(&self, most: u64) -> Verdict {
+        let unknown = self.shared.unknown.load(Ordering::Relaxed);
+        if unknown <= most {
+            return Verdict::Holds;
+        }
+        let why = format!("{unknown} operations are of unknown outcome, {most} may be");
+        Violation::new(EXERCISED, why).into()
     }
 
     /// A run that did less than it should has shown nothing.
@@ -79,6 +95,12 @@ impl Over<'_> {
         let why = format!("the run exercised too little: {}", less.join(", "));
         Violation::new(EXERCISED, why).into()
     }
+}
+
+/// What the judge of Raft has found as the run went. It is put first: what a broken log does shows in many
+/// ways later on, such as keys that can't be read.
+pub(super) fn raft() -> Verdict {
+    raft_found().0.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)
 }
 
 /// By how much the moment of an expiry may differ from where real time has it.

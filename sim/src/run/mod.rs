@@ -3,10 +3,10 @@
 mod crowd;
 mod heal;
 mod judge;
+mod panic;
 
 use std::{
     collections::BTreeMap,
-    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -20,10 +20,10 @@ use tokio::{
 
 pub(crate) use self::crowd::Crowd;
 use crate::{
-    cluster::{Cluster, raft_found},
+    cluster::{self, Cluster},
     faults::{self, Fired},
     history::History,
-    judge::Verdict,
+    judge::{Verdict, answered::Heal},
     plan::{self, Reduced},
     random::random,
     scenario::Scenario,
@@ -61,6 +61,8 @@ pub struct Report {
     pub events: u64,
     /// Acknowledged writes.
     pub commits: u64,
+    /// Operations of unknown outcome.
+    pub unknown: u64,
     /// Leaders elected.
     pub elections: u64,
     /// Raft snapshots installed.
@@ -94,7 +96,7 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
         found: found.clone(),
     };
     let work = work.drive();
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    let ended = panic::watched(|| runtime.block_on(work));
     let (lines, trace_hash, events) = trace::end();
     if ended.is_err() {
         // A panic leaves locks held that dropping the tasks may want.
@@ -105,16 +107,14 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     let verdict = match ended {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error),
-        Err(panic) => {
-            let panicked = Verdict::violation(format!("a node panicked: {}", words(&*panic)));
-            // What replicas did before may say why.
-            raft_found().0.into_iter().fold(panicked, |verdict, broken| verdict.and(broken.into()))
-        }
+        // What replicas did before may say why.
+        Err(panicked) => judge::raft().and(Verdict::violation(panic::sentence(&*panicked))),
     };
     let found = std::mem::take(&mut *found.lock());
     let history = std::mem::take(&mut *shared.history.lock());
     let clients = std::mem::take(&mut *shared.clients.lock());
     let commits = shared.commits.load(Ordering::Relaxed);
+    let unknown = shared.unknown.load(Ordering::Relaxed);
     Ok(Report {
         verdict,
         history,
@@ -123,6 +123,7 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
         trace_hash,
         events,
         commits,
+        unknown,
         elections: found.elections,
         snapshots: found.snapshots,
         replacements: found.replacements,
@@ -134,12 +135,6 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
 
 fn now_ns() -> u64 {
     u64::try_from(madsim::time::TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "without words".to_owned())
 }
 
 /// What is found on the way; whatever ends the run, it is there.
@@ -176,6 +171,7 @@ struct Work {
 impl Work {
     async fn drive(self) -> anyhow::Result<Verdict> {
         let Work { scenario, shared, .. } = &self;
+        cluster::draw_sizes(self.seed, scenario.limits.sizes);
         let cluster = Cluster::start(scenario)?;
         crowd::form(&cluster, scenario).await?;
         let crowd = Crowd::start(&cluster, scenario, shared, self.reduced.operations).await?;
@@ -198,6 +194,15 @@ impl Work {
         // that.
         striking.iter().for_each(JoinHandle::abort);
         let until_ns = now_ns();
+        let mut answers = None;
+        if let Some(within_s) = scenario.expect.answered_s {
+            cluster.mend_all();
+            let (mended_ns, within) = (now_ns(), Duration::from_secs(within_s));
+            // Those asked last have to be answered in time, too.
+            sleep(2 * within).await;
+            let within_ns = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+            answers = Some(Heal { mended_ns, within_ns, until_ns: now_ns() });
+        }
         crowd.stop().await?;
         let healed = heal::heal(&cluster, scenario, shared).await?;
         self.found.lock().note(&cluster, &fired);
@@ -207,9 +212,11 @@ impl Work {
             cluster: &cluster,
             strikes: &strikes,
             until_ns,
+            answers,
             is_whole: self.reduced.is_whole(),
         };
-        let verdict = healed.and(over.judge());
+        // What a broken log does shows in many ways later on, which say less.
+        let verdict = judge::raft().and(healed).and(over.judge());
         match cluster.end().await {
             // What was found comes before what is left of the run.
             Err(left) if verdict.holds() => Err(left),

@@ -38,7 +38,7 @@ pub use self::{
     fault::{Fault, Field, Kind, Links, Who},
     topology::{Node, Topology},
     workload::{Choice, Mix, Workload},
-    world::{Clocks, Disk, Latency, Limits, Memory, Network, Raft},
+    world::{Clocks, Disk, Latency, Limits, Memory, Network, Raft, Sizes},
 };
 
 /// Why a scenario cannot be run.

@@ -10,6 +10,9 @@ use super::{CLIENTS_MAX, ScenarioError, ensure, range};
 pub struct Workload {
     /// Clients, each doing one operation after the other.
     pub clients: u64,
+    /// Further clients that make unary calls, which do the same.
+    #[serde(default)]
+    pub unary_clients: u64,
     /// Keys that get, put, cas and delete share. Fewer keys, more contention. Increments go to as
     /// many counters of their own; inserts make a new key each.
     pub keys: u64,
@@ -160,6 +163,11 @@ impl Workload {
             (1..=CLIENTS_MAX).contains(&self.clients),
             "workload.clients",
             format!("must be 1 to {CLIENTS_MAX}"),
+        )?;
+        ensure(
+            self.unary_clients <= CLIENTS_MAX,
+            "workload.unary_clients",
+            format!("must be at most {CLIENTS_MAX}"),
         )?;
         ensure(self.keys > 0, "workload.keys", "must be at least 1")?;
         ensure(self.mix.total() > 0, "workload.mix", "needs a weight above 0")?;

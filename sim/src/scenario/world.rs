@@ -145,6 +145,19 @@ pub struct Limits {
     pub scan_page_records_min: u32,
     /// Most records of a page of a scan.
     pub scan_page_records_max: u32,
+    /// How large steps, pages, rounds and caches are.
+    pub sizes: Sizes,
+}
+
+/// How large the product's steps, pages, rounds and caches are (`server/src/size.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sizes {
+    /// Drawn for each run, in three of four: so small that there is a second step.
+    Drawn,
+    /// As in production.
+    #[default]
+    Usual,
 }
 
 impl Default for Network {
@@ -193,6 +206,7 @@ impl Default for Limits {
             requests_in_flight_max: 8_192,
             scan_page_records_min: 1_000,
             scan_page_records_max: 1_000,
+            sizes: Sizes::default(),
         }
     }
 }

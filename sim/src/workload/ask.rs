@@ -56,6 +56,11 @@ fn elements(state: Option<&Versioned>) -> Result<Vec<u64>, Error> {
 impl Caller {
     /// Asks and waits for the answer.
     pub(super) async fn ask(&self, key: &str, call: &Call) -> Outcome {
+        if let Some(unary) = &self.unary {
+            let (outcome, code) = unary.ask(key, call).await;
+            code.into_iter().for_each(|code| self.shared.note_error(code));
+            return outcome;
+        }
         let client = &self.client;
         let key = key.to_owned();
         let written = |version: Version| Reply::Written { version: version.0 };

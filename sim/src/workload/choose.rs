@@ -28,7 +28,22 @@ impl Caller {
         if batch > 0 && self.random() % workload.mix.total() < batch {
             return self.choose_batch(workload);
         }
-        self.choose_one(workload)
+        let chosen = self.choose_one(workload);
+        // Only who makes unary calls has one that reads several keys.
+        match chosen {
+            Chosen::One(key, Call::Read)
+                if self.unary.is_some() && self.random().is_multiple_of(4) =>
+            {
+                let prefix = key.trim_end_matches(|digit: char| digit.is_ascii_digit());
+                let keys = workload.keys.clamp(1, BATCH_KEYS_MAX);
+                let read = |number| (format!("{prefix}{number}"), Call::Read);
+                Chosen::Batch((0..keys).map(read).collect(), None)
+            }
+            Chosen::Pages(_) if self.unary.is_some() => {
+                Chosen::One(REGISTER_PREFIX.to_owned(), Call::ReadAll)
+            }
+            chosen => chosen,
+        }
     }
 
     /// Some keys in a row, so that some of them are in one range: registers, or keys that expire, and new
@@ -43,6 +58,10 @@ impl Caller {
         let key = |offset| format!("{prefix}{}", (first + offset) % keys);
         let write = |offset| (key(offset), Call::Write { value: value(), ttl_ms });
         let mut items: Vec<_> = (0..count).map(write).collect();
+        if self.random().is_multiple_of(4) {
+            // A key once more: the writes are asked at the same time, and both are done.
+            items.push(write(0));
+        }
         if !expiring && workload.mix.insert > 0 {
             let inserts = self.between(0, BATCH_KEYS_MAX);
             items.extend((0..inserts).map(|_| self.insert(value())));
@@ -95,6 +114,8 @@ impl Caller {
         // The least of three: many that expire soon, and some that live longer than clocks differ.
         let (least, most) = (workload.ttl_ms_min, workload.ttl_ms_max);
         let ttl = (0..3).map(|_| self.between(least, most)).min();
+        // Now and then one that stays, over one that would have expired.
+        let ttl = ttl.filter(|_| !self.random().is_multiple_of(8));
         let expected = self.seen.get(&key).copied().unwrap_or(0);
         if drawn < u64::from(put_ttl) {
             (key, Call::Write { value, ttl_ms: ttl })

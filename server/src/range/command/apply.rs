@@ -165,7 +165,8 @@ fn is_new(
     if at <= time && !planted::active(Bug::StaleEvaluationApplied) {
         return Ok(false);
     }
-    if first_attempt < target.applied.dedup_threshold {
+    let is_too_old = first_attempt < target.applied.dedup_threshold;
+    if is_too_old && !planted::active(Bug::ExpiredRequestActs) {
         return Ok(false);
     }
     if planted::active(Bug::RetryAppliedTwice) {

@@ -10,6 +10,7 @@ use crate::{
         raft::types::Applied,
         request::Write,
     },
+    size::Size,
     storage::{
         Batch, Family,
         codec::{self, BatchItem, Effect, Group, Operation, Outcome, PutBatch, VersionRecord},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Writes after which an entry takes no more requests. A batch counts with all its items.
-pub(super) const ENTRY_OPERATIONS_MAX: usize = 1_024;
+pub(super) const ENTRY_OPERATIONS_MAX: Size = Size::new("entry-operations", 1_024, 2);
 /// Bytes after which an entry takes no more requests.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
@@ -108,7 +109,7 @@ impl Evaluated {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.writes >= ENTRY_OPERATIONS_MAX || self.bytes >= ENTRY_BYTES_MAX
+        self.writes >= ENTRY_OPERATIONS_MAX.get() || self.bytes >= ENTRY_BYTES_MAX
     }
 
     pub(super) fn requests(&self) -> usize {

@@ -33,10 +33,11 @@ use super::{
     watch,
 };
 
+use crate::size::Size;
 use crate::time::local::{Instant, sleep};
 
 /// Appends of one stream that are sent and not yet answered.
-const UNDER_WAY_MAX: usize = 64;
+const UNDER_WAY_MAX: Size = Size::new("appends-under-way", 64, 1);
 /// After such a silence the committed position travels alone.
 const COMMIT_ALONE_AFTER: Duration = Duration::from_millis(20);
 
@@ -145,7 +146,7 @@ where
     fn may_take(&self) -> bool {
         let may_be_empty = self.under_way.is_empty() && (self.taken < 2 || self.is_quiet);
         !self.is_over
-            && self.under_way.len() < UNDER_WAY_MAX
+            && self.under_way.len() < UNDER_WAY_MAX.get()
             && (may_be_empty || (self.log.last)() > self.last)
     }
 
@@ -308,9 +309,9 @@ mod tests {
         for index in 6..=100 {
             bench.offer(request(index..=index, index - 1));
         }
-        assert_eq!(bench.sent().len(), UNDER_WAY_MAX);
+        assert_eq!(bench.sent().len(), UNDER_WAY_MAX.get());
         bench.answer(1);
-        assert_eq!(bench.sent().len(), UNDER_WAY_MAX + 1);
+        assert_eq!(bench.sent().len(), UNDER_WAY_MAX.get() + 1);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::log_store::GroupLog;
+use crate::size::Size;
 
 /// Bytes of entries that all groups of a node keep in memory together.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -20,7 +21,7 @@ const GIVEN_BACK_BYTES: usize = 4 << 20;
 /// What a group may keep whatever the others do.
 pub(super) const GROUP_BYTES_MIN: usize = 256 << 10;
 /// What a group keeps at most.
-pub(super) const GROUP_BYTES_MAX: usize = 16 << 20;
+pub(super) const GROUP_BYTES_MAX: Size = Size::new("log-cache-bytes", 16 << 20, 4 << 10);
 /// A log's size is noted each time it has grown by so much.
 const SAMPLE_BYTES: u64 = 16 << 10;
 

@@ -39,15 +39,16 @@ use crate::{
     ids::RangeId,
     observe::{self, Seen},
     planted::{self, Bug},
+    size::Size,
     storage::{
-        Direction, Engine, Family,
+        Batch, Direction, Engine, Family,
         codec::{self, EntryRecord, PayloadRecord, Position},
         engine::{Change, Error},
     },
 };
 
 /// Bytes that one read for replication or apply returns, but at least one entry.
-const READ_BYTES_MAX: usize = 1 << 20;
+const READ_BYTES_MAX: Size = Size::new("log-read-bytes", 1 << 20, 256);
 
 #[derive(Clone, Copy)]
 #[repr(u8)]
@@ -205,7 +206,7 @@ impl GroupLog {
     pub(super) fn written(&self, sequence: u64) {
         self.change(|state| {
             state.written = state.written.max(sequence);
-            state.evict(GROUP_BYTES_MAX);
+            state.evict(GROUP_BYTES_MAX.get());
         });
         self.writer.budget.balance();
     }
@@ -318,6 +319,12 @@ impl GroupLog {
     async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
         self.writer.write(changes).await
     }
+
+    /// The careless hand: "the disk will have it by the time that anybody asks".
+    async fn begin_write(&self, changes: Vec<Change>) -> io::Result<()> {
+        let (done, _) = tokio::sync::oneshot::channel();
+        self.writer.submit(Job { changes, bytes: 0, entries: 0, done: Done::Wait(done) }).await
+    }
 }
 
 impl Drop for GroupLog {
@@ -365,6 +372,23 @@ pub fn holds(range: RangeId, at: Position, get: impl Fn(Family, &[u8]) -> Option
     entry.is_some_and(|entry| types::position(&entry.log_id) == at)
 }
 
+/// The term of the vote that a log holds and the replica that it is for, by the record of its engine. For
+/// whoever looks at a disk from outside.
+pub fn voted(range: RangeId, get: impl Fn(Family, &[u8]) -> Option<Vec<u8>>) -> Option<(u64, u64)> {
+    let record = get(Family::Log, &key(range, Kind::Vote, 0))?;
+    let vote = types::vote(codec::decode(&record).ok()?);
+    Some((vote.leader_id.term, vote.leader_id.voted_for))
+}
+
+/// Whether a log holds any entry at an index, by the records of its engine.
+pub fn has_entry(
+    range: RangeId,
+    index: u64,
+    get: impl Fn(Family, &[u8]) -> Option<Vec<u8>>,
+) -> bool {
+    get(Family::Log, &key(range, Kind::Entry, index)).is_some()
+}
+
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
@@ -389,7 +413,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.0.read(start, end, READ_BYTES_MAX).map_err(io::Error::other)
+        self.0.read(start, end, READ_BYTES_MAX.get()).map_err(io::Error::other)
     }
 
     /// Page by page: after a restart the entries to apply are all that the data engine has lost, far
@@ -412,7 +436,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 if next > start {
                     tokio::task::yield_now().await;
                 }
-                let page = log.read(next, end, READ_BYTES_MAX).map_err(io::Error::other)?;
+                let page = log.read(next, end, READ_BYTES_MAX.get()).map_err(io::Error::other)?;
                 if page.is_empty() {
                     let range = log.range;
                     let error =
@@ -452,7 +476,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         };
         failpoint::hit("vote.before-write");
         // The careless hand: "a vote is nothing that one needs to remember".
-        if !planted::active(Bug::VoteNotPersisted) {
+        if planted::active(Bug::VoteBeforeSync) {
+            self.0.begin_write(vec![put]).await?;
+        } else if !planted::active(Bug::VoteNotPersisted) {
             self.0.write(vec![put]).await?;
         }
         failpoint::hit("vote.after-sync");
@@ -497,7 +523,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 state.cache_bytes += size;
                 state.cache.push_back(Cached { entry, bytes: size, sequence });
             }
-            state.evict(GROUP_BYTES_MAX);
+            state.evict(GROUP_BYTES_MAX.get());
             sequence
         });
         self.0.writer.budget.balance();
@@ -527,8 +553,18 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             end: key(self.0.range, Kind::Entry, u64::MAX),
         };
         failpoint::hit("log.before-truncate");
-        self.0.write(vec![remove]).await?;
+        if planted::active(Bug::TruncationBeforeSync) {
+            self.0.begin_write(vec![remove]).await?;
+        } else if planted::active(Bug::TruncationPastQueue) {
+            // The careless hand: "a truncation is rare, it need not queue up with the appends".
+            let batch = Batch { changes: vec![remove] };
+            self.0.engine.write(batch).map_err(io::Error::other)?;
+            self.0.engine.sync().await.map_err(io::Error::other)?;
+        } else {
+            self.0.write(vec![remove]).await?;
+        }
         failpoint::hit("log.after-truncate");
+        observe::tell(self.0.range, || Seen::Truncated { first_removed });
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::{
     ops::metrics::Metrics,
     planted::{self, Bug},
     seams::Seams,
+    size::Size,
     storage::{
         Batch, Engine,
         engine::{Change, Error},
@@ -33,7 +34,7 @@ use crate::{
 /// Jobs that may wait for the disk.
 const QUEUE_JOBS_MAX: usize = 16_384;
 /// Jobs that one sync covers.
-const BATCH_JOBS_MAX: usize = 4_096;
+const BATCH_JOBS_MAX: Size = Size::new("log-batch-jobs", 4_096, 1);
 /// Bytes after which a batch takes no more jobs.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -123,7 +124,7 @@ impl Taken {
 
     /// Takes what waits, up to what a batch holds.
     fn fill(&mut self, queue: &mut mpsc::Receiver<Job>) {
-        while self.jobs.len() < BATCH_JOBS_MAX && self.bytes < BATCH_BYTES_MAX {
+        while self.jobs.len() < BATCH_JOBS_MAX.get() && self.bytes < BATCH_BYTES_MAX {
             let Ok(job) = queue.try_recv() else { return };
             self.take(job);
         }

@@ -49,6 +49,7 @@ use crate::{
         command::apply::{self, Overlay},
         snapshot::{SnapshotData, Ticket, install, source::Outbox},
     },
+    size::Size,
     storage::{
         Batch, Engine, Family,
         codec::{self, AppliedRecord, Command, Descriptor},
@@ -61,7 +62,7 @@ use crate::{
 };
 
 /// Entries that one batch applies.
-const APPLY_ENTRIES_MAX: usize = 256;
+const APPLY_ENTRIES_MAX: Size = Size::new("apply-entries", 256, 1);
 /// Bytes of entries after which a batch takes no more: the node's few threads do nothing else while
 /// one is applied.
 const APPLY_BYTES_MAX: usize = 256 << 10;
@@ -397,7 +398,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 bytes += types::payload_bytes(&entry);
                 applied.push(entry);
                 responders.push(responder);
-                if applied.len() < APPLY_ENTRIES_MAX && bytes < APPLY_BYTES_MAX {
+                if applied.len() < APPLY_ENTRIES_MAX.get() && bytes < APPLY_BYTES_MAX {
                     item = entries.next().now_or_never().flatten();
                 }
             }
@@ -415,7 +416,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     responder.send(result);
                 }
             }
-            if applied.len() >= APPLY_ENTRIES_MAX || bytes >= APPLY_BYTES_MAX {
+            if applied.len() >= APPLY_ENTRIES_MAX.get() || bytes >= APPLY_BYTES_MAX {
                 tokio::task::yield_now().await;
             }
         }

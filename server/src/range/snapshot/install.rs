@@ -19,6 +19,7 @@ use crate::{
     failpoint,
     ids::RangeId,
     planted::{self, Bug},
+    size::Size,
     storage::{
         Batch, Engine, Family,
         codec::{self, Descriptor, InstallRecord},
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// Records of the dedup family that one step looks at.
-const CLEAR_RECORDS_MAX: usize = 4_096;
+const CLEAR_RECORDS_MAX: Size = Size::new("snapshot-clear-records", 4_096, 1);
 /// Above every key that can be stored: a keyspace id and 8 KiB, none of it escaped.
 const KEY_END_BYTES: usize = 4 + 8 * 1024 + 4;
 
@@ -140,7 +141,7 @@ async fn clear_remembered(engine: &dyn Engine, record: &InstallRecord) -> Result
     loop {
         let (mut batch, mut records, mut next) = (Batch::new(), 0, None);
         engine.scan_once(Family::Dedup, &start, &[], &mut |key, _| {
-            if records >= CLEAR_RECORDS_MAX {
+            if records >= CLEAR_RECORDS_MAX.get() {
                 next = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
