@@ -83,11 +83,15 @@ pub enum Bug {
     LaterPagesOutlived,
     /// A node follows its wall clock wherever that jumps.
     WildClockFollowed,
+    /// A page of a deletion removes what was written after its moment, too.
+    RemovalOfNewer,
+    /// A page of a deletion that is not the last one leaves its last key.
+    RemovalSkipsLast,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 36] = [
+    pub const ALL: [(&'static str, Bug); 38] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -124,6 +128,8 @@ impl Bug {
         ("reverse-scan-skips-key", Bug::ReverseScanSkipsKey),
         ("later-pages-outlived", Bug::LaterPagesOutlived),
         ("wild-clock-followed", Bug::WildClockFollowed),
+        ("removal-of-newer", Bug::RemovalOfNewer),
+        ("removal-skips-last", Bug::RemovalSkipsLast),
     ];
 
     /// The bug of a name.
