@@ -84,6 +84,7 @@ impl<'a> Call<'a> {
             Op::Expire(expire) => (true, expire.key.len()),
             Op::PutMany(many) => (true, many_bytes(many)),
             Op::Scan(scan) => (false, scan.start.len() + scan.end.len()),
+            Op::DeleteRange(delete) => (true, delete.start.len() + delete.end.len()),
         };
         let mut request = v1::SessionRequest { id: 0, op: Some(op) };
         if let Some(slot) = context_slot(&mut request) {
@@ -253,6 +254,7 @@ impl<'a> Call<'a> {
             Some(Op::PutMany(many)) => Place::Key(many.items.first().map_or(&[], |item| &item.key)),
             Some(Op::Scan(scan)) if scan.reverse => Place::Below(&scan.end),
             Some(Op::Scan(scan)) => Place::Key(&scan.start),
+            Some(Op::DeleteRange(delete)) => Place::Key(&delete.start),
             None => Place::Key(&[]),
         }
     }
@@ -311,13 +313,17 @@ impl<'a> Call<'a> {
         let no_value = Bytes::new();
         let (key, value) = match &self.request.op {
             Some(Op::PutMany(many)) => return check_many(many, limits),
+            Some(Op::DeleteRange(_)) if limits.delete_range_keys_max == 0 => {
+                let old = "the node knows no deletion of a range; upgrade it".to_owned();
+                return Err(Error::InvalidArgument(old));
+            }
             Some(Op::Get(get)) => (&get.key, &no_value),
             Some(Op::Put(put)) => (&put.key, &put.value),
             Some(Op::Delete(delete)) => (&delete.key, &no_value),
             Some(Op::Increment(increment)) => (&increment.key, &no_value),
             Some(Op::Expire(expire)) => (&expire.key, &no_value),
-            // bounds of a scan are not keys: they may be empty, and one byte longer
-            Some(Op::Scan(_)) | None => return Ok(()),
+            // bounds are not keys: they may be empty, and one byte longer
+            Some(Op::Scan(_) | Op::DeleteRange(_)) | None => return Ok(()),
         };
         match &self.request.op {
             // what is stored may be older than the limit, and longer: the server says
@@ -343,6 +349,7 @@ impl<'a> Call<'a> {
                 | (Some(Op::Expire(_)), Answer::Expire(_))
                 | (Some(Op::PutMany(_)), Answer::PutMany(_))
                 | (Some(Op::Scan(_)), Answer::Scan(_))
+                | (Some(Op::DeleteRange(_)), Answer::DeleteRange(_))
         )
     }
 }
@@ -411,6 +418,7 @@ fn context(request: &v1::SessionRequest) -> Option<&v1::RequestContext> {
         Op::Expire(expire) => expire.context.as_ref(),
         Op::PutMany(many) => many.context.as_ref(),
         Op::Scan(scan) => scan.context.as_ref(),
+        Op::DeleteRange(delete) => delete.context.as_ref(),
     }
 }
 
@@ -423,5 +431,6 @@ fn context_slot(request: &mut v1::SessionRequest) -> Option<&mut Option<v1::Requ
         Op::Expire(expire) => &mut expire.context,
         Op::PutMany(many) => &mut many.context,
         Op::Scan(scan) => &mut scan.context,
+        Op::DeleteRange(delete) => &mut delete.context,
     })
 }

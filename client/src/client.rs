@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::RangeBounds,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +17,7 @@ use quintet_proto::v1::{self, session_request::Op};
 use crate::{
     builder::{Builder, TIMEOUT_MAX, keyspace_on_the_wire},
     call::{BatchError, Call},
+    deletion::RangeDeletion,
     error::Error,
     pending::Answer,
     pool::Pool,
@@ -354,6 +356,51 @@ impl Client {
         let condition = condition.map(Into::into);
         match self.call(Op::Delete(v1::DeleteRequest { context: None, key, condition })).await? {
             Answer::Delete(deleted) => Ok(Version(deleted.version)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Removes the keys of a range: `"a".."m"`, `"a"..="m"`, `"a"..` and so on. A range without any bound is
+    /// refused: [`delete_everything`](Self::delete_everything).
+    ///
+    /// Removed is what is there at one moment, taken when the deletion begins, and not written since. It is
+    /// done in pages, each at once and once; the whole is not done at once: [`RangeDeletion`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// let gone = client.delete_range("log/2025".."log/2026").run().await?;
+    /// println!("{gone} keys removed");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> RangeDeletion {
+        RangeDeletion::new(self.clone(), ScanOptions::range(range), false)
+    }
+
+    /// Removes the keys that begin with these bytes, one at least, as
+    /// [`delete_range`](Self::delete_range) does.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// client.delete_prefix("session/").run().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_prefix(&self, prefix: impl IntoBytes) -> RangeDeletion {
+        RangeDeletion::new(self.clone(), ScanOptions::prefix(prefix), false)
+    }
+
+    /// Removes all keys of the keyspace, as [`delete_range`](Self::delete_range) does.
+    pub fn delete_everything(&self) -> RangeDeletion {
+        RangeDeletion::new(self.clone(), ScanOptions::all(), true)
+    }
+
+    pub(crate) async fn delete_page(
+        &self,
+        request: v1::DeleteRangeRequest,
+    ) -> Result<v1::DeleteRangeResponse, Error> {
+        match self.call(Op::DeleteRange(request)).await? {
+            Answer::DeleteRange(page) => Ok(page),
             _ => Err(mismatch()),
         }
     }

@@ -37,7 +37,7 @@
 //! pool.rs        nodes, which one is used       routes.rs  who leads which keys
 //! nearness.rs    nodes near the client          time.rs    cluster time
 //! connection.rs  dial, read, stall              pending.rs what awaits an answer
-//! session.rs     the live stream: send, deliver
+//! session.rs     the live stream: send, deliver  deletion.rs  a range, page by page
 //! ```
 //!
 //! The same code runs in the deterministic simulation (`--cfg madsim`): no threads, no clock but
@@ -51,6 +51,7 @@ mod builder;
 mod call;
 mod client;
 mod connection;
+mod deletion;
 mod error;
 mod nearness;
 mod pending;
@@ -65,6 +66,7 @@ mod writer;
 
 pub use builder::Builder;
 pub use client::Client;
+pub use deletion::RangeDeletion;
 pub use error::{Error, wire_error};
 pub use scan::{Scan, ScanOptions, ScanPage};
 pub use types::{

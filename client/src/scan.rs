@@ -83,6 +83,11 @@ impl ScanOptions {
         Self { start, end, empty, ..Self::all() }
     }
 
+    /// First key and end, as the wire has them; `None`: no key can be in it.
+    pub(crate) fn into_span(self) -> Option<(Bytes, Bytes)> {
+        (!self.empty).then_some((self.start, self.end))
+    }
+
     /// At most so many records.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);

@@ -167,6 +167,8 @@ pub struct Limits {
     pub put_many_items_max: usize,
     /// Most bytes of their keys and values.
     pub put_many_bytes_max: usize,
+    /// Most keys that one page of a deletion removes; 0: the server takes no such requests.
+    pub delete_range_keys_max: usize,
 }
 
 impl Default for Limits {
@@ -179,6 +181,7 @@ impl Default for Limits {
             ttl_max: Duration::from_secs(100 * 365 * 24 * 3_600),
             put_many_items_max: 0,
             put_many_bytes_max: 0,
+            delete_range_keys_max: 0,
         }
     }
 }
@@ -203,6 +206,7 @@ impl Limits {
             },
             put_many_items_max: limits.put_many_items_max as usize,
             put_many_bytes_max: limits.put_many_bytes_max as usize,
+            delete_range_keys_max: limits.delete_range_keys_max as usize,
         }
     }
 }

@@ -30,6 +30,9 @@ pub const PUT_MANY_ITEMS_MAX: u32 = 1_000;
 /// Most bytes of keys and values of a `PutMany`: about an entry of a log.
 pub const PUT_MANY_BYTES_MAX: u32 = 1 << 20;
 
+/// Most keys that one page of a `DeleteRange` removes.
+pub const DELETE_RANGE_KEYS_MAX: u32 = 1_000;
+
 /// Everything that can be set. Field names are the keys of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -388,6 +391,7 @@ impl Limits {
             version_retention_ms: u64::from(self.version_retention_s) * 1000,
             put_many_items_max: PUT_MANY_ITEMS_MAX,
             put_many_bytes_max: PUT_MANY_BYTES_MAX,
+            delete_range_keys_max: DELETE_RANGE_KEYS_MAX,
         }
     }
 }

@@ -101,11 +101,15 @@ pub enum Bug {
     StepSkipsBorder,
     /// A unary call that runs out of time says that nothing was done.
     UnaryTimeoutIsRefusal,
+    /// A page of a deletion removes what was written after its moment, too.
+    RemovalOfNewer,
+    /// A page of a deletion that is not the last one leaves its last key.
+    RemovalSkipsLast,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 44] = [
+    pub const ALL: [(&'static str, Bug); 46] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -150,6 +154,8 @@ impl Bug {
         ("expired-request-acts", Bug::ExpiredRequestActs),
         ("step-skips-border", Bug::StepSkipsBorder),
         ("unary-timeout-is-refusal", Bug::UnaryTimeoutIsRefusal),
+        ("removal-of-newer", Bug::RemovalOfNewer),
+        ("removal-skips-last", Bug::RemovalSkipsLast),
     ];
 
     /// The bug of a name.

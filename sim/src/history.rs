@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers or a
-//! page the prefix of the keys that it reads stands for the key, `null` for all keys. What `what` holds depends on
+//! page, or a deletion of a prefix (`sweep`), the prefix of the keys stands for the key, `null` for all keys. What `what` holds depends on
 //! `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
@@ -24,6 +24,7 @@
 //! | `increment` | a number | `{"version","number"}` | `null` |
 //! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |
 //! | `page` | `{"start","end","reverse","limit","keys_only","at"}` | `{"at","records","next"}` | `null` |
+//! | `sweep` | `null` | `{"at","deleted"}` | `null` |
 //!
 //! and `null` for `info`. Operations on lists are transactions of one micro-operation, as Elle reads
 //! them, with `f` `"txn"`; lists are of whole numbers, each appended once in a run, and an absent list
@@ -54,7 +55,7 @@ mod ops;
 
 pub use event::{
     Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, PageAsked,
-    Paged, Record, Value, Version, Versioned,
+    Paged, Record, Swept, Value, Version, Versioned,
 };
 pub use ops::{Call, Op, Outcome, Reply, millis};
 

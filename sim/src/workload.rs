@@ -231,7 +231,7 @@ impl Caller {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.seen.insert(key.to_owned(), *version);
             }
-            Outcome::Ok(Reply::Appended) => {
+            Outcome::Ok(Reply::Appended | Reply::Swept { .. }) => {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
             }
             Outcome::Ok(Reply::Deleted { .. }) => {

@@ -108,6 +108,7 @@ impl Store {
             Op::Increment(increment) => &increment.context,
             Op::Expire(expire) => &expire.context,
             Op::PutMany(many) => &many.context,
+            Op::DeleteRange(delete) => &delete.context,
             Op::Get(_) | Op::Scan(_) => &None,
         };
         let id = context.as_ref().and_then(|context| context.request_id.clone());
@@ -180,6 +181,7 @@ impl Store {
             },
             Op::Scan(scan) => self.scan(scan),
             Op::PutMany(many) => self.put_many(many),
+            Op::DeleteRange(delete) => self.delete_range(delete),
         }
     }
 
@@ -196,6 +198,33 @@ impl Store {
             self.records.insert(item.key.clone(), Held { version, value, expires_at });
         }
         Answer::PutMany(v1::PutManyResponse { version, ..Default::default() })
+    }
+
+    /// A page: it ends with its range, and after so many keys.
+    fn delete_range(&mut self, delete: &v1::DeleteRangeRequest) -> Answer {
+        assert!(delete.at > 0, "a page names its moment");
+        let (_, border) = self.range_of(&delete.start);
+        let mut next = Bytes::from(border);
+        if !delete.end.is_empty() && (next.is_empty() || delete.end <= next) {
+            next = Bytes::new();
+        }
+        let inside = |key: &Bytes| {
+            *key >= delete.start
+                && (delete.end.is_empty() || *key < delete.end)
+                && (border.is_empty() || &key[..] < border.as_bytes())
+        };
+        let old = |(key, held): &(&Bytes, &Held)| inside(key) && held.version <= delete.at;
+        let mut keys: Vec<_> =
+            self.records.iter().filter(old).map(|(key, _)| key.clone()).collect();
+        let most = if delete.limit > 0 { self.page.min(delete.limit as usize) } else { self.page };
+        if keys.len() > most {
+            next = keys[most].clone();
+            keys.truncate(most);
+        }
+        self.tick();
+        keys.iter().for_each(|key| drop(self.records.remove(key)));
+        let (deleted, at, context) = (keys.len() as u64, delete.at, None);
+        Answer::DeleteRange(v1::DeleteRangeResponse { context, deleted, at, next })
     }
 
     /// Start and end of the range of a key.
@@ -292,6 +321,7 @@ impl Seen {
             Op::Increment(increment) => increment.context.clone(),
             Op::Expire(expire) => expire.context.clone(),
             Op::PutMany(many) => many.context.clone(),
+            Op::DeleteRange(delete) => delete.context.clone(),
             Op::Get(_) | Op::Scan(_) => None,
         };
         self.requests.iter().filter_map(context).collect()
@@ -436,6 +466,13 @@ impl Kv for Service {
         &self,
         _: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn delete_range(
+        &self,
+        _: Request<v1::DeleteRangeRequest>,
+    ) -> Result<Response<v1::DeleteRangeResponse>, Status> {
         Err(Status::unimplemented("unary"))
     }
 

@@ -11,7 +11,7 @@ use crate::{
     ids::KeyspaceId,
     peer::ClusterIdentity,
     range::{
-        command::evaluate::{Condition, Lifetime, PutMany, WriteKind},
+        command::evaluate::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
         request::{Read, ReadKind, Reply, Scan, Write},
     },
     router::routes::Place,
@@ -229,6 +229,7 @@ pub fn decode(
             Ok(named_write(context, key, kind))
         }
         Op::PutMany(many) => put_many(context, many, limits),
+        Op::DeleteRange(delete) => delete_range(context, delete),
     }
 }
 
@@ -246,6 +247,7 @@ fn context_of(
         Op::Expire(expire) => &mut expire.context,
         Op::PutMany(many) => &mut many.context,
         Op::Scan(scan) => &mut scan.context,
+        Op::DeleteRange(delete) => &mut delete.context,
     };
     let context = slot.get_or_insert_default();
     let another = (!context.cluster_id.is_empty() && context.cluster_id != identity.cluster)
@@ -463,6 +465,32 @@ fn put_many(
     Ok(named_write(context, key, kind))
 }
 
+fn delete_range(context: Context, delete: &v1::DeleteRangeRequest) -> Result<Decoded, OpError> {
+    check_deleted_span(delete)?;
+    if delete.at == 0 {
+        return Err(OpError::invalid(
+            "a page of a deletion names its moment: set 'at' to that of a scan of the whole span",
+        ));
+    }
+    let bounds = (&delete.start[..], &delete.end[..], &delete.prefix[..]);
+    let (start, end) = stored_span(context.keyspace, bounds)?;
+    let (end, moment) = (Bytes::from(end), Timestamp(delete.at));
+    let kind = WriteKind::DeleteRange(DeleteRange { end, moment, limit: delete.limit });
+    Ok(named_write(context, Bytes::from(start), kind))
+}
+
+/// Everything goes only where that is said.
+pub(super) fn check_deleted_span(delete: &v1::DeleteRangeRequest) -> Result<(), OpError> {
+    let is_open = delete.start.is_empty() && delete.end.is_empty() && delete.prefix.is_empty();
+    match (is_open, delete.everything) {
+        (true, false) => Err(OpError::invalid(
+            "the deletion names no keys: set 'prefix', 'start' or 'end', or 'everything' for all keys of the \
+             keyspace",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Of what a request asks, the same on every build: it is stored.
 fn hash(key: &[u8], kind: &WriteKind) -> u64 {
     let mut hash = Xxh3::new();
@@ -511,8 +539,45 @@ fn hash(key: &[u8], kind: &WriteKind) -> u64 {
                 hash.update(value);
             }
         }
+        // Its moment is that of the first attempt, whatever a later one names.
+        WriteKind::DeleteRange(DeleteRange { end, moment: _, limit }) => {
+            hash.update(&[6]);
+            hash.update(&limit.to_be_bytes());
+            hash.update(end);
+        }
     }
     hash.digest()
+}
+
+/// The stored keys that a start, an end and a prefix of user keys mean: from the first to below the second.
+fn stored_span(
+    keyspace: KeyspaceId,
+    (start, end, prefix): (&[u8], &[u8], &[u8]),
+) -> Result<(Vec<u8>, Vec<u8>), OpError> {
+    // Of the longest key that can be stored, whatever the limit is by now: a page may go on there. A bound
+    // just behind it has a byte more.
+    let most = KEY_BYTES_MAX as usize + 1;
+    if [start, end, prefix].iter().any(|bound| bound.len() > most) {
+        return Err(OpError::invalid(format!("a bound has more than {most} bytes; shorten it")));
+    }
+    let space_end = keys::keyspace_start(KeyspaceId(keyspace.0 + 1));
+    let (start, end) = if prefix.is_empty() {
+        let bound = |key: &[u8], open: Vec<u8>| {
+            if key.is_empty() { open } else { keys::encode(keyspace, key).to_vec() }
+        };
+        (bound(start, keys::keyspace_start(keyspace)), bound(end, space_end))
+    } else {
+        // The pages of a prefix narrow one bound.
+        let open = keys::encode_open(keyspace, prefix);
+        let (lower, upper) = (keys::encode(keyspace, start), keys::encode(keyspace, end));
+        let behind = keys::prefix_end(&open);
+        let from = if start.is_empty() { open } else { lower.to_vec().max(open) };
+        (from, if end.is_empty() { behind } else { upper.to_vec().min(behind) })
+    };
+    if start > end {
+        return Err(OpError::invalid("the span begins behind its end; swap them"));
+    }
+    Ok((start, end))
 }
 
 fn decode_scan(
@@ -520,33 +585,9 @@ fn decode_scan(
     context: &Context,
     limits: &Limits,
 ) -> Result<Decoded, OpError> {
-    // Of the longest key that can be stored, whatever the limit is by now: a page may go on there. A bound
-    // just behind it has a byte more.
-    let most = KEY_BYTES_MAX as usize + 1;
-    if [&scan.start, &scan.end, &scan.prefix].iter().any(|bound| bound.len() > most) {
-        return Err(OpError::invalid(format!(
-            "a bound of the scan has more than {most} bytes; shorten it"
-        )));
-    }
     let keyspace = context.keyspace;
-    let space_end = keys::keyspace_start(KeyspaceId(keyspace.0 + 1));
-    let (start, end) = if scan.prefix.is_empty() {
-        let bound = |key: &[u8], open: Vec<u8>| {
-            if key.is_empty() { open } else { keys::encode(keyspace, key).to_vec() }
-        };
-        (bound(&scan.start, keys::keyspace_start(keyspace)), bound(&scan.end, space_end))
-    } else {
-        // The pages of a prefix scan narrow one bound.
-        let prefix = keys::encode_open(keyspace, &scan.prefix);
-        let lower = keys::encode(keyspace, &scan.start).to_vec();
-        let upper = keys::encode(keyspace, &scan.end).to_vec();
-        let end = keys::prefix_end(&prefix);
-        let start = if scan.start.is_empty() { prefix } else { lower.max(prefix) };
-        (start, if scan.end.is_empty() { end } else { upper.min(end) })
-    };
-    if start > end {
-        return Err(OpError::invalid("the scan starts behind its end; swap them"));
-    }
+    let bounds = (&scan.start[..], &scan.end[..], &scan.prefix[..]);
+    let (start, end) = stored_span(keyspace, bounds)?;
     let records = match usize::try_from(scan.limit).unwrap_or(usize::MAX) {
         0 => limits.scan_page_records_max as usize,
         limit => limit.min(limits.scan_page_records_max as usize),

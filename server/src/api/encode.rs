@@ -6,7 +6,7 @@ use quintet_proto::v1::{self, session_response::Result as Body};
 use crate::{
     error::{OpError, Standing},
     range::request::{Answer, OpResult},
-    storage::mvcc::Version,
+    storage::{keys, mvcc::Version},
     time::Timestamp,
 };
 
@@ -78,6 +78,16 @@ pub(crate) fn response(id: u64, result: OpResult) -> v1::SessionResponse {
                 .collect(),
             at: page.at.0,
             next: page.next.map(Bytes::from).unwrap_or_default(),
+        }),
+        Ok(Answer::DeleteRange(removed)) => Body::DeleteRange(v1::DeleteRangeResponse {
+            context: None,
+            deleted: removed.keys.into(),
+            at: removed.moment.0,
+            // What is stored as a key, or as a border of ranges in a keyspace, is one.
+            next: removed
+                .next
+                .and_then(|stored| keys::decode(&stored).map(|(_, key, _)| key.into()))
+                .unwrap_or_default(),
         }),
     };
     v1::SessionResponse { id, result: Some(body) }

@@ -14,7 +14,7 @@ use quintet_proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{encode, scan, session};
+use super::{delete_range, encode, scan, session};
 use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
@@ -46,19 +46,10 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
     };
     let _in_flight = Held::one(&router.metrics().requests_in_flight);
     let context = context_mut(&mut op);
-    let ms = if context.timeout_ms == 0 { 10_000 } else { context.timeout_ms.min(60_000) };
-    let deadline = Instant::now() + Duration::from_millis(ms.into());
-    context.timeout_ms = ms;
-    if context.request_id.is_none() {
-        let client: u128 = rand::random();
-        let client = Bytes::copy_from_slice(&client.to_be_bytes());
-        context.request_id = Some(v1::RequestId { origin_room: 0, client, sequence: 1 });
-        // Nobody else can repeat it, and what is below heeds only the last copy's refusal.
-        context.refusal_not_remembered = true;
-    }
-    if context.first_attempt_time == 0 && context.attempt == 0 {
-        context.first_attempt_time = router.hlc().peek().0;
-    }
+    let timeout_after = time_of(context);
+    let deadline = Instant::now() + timeout_after;
+    context.timeout_ms = u32::try_from(timeout_after.as_millis()).unwrap_or(u32::MAX);
+    name(context, router);
     loop {
         let (sink, rx) = Once::new();
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
@@ -91,6 +82,26 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
     }
 }
 
+/// How long a caller waits.
+pub(super) fn time_of(context: &v1::RequestContext) -> Duration {
+    let ms = if context.timeout_ms == 0 { 10_000 } else { context.timeout_ms.min(60_000) };
+    Duration::from_millis(ms.into())
+}
+
+/// Gives a request an id and the time of its first attempt, where its caller has not.
+pub(super) fn name(context: &mut v1::RequestContext, router: &Router) {
+    if context.request_id.is_none() {
+        let client: u128 = rand::random();
+        let client = Bytes::copy_from_slice(&client.to_be_bytes());
+        context.request_id = Some(v1::RequestId { origin_room: 0, client, sequence: 1 });
+        // Nobody else can repeat it, and `call` heeds only the last copy's refusal.
+        context.refusal_not_remembered = true;
+    }
+    if context.first_attempt_time == 0 && context.attempt == 0 {
+        context.first_attempt_time = router.hlc().peek().0;
+    }
+}
+
 /// Bytes of what a request holds on to, roughly.
 fn op_bytes(op: &Op) -> usize {
     const OVERHEAD_BYTES: usize = 256;
@@ -103,6 +114,7 @@ fn op_bytes(op: &Op) -> usize {
             Op::Expire(expire) => expire.key.len(),
             Op::PutMany(many) => admission::items_bytes(Some(op)) + many.encoded_len(),
             Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
+            Op::DeleteRange(delete) => delete.start.len() + delete.end.len() + delete.prefix.len(),
         }
 }
 
@@ -126,6 +138,7 @@ fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
         Op::Expire(expire) => &mut expire.context,
         Op::PutMany(many) => &mut many.context,
         Op::Scan(scan) => &mut scan.context,
+        Op::DeleteRange(delete) => &mut delete.context,
     };
     slot.get_or_insert_default()
 }
@@ -329,6 +342,16 @@ impl v1::kv_server::Kv for KvService {
         });
         self.count(Operation::BatchPut, failed, started);
         Ok(Response::new(v1::BatchPutResponse { context: stamp(&self.router), items }))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<v1::DeleteRangeRequest>,
+    ) -> Result<Response<v1::DeleteRangeResponse>, Status> {
+        let deleted = delete_range::run(&self.router, request.into_inner()).await;
+        let deleted = deleted.map_err(status)?;
+        let context = stamp(&self.router);
+        Ok(Response::new(v1::DeleteRangeResponse { context, ..deleted }))
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<ScanPages>, Status> {

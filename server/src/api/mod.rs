@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod decode;
+mod delete_range;
 pub(crate) mod encode;
 pub mod kv;
 mod scan;

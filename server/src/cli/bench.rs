@@ -4,9 +4,10 @@
 //! next when it is answered. Clients share a few connections (instances of the client library), as
 //! the tasks of a real program would. `load.rs` runs it, `cpu.rs` and `memory.rs` read what it cost, `target.rs` has the flags that loads share. `bulk.rs`:
 //! many records at once. `overload.rs`, `offer.rs`: more than the cluster bears. `idle.rs`: what ranges cost
-//! that nobody asks.
+//! that nobody asks. `clean.rs`: removes what the others left.
 
 mod bulk;
+mod clean;
 mod cpu;
 mod idle;
 mod load;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     /// Offers a multiple of what the cluster bears, in an open loop, and says what is left of its
     /// throughput
     Overload(overload::Overload),
+    /// Removes what the others left in the cluster: all keys that begin with bench/
+    Clean(clean::Clean),
     /// Starts local clusters with many ranges and with one, and says what an idle replica costs
     Idle(idle::Idle),
 }
@@ -108,10 +111,20 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         runtime.map_err(|error| Failure::internal(format!("cannot start a runtime: {error}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Kv(args) => run_kv(args).await,
-            Command::Load(args) => bulk::load(args).await,
+            Command::Kv(args) => {
+                let done = run_kv(&args).await;
+                args.target.leave(args.keys, args.value_size, done).await
+            }
+            Command::Load(args) => {
+                let done = bulk::load(&args).await;
+                args.target.leave(args.records, args.value_size, done).await
+            }
             Command::Scan(args) => bulk::scan(args).await,
-            Command::Overload(args) => overload::run(args).await,
+            Command::Overload(args) => {
+                let done = overload::run(&args).await;
+                args.target.leave(args.keys, args.value_size, done).await
+            }
+            Command::Clean(args) => clean::run(args).await,
             Command::Idle(args) => idle::run(args).await,
         }
     });
@@ -119,7 +132,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     result
 }
 
-async fn run_kv(args: Kv) -> Result<(), Failure> {
+async fn run_kv(args: &Kv) -> Result<(), Failure> {
     let (addresses, server_pids) = args.target.servers()?;
     let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT.min(args.clients));
     let load = Load {
@@ -137,7 +150,7 @@ async fn run_kv(args: Kv) -> Result<(), Failure> {
     }
     let measured = load.run(&clients).await?;
     args.target
-        .print(|| text(&args, connections, &measured), || json(&args, connections, &measured))?;
+        .print(|| text(args, connections, &measured), || json(args, connections, &measured))?;
     if measured.latency.is_empty() {
         let reason = measured.error.unwrap_or_else(|| "nothing was answered".to_owned());
         return Err(Failure::new(

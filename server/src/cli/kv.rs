@@ -1,11 +1,16 @@
 //! `quintet kv`: reads and writes keys.
 //!
-//! Keys and values are arguments; `-` reads one from standard input, as it is. Text output is the
-//! bare value; JSON has `key` and `value` (`key_base64`, `value_base64` where the bytes are not
-//! UTF-8) and `version`, a string: versions do not fit into the numbers of most JSON readers. Of a key
+//! Keys and values are arguments; `-` reads one from standard input, as it is. An argument is the bytes that
+//! it is, or with `--escaped` what `scan` prints for them, so that every key that it shows can be given
+//! back (the key `-` as `\x2d`). `kv/del.rs` removes keys.
+//!
+//! Text output is the bare value; JSON has `key` and `value` (`key_base64`, `value_base64` where the bytes are
+//! not UTF-8) and `version`, a string: versions do not fit into the numbers of most JSON readers. Of a key
 //! that expires it has `expires_at` too, a time of the cluster in the form of a version.
 
-use std::{io::Read, ops::Bound, time::Duration};
+pub(in crate::cli) mod del;
+
+use std::{ffi::OsString, io::Read, ops::Bound, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -15,7 +20,7 @@ use serde_json::{Map, Value};
 use super::{
     connect, duration,
     exit::Failure,
-    output::{Format, Output, escape, insert_bytes},
+    output::{Format, Output, escape, insert_bytes, unescape},
     status,
 };
 
@@ -28,42 +33,34 @@ pub(crate) enum Command {
     /// Print the value of a key; exit code 3 if there is none
     Get {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         #[command(flatten)]
         common: Common,
     },
     /// Set a key
     Put {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         /// The value, or - for standard input
         #[arg(allow_hyphen_values = true)]
-        value: String,
+        value: OsString,
         #[command(flatten)]
         lifetime: PutLifetime,
         #[command(flatten)]
         common: Common,
     },
-    /// Remove a key; removing what is not there is no error
-    Del {
-        /// The key, or - for standard input
-        key: String,
-        /// Only if the key has this version
-        #[arg(long, value_name = "N")]
-        expect_version: Option<u64>,
-        #[command(flatten)]
-        common: Common,
-    },
+    /// Remove a key, or those of a prefix or a range; removing what is not there is no error
+    Del(del::Del),
     /// Print keys and values in the order of the keys, a tab between them
     Scan(Scan),
     /// Set a key only if it is as expected; exit code 1 if it is not
     #[command(group = clap::ArgGroup::new("expected").required(true))]
     Cas {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         /// The value, or - for standard input
         #[arg(allow_hyphen_values = true)]
-        value: String,
+        value: OsString,
         /// The key must have this version; 0: it must not exist
         #[arg(long, value_name = "N", group = "expected")]
         expect_version: Option<u64>,
@@ -78,14 +75,14 @@ pub(crate) enum Command {
     /// Say which range holds a key, where its replicas are, who leads it and why there
     Locate {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         #[command(flatten)]
         common: Common,
     },
     /// Add to the decimal number that a key holds, and print the sum
     Incr {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         /// What to add; may be negative
         #[arg(default_value_t = 1, allow_negative_numbers = true)]
         delta: i64,
@@ -97,14 +94,14 @@ pub(crate) enum Command {
     /// Print how long a key will be there; exit code 3 if it is not
     Ttl {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         #[command(flatten)]
         common: Common,
     },
     /// Make a key expire; exit code 3 if there is none
     Expire {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         /// How long from now, as in 250ms, 30s, 5m, 2h, 7d
         #[arg(allow_hyphen_values = true)]
         ttl: String,
@@ -114,7 +111,7 @@ pub(crate) enum Command {
     /// Make a key stay that would expire; exit code 3 if there is none
     Persist {
         /// The key, or - for standard input
-        key: String,
+        key: OsString,
         #[command(flatten)]
         common: Common,
     },
@@ -163,6 +160,10 @@ pub(crate) struct Common {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     output: Format,
+    /// Keys, values and bounds on the command line are written as `kv scan` prints them: \xNN, \t, \n, \r
+    /// and \\ stand for bytes
+    #[arg(long)]
+    escaped: bool,
     #[command(flatten)]
     connect: connect::Args,
 }
@@ -172,13 +173,13 @@ pub(crate) struct Common {
 pub(crate) struct Scan {
     /// Only keys that begin so
     #[arg(long, conflicts_with_all = ["start", "end"])]
-    prefix: Option<String>,
+    prefix: Option<OsString>,
     /// First key, inclusive
     #[arg(long, value_name = "KEY")]
-    start: Option<String>,
+    start: Option<OsString>,
     /// Where to end, exclusive
     #[arg(long, value_name = "KEY")]
-    end: Option<String>,
+    end: Option<OsString>,
     /// At most so many keys
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -195,25 +196,18 @@ pub(crate) struct Scan {
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Get { key, common } => get(&input(key)?, &common).await,
+        Command::Get { key, common } => get(&common.input(key)?, &common).await,
         Command::Put { key, value, lifetime, common } => {
             let options = lifetime.options()?;
-            let ([key, value], client) = (inputs(key, value)?, common.client().await?);
+            let ([key, value], client) = (common.inputs(key, value)?, common.client().await?);
             let version = client.put_with(&key, &value, options).await?;
             written(&common, &key, version)
         }
-        Command::Del { key, expect_version, common } => {
-            let (key, client) = (input(key)?, common.client().await?);
-            let removed = match expect_version {
-                Some(version) => Some(client.delete_if(&key, Version(version)).await?),
-                None => client.delete(&key).await?,
-            };
-            deleted(&common, &key, removed)
-        }
+        Command::Del(args) => del::run(args).await,
         Command::Scan(args) => scan(args).await,
         Command::Cas { key, value, expect_version, absent: _, lifetime, common } => {
             let options = lifetime.options()?;
-            let ([key, value], client) = (inputs(key, value)?, common.client().await?);
+            let ([key, value], client) = (common.inputs(key, value)?, common.client().await?);
             // One of the two is there: clap's group requires it.
             let condition =
                 expect_version.map_or(Condition::Absent, |n| Condition::Version(Version(n)));
@@ -221,21 +215,22 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
             written(&common, &key, version)
         }
         Command::Incr { key, delta, lifetime, common } => {
-            incr(&input(key)?, delta, lifetime.ttl()?, &common).await
+            incr(&common.input(key)?, delta, lifetime.ttl()?, &common).await
         }
-        Command::Ttl { key, common } => ttl(&input(key)?, &common).await,
+        Command::Ttl { key, common } => ttl(&common.input(key)?, &common).await,
         Command::Expire { key, ttl, common } => {
-            let (ttl, key, client) = (duration::parse(&ttl)?, input(key)?, common.client().await?);
+            let (ttl, key, client) =
+                (duration::parse(&ttl)?, common.input(key)?, common.client().await?);
             let version = client.expire(&key, ttl).await?.ok_or_else(|| no_such_key(&key))?;
             written(&common, &key, version)
         }
         Command::Persist { key, common } => {
-            let (key, client) = (input(key)?, common.client().await?);
+            let (key, client) = (common.input(key)?, common.client().await?);
             let version = client.persist(&key).await?.ok_or_else(|| no_such_key(&key))?;
             written(&common, &key, version)
         }
         Command::Locate { key, common } => {
-            let range = common.client().await?.locate(&input(key)?).await?;
+            let range = common.client().await?.locate(&common.input(key)?).await?;
             let mut out = Output::new();
             match common.output {
                 Format::Text => out.raw(status::located(&range).as_bytes())?,
@@ -249,6 +244,33 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
 impl Common {
     async fn client(&self) -> Result<Client, Failure> {
         self.connect.client().await
+    }
+
+    /// A key or a value: an argument, or standard input where it is `-`.
+    fn input(&self, argument: OsString) -> Result<Bytes, Failure> {
+        if argument == "-" { standard_input() } else { self.bytes(argument) }
+    }
+
+    fn inputs(&self, key: OsString, value: OsString) -> Result<[Bytes; 2], Failure> {
+        if key == "-" && value == "-" {
+            return Err(Failure::usage("only one of key and value can be - for standard input"));
+        }
+        Ok([self.input(key)?, self.input(value)?])
+    }
+
+    /// What an argument stands for.
+    fn bytes(&self, argument: OsString) -> Result<Bytes, Failure> {
+        let bytes = argument.into_encoded_bytes();
+        if !self.escaped {
+            return Ok(bytes.into());
+        }
+        unescape(&bytes).map(Bytes::from).ok_or_else(|| {
+            let shown = String::from_utf8_lossy(&bytes);
+            Failure::usage(format!(
+                "a backslash of '{shown}' begins no escape: give it as 'kv scan' prints it, with \\xNN, \
+                 \\t, \\n, \\r or \\\\"
+            ))
+        })
     }
 }
 
@@ -317,11 +339,12 @@ async fn incr(
 
 async fn scan(args: Scan) -> Result<(), Failure> {
     let (format, keys_only) = (args.common.output, args.keys_only);
-    let mut options = match args.prefix {
+    let bound = |key: Option<OsString>| key.map(|key| args.common.bytes(key)).transpose();
+    let mut options = match bound(args.prefix)? {
         Some(prefix) => ScanOptions::prefix(prefix),
         None => ScanOptions::range((
-            args.start.map_or(Bound::Unbounded, Bound::Included),
-            args.end.map_or(Bound::Unbounded, Bound::Excluded),
+            bound(args.start)?.map_or(Bound::Unbounded, Bound::Included),
+            bound(args.end)?.map_or(Bound::Unbounded, Bound::Excluded),
         )),
     };
     if let Some(limit) = args.limit {
@@ -370,23 +393,6 @@ fn written(common: &Common, key: &Bytes, version: Version) -> Result<(), Failure
     out.flush()
 }
 
-/// `removed` is the version of the removal.
-fn deleted(common: &Common, key: &Bytes, removed: Option<Version>) -> Result<(), Failure> {
-    let mut out = Output::new();
-    match common.output {
-        Format::Text => out.line(match removed {
-            Some(version) => format!("removed, version {version}"),
-            None => "there was nothing to remove".to_owned(),
-        })?,
-        Format::Json => {
-            let mut object = object(key, None, removed.unwrap_or_default());
-            object.insert("removed".to_owned(), removed.is_some().into());
-            out.json(&object.into())?;
-        }
-    }
-    out.flush()
-}
-
 fn object(key: &[u8], value: Option<&[u8]>, version: Version) -> Map<String, Value> {
     let mut object = Map::new();
     insert_bytes(&mut object, "key", key);
@@ -404,11 +410,8 @@ fn expiring(mut object: Map<String, Value>, expires_at: Option<Version>) -> Map<
     object
 }
 
-/// An argument, or standard input where it is `-`.
-fn input(argument: String) -> Result<Bytes, Failure> {
-    if argument != "-" {
-        return Ok(argument.into());
-    }
+/// Standard input, as it is.
+fn standard_input() -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
@@ -423,13 +426,6 @@ fn input(argument: String) -> Result<Bytes, Failure> {
     Ok(bytes.into())
 }
 
-fn inputs(key: String, value: String) -> Result<[Bytes; 2], Failure> {
-    if key == "-" && value == "-" {
-        return Err(Failure::usage("only one of key and value can be - for standard input"));
-    }
-    Ok([input(key)?, input(value)?])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -442,8 +438,35 @@ mod tests {
 
     #[test]
     fn standard_input_goes_to_one_place() {
-        let failure = inputs("-".to_owned(), "-".to_owned()).expect_err("both");
+        let failure = common(&[]).inputs("-".into(), "-".into()).expect_err("both");
         assert_eq!(failure.exit, crate::cli::exit::Exit::Usage);
-        assert_eq!(inputs("k".to_owned(), "v".to_owned()).expect("arguments"), ["k", "v"]);
+        assert_eq!(common(&[]).inputs("k".into(), "v".into()).expect("arguments"), ["k", "v"]);
+    }
+
+    #[test]
+    fn what_scan_prints_of_a_key_is_taken_back_for_that_key() {
+        let escaped = common(&["--escaped"]);
+        for key in [&b"plain"[..], b"k\xc3\xa4se", b"\xff\0\x01", b"a\\b\tc\nd", b"-", b"--x"] {
+            let shown = OsString::from(escape(key));
+            assert_eq!(escaped.bytes(shown).expect("taken back"), key);
+        }
+        let failure = escaped.input("a\\q".into()).expect_err("no escape");
+        assert_eq!(failure.exit, crate::cli::exit::Exit::Usage);
+        // Without the flag an argument is its bytes, whatever they are.
+        assert_eq!(common(&[]).input("a\\x00".into()).expect("taken"), "a\\x00");
+        use std::os::unix::ffi::OsStringExt;
+        let raw = OsString::from_vec(b"\xff\xfe".to_vec());
+        assert_eq!(common(&[]).input(raw.clone()).expect("taken"), &b"\xff\xfe"[..]);
+        assert_eq!(escaped.input(raw).expect("taken"), &b"\xff\xfe"[..]);
+    }
+
+    fn common(flags: &[&str]) -> Common {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            common: Common,
+        }
+        let line = ["kv"].iter().chain(flags);
+        <Line as clap::Parser>::parse_from(line).common
     }
 }

@@ -149,6 +149,10 @@ mod tests {
             "quintet kv get k --node a:1 --node b:2 --output json",
             "quintet kv put k -",
             "quintet kv del k",
+            "quintet kv del --prefix p --dry-run",
+            "quintet kv del --start a --end b --limit 10 --output json",
+            "quintet kv del --everything",
+            "quintet kv get \\xff --escaped",
             "quintet kv scan --prefix p --limit 10 --reverse --keys-only",
             "quintet kv scan --start a --end b",
             "quintet kv cas k v --expect-version 7",
@@ -166,6 +170,8 @@ mod tests {
             "quintet dev stop --dir d",
             "quintet bench kv --clients 64 --seconds 5 --op mixed --value-size 256 --keys 100",
             "quintet bench kv --clients 1 --seconds 5 --op put --server-pids 1,2,3",
+            "quintet bench load --records 10 --clean",
+            "quintet bench clean --node a:1 --output json",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -181,6 +187,8 @@ mod tests {
             "quintet kv cas k v --absent --expect-version 7",
             "quintet kv scan --prefix p --start a",
             "quintet kv get",
+            "quintet kv del",
+            "quintet kv del k --everything",
             "quintet bench kv --clients 0 --op put",
             "quintet debug range",
             "quintet bench kv --op sideways",

@@ -95,9 +95,9 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
 }
 
 /// Undoes [`escape`]; none where a backslash begins no escape.
-pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
+    let mut rest = text.iter().copied();
     while let Some(byte) = rest.next() {
         if byte != b'\\' {
             bytes.push(byte);
@@ -135,10 +135,10 @@ mod tests {
         assert_eq!(escape(b"a\tb\\c\nd\0\x7f\xff"), "a\\tb\\\\c\\nd\\x00\\x7f\\xff");
         assert_ne!(escape(b"\\x00"), escape(b"\0"));
         for bytes in [&b"a\tb\\c\nd\0\x7f\xff"[..], b"", "käse".as_bytes()] {
-            assert_eq!(unescape(&escape(bytes)).as_deref(), Some(bytes));
+            assert_eq!(unescape(escape(bytes).as_bytes()).as_deref(), Some(bytes));
         }
         for wrong in ["\\", "\\x", "\\x1", "\\xg0", "\\q"] {
-            assert_eq!(unescape(wrong), None, "{wrong}");
+            assert_eq!(unescape(wrong.as_bytes()), None, "{wrong}");
         }
     }
 

@@ -50,7 +50,7 @@ fn read(file: &Path) -> Result<Vec<Bytes>, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
     let points = lines.map(|(index, line)| {
-        let point = unescape(line)
+        let point = unescape(line.as_bytes())
             .ok_or_else(|| unusable(format!("line {}: not an escape after '\\'", index + 1)))?;
         Ok(Bytes::from(point))
     });

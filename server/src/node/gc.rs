@@ -3,6 +3,9 @@
 //! The leader of a range moves its gc threshold (a replicated command); every node then removes by
 //! itself, in bounded steps, what the rule of `storage/gc.rs` lets go.
 //!
+//! What goes in one piece, with nothing between that stays, is a deleted range: there the engine is asked for the
+//! space ([`Engine::reclaim`]), which it would else give back when it comes by.
+//!
 //! # Invariants
 //!
 //! * Only what is collectable at the threshold that is applied on this node goes. A read that finds
@@ -42,17 +45,24 @@ const GO_ON_SHARE: usize = 8;
 /// After so many versions of a key that are above the threshold the rest of these is jumped over.
 const KEPT_IN_A_ROW_MAX: Size = Size::new("gc-kept-in-a-row", 16, 2);
 
+/// Bytes of a piece of which the engine is asked for the space: to get it costs writing tables anew.
+const RECLAIMED_BYTES_MIN: usize = 8 << 20;
+
 /// Removes what nobody can see any more.
 pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
-    let mut cursor = Vec::new();
+    let (mut cursor, mut piece) = (Vec::new(), Piece::default());
     loop {
         pause(&bootstrap, "collects versions", COLLECT_INTERVAL).await;
         loop {
-            match collect_step(&bootstrap, &mut cursor) {
-                Ok(step) if step.is_worth_it() && !cursor.is_empty() => {
+            match collect_step(&bootstrap, &mut cursor, &mut piece) {
+                Ok(step) => {
+                    let goes_on = step.is_worth_it() && !cursor.is_empty();
+                    reclaim(&bootstrap, step.pieces).await;
+                    if !goes_on {
+                        break;
+                    }
                     tokio::task::yield_now().await;
                 }
-                Ok(_) => break,
                 Err(error) => {
                     tracing::warn!(%error, "versions not collected");
                     break;
@@ -62,25 +72,70 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
     }
 }
 
-fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<Step, storage::Error> {
+/// Asks for the space of what went in one piece.
+async fn reclaim(bootstrap: &Bootstrap, pieces: Vec<Piece>) {
+    let Some(replica) = bootstrap.replicas().into_iter().next() else { return };
+    let engine = replica.shared.state.engine();
+    for Piece { from, upto, bytes } in pieces {
+        tracing::debug!(bytes, "asking for the space of what was collected");
+        if let Err(error) = engine.reclaim(Family::Data, &from, &upto).await {
+            tracing::warn!(%error, "space of what was collected not given back");
+        }
+    }
+}
+
+fn collect_step(
+    bootstrap: &Bootstrap,
+    cursor: &mut Vec<u8>,
+    piece: &mut Piece,
+) -> Result<Step, storage::Error> {
     let collected = settled(bootstrap, RangeState::gc_threshold, |replica, thresholds| {
         let engine = &**replica.shared.state.engine();
-        let step = remove_collectable(engine, thresholds, cursor, STEP_VERSIONS_MAX.get())?;
+        let at = (cursor, piece);
+        let step = remove_collectable(engine, thresholds, at, STEP_VERSIONS_MAX.get())?;
         replica.shared.metrics.versions_collected.inc_by(step.removed as u64);
         Ok(step)
     });
     collected.unwrap_or_else(|| Ok(Step::default()))
 }
 
+/// Stored keys in a row that were removed, from the first to the last, with none between that stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Piece {
+    from: Vec<u8>,
+    upto: Vec<u8>,
+    bytes: usize,
+}
+
+impl Piece {
+    fn add(&mut self, stored: &[u8], bytes: usize) {
+        if self.bytes == 0 {
+            self.from = stored.to_vec();
+        }
+        self.upto = stored.to_vec();
+        self.bytes += bytes;
+    }
+
+    /// What is removed behind it belongs to another one.
+    fn end(&mut self, pieces: &mut Vec<Piece>) {
+        let ended = std::mem::take(self);
+        if ended.bytes >= RECLAIMED_BYTES_MIN {
+            pieces.push(ended);
+        }
+    }
+}
+
 /// What a step did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Step {
     visited: usize,
     removed: usize,
+    /// Those that are worth asking for their space.
+    pieces: Vec<Piece>,
 }
 
 impl Step {
-    fn is_worth_it(self) -> bool {
+    fn is_worth_it(&self) -> bool {
         self.removed * GO_ON_SHARE >= self.visited
     }
 }
@@ -97,6 +152,13 @@ struct Follower {
     kept_in_a_row: usize,
 }
 
+/// Where removed versions go.
+struct Removing<'a> {
+    batch: Batch,
+    piece: &'a mut Piece,
+    pieces: Vec<Piece>,
+}
+
 impl Follower {
     fn end_of_key(&mut self, batch: &mut Batch) {
         if let Some(base) = self.base.take() {
@@ -110,8 +172,9 @@ impl Follower {
         stored: &[u8],
         record: &[u8],
         thresholds: &Thresholds,
-        batch: &mut Batch,
+        removing: &mut Removing<'_>,
     ) -> Result<ControlFlow<()>, storage::Error> {
+        let Removing { batch, piece, pieces } = removing;
         let key = keys::split_version(stored).map_or(stored, |(key, _)| key);
         if self.key != key {
             self.end_of_key(batch);
@@ -121,9 +184,18 @@ impl Follower {
             self.kept_in_a_row = 0;
         }
         match self.rule.fate(stored, record, self.threshold)? {
-            Fate::Kept => self.kept_in_a_row += 1,
-            Fate::Superseded => batch.delete(Family::Data, stored.to_vec()),
-            Fate::Absent => self.base = Some(stored.to_vec()),
+            Fate::Kept => {
+                piece.end(pieces);
+                self.kept_in_a_row += 1;
+            }
+            Fate::Superseded => {
+                piece.add(stored, stored.len() + record.len());
+                batch.delete(Family::Data, stored.to_vec());
+            }
+            Fate::Absent => {
+                piece.add(stored, stored.len() + record.len());
+                self.base = Some(stored.to_vec());
+            }
         }
         if self.kept_in_a_row < KEPT_IN_A_ROW_MAX.get() {
             return Ok(ControlFlow::Continue(()));
@@ -143,17 +215,18 @@ impl Follower {
 fn remove_collectable(
     engine: &dyn Engine,
     thresholds: &Thresholds,
-    cursor: &mut Vec<u8>,
+    (cursor, piece): (&mut Vec<u8>, &mut Piece),
     visited_max: usize,
 ) -> Result<Step, storage::Error> {
-    let (mut batch, mut visited) = (Batch::new(), 0);
+    let mut removing = Removing { batch: Batch::new(), piece, pieces: Vec::new() };
+    let mut visited = 0;
     let mut follower = Follower::default();
     let mut start = std::mem::take(cursor);
     loop {
         let mut ended = Ok(Some(()));
         engine.scan(Family::Data, &start, &[], Direction::Forward, &mut |stored, record| {
             visited += 1;
-            match follower.step(stored, record, thresholds, &mut batch) {
+            match follower.step(stored, record, thresholds, &mut removing) {
                 Ok(ControlFlow::Continue(())) if visited < visited_max => {
                     return ControlFlow::Continue(());
                 }
@@ -163,7 +236,8 @@ fn remove_collectable(
             ControlFlow::Break(())
         })?;
         if ended?.is_some() {
-            follower.end_of_key(&mut batch);
+            follower.end_of_key(&mut removing.batch);
+            removing.piece.end(&mut removing.pieces);
             break;
         }
         // Followed anew from its base on: what was seen of the key is forgotten.
@@ -174,11 +248,12 @@ fn remove_collectable(
             break;
         }
     }
+    let Removing { batch, pieces, .. } = removing;
     let removed = batch.changes.len();
     if removed > 0 {
         engine.write(batch)?;
     }
-    Ok(Step { visited, removed })
+    Ok(Step { visited, removed, pieces })
 }
 
 #[cfg(test)]
@@ -245,8 +320,10 @@ mod tests {
     /// Steps until the end was reached; how many, and what all removed.
     fn pass(engine: &dyn Engine, thresholds: &Thresholds, visited_max: usize) -> (usize, usize) {
         let (mut cursor, mut steps, mut removed) = (Vec::new(), 0, 0);
+        let mut piece = Piece::default();
         loop {
-            let step = remove_collectable(engine, thresholds, &mut cursor, visited_max);
+            let at = (&mut cursor, &mut piece);
+            let step = remove_collectable(engine, thresholds, at, visited_max);
             let step = step.expect("collected");
             assert!(step.visited <= visited_max, "{step:?}");
             removed += step.removed;
@@ -294,8 +371,8 @@ mod tests {
             let thresholds = thresholds(&[(b"", b"", 50)]);
             let (mut cursor, mut ended) = (Vec::new(), false);
             while !ended {
-                remove_collectable(&*engine, &thresholds, &mut cursor, visited_max)
-                    .expect("collected");
+                let at = (&mut cursor, &mut Piece::default());
+                remove_collectable(&*engine, &thresholds, at, visited_max).expect("collected");
                 ended = cursor.is_empty();
                 for (key, versions) in left(&*engine) {
                     assert_eq!(versions.first(), Some(&40), "{key:?} came back: {versions:?}");
@@ -303,6 +380,45 @@ mod tests {
             }
             assert_eq!(left(&*engine), BTreeMap::new(), "{visited_max} at a time");
         }
+    }
+
+    #[test]
+    fn what_goes_in_one_piece_gives_its_space_back() {
+        let engine = engine();
+        let value = vec![b'x'; 1 << 20];
+        let large = VersionRecord { value: Some(&value), txn: None, expires_at: None };
+        let mut batch = Batch::new();
+        for n in 0..30 {
+            let key = format!("k{n:02}").into_bytes();
+            batch.put(Family::Data, keys::version(&key, Timestamp(1)), codec::encode(&large));
+        }
+        engine.write(batch).expect("written");
+        // Ten, one that stays, nineteen; three that go of each key would be none.
+        for n in (0..30).filter(|n| *n != 10) {
+            write(&*engine, format!("k{n:02}").as_bytes(), &[(4, false, None)]);
+        }
+        let (mut cursor, mut piece, mut pieces) = (Vec::new(), Piece::default(), Vec::new());
+        loop {
+            let at = (&mut cursor, &mut piece);
+            let thresholds = thresholds(&[(b"", b"", 6)]);
+            pieces.extend(
+                remove_collectable(&*engine, &thresholds, at, 7).expect("collected").pieces,
+            );
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        let of = |key: &str, at| keys::version(key.as_bytes(), Timestamp(at));
+        let spans: Vec<_> =
+            pieces.iter().map(|piece| (piece.from.clone(), piece.upto.clone())).collect();
+        assert_eq!(spans, [(of("k00", 4), of("k09", 1)), (of("k11", 4), of("k29", 1))]);
+        assert!(pieces[0].bytes >= 10 << 20 && pieces[1].bytes >= 19 << 20, "{pieces:?}");
+        // What overwrites leave is scattered.
+        write(&*engine, b"k10", &[(5, true, None)]);
+        let at = (&mut cursor, &mut piece);
+        let thresholds = thresholds(&[(b"", b"", 6)]);
+        let step = remove_collectable(&*engine, &thresholds, at, 5_000).expect("collected");
+        assert_eq!((step.removed, step.pieces), (1, Vec::new()));
     }
 
     #[test]
@@ -324,8 +440,8 @@ mod tests {
         // A few are looked at, not all.
         let mut cursor = Vec::new();
         let thresholds = thresholds(&[(b"", b"", 0)]);
-        let step =
-            remove_collectable(&*engine, &thresholds, &mut cursor, 5_000).expect("collected");
+        let at = (&mut cursor, &mut Piece::default());
+        let step = remove_collectable(&*engine, &thresholds, at, 5_000).expect("collected");
         assert_eq!((step.removed, cursor.is_empty()), (0, true));
         assert!(step.visited <= KEPT_IN_A_ROW_MAX.get(), "{step:?}");
     }

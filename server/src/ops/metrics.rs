@@ -51,10 +51,12 @@ pub enum Operation {
     PutMany,
     /// One page of a scan.
     Scan,
+    /// One page of a deletion.
+    DeleteRange,
 }
 
 impl Operation {
-    const ALL: [(Operation, &str); 9] = [
+    const ALL: [(Operation, &str); 10] = [
         (Operation::Get, "get"),
         (Operation::Put, "put"),
         (Operation::Delete, "delete"),
@@ -64,6 +66,7 @@ impl Operation {
         (Operation::BatchPut, "batch_put"),
         (Operation::PutMany, "put_many"),
         (Operation::Scan, "scan"),
+        (Operation::DeleteRange, "delete_range"),
     ];
 
     /// As in the labels.
@@ -464,8 +467,18 @@ impl Metrics {
 
     /// The handle of a kind of operation.
     pub fn operation(&self, operation: Operation) -> &OperationMetrics {
-        let [get, put, delete, increment, expire, batch_get, batch_put, put_many, scan] =
-            &self.operations;
+        let [
+            get,
+            put,
+            delete,
+            increment,
+            expire,
+            batch_get,
+            batch_put,
+            put_many,
+            scan,
+            delete_range,
+        ] = &self.operations;
         match operation {
             Operation::Get => get,
             Operation::Put => put,
@@ -476,6 +489,7 @@ impl Metrics {
             Operation::BatchPut => batch_put,
             Operation::PutMany => put_many,
             Operation::Scan => scan,
+            Operation::DeleteRange => delete_range,
         }
     }
 

@@ -52,6 +52,7 @@
 //! store such refusals, as those of a later attempt are.)
 
 mod entry;
+mod removal;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -66,7 +67,9 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use openraft::impls::OneshotResponder;
 use tokio::sync::mpsc;
 
-use self::entry::{ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup};
+use self::entry::{
+    ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup, PendingRemoval,
+};
 use super::{
     cadence::{Cadence, Turn, Wait},
     command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
@@ -82,7 +85,7 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Family,
-        codec::{self, Command, DedupRecord, Effect, Outcome, WriteCommand},
+        codec::{self, DedupRecord, Effect, Outcome},
         engine::Error,
         keys, mvcc,
     },
@@ -217,7 +220,14 @@ impl Executor {
                 self.wait_behind(&key, write);
                 continue;
             }
-            let added = if write.kind.many().is_some() {
+            if write.kind.range().is_some() && !asked.is_empty() {
+                // An entry of its own, the next one.
+                self.ready.push_front(write);
+                break;
+            }
+            let added = if write.kind.range().is_some() {
+                self.add_removal(write, term, now, &mut asked)
+            } else if write.kind.many().is_some() {
                 let added = write.keys().find(|key| by_key.contains_key(*key)).cloned();
                 if let Some(key) = added {
                     later.push((key, write));
@@ -419,12 +429,7 @@ impl Executor {
     }
 
     async fn propose(&mut self, term: u64, asked: Evaluated) {
-        let command = Command::Write(WriteCommand {
-            evaluated_under: term,
-            time_domain: self.shared.time_domain,
-            groups: asked.groups.iter().map(PendingGroup::record).collect(),
-            batches: asked.batches.iter().map(PendingBatch::record).collect(),
-        });
+        let command = asked.command(term, self.shared.time_domain);
         let proposal = Proposal(Bytes::from(codec::encode_sized(&command, asked.bytes)));
         let (responder, answer) = OneshotResponder::new_pair();
         let write = self.raft.write(proposal).responder(responder);
@@ -467,14 +472,14 @@ impl Executor {
             self.stale.push(finished.asked);
             return;
         }
-        let Evaluated { groups, batches, .. } = finished.asked;
+        let Evaluated { groups, batches, removal, .. } = finished.asked;
         let mut again = Vec::new();
         let mut flags = match finished.applied {
             Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect::<Vec<_>>(),
             Some(Applied::ReEvaluate | Applied::Done | Applied::Replica(_)) => {
-                vec![Some(false); groups.len() + batches.len()]
+                vec![Some(false); groups.len() + batches.len() + 1]
             }
-            None => vec![None; groups.len() + batches.len()],
+            None => vec![None; groups.len() + batches.len() + 1],
         };
         if flags.contains(&Some(false)) {
             let why = "another leader's entry, or a clock behind the range's time: evaluated again";
@@ -482,6 +487,14 @@ impl Executor {
         }
         let of_batches = flags.split_off(groups.len().min(flags.len()));
         let same_epoch = finished.epoch == self.epoch;
+        if let Some(removal) = removal {
+            self.finish_removal(
+                removal,
+                of_batches.first().copied().flatten(),
+                same_epoch,
+                &mut again,
+            );
+        }
         for (batch, flag) in batches.into_iter().zip(of_batches) {
             let PendingBatch { write, at } = batch;
             if same_epoch {
@@ -634,6 +647,7 @@ fn answer(
         (Outcome::Written, WriteKind::PutMany(_)) => Ok(Answer::PutMany(at)),
         (Outcome::Written, _) => Ok(Answer::Put(at)),
         (Outcome::NothingToDelete, _) => Ok(Answer::Delete(None)),
+        (Outcome::Removed(removed), _) => Ok(Answer::DeleteRange(removed)),
         (Outcome::Number(sum), _) => Ok(Answer::Increment(sum, at)),
         (Outcome::Conflict(_), _) => {
             Err(OpError::conflict(current.0.clone().map(|held| Standing {

@@ -13,7 +13,7 @@ use crate::{
     },
     storage::{
         Direction,
-        codec::RequestId,
+        codec::{Removed, RequestId},
         mvcc::{PageLimit, Version},
     },
     time::{Timestamp, local::Instant},
@@ -41,6 +41,8 @@ pub enum Answer {
     Expire(Option<(Timestamp, Option<Timestamp>)>),
     /// A page of a scan.
     Scan(ScanPage),
+    /// A page of a deletion.
+    DeleteRange(Removed),
 }
 
 /// A page of a scan, in user keys.
@@ -114,7 +116,7 @@ impl Drop for Reply {
 
 /// A request to change a key.
 pub struct Write {
-    /// `enc(key)`, its anchor too; of several keys the first.
+    /// `enc(key)`, its anchor too; of several keys the first, of a span where it begins.
     pub key: Bytes,
     /// What it asks.
     pub kind: WriteKind,
@@ -135,7 +137,7 @@ pub struct Write {
 }
 
 impl Write {
-    /// Every key that it writes, its anchor first.
+    /// Every key that it writes, its anchor first; of a span only where it begins.
     pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
         let others = self.kind.many().and_then(|many| many.items.get(1..)).unwrap_or_default();
         std::iter::once(&self.key).chain(others.iter().map(|(key, _)| key))

@@ -467,6 +467,7 @@ fn named(request: &v1::SessionRequest, range: Option<RangeId>) -> Named {
         Some(Op::Expire(expire)) => (Operation::Expire, &expire.context),
         Some(Op::PutMany(many)) => (Operation::PutMany, &many.context),
         Some(Op::Scan(scan)) => (Operation::Scan, &scan.context),
+        Some(Op::DeleteRange(delete)) => (Operation::DeleteRange, &delete.context),
         None => (Operation::Get, &None),
     };
     let request = context.as_ref().and_then(|context| {

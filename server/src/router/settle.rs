@@ -71,6 +71,7 @@ pub(crate) fn is_repetition(op: Option<&Op>) -> bool {
         Some(Op::Increment(increment)) => &increment.context,
         Some(Op::Expire(expire)) => &expire.context,
         Some(Op::PutMany(many)) => &many.context,
+        Some(Op::DeleteRange(delete)) => &delete.context,
         Some(Op::Get(_) | Op::Scan(_)) | None => return false,
     };
     context.as_ref().is_some_and(|context| context.attempt > 0)

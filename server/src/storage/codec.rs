@@ -77,7 +77,7 @@ pub struct VersionRecord<'a> {
 }
 
 /// How a request ended; never a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The write happened, at the entry's timestamp.
     Written,
@@ -91,17 +91,30 @@ pub enum Outcome {
     NotANumber,
     /// A change of the expiry found no key.
     NoSuchKey,
+    /// A page of a deletion.
+    Removed(Removed),
+}
+
+/// What a page of a deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// So many keys are gone.
+    pub keys: u32,
+    /// Those of which the newest version was this or an older one.
+    pub moment: Timestamp,
+    /// The stored key at which the next page begins; none where the span is done.
+    pub next: Option<Vec<u8>>,
 }
 
 impl Outcome {
     /// Whether the request changed nothing because its condition did not hold.
-    pub fn is_refusal(self) -> bool {
+    pub fn is_refusal(&self) -> bool {
         matches!(self, Outcome::Conflict(_) | Outcome::NotANumber)
     }
 }
 
 /// What is remembered of a request, in [`super::Family::Dedup`] under `enc(anchor) ++ request id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DedupRecord {
     /// Cluster time of the first attempt.
     pub first_attempt: Timestamp,
@@ -309,6 +322,8 @@ pub enum Command<'a> {
         /// Term of the leader that proposed it.
         evaluated_under: u64,
     },
+    /// A page of a deletion.
+    Remove(#[serde(borrow)] RemoveCommand<'a>),
 }
 
 /// Results of requests, evaluated by the leader.
@@ -353,6 +368,31 @@ pub struct BatchItem<'a> {
     /// The value.
     #[serde(borrow, with = "serde_bytes")]
     pub value: &'a [u8],
+}
+
+/// One request that removes keys of a span, evaluated by the leader. It is applied whole or refused whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveCommand<'a> {
+    /// Term of the leader that evaluated: an entry of another term does nothing.
+    pub evaluated_under: u64,
+    /// Where the timestamps come from.
+    pub time_domain: TimeDomain,
+    /// The request.
+    pub request: RequestId,
+    /// Cluster time of its first attempt.
+    pub first_attempt: Timestamp,
+    /// Hash of the request.
+    pub hash: u64,
+    /// Timestamp of the removals.
+    pub at: Timestamp,
+    /// Where the page begins, as stored, and the request's anchor.
+    #[serde(borrow, with = "serde_bytes")]
+    pub start: &'a [u8],
+    /// `enc(key)` of what goes, rising; perhaps nothing.
+    #[serde(borrow)]
+    pub keys: Vec<&'a serde_bytes::Bytes>,
+    /// What its caller is told.
+    pub removed: Removed,
 }
 
 /// Requests on one key, in their order.

@@ -1,7 +1,7 @@
 //! The bytes of every stored format that a directory of this build may hold. Those of directories
-//! before `quintet 5` differ (an applied record had neither time nor gc threshold before 3; the records of
-//! a node and of its cluster named no directory before 4; writes had no batches before 5): such a directory
-//! is refused whole.
+//! before `quintet 6` differ (an applied record had neither time nor gc threshold before 3; the records of
+//! a node and of its cluster named no directory before 4; writes had no batches before 5, and nobody deleted
+//! ranges before 6): such a directory is refused whole.
 
 use super::*;
 
@@ -169,6 +169,28 @@ fn batches() {
     });
     // Term, domain, no groups, one batch: request id, first attempt, hash, at, expiry, two items.
     is_command(&write, "01000400000103fc040302010901020301fb2c0102016b0176016c00");
+}
+
+/// What came with `quintet 6` directories.
+#[test]
+fn deletions_of_ranges() {
+    let removed = Removed { keys: 2, moment: Timestamp(300), next: Some(b"m".to_vec()) };
+    let remove = Command::Remove(RemoveCommand {
+        evaluated_under: 4,
+        time_domain: TimeDomain(0),
+        request: request(),
+        first_attempt: Timestamp(1),
+        hash: 2,
+        at: Timestamp(3),
+        start: b"a",
+        keys: vec![serde_bytes::Bytes::new(b"k"), serde_bytes::Bytes::new(b"l")],
+        removed: removed.clone(),
+    });
+    // Term, domain, request id, first attempt, hash, at, start, two keys; how many, the moment, where to go on.
+    is_command(&remove, "0105040003fc0403020109010203016102016b016c02fb2c0101016d");
+    holds(&Outcome::Removed(removed), "010602fb2c0101016d");
+    let last = Removed { next: None, ..Removed::default() };
+    holds(&Outcome::Removed(last), "0106000000");
 }
 
 #[test]

@@ -231,6 +231,17 @@ pub trait Engine: Reader + 'static {
     /// Bytes that the engine occupies on disk, roughly.
     fn disk_bytes(&self) -> u64;
 
+    /// Gives the space back that removed records in `[start, end)` still take on the disk. Takes long; nothing
+    /// waits for it.
+    fn reclaim(
+        &self,
+        _family: Family,
+        _start: &[u8],
+        _end: &[u8],
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Figures of the engine for metrics: stable name, value.
     fn metrics(&self) -> Vec<(&'static str, u64)> {
         Vec::new()

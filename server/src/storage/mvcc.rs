@@ -144,6 +144,84 @@ pub fn scan(
     Ok(scan.page)
 }
 
+/// What [`held_since`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// `enc(key)`, rising.
+    pub keys: Vec<Vec<u8>>,
+    /// If the span may hold more: the stored key at which the next page starts.
+    pub next: Option<Vec<u8>>,
+    /// A key was left out because it has expired by `clock`, and not by the range's time.
+    pub is_expiring: bool,
+}
+
+/// Versions of a key behind its newest that are stepped over before the rest is jumped over.
+const STEPPED_OVER_MAX: usize = 16;
+
+/// The keys in `[start, end)` whose newest version was written at `moment` or before and is a value that has
+/// not expired by `clock`; up to a page. Stored keys; an empty `end` is no end. `time` is the range's.
+pub fn held_since(
+    reader: &dyn Reader,
+    (start, end): (&[u8], &[u8]),
+    moment: Timestamp,
+    (time, clock): (Timestamp, Timestamp),
+    limit: PageLimit,
+) -> Result<Held, Error> {
+    let (mut held, mut bytes, mut versions) = (Held::default(), 0, 0);
+    let mut from = start.to_vec();
+    loop {
+        let mut seen: Option<Vec<u8>> = None;
+        let (mut behind, mut outcome) = (0, Ok(true));
+        reader.scan(Family::Data, &from, end, Direction::Forward, &mut |stored, record| {
+            let Some((key, at)) = keys::split_version(stored) else {
+                outcome = Err(Error::Corrupt(format!("data key of {} bytes", stored.len())));
+                return ControlFlow::Break(());
+            };
+            versions += 1;
+            if seen.as_deref() == Some(key) {
+                behind += 1;
+                if behind < STEPPED_OVER_MAX {
+                    return ControlFlow::Continue(());
+                }
+                outcome = Ok(false);
+                return ControlFlow::Break(());
+            }
+            let is_full = held.keys.len() >= limit.records || bytes >= limit.bytes;
+            if is_full || versions > limit.versions {
+                held.next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            behind = 0;
+            seen = Some(key.to_vec());
+            let record: VersionRecord<'_> = match codec::decode_borrowed(record) {
+                Ok(record) => record,
+                Err(error) => {
+                    outcome = Err(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            if record.value.is_none() || at > moment {
+                return ControlFlow::Continue(());
+            }
+            match record.expires_at {
+                Some(expires_at) if expires_at <= clock => {
+                    held.is_expiring |= expires_at > time;
+                }
+                _ => {
+                    bytes += key.len();
+                    held.keys.push(key.to_vec());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        if outcome? {
+            return Ok(held);
+        }
+        // Behind all versions of that key.
+        from = version_end(&seen.unwrap_or_default());
+    }
+}
+
 #[derive(Default)]
 struct Scan {
     at: Timestamp,

@@ -40,8 +40,8 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIteratorWithThreadMode, ErrorKind,
-    FlushOptions, LogLevel, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIteratorWithThreadMode,
+    ErrorKind, FlushOptions, LogLevel, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch,
     WriteOptions, properties,
 };
 
@@ -310,6 +310,36 @@ impl Engine for RocksEngine {
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn Reader> {
         Arc::new(OwnedSnapshot::new(&self.db))
+    }
+
+    fn reclaim(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        let (db, families) = (self.db.clone(), self.families.clone());
+        let (start, end) = (start.to_vec(), end.to_vec());
+        async move {
+            self.check_failed()?;
+            let reclaimed = tokio::task::spawn_blocking(move || {
+                // Removals that are not in table files are not compacted.
+                flush(&db, &families)?;
+                let mut options = CompactOptions::default();
+                options.set_exclusive_manual_compaction(false);
+                if let Some(cf) = db.cf_handle(family.name()) {
+                    db.compact_range_cf_opt(cf, Some(&start), Some(&end), &options);
+                }
+                Ok::<_, rocksdb::Error>(())
+            });
+            match reclaimed.await {
+                Ok(Ok(())) => self.check_failed(),
+                Ok(Err(error)) => Err(self.write_error(error)),
+                // The node is stopping.
+                Err(_) => Ok(()),
+            }
+        }
+        .boxed()
     }
 
     fn disk_bytes(&self) -> u64 {

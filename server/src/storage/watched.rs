@@ -90,6 +90,16 @@ impl Engine for Watched<dyn Engine> {
         self.inner.disk_bytes()
     }
 
+    fn reclaim(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        let reclaiming = self.inner.reclaim(family, start, end);
+        async move { tell(&self.failed, reclaiming.await) }.boxed()
+    }
+
     fn metrics(&self) -> Vec<(&'static str, u64)> {
         self.inner.metrics()
     }

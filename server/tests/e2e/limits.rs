@@ -89,6 +89,11 @@ fn scan(start: &'static str, end: &'static str) -> v1::ScanRequest {
     }
 }
 
+fn deletion(start: &'static str, end: &'static str, at: u64) -> Op {
+    let (start, end) = (Bytes::from(start), Bytes::from(end));
+    Op::DeleteRange(v1::DeleteRangeRequest { start, end, at, ..Default::default() })
+}
+
 /// What is wrong, its code, and words of the message that say what to do.
 fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
     use Code::{InvalidArgument, NotANumber, WrongCluster};
@@ -137,6 +142,14 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
             Op::Scan(v1::ScanRequest { at: u64::MAX, ..scan("a", "b") }),
             InvalidArgument,
             "of a first page",
+        ),
+        ("a deletion of no keys", deletion("", "", 1), InvalidArgument, "'everything' for all"),
+        ("a deletion that ends before it starts", deletion("z", "a", 1), InvalidArgument, "swap"),
+        (
+            "a deletion of what is yet to come",
+            deletion("a", "b", u64::MAX),
+            InvalidArgument,
+            "take the 'at'",
         ),
         // -1 as languages without unsigned numbers send it.
         ("a negative ttl", with_ttl(u64::MAX), InvalidArgument, "leave it out"),
@@ -189,6 +202,7 @@ async fn unary(kv: &mut KvClient<Channel>, op: Op) -> Result<(), Status> {
         Op::Delete(delete) => kv.delete(delete).await.map(drop),
         Op::Increment(increment) => kv.increment(increment).await.map(drop),
         Op::Expire(expire) => kv.expire(expire).await.map(drop),
+        Op::DeleteRange(delete) => kv.delete_range(delete).await.map(drop),
         Op::Scan(scan) => kv.scan(scan).await?.into_inner().message().await.map(drop),
         Op::PutMany(_) => panic!("only on a session"),
     }

@@ -19,6 +19,7 @@
 //! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
 //! limits.rs      every wrong input: its code, and what it says to do
 //! repetitions.rs the same request twice: what the second copy is told, and that it does not act
+//! deletions.rs   keys of a prefix or a range go, once, and their space comes back
 //! scans.rs       scans and batches over many ranges, by unary calls
 //! scan_pages.rs  scans in pages against a model, in every way, around the borders of ranges
 //! loads.rs       a bulk load while leaders die: every record is there
@@ -34,6 +35,7 @@
 mod benches;
 mod clocks;
 mod debugging;
+mod deletions;
 mod dev;
 mod directory;
 mod expiry;

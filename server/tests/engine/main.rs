@@ -7,6 +7,7 @@
 //! * `power`: stands between RocksDB and the disk; knows what was synced, and can make it fail.
 //! * `damage`: bytes that go bad on the disk, of the log and of the tables.
 //! * `failing`: syncs that fail, disks that are full, directories in use.
+//! * `space`: room that removed records took, and that comes back.
 #![cfg(not(madsim))]
 
 mod damage;
@@ -14,4 +15,5 @@ mod failing;
 mod histories;
 mod model;
 mod power;
+mod space;
 mod subject;

@@ -48,12 +48,14 @@ pub enum Operation {
     Append,
     /// Reads the list of a key.
     List,
+    /// Removes all keys that begin so.
+    Sweep,
 }
 
 impl Operation {
     /// Whether it reads keys that begin alike, or all of them.
     pub fn is_of_many(self) -> bool {
-        matches!(self, Operation::Scan | Operation::ReadAll | Operation::Page)
+        matches!(self, Operation::Scan | Operation::ReadAll | Operation::Page | Operation::Sweep)
     }
 }
 
@@ -95,6 +97,16 @@ pub struct Numbered {
     pub version: Version,
     /// The number after it.
     pub number: i64,
+}
+
+/// `{"at","deleted"}`: the answer to a deletion of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swept {
+    /// What was written up to this version is gone.
+    pub at: Version,
+    /// How many keys that were.
+    pub deleted: u64,
 }
 
 /// `{"expected"}`: the condition of a delete.
@@ -194,6 +206,8 @@ pub enum Value {
     Expected(Expected),
     /// A refusal.
     Current(Current),
+    /// What a deletion of a prefix did.
+    Swept(Swept),
     /// A scan's result.
     Entries(Vec<Entry>),
     /// A page that is asked for.
@@ -247,7 +261,7 @@ struct Line {
 /// What operations on lists are called: transactions of one micro-operation.
 const TXN: &str = "txn";
 
-const NAMES: [(Operation, &str); 11] = [
+const NAMES: [(Operation, &str); 12] = [
     (Operation::Read, "read"),
     (Operation::Write, "write"),
     (Operation::Insert, "insert"),
@@ -259,6 +273,7 @@ const NAMES: [(Operation, &str); 11] = [
     (Operation::Page, "page"),
     (Operation::Append, TXN),
     (Operation::List, TXN),
+    (Operation::Sweep, "sweep"),
 ];
 
 impl From<Event> for Line {

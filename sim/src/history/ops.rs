@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{
     Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, PageAsked,
-    Paged, Record, Value, Version, Versioned,
+    Paged, Record, Swept, Value, Version, Versioned,
 };
 
 /// What a client asked for, with arguments.
@@ -57,6 +57,8 @@ pub enum Call {
     },
     /// Reads the list of a key.
     List,
+    /// Removes all keys that begin so and were there at one moment.
+    Sweep,
 }
 
 /// The answer to something that was done.
@@ -89,6 +91,13 @@ pub enum Reply {
     Appended,
     /// To a read of a list; an absent one is empty.
     Listed(Vec<u64>),
+    /// To a deletion of a prefix.
+    Swept {
+        /// Its moment: what was written up to this version is gone.
+        at: Version,
+        /// How many keys that were.
+        deleted: u64,
+    },
 }
 
 /// How an operation ended.
@@ -109,7 +118,8 @@ pub enum Outcome {
 pub struct Op {
     /// Who.
     pub process: u64,
-    /// Which key; for a scan, a page or a read of all registers the prefix of its keys, empty: all.
+    /// Which key; for a scan, a page, a read of all registers or a deletion of a prefix the prefix of its keys,
+    /// empty: all.
     pub key: String,
     /// What was asked.
     pub call: Call,
@@ -137,6 +147,7 @@ impl Call {
             Call::Scan => (Operation::Scan, Value::Null),
             Call::ReadAll => (Operation::ReadAll, Value::Null),
             Call::Page(asked) => (Operation::Page, Value::PageAsked(asked.clone())),
+            Call::Sweep => (Operation::Sweep, Value::Null),
             Call::Write { value, ttl_ms: None } => (Operation::Write, Value::Text(value.clone())),
             Call::Write { value, ttl_ms: Some(ttl_ms) } => {
                 let (value, ttl_ms) = (value.clone(), *ttl_ms);
@@ -163,6 +174,7 @@ impl Call {
             (Operation::Scan, Value::Null) => Call::Scan,
             (Operation::ReadAll, Value::Null) => Call::ReadAll,
             (Operation::Page, Value::PageAsked(asked)) => Call::Page(asked),
+            (Operation::Sweep, Value::Null) => Call::Sweep,
             (Operation::Write, Value::Text(value)) => Call::Write { value, ttl_ms: None },
             (Operation::Write, Value::Expiring(Expiring { value, ttl_ms })) => {
                 Call::Write { value, ttl_ms: Some(ttl_ms) }
@@ -217,6 +229,7 @@ impl Outcome {
                     }
                     Reply::Scanned(entries) => Value::Entries(entries),
                     Reply::Paged(page) => Value::Paged(page),
+                    Reply::Swept { at, deleted } => Value::Swept(Swept { at, deleted }),
                     // Whoever records it puts in what was asked.
                     Reply::Appended => Value::Null,
                     Reply::Listed(elements) => Value::Elements(elements),
@@ -254,6 +267,9 @@ impl Outcome {
                 Outcome::Ok(Reply::Scanned(entries))
             }
             (Kind::Ok, Page, Value::Paged(page)) => Outcome::Ok(Reply::Paged(page)),
+            (Kind::Ok, Operation::Sweep, Value::Swept(Swept { at, deleted })) => {
+                Outcome::Ok(Reply::Swept { at, deleted })
+            }
             (kind, f, value) => return Err(format!("{f:?} cannot end as {kind:?} with {value:?}")),
         })
     }
@@ -357,6 +373,7 @@ impl fmt::Display for Op {
             Call::Scan => write!(f, "scans {key:?}")?,
             Call::ReadAll => write!(f, "reads all of {key:?}")?,
             Call::Page(asked) => page_in_words(f, asked)?,
+            Call::Sweep => write!(f, "deletes all of {key:?}")?,
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {
@@ -392,6 +409,9 @@ impl fmt::Display for Op {
                 }
             }
             Outcome::Ok(Reply::Appended) => write!(f, " -> done")?,
+            Outcome::Ok(Reply::Swept { at, deleted }) => {
+                write!(f, " -> {deleted} keys up to version {at}")?;
+            }
             Outcome::Ok(Reply::Listed(elements)) => {
                 // The end of a long one says the most.
                 const SHOWN_MAX: usize = 12;

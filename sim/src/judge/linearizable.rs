@@ -37,6 +37,9 @@
 //! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
 //! from when it was written and how wrong clocks may be, and stays absent until something is written.
 //!
+//! A deletion of a prefix (`sweep.rs`) is, for each key that begins so, the absence of what was there at its
+//! moment, and of nothing else.
+//!
 //! The search is bounded ([`Limits`]); a key that exceeds it is `Undecided`, never a pass.
 
 use std::collections::BTreeMap;
@@ -50,6 +53,7 @@ const JUDGE: &str = "linearizable";
 mod expiry;
 mod order;
 mod search;
+mod sweep;
 
 pub(super) use order::version_met;
 
@@ -91,9 +95,10 @@ pub fn check_within(ops: &[Op], limits: Limits) -> Verdict {
             keys.entry(&op.key).or_default().push(op);
         }
     }
+    let sweeps: Vec<&Op> = ops.iter().filter(|op| op.call == Call::Sweep).collect();
     let verdict = keys
         .into_iter()
-        .map(|(key, ops)| check_key(key, &ops, limits))
+        .map(|(key, ops)| check_key(key, &ops, &sweep::of_key(&sweeps, key), limits))
         .fold(Verdict::Holds, Verdict::and);
     match verdict {
         Verdict::Violation(violations) => Verdict::Violation(first_of(violations)),
@@ -113,18 +118,21 @@ fn first_of(mut violations: Vec<Violation>) -> Vec<Violation> {
     violations
 }
 
-fn check_key(key: &str, ops: &[&Op], limits: Limits) -> Verdict {
+fn check_key(key: &str, ops: &[&Op], sweeps: &[&Op], limits: Limits) -> Verdict {
     // The cheap checks first: they need no search and can say plainly what is wrong.
     let begin = format!("key {key:?} is not linearizable: ");
-    if let Some(plain) = order::contradiction(ops).or_else(|| expiry::outlived(ops, limits.skew_ns))
-    {
+    let plain = order::contradiction(ops)
+        .or_else(|| expiry::outlived(ops, limits.skew_ns))
+        .or_else(|| sweep::contradiction(ops, sweeps));
+    if let Some(plain) = plain {
         return plain.of_key(key, &begin).into();
     }
-    let expiries = expiry::as_operations(ops, limits.skew_ns);
-    let mut with_expiries = ops.to_vec();
-    with_expiries.extend(&expiries);
-    with_expiries.sort_by_key(|op| op.invoke_index);
-    match search::search(&with_expiries, limits) {
+    let mut others = expiry::as_operations(ops, limits.skew_ns);
+    others.extend(sweep::as_operations(ops, sweeps));
+    let mut with_others = ops.to_vec();
+    with_others.extend(&others);
+    with_others.sort_by_key(|op| op.invoke_index);
+    match search::search(&with_others, limits) {
         search::Found::Order => Verdict::Holds,
         search::Found::Exhausted(stuck) => stuck.of_key(key, &begin).into(),
         search::Found::GaveUp { steps } => Verdict::Undecided(format!(

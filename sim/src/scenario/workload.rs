@@ -80,6 +80,8 @@ pub struct Mix {
     /// Scan keys of any of these kinds page by page: forwards or backwards, with or without a limit, keys
     /// only or not, each page at the version of the first or at the newest.
     pub pages: u32,
+    /// Remove all keys of `put` that were there at one moment, or those that begin like one of them.
+    pub sweep: u32,
 }
 
 /// What a client chooses by the weights of a mix, one operation at a time.
@@ -109,11 +111,13 @@ pub enum Choice {
     Pages,
     /// See [`Mix::insert`].
     Insert,
+    /// See [`Mix::sweep`].
+    Sweep,
 }
 
 impl Mix {
     /// All weights but that of batches. The order belongs to what a seed means.
-    fn single(&self) -> [(Choice, u64); 12] {
+    fn single(&self) -> [(Choice, u64); 13] {
         [
             (Choice::Get, self.get.into()),
             (Choice::Put, self.put.into()),
@@ -127,6 +131,7 @@ impl Mix {
             (Choice::ReadAll, self.read_all.into()),
             (Choice::Pages, self.pages.into()),
             (Choice::Insert, self.insert.into()),
+            (Choice::Sweep, self.sweep.into()),
         ]
     }
 

@@ -9,6 +9,9 @@ use tokio::time::sleep;
 use super::{Caller, Shared};
 use crate::history::{Call, Entry, Outcome, Record, Reply};
 
+/// Before a deletion goes on that broke off.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
 fn options(ttl_ms: Option<u64>) -> PutOptions {
     let options = PutOptions::new();
     ttl_ms.map_or(options, |ms| options.ttl(Duration::from_millis(ms)))
@@ -100,6 +103,7 @@ impl Caller {
                 self.scan(options, self.read_all_pause_ms_max).await.map(Reply::Scanned)
             }
             Call::Page(asked) => self.page(asked).await.map(Reply::Paged),
+            Call::Sweep => self.sweep(&key).await,
             Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
             Call::List => {
                 client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)
@@ -109,6 +113,28 @@ impl Caller {
             // The list was another one meanwhile: nothing is appended, now or later.
             (Call::Append { .. }, Outcome::Refused(_)) => Outcome::Failed,
             (_, outcome) => outcome,
+        }
+    }
+
+    /// Removes all keys that begin so; goes on where it broke off, until it is done or the work ends.
+    async fn sweep(&self, prefix: &str) -> Result<Reply, Error> {
+        let mut deletion = self.client.delete_prefix(prefix);
+        loop {
+            let done = deletion.run().await;
+            // A page may not have been begun without a moment.
+            let at = deletion.moment();
+            match done {
+                Ok(deleted) => {
+                    return Ok(Reply::Swept { at: at.map_or(0, |at| at.0), deleted });
+                }
+                Err(error) if at.is_none() => return Err(error),
+                Err(_) if !self.shared.stop.load(Ordering::Acquire) => {}
+                Err(error) => {
+                    let why = format!("broken off: {error}");
+                    return Err(Error::UnknownOutcome(why));
+                }
+            }
+            sleep(SWEEP_PAUSE).await;
         }
     }
 

@@ -98,6 +98,11 @@ impl Caller {
             Choice::List => (self.list_key(workload), Call::List),
             Choice::ReadAll => (REGISTER_PREFIX.to_owned(), Call::ReadAll),
             Choice::Pages => return Chosen::Pages(self.choose_pages(workload)),
+            Choice::Sweep if random.is_multiple_of(2) => {
+                // One of them and those that begin like it.
+                (register, Call::Sweep)
+            }
+            Choice::Sweep => (REGISTER_PREFIX.to_owned(), Call::Sweep),
             Choice::Insert => self.insert(value()),
         };
         Chosen::One(key, call)

@@ -516,6 +516,7 @@ fn request(key: &str, call: &Call) -> Request {
         }
         Call::Append { .. } => unreachable!("an append is two requests"),
         Call::Page(_) => unreachable!("who makes unary calls takes all pages"),
+        Call::Sweep => unreachable!("who makes unary calls sweeps nothing"),
     }
 }
 

@@ -87,7 +87,8 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
         | Call::ReadAll
         | Call::Page(_)
         | Call::List
-        | Call::Append { .. } => state.1.clone(),
+        | Call::Append { .. }
+        | Call::Sweep => state.1.clone(),
     })
 }
 

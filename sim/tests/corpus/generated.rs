@@ -98,7 +98,8 @@ impl Register {
             | Call::ReadAll
             | Call::Page(_)
             | Call::List
-            | Call::Append { .. } => Outcome::Ok(Reply::Read(self.current())),
+            | Call::Append { .. }
+            | Call::Sweep => Outcome::Ok(Reply::Read(self.current())),
         }
     }
 }

@@ -38,17 +38,17 @@ pub(crate) struct Load {
     /// Records to write, each with a key of its own
     #[arg(long, value_name = "N", default_value_t = 1_000_000,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
-    records: usize,
+    pub(super) records: usize,
     /// Size of values
     #[arg(long, value_name = "BYTES", default_value_t = 256,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=16_777_216))]
-    value_size: usize,
+    pub(super) value_size: usize,
     /// Most records under way
     #[arg(long, value_name = "N", default_value_t = 16_384,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     in_flight: usize,
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
 }
 
 /// Flags of `bench scan`.
@@ -100,7 +100,7 @@ async fn prepare(target: &Target) -> Result<(Client, Vec<u32>), Failure> {
 }
 
 /// Runs `bench load`.
-pub(super) async fn load(args: Load) -> Result<(), Failure> {
+pub(super) async fn load(args: &Load) -> Result<(), Failure> {
     let (client, server_pids) = prepare(&args.target).await?;
     let values = Values::new(args.value_size);
     let meter = Meter::start(&server_pids);

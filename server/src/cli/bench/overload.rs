@@ -48,11 +48,11 @@ pub(crate) struct Overload {
     /// Size of values
     #[arg(long, value_name = "BYTES", default_value_t = 256,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1_048_576))]
-    value_size: usize,
+    pub(super) value_size: usize,
     /// Different keys, chosen evenly
     #[arg(long, value_name = "N", default_value_t = 10_000,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
-    keys: usize,
+    pub(super) keys: usize,
     /// Least share of the best that is to be left
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     goodput_min: f64,
@@ -60,7 +60,7 @@ pub(crate) struct Overload {
     #[arg(long, value_name = "MB", default_value_t = MEMORY_BOUND_MB)]
     memory_mb_max: u64,
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -89,9 +89,9 @@ struct Measured {
 }
 
 /// Runs `bench overload`.
-pub(super) async fn run(args: Overload) -> Result<(), Failure> {
+pub(super) async fn run(args: &Overload) -> Result<(), Failure> {
     let (addresses, server_pids) = args.target.servers()?;
-    let (best, best_clients) = best(&args, &addresses, &server_pids).await?;
+    let (best, best_clients) = best(args, &addresses, &server_pids).await?;
     let client = connect::connect(addresses, args.target.connect.timeout).await?;
     let rate = best * args.factor;
     note(format!("best: {best:.0} puts/s with {best_clients} clients; offering {rate:.0}"));
@@ -121,7 +121,7 @@ pub(super) async fn run(args: Overload) -> Result<(), Failure> {
         memory_mb,
         healed,
     };
-    args.target.print(|| measured.text(&args), || measured.json(&args))?;
+    args.target.print(|| measured.text(args), || measured.json(args))?;
     match &measured.healed {
         Ok(_) => Ok(()),
         Err(why) => {

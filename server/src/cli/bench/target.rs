@@ -2,9 +2,14 @@
 
 use serde_json::Value;
 
+use super::{
+    clean,
+    load::{PREFIX, key},
+};
 use crate::cli::{
     connect, dev,
     exit::Failure,
+    note,
     output::{Format, Output},
 };
 
@@ -15,6 +20,9 @@ pub(crate) struct Target {
     /// `quintet dev` cluster are found
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     server_pids: Vec<u32>,
+    /// Remove all keys that begin with bench/ afterwards
+    #[arg(long)]
+    clean: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     output: Format,
@@ -33,6 +41,28 @@ impl Target {
         Ok((addresses, pids))
     }
 
+    /// At the end of a load, whatever became of it: removes what it wrote, or says what is left: so many keys
+    /// at most, with values of so many bytes.
+    pub(super) async fn leave(
+        &self,
+        keys: usize,
+        value_bytes: usize,
+        done: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.clean {
+            note(format!(
+                "{} are left in the cluster; 'quintet bench clean' removes them, --clean at once",
+                left(keys, value_bytes)
+            ));
+            return done;
+        }
+        let removed = clean::remove(&self.connect).await;
+        if let Ok(removed) = &removed {
+            note(format!("removed {removed} keys below {PREFIX}"));
+        }
+        done.and(removed.map(drop))
+    }
+
     /// Prints what was measured, for people or for programs.
     pub(super) fn print(
         &self,
@@ -45,5 +75,21 @@ impl Target {
             Format::Json => out.json(&json())?,
         }
         out.flush()
+    }
+}
+
+fn left(keys: usize, value_bytes: usize) -> String {
+    let bytes = keys.saturating_mul(key(0).len() + value_bytes);
+    let mb = bytes.div_ceil(1_000_000);
+    format!("up to {keys} keys below {PREFIX}, {mb} MB of keys and values,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_says_what_it_leaves() {
+        assert_eq!(left(10_000, 256), "up to 10000 keys below bench/, 3 MB of keys and values,");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         Batch, Engine, Family,
         codec::{
             self, AppliedRecord, Command, DedupRecord, Descriptor, Effect, Group, Operation,
-            Outcome, PutBatch, RequestId, VersionRecord, WriteCommand,
+            Outcome, PutBatch, RemoveCommand, RequestId, VersionRecord, WriteCommand,
         },
         engine::Error,
         keys,
@@ -81,7 +81,39 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
             Arc::make_mut(target.descriptor).next_replica.0 = next;
             Ok(Applied::Replica(reserved))
         }
+        Command::Remove(remove) => apply_remove(target, term, &remove),
     }
+}
+
+/// A page of a deletion: held to the conditions of a batch, its anchor being where it begins.
+fn apply_remove(
+    target: &mut Target<'_>,
+    term: u64,
+    remove: &RemoveCommand<'_>,
+) -> Result<Applied, Error> {
+    if remove.evaluated_under != term && !planted::active(Bug::StaleEvaluationApplied) {
+        return Ok(Applied::ReEvaluate);
+    }
+    let mut written = std::iter::once(remove.start).chain(remove.keys.iter().map(|key| &key[..]));
+    let is_inside = written.all(|key| target.descriptor.contains(key));
+    if !is_inside && !planted::active(Bug::StaleRouteAccepted) {
+        return Ok(Applied::Groups(vec![false]));
+    }
+    let RemoveCommand { at, request, first_attempt, hash, start: anchor, .. } = *remove;
+    if !is_new(target, (anchor, request), (at, first_attempt), target.applied.time)? {
+        return Ok(Applied::Groups(vec![false]));
+    }
+    let absent = VersionRecord { value: None, txn: None, expires_at: None };
+    for key in &remove.keys {
+        put_version(target, key, at, &absent);
+    }
+    let outcome = Outcome::Removed(remove.removed.clone());
+    remember(target, (anchor, request), &DedupRecord { first_attempt, hash, at, outcome });
+    let applied = &mut *target.applied;
+    applied.newest = applied.newest.max(at);
+    applied.time = applied.time.max(at);
+    applied.time_domain = remove.time_domain;
+    Ok(Applied::Groups(vec![true]))
 }
 
 fn apply_write(
@@ -191,7 +223,7 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         first_attempt: operation.first_attempt,
         hash: operation.hash,
         at: operation.at,
-        outcome: operation.outcome,
+        outcome: operation.outcome.clone(),
     };
     remember(target, (&group.key, operation.request), &remembered);
 }

@@ -74,6 +74,8 @@ pub enum WriteKind {
     },
     /// New values of several keys.
     PutMany(PutMany),
+    /// Absence of what a span holds, a page of it.
+    DeleteRange(DeleteRange),
 }
 
 /// New values of several keys of one range, whatever they hold.
@@ -83,6 +85,17 @@ pub struct PutMany {
     pub items: Vec<(Bytes, Bytes)>,
     /// After which they expire; none is never.
     pub ttl: Option<Duration>,
+}
+
+/// Absence of the keys of a span that were written at a moment or before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteRange {
+    /// Where the span ends, as stored, exclusive. It begins at the request's key.
+    pub end: Bytes,
+    /// What is newer stays.
+    pub moment: Timestamp,
+    /// Keys at most; 0 is as many as a page has.
+    pub limit: u64,
 }
 
 impl WriteKind {
@@ -99,7 +112,15 @@ impl WriteKind {
 
     /// Whether it makes the data grow.
     pub fn needs_space(&self) -> bool {
-        !matches!(self, WriteKind::Delete { .. })
+        !matches!(self, WriteKind::Delete { .. } | WriteKind::DeleteRange(_))
+    }
+
+    /// What it removes, where that is a span.
+    pub fn range(&self) -> Option<&DeleteRange> {
+        match self {
+            WriteKind::DeleteRange(range) => Some(range),
+            _ => None,
+        }
     }
 
     /// What it writes, where that are several keys.
@@ -204,8 +225,8 @@ pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, 
             }
             None => (Effect::Nothing, Outcome::NoSuchKey),
         },
-        // It has no effect on *a* key: it is proposed as it came.
-        WriteKind::PutMany(_) => (Effect::Nothing, Outcome::Written),
+        // They have no effect on *a* key.
+        WriteKind::PutMany(_) | WriteKind::DeleteRange(_) => (Effect::Nothing, Outcome::Written),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         Batch, Direction, Durability, Engine, Family,
         codec::{
             self, AppliedRecord, BatchItem, Command, DedupRecord, Descriptor, Effect, Group,
-            Operation, Outcome, PutBatch, RequestId, WriteCommand,
+            Operation, Outcome, PutBatch, RemoveCommand, Removed, RequestId, WriteCommand,
         },
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
         mvcc::{self, Life},
@@ -265,6 +265,109 @@ fn a_batch_is_done_once_and_remembered_under_its_first_key() {
     assert_eq!((record.at, record.hash, record.outcome), wanted);
     let key = crate::storage::keys::dedup(b"b", batch(1, 0, &[]).request);
     assert_eq!(range.engine.get(Family::Dedup, &key).expect("read"), None, "one record");
+}
+
+fn remove<'a>(sequence: u64, at: u64, start: &'a [u8], keys: &[&'a [u8]]) -> RemoveCommand<'a> {
+    RemoveCommand {
+        evaluated_under: 1,
+        time_domain: TimeDomain(0),
+        request: RequestId { origin_room: 1, client: 1, sequence },
+        first_attempt: Timestamp(1),
+        hash: 9,
+        at: Timestamp(at),
+        start,
+        keys: keys.iter().map(|key| serde_bytes::Bytes::new(key)).collect(),
+        removed: Removed { keys: 2, moment: Timestamp(4), next: Some(b"x".to_vec()) },
+    }
+}
+
+#[test]
+fn a_page_of_a_deletion_is_done_once_and_remembered_where_it_begins() {
+    let mut range = Range::new();
+    range.apply(vec![write(vec![(b"b", vec![put(1, 5, "x")]), (b"c", vec![put(2, 6, "x")])])]);
+    let page = |at| Command::Remove(remove(3, at, b"a", &[b"b", b"c"]));
+    // Twice in one batch of the engine, and once more.
+    let results = range.apply(vec![page(9), page(10)]);
+    assert_eq!(results, [Applied::Groups(vec![true]), Applied::Groups(vec![false])]);
+    range.apply(vec![write(vec![(b"c", vec![put(4, 20, "y")])])]);
+    assert_eq!(range.apply(vec![page(21)]), [Applied::Groups(vec![false])]);
+    assert_eq!(range.value(b"b"), None);
+    assert_eq!(range.value(b"c"), Some((20, b"y".to_vec())), "written since");
+    assert_eq!((range.applied.newest, range.applied.time), (Timestamp(20), Timestamp(20)));
+    let key = crate::storage::keys::dedup(b"a", remove(3, 0, b"", &[]).request);
+    let record = range.engine.get(Family::Dedup, &key).expect("read").expect("remembered");
+    let record: DedupRecord = codec::decode(&record).expect("decoded");
+    let wanted = Outcome::Removed(remove(3, 0, b"", &[]).removed);
+    assert_eq!((record.at, record.hash, record.outcome), (Timestamp(9), 9, wanted));
+}
+
+#[test]
+fn a_page_of_a_deletion_is_refused_whole() {
+    let mut range = Range::new();
+    Arc::make_mut(&mut range.descriptor).start = b"b".to_vec();
+    Arc::make_mut(&mut range.descriptor).end = b"m".to_vec();
+    range.applied.dedup_threshold = Timestamp(1);
+    range.apply(vec![write(vec![(b"c", vec![put(1, 5, "x")])])]);
+    let old = RemoveCommand { first_attempt: Timestamp(0), ..remove(4, 20, b"b", &[b"c"]) };
+    let pages = vec![
+        remove(1, 20, b"b", &[b"c", b"m"]),
+        remove(2, 20, b"a", &[b"c"]),
+        remove(3, 5, b"b", &[b"c"]),
+        old,
+    ];
+    for page in pages {
+        let shown = format!("{page:?}");
+        let result = range.apply(vec![Command::Remove(page)]);
+        assert_eq!(result, [Applied::Groups(vec![false])], "{shown}");
+    }
+    let other_term = RemoveCommand { evaluated_under: 2, ..remove(5, 20, b"b", &[b"c"]) };
+    assert_eq!(range.apply(vec![Command::Remove(other_term)]), [Applied::ReEvaluate]);
+    assert_eq!(range.value(b"c"), Some((5, b"x".to_vec())));
+    // One that removes nothing is remembered too.
+    let nothing = Command::Remove(remove(6, 20, b"b", &[]));
+    assert_eq!(range.apply(vec![nothing.clone()]), [Applied::Groups(vec![true])]);
+    assert_eq!(range.apply(vec![nothing]), [Applied::Groups(vec![false])]);
+}
+
+#[test]
+fn a_deletion_finds_what_was_there_at_its_moment_and_was_not_written_since() {
+    let mut range = Range::new();
+    let expiring = |sequence, at, end| {
+        let mut expiring = put(sequence, at, "x");
+        let expires_at = Some(Timestamp(end));
+        expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
+        expiring
+    };
+    let many: Vec<_> = (0..40).map(|n| put(100 + n, 100 + n, "x")).collect();
+    let mut gone = put(7, 11, "x");
+    gone.effect = Effect::Delete;
+    range.apply(vec![write(vec![
+        (b"a", vec![put(1, 5, "x")]),
+        (b"b", vec![put(2, 6, "x"), put(3, 30, "x")]),
+        (b"c", vec![expiring(4, 7, 12)]),
+        (b"d", vec![expiring(5, 8, 25)]),
+        (b"e", vec![put(6, 9, "x"), gone]),
+        (b"f", many),
+        (b"g", vec![put(8, 10, "x")]),
+    ])]);
+    let find = |moment, (time, clock), records, versions| {
+        let limit = mvcc::PageLimit { records, bytes: 1_000, versions };
+        let (times, moment) = ((Timestamp(time), Timestamp(clock)), Timestamp(moment));
+        let held = mvcc::held_since(&*range.engine, (b"", b""), moment, times, limit);
+        let held = held.expect("found");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (text(held.keys.concat()), held.next.map(text), held.is_expiring)
+    };
+    assert_eq!(find(20, (20, 20), 10, 1_000), ("adg".to_owned(), None, false));
+    assert_eq!(find(5, (20, 20), 10, 1_000), ("a".to_owned(), None, false));
+    assert_eq!(find(200, (20, 20), 10, 1_000), ("abdfg".to_owned(), None, false));
+    // By the range's time, and by the clock alone.
+    assert_eq!(find(20, (25, 26), 10, 1_000), ("ag".to_owned(), None, false));
+    assert_eq!(find(20, (24, 26), 10, 1_000), ("ag".to_owned(), None, true));
+    // Pages, by keys and by versions; the versions of one key are jumped over.
+    assert_eq!(find(20, (20, 20), 2, 1_000), ("ad".to_owned(), Some("e".to_owned()), false));
+    assert_eq!(find(20, (20, 20), 10, 4), ("a".to_owned(), Some("d".to_owned()), false));
+    assert_eq!(find(20, (20, 20), 10, 30), ("adg".to_owned(), None, false));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::{
+    ids::TimeDomain,
     range::{
         command::evaluate::{Current, expiry},
         raft::types::Applied,
@@ -13,7 +14,10 @@ use crate::{
     size::Size,
     storage::{
         Batch, Family,
-        codec::{self, BatchItem, Effect, Group, Operation, Outcome, PutBatch, VersionRecord},
+        codec::{
+            self, BatchItem, Command, Effect, Group, Operation, Outcome, PutBatch, RemoveCommand,
+            Removed, VersionRecord, WriteCommand,
+        },
         keys,
     },
     time::Timestamp,
@@ -51,7 +55,7 @@ impl Pending {
             hash: self.write.hash,
             at: self.at,
             effect: self.effect.clone(),
-            outcome: self.outcome,
+            outcome: self.outcome.clone(),
         }
     }
 }
@@ -93,11 +97,22 @@ impl PendingBatch {
     }
 }
 
+/// A page of a deletion in a proposal in flight: alone in its entry.
+pub(super) struct PendingRemoval {
+    pub(super) write: Write,
+    pub(super) at: Timestamp,
+    /// `enc(key)`; latched.
+    pub(super) keys: Vec<Bytes>,
+    pub(super) removed: Removed,
+}
+
 /// What one entry asks.
 #[derive(Default)]
 pub(super) struct Evaluated {
     pub(super) groups: Vec<PendingGroup>,
     pub(super) batches: Vec<PendingBatch>,
+    /// Then there is nothing else.
+    pub(super) removal: Option<PendingRemoval>,
     /// Writes, of all items of batches too, and their bytes in the entry, roughly.
     pub(super) writes: usize,
     pub(super) bytes: usize,
@@ -105,15 +120,41 @@ pub(super) struct Evaluated {
 
 impl Evaluated {
     pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.batches.is_empty()
+        self.groups.is_empty() && self.batches.is_empty() && self.removal.is_none()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.writes >= ENTRY_OPERATIONS_MAX.get() || self.bytes >= ENTRY_BYTES_MAX
+        self.writes >= ENTRY_OPERATIONS_MAX.get()
+            || self.bytes >= ENTRY_BYTES_MAX
+            || self.removal.is_some()
     }
 
     pub(super) fn requests(&self) -> usize {
-        self.groups.iter().map(|group| group.members.len()).sum::<usize>() + self.batches.len()
+        let members = self.groups.iter().map(|group| group.members.len()).sum::<usize>();
+        members + self.batches.len() + usize::from(self.removal.is_some())
+    }
+
+    /// What the log is told, as evaluated in a term.
+    pub(super) fn command(&self, term: u64, time_domain: TimeDomain) -> Command<'_> {
+        let Some(PendingRemoval { write, at, keys, removed }) = &self.removal else {
+            return Command::Write(WriteCommand {
+                evaluated_under: term,
+                time_domain,
+                groups: self.groups.iter().map(PendingGroup::record).collect(),
+                batches: self.batches.iter().map(PendingBatch::record).collect(),
+            });
+        };
+        Command::Remove(RemoveCommand {
+            evaluated_under: term,
+            time_domain,
+            request: write.request,
+            first_attempt: write.first_attempt,
+            hash: write.hash,
+            at: *at,
+            start: &write.key,
+            keys: keys.iter().map(|key| serde_bytes::Bytes::new(key)).collect(),
+            removed: removed.clone(),
+        })
     }
 
     /// What it leaves of its groups. Only with [`Bug::UncommittedReadable`].
@@ -136,7 +177,8 @@ impl Evaluated {
 
     /// That all of it was done. Only with [`Bug::AcknowledgedBeforeCommit`].
     pub(super) fn accepted(&self) -> Applied {
-        Applied::Groups(vec![true; self.groups.len() + self.batches.len()])
+        let removals = usize::from(self.removal.is_some());
+        Applied::Groups(vec![true; self.groups.len() + self.batches.len() + removals])
     }
 
     /// Takes in a request on one key, and what its key holds afterwards.

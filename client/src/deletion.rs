@@ -1,0 +1,144 @@
+//! A deletion of a range: pages, each of them one request, that all remove what was there at one moment.
+//!
+//! The moment is that of a scan of the whole range. A page removes only keys whose newest version is not above
+//! it: pages that are done late, again, or after an error never remove what was written since.
+
+use std::fmt;
+
+use bytes::Bytes;
+use quintet_proto::v1;
+
+use crate::{client::Client, error::Error, scan::ScanOptions, types::Version};
+
+/// A deletion under way. From [`Client::delete_range`], [`Client::delete_prefix`] and
+/// [`Client::delete_everything`].
+///
+/// A page removes up to a thousand keys of one range of the cluster, all of them at once and once, whatever was
+/// retried. The whole is not atomic: others see some keys gone and others not while it goes on, and after an
+/// error. The client's timeout is that of each page.
+///
+/// ```no_run
+/// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+/// let mut deletion = client.delete_prefix("log/");
+/// while deletion.step().await? {
+///     println!("{} so far", deletion.deleted());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a deletion does nothing until it is run"]
+pub struct RangeDeletion {
+    client: Client,
+    /// What is left; `None` where that is nothing.
+    left: Option<(Bytes, Bytes)>,
+    everything: bool,
+    limit: Option<u64>,
+    /// 0 before it is known.
+    at: u64,
+    deleted: u64,
+}
+
+impl fmt::Debug for RangeDeletion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeDeletion")
+            .field("left", &self.left)
+            .field("limit", &self.limit)
+            .field("at", &self.at)
+            .field("deleted", &self.deleted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RangeDeletion {
+    pub(crate) fn new(client: Client, span: ScanOptions, everything: bool) -> Self {
+        Self { client, left: span.into_span(), everything, limit: None, at: 0, deleted: 0 }
+    }
+
+    /// Ends after so many keys.
+    pub fn limit(mut self, keys: u64) -> Self {
+        self.limit = Some(keys);
+        self
+    }
+
+    /// Removes only what was written at this version or before, as a scan showed it ([`Scan::at`]) or an
+    /// earlier deletion said. By default everything that was acknowledged before the deletion begins.
+    ///
+    /// [`Scan::at`]: crate::Scan::at
+    pub fn at(mut self, version: Version) -> Self {
+        self.at = version.0;
+        self
+    }
+
+    /// Removes pages until all is done; how many keys that were.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a range without bounds; else as [`Client::put`], of one page. What was
+    /// removed by then is gone; called again it goes on there. [`deleted`](Self::deleted) does not count the
+    /// keys of a page with an unknown outcome.
+    pub async fn run(&mut self) -> Result<u64, Error> {
+        while self.step().await? {}
+        Ok(self.deleted)
+    }
+
+    /// Removes one page; whether there may be more.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn step(&mut self) -> Result<bool, Error> {
+        if self.limit.is_some_and(|limit| self.deleted >= limit) {
+            self.left = None;
+        }
+        let Some((start, end)) = self.left.clone() else { return Ok(false) };
+        if start.is_empty() && end.is_empty() && !self.everything {
+            return Err(Error::InvalidArgument(
+                "the deletion has no bounds; delete_everything removes all keys".to_owned(),
+            ));
+        }
+        if self.at == 0 {
+            self.at = self.take_moment(&start, &end).await?;
+        }
+        let request = v1::DeleteRangeRequest {
+            context: None,
+            start: start.clone(),
+            end: end.clone(),
+            prefix: Bytes::new(),
+            everything: self.everything,
+            limit: self.limit.map_or(0, |limit| limit - self.deleted),
+            at: self.at,
+        };
+        let page = self.client.delete_page(request).await?;
+        self.deleted += page.deleted;
+        self.left = match page.next {
+            next if next.is_empty() => None,
+            next if next > start => Some((next, end)),
+            _ => return Err(Error::Protocol("a deletion does not advance".to_owned())),
+        };
+        Ok(self.left.is_some())
+    }
+
+    /// Keys that were removed so far.
+    #[must_use]
+    pub fn deleted(&self) -> u64 {
+        self.deleted
+    }
+
+    /// The version up to which it removes; `None` before it has begun.
+    #[must_use]
+    pub fn moment(&self) -> Option<Version> {
+        (self.at != 0).then_some(Version(self.at))
+    }
+
+    /// Above everything that was acknowledged by now; what is written later is above it.
+    async fn take_moment(&self, start: &Bytes, end: &Bytes) -> Result<u64, Error> {
+        let scan = v1::ScanRequest {
+            start: start.clone(),
+            end: end.clone(),
+            keys_only: true,
+            ..v1::ScanRequest::default()
+        };
+        match self.client.ask_page(scan).await?.at {
+            0 => Err(Error::Protocol("a page of a scan does not say its version".to_owned())),
+            at => Ok(at),
+        }
+    }
+}
