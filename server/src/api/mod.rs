@@ -4,9 +4,15 @@
 //! is [`decode::Caller::Anonymous`].
 
 pub mod admin;
+mod budget;
 pub mod decode;
 pub(crate) mod encode;
+#[cfg(not(madsim))]
+pub(crate) mod health;
 pub mod kv;
+pub(crate) mod line;
+#[cfg(not(madsim))]
+pub(crate) mod outgoing;
 mod scan;
 mod session;
 
