@@ -43,6 +43,24 @@ need_rust() {
   cargo --version >/dev/null || die "cargo does not run here: 'rustup show' tells why"
 }
 
+# use_promtool: Prometheus's judge of metrics, for a test. Its Debian package would start a service, so it is
+# unpacked into the cache instead. Where it can't be had the test does without.
+use_promtool() {
+  command -v promtool >/dev/null && return 0
+  local dir="$QUINTET_CACHE/promtool" work
+  if [ ! -x "$dir/promtool" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+    step "fetching promtool (about half a minute)"
+    work="$(mktemp -d)"
+    as_root apt-get update -qq >&2
+    if ( cd "$work" && apt-get download -qq prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb . ); then
+      mkdir -p "$dir" && mv "$work/usr/bin/promtool" "$dir/promtool"
+    fi
+    rm -rf "$work"
+  fi
+  [ -x "$dir/promtool" ] || { step "no promtool: metrics are judged by our own reader alone"; return 0; }
+  export QUINTET_PROMTOOL="$dir/promtool"
+}
+
 # use_rocksdb: builds the cached library where it is missing, and points this shell's builds at it.
 use_rocksdb() {
   need_packages clang libclang-dev make

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use prost::Message;
-use quintet_proto::v1;
+use quintet_proto::{details, v1};
 
 use crate::{
     retry::unknown_outcome,
@@ -171,8 +170,8 @@ impl Error {
         }
     }
 
-    /// The error that a gRPC status means: an encoded `quintet.v1.Error` in its details, or, where
-    /// there is none, what the gRPC code says.
+    /// The error that a gRPC status means: the `quintet.v1.Error` in its details, or, where there is
+    /// none, what the gRPC code says.
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
         if let Some(error) = wire_error(status) {
             let maybe_committed = error.maybe_committed;
@@ -209,6 +208,5 @@ impl Error {
 /// library.
 #[must_use]
 pub fn wire_error(status: &tonic::Status) -> Option<v1::Error> {
-    let error = v1::Error::decode(status.details()).ok()?;
-    (!status.details().is_empty() && error.code() != v1::Code::Unspecified).then_some(error)
+    details::error_in(status.details()).filter(|error| error.code() != v1::Code::Unspecified)
 }

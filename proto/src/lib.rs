@@ -1,9 +1,10 @@
 //! Wire schemas of Quintet and the types generated from them. No logic, but for two requests that are
-//! decoded within bounds ([`bounded`]).
+//! decoded within bounds ([`bounded`]), and for how an error goes with a failed gRPC call ([`details`]).
 //!
 //! [`v1`] is public and stable; [`internal`] is spoken only between the nodes of one cluster.
 
 pub mod bounded;
+pub mod details;
 
 /// The public interface: `quintet.v1`.
 pub mod v1 {
@@ -34,5 +35,5 @@ pub mod internal {
     }
 }
 
-/// The encoded descriptor set of every schema, for gRPC reflection.
+/// The encoded descriptor set of the public schema alone, for gRPC reflection: what clients are served.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

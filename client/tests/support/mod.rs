@@ -241,7 +241,7 @@ impl Store {
     fn shown(&self, held: Held) -> v1::KeyState {
         let Held { version, value, expires_at } = held;
         let ttl_ms = (expires_at.saturating_sub(self.clock) >> 12).div_ceil(1_000);
-        v1::KeyState { version, value, expires_at, ttl_ms }
+        v1::KeyState { version, value, expires_at, ttl_ms, ..v1::KeyState::default() }
     }
 
     fn refusal(&self, key: &[u8], condition: Option<v1::Condition>) -> Option<v1::Error> {
@@ -521,7 +521,7 @@ impl Admin for Service {
         let mut store = self.0.store.lock();
         if !store.cluster_id.is_empty() {
             let error = error(v1::Code::AlreadyInitialized, v1::RetryClass::Never);
-            let details = error.encode_to_vec().into();
+            let details = quintet_proto::details::of(tonic::Code::AlreadyExists.into(), &error);
             return Err(Status::with_details(tonic::Code::AlreadyExists, "again", details));
         }
         store.cluster_id = "made".to_owned();
@@ -622,7 +622,8 @@ impl Inner {
         };
         if cluster_id.is_empty() {
             let error = error(v1::Code::NotInitialized, v1::RetryClass::Never);
-            let details = error.encode_to_vec().into();
+            let details =
+                quintet_proto::details::of(tonic::Code::FailedPrecondition.into(), &error);
             let status = Status::with_details(tonic::Code::FailedPrecondition, "not yet", details);
             drop(outgoing.send(Err(status)).await);
             return false;

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quintet_proto::v1::{self, session_request::Op, session_response::Result as Body};
 
-use super::{decode, encode, kv};
+use super::{budget::Budget, decode, encode, kv};
 use crate::{error::OpError, router::Router, time::local::Instant};
 
 /// Removes pages until the span, the limit or the time is at its end.
 pub(super) async fn run(
     router: &Arc<Router>,
     mut asked: v1::DeleteRangeRequest,
+    budget: &Arc<Budget>,
 ) -> Result<v1::DeleteRangeResponse, v1::Error> {
     decode::check_deleted_span(&asked).map_err(encode::error)?;
     let mut context = asked.context.take().unwrap_or_default();
@@ -33,14 +34,14 @@ pub(super) async fn run(
     };
     if asked.at == 0 {
         let context = v1::RequestContext { timeout_ms: left(), ..context.clone() };
-        asked.at = moment(router, &asked, context).await?;
+        asked.at = moment(router, &asked, context, budget).await?;
     }
     let mut deleted = 0;
     let mut has_begun = false;
     loop {
         let context = v1::RequestContext { timeout_ms: left(), ..context.clone() };
         let page = v1::DeleteRangeRequest { context: Some(context), ..asked.clone() };
-        let page = match kv::call(router, Op::DeleteRange(page)).await {
+        let page = match kv::call(router, Op::DeleteRange(page), budget).await {
             Ok(Body::DeleteRange(page)) => page,
             Ok(_) => return Err(encode::error(OpError::ambiguous("an answer of another kind"))),
             Err(error) if has_begun && !error.maybe_committed => {
@@ -77,6 +78,7 @@ async fn moment(
     router: &Arc<Router>,
     asked: &v1::DeleteRangeRequest,
     context: v1::RequestContext,
+    budget: &Arc<Budget>,
 ) -> Result<u64, v1::Error> {
     let is_later = context.attempt > 0;
     let scan = v1::ScanRequest {
@@ -87,7 +89,7 @@ async fn moment(
         keys_only: true,
         ..v1::ScanRequest::default()
     };
-    match kv::call(router, Op::Scan(scan)).await {
+    match kv::call(router, Op::Scan(scan), budget).await {
         Ok(Body::Scan(page)) => Ok(page.at),
         // An earlier copy may have acted.
         Err(error) if is_later => Err(encode::error(OpError::ambiguous(error.message))),

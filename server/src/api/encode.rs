@@ -17,6 +17,7 @@ fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
         value: Bytes::from(value),
         expires_at: expires_at.map_or(0, |at| at.0),
         ttl_ms: expires_at.map_or(0, |at| at.ms_after(now)),
+        value_left_out: false,
     }
 }
 
@@ -28,6 +29,7 @@ pub(crate) fn error(error: OpError) -> v1::Error {
             value: value.clone(),
             expires_at: expires_at.map_or(0, |at| at.0),
             ttl_ms: *ttl_ms,
+            value_left_out: false,
         },
         None => v1::KeyState::default(),
     });
@@ -107,6 +109,30 @@ pub(crate) fn without_value(response: v1::SessionResponse) -> v1::SessionRespons
         _ => return response,
     };
     v1::SessionResponse { id: response.id, result: Some(Body::Error(error(instead))) }
+}
+
+/// Whether an answer has a value, or may have one.
+pub(crate) fn has_value(response: &v1::SessionResponse) -> bool {
+    match &response.result {
+        Some(Body::Get(_) | Body::Scan(_)) => true,
+        Some(Body::Error(error)) => error.current.is_some(),
+        _ => false,
+    }
+}
+
+/// The same for a single call, which has no use for another attempt where its condition did not hold: it
+/// is told so without the value.
+pub(crate) fn value_left_out(mut response: v1::SessionResponse) -> v1::SessionResponse {
+    match &mut response.result {
+        Some(Body::Error(error)) => {
+            if let Some(current) = &mut error.current {
+                current.value_left_out = !current.value.is_empty();
+                current.value = Bytes::new();
+            }
+            response
+        }
+        _ => without_value(response),
+    }
 }
 
 /// Bytes of values in an answer, roughly: what a session's budget counts.

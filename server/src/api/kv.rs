@@ -6,25 +6,36 @@
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use prost::Message;
 use quintet_proto::{
     bounded::ITEMS_KEPT_MAX,
+    details,
     v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{delete_range, encode, scan, session};
+use super::{
+    budget::{self, Awaited, Budget, respond},
+    delete_range, encode,
+    line::Line,
+    scan, session,
+};
 use crate::{
     error::OpError,
     ops::metrics::{Held, Operation, Outcome},
     planted::{self, Bug},
-    router::{Router, admission, once::Once, settle},
+    range::request::ReplySink,
+    router::{Router, admission, settle},
     time::local::{Instant, sleep, timeout},
 };
 
 /// Between two tries of a unary call.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
+/// Reads of a batch before it is known how large its values are.
+const BATCH_READS_FIRST: usize = 8;
+/// Reads of a batch that are under way at the same time, once that is known.
+const BATCH_READS_MAX: usize = 256;
 
 /// The service.
 pub struct KvService {
@@ -38,8 +49,16 @@ impl KvService {
     }
 }
 
-/// Runs one request, trying again while that is safe and there is time.
-pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::Error> {
+/// Runs one request, trying again while that is safe and there is time. Its answer is within `budget`.
+pub(super) async fn call(
+    router: &Arc<Router>,
+    mut op: Op,
+    budget: &Arc<Budget>,
+) -> Result<Body, v1::Error> {
+    let reads = matches!(op, Op::Get(_) | Op::Scan(_));
+    if reads && budget.is_spent() {
+        return Err(encode::error(budget::batch_is_full()));
+    }
     let _admitted = match router.admission().admit_one(op_bytes(&op)) {
         Ok(admitted) => admitted,
         Err(error) => return Err(settle::refused(Some(&op), error)),
@@ -51,9 +70,14 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
     context.timeout_ms = u32::try_from(timeout_after.as_millis()).unwrap_or(u32::MAX);
     name(context, router);
     loop {
-        let (sink, rx) = Once::new();
+        let (sink, rx) = Awaited::new(budget);
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
-        router.dispatch(request, &sink);
+        if reads && budget.is_full() {
+            // It would be read in vain.
+            sink.answer(0, Err(budget::no_room()));
+        } else {
+            router.dispatch(request, &sink);
+        }
         let body = match timeout(deadline.saturating_duration_since(Instant::now()), rx).await {
             Ok(Ok(response)) => response.result,
             Ok(Err(_)) => None,
@@ -64,6 +88,9 @@ pub(super) async fn call(router: &Arc<Router>, mut op: Op) -> Result<Body, v1::E
             Some(body) => return Ok(body),
             None => encode::error(OpError::ambiguous("the node gave the request up")),
         };
+        if reads && error.code() == Code::Overloaded && budget.is_spent() {
+            return Err(encode::error(budget::batch_is_full()));
+        }
         match error.retry() {
             RetryClass::Reroute => {}
             RetryClass::Ambiguous => {
@@ -143,7 +170,7 @@ fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
     slot.get_or_insert_default()
 }
 
-/// The gRPC status of an error; its details are the encoded `quintet.v1.Error`.
+/// The gRPC status of an error, with the error and what gRPC's clients understand of it in its details.
 pub(super) fn status(error: v1::Error) -> Status {
     let code = match error.code() {
         Code::InvalidArgument | Code::NotANumber => tonic::Code::InvalidArgument,
@@ -159,7 +186,7 @@ pub(super) fn status(error: v1::Error) -> Status {
         Code::SeveralRanges => tonic::Code::FailedPrecondition,
         Code::UnknownOutcome | Code::Unspecified => tonic::Code::Unknown,
     };
-    let details = Bytes::from(error.encode_to_vec());
+    let details = details::of(code.into(), &error);
     Status::with_details(code, error.message, details)
 }
 
@@ -171,9 +198,24 @@ pub(super) fn stamp(router: &Router) -> Option<v1::ResponseContext> {
     Some(v1::ResponseContext { cluster_time: router.hlc().told().0 })
 }
 
+/// The connection that a request came over.
+fn line<T>(request: &Request<T>) -> Option<Arc<Line>> {
+    request.extensions().get::<Arc<Line>>().cloned()
+}
+
 impl KvService {
-    async fn run(&self, op: Op) -> Result<Body, Status> {
-        call(&self.router, op).await.map_err(status)
+    async fn run(&self, op: Op, budget: &Arc<Budget>) -> Result<Body, Status> {
+        call(&self.router, op, budget).await.map_err(status)
+    }
+
+    /// Budget for the answer to a request.
+    fn budget<T>(&self, request: &Request<T>) -> Arc<Budget> {
+        Budget::new(self.router.admission().clone(), line(request))
+    }
+
+    /// Budget for the items of the answer to a batch.
+    fn budget_of_batch<T>(&self, request: &Request<T>) -> Arc<Budget> {
+        Budget::of_batch(self.router.admission().clone(), line(request))
     }
 
     /// Counts a batch by its first item that failed.
@@ -217,9 +259,11 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
-        match self.run(Op::Get(request.into_inner())).await? {
+        let budget = self.budget(&request);
+        match self.run(Op::Get(request.into_inner()), &budget).await? {
             Body::Get(get) => {
-                Ok(Response::new(v1::GetResponse { context: stamp(&self.router), ..get }))
+                let context = stamp(&self.router);
+                Ok(respond(v1::GetResponse { context, ..get }, budget, false))
             }
             _ => Err(unexpected()),
         }
@@ -229,9 +273,11 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<v1::PutRequest>,
     ) -> Result<Response<v1::PutResponse>, Status> {
-        match self.run(Op::Put(request.into_inner())).await? {
+        let budget = self.budget(&request);
+        match self.run(Op::Put(request.into_inner()), &budget).await? {
             Body::Put(put) => {
-                Ok(Response::new(v1::PutResponse { context: stamp(&self.router), ..put }))
+                let context = stamp(&self.router);
+                Ok(respond(v1::PutResponse { context, ..put }, budget, false))
             }
             _ => Err(unexpected()),
         }
@@ -241,9 +287,11 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
-        match self.run(Op::Delete(request.into_inner())).await? {
+        let budget = self.budget(&request);
+        match self.run(Op::Delete(request.into_inner()), &budget).await? {
             Body::Delete(delete) => {
-                Ok(Response::new(v1::DeleteResponse { context: stamp(&self.router), ..delete }))
+                let context = stamp(&self.router);
+                Ok(respond(v1::DeleteResponse { context, ..delete }, budget, false))
             }
             _ => Err(unexpected()),
         }
@@ -253,10 +301,11 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<v1::IncrementRequest>,
     ) -> Result<Response<v1::IncrementResponse>, Status> {
-        match self.run(Op::Increment(request.into_inner())).await? {
+        let budget = self.budget(&request);
+        match self.run(Op::Increment(request.into_inner()), &budget).await? {
             Body::Increment(increment) => {
                 let context = stamp(&self.router);
-                Ok(Response::new(v1::IncrementResponse { context, ..increment }))
+                Ok(respond(v1::IncrementResponse { context, ..increment }, budget, false))
             }
             _ => Err(unexpected()),
         }
@@ -266,9 +315,11 @@ impl v1::kv_server::Kv for KvService {
         &self,
         request: Request<v1::ExpireRequest>,
     ) -> Result<Response<v1::ExpireResponse>, Status> {
-        match self.run(Op::Expire(request.into_inner())).await? {
+        let budget = self.budget(&request);
+        match self.run(Op::Expire(request.into_inner()), &budget).await? {
             Body::Expire(expire) => {
-                Ok(Response::new(v1::ExpireResponse { context: stamp(&self.router), ..expire }))
+                let context = stamp(&self.router);
+                Ok(respond(v1::ExpireResponse { context, ..expire }, budget, false))
             }
             _ => Err(unexpected()),
         }
@@ -279,13 +330,28 @@ impl v1::kv_server::Kv for KvService {
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         use v1::get_result::Result as Item;
+        let budget = self.budget_of_batch(&request);
         let (request, started) = (request.into_inner(), Instant::now());
         self.check_items(request.keys.len())?;
+        let context = request.context.unwrap_or_default();
+        let deadline = started + time_of(&context);
         let calls = request.keys.into_iter().map(|key| {
-            let get = v1::GetRequest { context: request.context.clone(), key };
-            call(&self.router, Op::Get(get))
+            let (context, budget) = (context.clone(), &budget);
+            async move {
+                // What is left for those that wait for others of the batch.
+                let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+                let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+                let context = Some(v1::RequestContext { timeout_ms, ..context });
+                call(&self.router, Op::Get(v1::GetRequest { context, key }), budget).await
+            }
         });
-        let items = futures::future::join_all(calls).await.into_iter().map(|result| {
+        let mut calls = calls.fuse();
+        // A few first: if they fill the answer, the others need not be read in vain.
+        let first = calls.by_ref().take(BATCH_READS_FIRST);
+        let mut results = futures::future::join_all(first).await;
+        let others = futures::stream::iter(calls).buffered(BATCH_READS_MAX);
+        results.extend(others.collect::<Vec<_>>().await);
+        let items = results.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Get(get)) => Item::State(get.state.unwrap_or_default()),
                 Ok(_) => {
@@ -301,7 +367,8 @@ impl v1::kv_server::Kv for KvService {
             _ => None,
         });
         self.count(Operation::BatchGet, failed, started);
-        Ok(Response::new(v1::BatchGetResponse { context: stamp(&self.router), items }))
+        let context = stamp(&self.router);
+        Ok(respond(v1::BatchGetResponse { context, items }, budget, false))
     }
 
     async fn batch_put(
@@ -309,6 +376,7 @@ impl v1::kv_server::Kv for KvService {
         request: Request<v1::BatchPutRequest>,
     ) -> Result<Response<v1::BatchPutResponse>, Status> {
         use v1::put_result::Result as Item;
+        let budget = self.budget_of_batch(&request);
         let (request, started) = (request.into_inner(), Instant::now());
         self.check_items(request.items.len())?;
         check_ids(&request.items)?;
@@ -323,7 +391,7 @@ impl v1::kv_server::Kv for KvService {
                     ..shared.clone()
                 });
             }
-            call(&self.router, Op::Put(put))
+            call(&self.router, Op::Put(put), &budget)
         });
         let items = futures::future::join_all(calls).await.into_iter().map(|result| {
             let item = match result {
@@ -341,22 +409,25 @@ impl v1::kv_server::Kv for KvService {
             _ => None,
         });
         self.count(Operation::BatchPut, failed, started);
-        Ok(Response::new(v1::BatchPutResponse { context: stamp(&self.router), items }))
+        let context = stamp(&self.router);
+        Ok(respond(v1::BatchPutResponse { context, items }, budget, false))
     }
 
     async fn delete_range(
         &self,
         request: Request<v1::DeleteRangeRequest>,
     ) -> Result<Response<v1::DeleteRangeResponse>, Status> {
-        let deleted = delete_range::run(&self.router, request.into_inner()).await;
+        let budget = self.budget(&request);
+        let deleted = delete_range::run(&self.router, request.into_inner(), &budget).await;
         let deleted = deleted.map_err(status)?;
         let context = stamp(&self.router);
-        Ok(Response::new(v1::DeleteRangeResponse { context, ..deleted }))
+        Ok(respond(v1::DeleteRangeResponse { context, ..deleted }, budget, false))
     }
 
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<ScanPages>, Status> {
-        let pages = scan::Pages::new(self.router.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(pages)))
+        let (budget, line) = (self.budget(&request), line(&request));
+        let pages = scan::Pages::new(self.router.clone(), line, request.into_inner());
+        Ok(respond(Box::pin(pages), budget, true))
     }
 
     async fn session(

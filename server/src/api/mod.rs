@@ -4,10 +4,16 @@
 //! is [`decode::Caller::Anonymous`].
 
 pub mod admin;
+mod budget;
 pub mod decode;
 mod delete_range;
 pub(crate) mod encode;
+#[cfg(not(madsim))]
+pub(crate) mod health;
 pub mod kv;
+pub(crate) mod line;
+#[cfg(not(madsim))]
+pub(crate) mod outgoing;
 mod scan;
 mod session;
 

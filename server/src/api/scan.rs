@@ -13,32 +13,45 @@
 //!
 //! One page is held for each part that is read ahead, and asked for only while the client takes pages:
 //! for a client that takes none nothing more is read, and one that goes takes what is under way with
-//! it. A scan whose limit one page can satisfy reads nothing ahead.
+//! it. A scan whose limit one page can satisfy reads nothing ahead. Pages that wait count against the bounds
+//! of the connection and of the node ([`Budget`]); while there is no room, no page is read.
 
 use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::{Stream, future::BoxFuture};
-use quintet_proto::v1::{self, session_request::Op, session_response::Result as Body};
+use quintet_proto::v1::{self, Code, session_request::Op, session_response::Result as Body};
 use tonic::Status;
 
-use super::kv::{call, stamp, status, unexpected};
-use crate::router::{Router, SpanParts};
-use crate::size::Size;
+use super::{
+    budget::Budget,
+    kv::{call, stamp, status, unexpected},
+    line::Line,
+};
+use crate::{
+    router::{Router, SpanParts},
+    size::Size,
+    time::local::sleep,
+};
 
 /// Ranges that are read at the same time.
 const PARTS_AT_ONCE: Size = Size::new("scan-parts-at-once", 4, 1);
+
+/// Between two looks whether there is room for a page.
+const BUDGET_PAUSE: Duration = Duration::from_millis(25);
 
 type Page = Result<v1::ScanResponse, Status>;
 
 /// Pages of a scan, in its order.
 pub(super) struct Pages {
     router: Arc<Router>,
+    line: Option<Arc<Line>>,
     /// As asked. `limit` counts down, `at` is set by the first page.
     scan: v1::ScanRequest,
     limited: bool,
@@ -55,16 +68,22 @@ struct Part {
     end: Bytes,
     asked: Option<BoxFuture<'static, Page>>,
     page: Option<Page>,
+    /// Of the page, from when it is asked for until it is sent.
+    budget: Option<Arc<Budget>>,
     /// No further page is to be asked for.
     ended: bool,
 }
 
 impl Pages {
     /// The pages of a scan.
-    pub(super) fn new(router: Arc<Router>, scan: v1::ScanRequest) -> Pages {
+    pub(super) fn new(
+        router: Arc<Router>,
+        line: Option<Arc<Line>>,
+        scan: v1::ScanRequest,
+    ) -> Pages {
         let whole = Part::new(scan.start.clone(), scan.end.clone());
         let (parts, limited) = (VecDeque::from([whole]), scan.limit > 0);
-        let mut pages = Pages { router, scan, limited, parts, rest: None };
+        let mut pages = Pages { router, line, scan, limited, parts, rest: None };
         if pages.scan.at > 0 {
             pages.divide();
         }
@@ -93,11 +112,16 @@ impl Pages {
         {
             self.parts.push_back(Part::new(start, end));
         }
-        for part in self.parts.iter_mut().take(at_once) {
+        for (place, part) in self.parts.iter_mut().take(at_once).enumerate() {
             if part.page.is_none() && part.asked.is_none() && !part.ended {
                 let (start, end) = (part.start.clone(), part.end.clone());
                 let request = v1::ScanRequest { start, end, ..self.scan.clone() };
-                part.asked = Some(Box::pin(ask(self.router.clone(), request)));
+                let budget = Budget::ahead(self.router.admission().clone(), self.line.clone());
+                part.budget = Some(budget.clone());
+                part.asked = Some(Box::pin(ask(self.router.clone(), request, budget)));
+            }
+            if let (0, Some(budget)) = (place, &part.budget) {
+                budget.is_due();
             }
             let Some(asked) = &mut part.asked else { continue };
             if let Poll::Ready(page) = asked.as_mut().poll(cx) {
@@ -149,17 +173,24 @@ fn cut(page: &mut v1::ScanResponse, limit: usize, reverse: bool) {
     page.records.truncate(limit);
 }
 
-async fn ask(router: Arc<Router>, request: v1::ScanRequest) -> Page {
-    match call(&router, Op::Scan(request)).await {
-        Ok(Body::Scan(page)) => Ok(page),
-        Ok(_) => Err(unexpected()),
-        Err(error) => Err(status(error)),
+async fn ask(router: Arc<Router>, request: v1::ScanRequest, budget: Arc<Budget>) -> Page {
+    loop {
+        // A scan takes as long as its client: it waits, and does not fail, while others fill the node.
+        while budget.is_full() {
+            sleep(BUDGET_PAUSE).await;
+        }
+        match call(&router, Op::Scan(request.clone()), &budget).await {
+            Ok(Body::Scan(page)) => return Ok(page),
+            Ok(_) => return Err(unexpected()),
+            Err(error) if error.code() == Code::Overloaded && budget.is_full() => {}
+            Err(error) => return Err(status(error)),
+        }
     }
 }
 
 impl Part {
     fn new(start: Bytes, end: Bytes) -> Part {
-        Part { start, end, asked: None, page: None, ended: false }
+        Part { start, end, asked: None, page: None, budget: None, ended: false }
     }
 
     /// Takes a page, and moves the bound to where the next one begins.
@@ -199,6 +230,9 @@ impl Stream for Pages {
             let Some(part) = self.parts.front_mut() else { return Poll::Ready(None) };
             match part.page.take() {
                 Some(Ok(page)) => {
+                    let budget = part.budget.take();
+                    // It is encoded next, and counts as what it is then.
+                    drop(budget);
                     let page = self.tell(page);
                     // The next one is on its way while this one is sent.
                     self.advance(cx);

@@ -164,6 +164,10 @@ fn wrong_values_name_key_and_source() {
         "node.id (environment variable QUINTET_NODE_ID): \"one\" is not a whole number"
     );
     assert_eq!(
+        fault("", &[], &[("node.locality", "city=c1,room=a\"b")]),
+        "node.locality (command line): \"a\\\"b\" is no name: 1 to 64 letters, digits, '-', '_' or '.'"
+    );
+    assert_eq!(
         fault("", &[], &[("node.locality", "city=c1")]),
         "node.locality (command line): room has to be there exactly once; write \
          city=NAME,room=NAME"

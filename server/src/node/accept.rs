@@ -28,10 +28,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use crate::{
-    ops::metrics::Metrics,
+    api::{line::Line, outgoing::Arrival},
+    ops::metrics::{ConnectionMetrics, Metrics},
     time::local::{Instant, Sleep, sleep},
 };
 
@@ -112,7 +113,7 @@ struct Door {
     strangers: VecDeque<Arc<Stranger>>,
     /// How long one may take for its first words.
     patience: Duration,
-    metrics: Arc<Metrics>,
+    figures: ConnectionMetrics,
     complained: Option<Instant>,
 }
 
@@ -121,8 +122,8 @@ pub(super) fn incoming(
     listener: TcpListener,
     what: &'static str,
     most: usize,
-    metrics: Arc<Metrics>,
-) -> impl Stream<Item = io::Result<Guest>> {
+    metrics: &Metrics,
+) -> impl Stream<Item = io::Result<Guest>> + use<> {
     let door = Door::new(listener, what, most, PATIENCE, metrics);
     futures::stream::unfold(door, |mut door| async move {
         let guest = door.next().await;
@@ -136,15 +137,17 @@ impl Door {
         what: &'static str,
         most: usize,
         patience: Duration,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Door {
+        let figures = metrics.connections.of(what);
+        figures.limit.set(most as u64);
         Door {
             listener,
             what,
             places: Arc::new(Semaphore::new(most)),
             strangers: VecDeque::new(),
             patience,
-            metrics,
+            figures,
             complained: None,
         }
     }
@@ -161,7 +164,7 @@ impl Door {
             };
             self.make_room();
             let Ok(place) = self.places.clone().try_acquire_owned() else {
-                self.metrics.connections_refused.inc();
+                self.figures.refused.inc();
                 self.complain("all its connections are taken: the newest are closed");
                 continue;
             };
@@ -169,12 +172,13 @@ impl Door {
             stream.set_nodelay(true).ok();
             let stranger = Arc::new(Stranger::default());
             self.strangers.push_back(stranger.clone());
-            self.metrics.connections_open.inc();
+            self.figures.open.inc();
             return Guest {
                 stream,
                 greeting: Some(Greeting { bytes: 0, patience: Box::pin(sleep(self.patience)) }),
                 stranger,
-                metrics: self.metrics.clone(),
+                line: Line::new(),
+                figures: self.figures.clone(),
                 _place: place,
             };
         }
@@ -192,7 +196,7 @@ impl Door {
         if let Some(first) = self.strangers.pop_front() {
             first.evicted.store(true, Ordering::Release);
             first.waker.wake();
-            self.metrics.connections_refused.inc();
+            self.figures.refused.inc();
             self.complain("too many connections say nothing: the oldest of them are closed");
         }
     }
@@ -218,22 +222,33 @@ pub(super) struct Guest {
     /// `None` once its first words are there.
     greeting: Option<Greeting>,
     stranger: Arc<Stranger>,
-    metrics: Arc<Metrics>,
+    /// What its answers share.
+    line: Arc<Line>,
+    figures: ConnectionMetrics,
     _place: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.line.written(*bytes);
+        }
+    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.stranger.done.store(true, Ordering::Release);
-        self.metrics.connections_open.dec();
+        self.line.close();
+        self.figures.open.dec();
     }
 }
 
 impl Connected for Guest {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Arrival;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Arrival {
+        Arrival { line: self.line.clone(), tcp: self.stream.connect_info() }
     }
 }
 
@@ -271,7 +286,10 @@ impl AsyncWrite for Guest {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -279,7 +297,10 @@ impl AsyncWrite for Guest {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -310,8 +331,8 @@ mod tests {
     #[tokio::test]
     async fn the_stranger_that_came_first_makes_room() {
         let (listener, address) = port().await;
-        let metrics = Arc::new(Metrics::new());
-        let mut door = Door::new(listener, "test", 10 * STRANGERS_MAX, PATIENCE, metrics.clone());
+        let metrics = Metrics::new();
+        let mut door = Door::new(listener, "test", 10 * STRANGERS_MAX, PATIENCE, &metrics);
         let mut clients = Vec::new();
         let mut guests = Vec::new();
         for _ in 0..STRANGERS_MAX {
@@ -326,21 +347,21 @@ mod tests {
             clients.push(TcpStream::connect(address).await.expect("connected"));
             guests.push(door.next().await);
         }
-        assert_eq!(metrics.connections_refused.get(), 1);
+        assert_eq!(metrics.connections.of("test").refused.get(), 1);
         let gone = guests[0].read(&mut words).await.expect_err("closed");
         assert_eq!(gone.kind(), io::ErrorKind::ConnectionAborted);
         clients[1].write_all(b"y").await.expect("sent");
         assert_eq!(guests[1].read(&mut words).await.expect("read"), 1, "it stays");
-        assert_eq!(metrics.connections_open.get(), guests.len() as u64);
+        assert_eq!(metrics.connections.of("test").open.get(), guests.len() as u64);
         drop(guests);
-        assert_eq!(metrics.connections_open.get(), 0);
+        assert_eq!(metrics.connections.of("test").open.get(), 0);
     }
 
     #[tokio::test]
     async fn who_says_nothing_in_time_has_to_go() {
         let (listener, address) = port().await;
         let patience = Duration::from_millis(100);
-        let mut door = Door::new(listener, "test", 9, patience, Arc::new(Metrics::new()));
+        let mut door = Door::new(listener, "test", 9, patience, &Metrics::new());
         let mut client = TcpStream::connect(address).await.expect("connected");
         let mut guest = door.next().await;
         // Not enough, and slowly.
@@ -357,8 +378,8 @@ mod tests {
     #[tokio::test]
     async fn at_the_bound_the_newest_is_closed_until_one_has_gone() {
         let (listener, address) = port().await;
-        let metrics = Arc::new(Metrics::new());
-        let mut door = Door::new(listener, "test", 1, PATIENCE, metrics.clone());
+        let metrics = Metrics::new();
+        let mut door = Door::new(listener, "test", 1, PATIENCE, &metrics);
         let _first = TcpStream::connect(address).await.expect("connected");
         let guest = door.next().await;
         let mut refused = TcpStream::connect(address).await.expect("connected");
@@ -369,7 +390,7 @@ mod tests {
             _ = &mut next => panic!("one too many"),
             read = refused.read(&mut nothing) => assert_eq!(read.expect("closed"), 0),
         }
-        assert_eq!(metrics.connections_refused.get(), 1);
+        assert_eq!(metrics.connections.of("test").refused.get(), 1);
         drop(guest);
         let _third = TcpStream::connect(address).await.expect("connected");
         next.await;

@@ -62,10 +62,16 @@ pub(super) use simulated::{Bound, bind};
 mod real {
     use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
-    use tokio::net::TcpListener;
+    use tokio::{net::TcpListener, sync::watch};
+    use tonic::codec::CompressionEncoding::Gzip;
+    use tonic_health::pb::health_server::HealthServer;
 
     use super::*;
     use crate::{
+        api::{
+            health::HealthService,
+            outgoing::{CountedLayer, Outgoing},
+        },
         node::{accept, readiness, status},
         ops::{
             http::{Http, Shown},
@@ -158,22 +164,34 @@ mod real {
             self.shown.get_or_init(|| bootstrap.clone());
             let bounds = accept::Bounds::of_process();
             let metrics = bootstrap.router().metrics();
-            let clients = accept::incoming(self.client, "client", bounds.clients, metrics.clone());
-            let peers = accept::incoming(self.internal, "internal", bounds.peers, metrics.clone());
-            let (health_reporter, health) = tonic_health::server::health_reporter();
+            let clients = accept::incoming(self.client, "client", bounds.clients, metrics);
+            let peers = accept::incoming(self.internal, "internal", bounds.peers, metrics);
+            let (ready, readiness) = watch::channel(false);
+            let health = HealthServer::new(HealthService::new(readiness));
             let reflection = || {
                 tonic_reflection::server::Builder::configure()
                     .register_encoded_file_descriptor_set(quintet_proto::DESCRIPTORS)
+                    .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             };
+            let outgoing = Outgoing::new(bootstrap.router().admission().clone());
             let client = Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
-                .add_service(kv!(bootstrap, config))
-                .add_service(admin!(bootstrap))
-                .add_service(health)
-                .add_optional_service(reflection().build_v1().ok())
-                .add_optional_service(reflection().build_v1alpha().ok())
+                .layer(CountedLayer(outgoing.clone()))
+                // Some libraries compress every request; what they unfold to has the limit of messages.
+                .add_service(kv!(bootstrap, config).accept_compressed(Gzip))
+                .add_service(admin!(bootstrap).accept_compressed(Gzip))
+                .add_service(health.accept_compressed(Gzip))
+                .add_optional_service(
+                    reflection().build_v1().ok().map(|v1| v1.accept_compressed(Gzip)),
+                )
+                .add_optional_service(
+                    reflection()
+                        .build_v1alpha()
+                        .ok()
+                        .map(|v1alpha| v1alpha.accept_compressed(Gzip)),
+                )
                 .serve_with_incoming(clients);
             let internal = Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE))
@@ -184,24 +202,19 @@ mod real {
             let tasks = vec![
                 tokio::spawn(async move { report("client", client.await) }),
                 tokio::spawn(async move { report("internal", internal.await) }),
-                tokio::spawn(report_health(bootstrap.clone(), health_reporter)),
+                tokio::spawn(report_health(bootstrap.clone(), ready)),
+                tokio::spawn(async move {
+                    outgoing.watch().await;
+                }),
             ];
             (tasks, self.http)
         }
     }
 
     /// Tells the gRPC health service what `/readyz` says.
-    async fn report_health(
-        bootstrap: Arc<Bootstrap>,
-        reporter: tonic_health::server::HealthReporter,
-    ) {
+    async fn report_health(bootstrap: Arc<Bootstrap>, ready: watch::Sender<bool>) {
         loop {
-            let status = match readiness::ready(&bootstrap) {
-                Ok(()) => tonic_health::ServingStatus::Serving,
-                Err(_) => tonic_health::ServingStatus::NotServing,
-            };
-            reporter.set_service_status("", status).await;
-            reporter.set_service_status("quintet.v1.KV", status).await;
+            ready.send_replace(readiness::ready(&bootstrap).is_ok());
             crate::time::local::sleep(Duration::from_millis(500)).await;
         }
     }

@@ -108,6 +108,7 @@ impl Node {
     pub async fn start(config: Config, seams: Seams) -> Result<Node, StartError> {
         let (log, data) = (seams.engines.open_log()?, seams.engines.open_data()?);
         let metrics = Arc::new(Metrics::new());
+        metrics.set_node(config.node.id, &config.node.locality);
         let hlc = Arc::new(Hlc::new(seams.clock.clone()));
         let (failure_tx, stopped) = oneshot::channel();
         let failure = Arc::new(Mutex::new(Some(failure_tx)));

@@ -8,7 +8,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
@@ -24,7 +24,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::metrics::{CONTENT_TYPE, Metrics};
+use super::metrics::{Format, Metrics};
 use crate::time::local;
 
 /// Connections at a time; more wait to be accepted.
@@ -118,10 +118,19 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(shown): State<Shown>) -> axum::response::Response {
+async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> axum::response::Response {
     (shown.refresh)(&shown.metrics);
-    match shown.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+    // Several lines of the header are one list.
+    let asked = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let format = Format::of_accept(&asked.collect::<Vec<_>>().join(","));
+    match shown.metrics.render(format) {
+        Ok(text) => {
+            let told = [
+                (header::CONTENT_TYPE, format.content_type()),
+                (header::VARY, header::ACCEPT.as_str()),
+            ];
+            (told, text).into_response()
+        }
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics can't be written\n").into_response(),
     }
 }
@@ -233,8 +242,15 @@ mod tests {
         ready.store(true, Ordering::Relaxed);
         assert!(page(http.address(), "/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = page(http.address(), "/metrics").await;
-        assert!(metrics.contains("\r\ncontent-type: application/openmetrics-text"), "{metrics}");
+        assert!(metrics.contains("\r\ncontent-type: text/plain; version=0.0.4;"), "{metrics}");
         assert!(metrics.contains("quintet_queue_depth{queue=\"log\"} 42\n"), "{metrics}");
+        assert!(!metrics.contains("# EOF"), "{metrics}");
+        let asking = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                      accept: application/openmetrics-text; version=1.0.0\r\n\r\n";
+        let metrics = talk(http.address(), asking.as_bytes()).await;
+        assert!(metrics.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0;"));
+        assert!(metrics.contains("quintet_queue_depth{queue=\"log\"} 42\n"), "{metrics}");
+        assert!(metrics.ends_with("# EOF\n"), "{metrics}");
         assert!(page(http.address(), "/").await.starts_with("HTTP/1.1 404"));
     }
 

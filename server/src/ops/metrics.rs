@@ -7,23 +7,34 @@
 //! Names are `quintet_…`, with the unit last: `_seconds`, `_bytes`, `_total` for counters. Every
 //! figure has a help text; a test checks both.
 
+mod connections;
 mod histogram;
+mod labels;
 mod ranges;
 mod snapshots;
+#[cfg(all(test, not(madsim)))]
+mod strict;
+mod text;
 
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge},
     registry::{Metric, Registry},
 };
 use quintet_proto::v1::Code;
 
-use self::ranges::Ranges;
-pub use self::{histogram::Histogram, ranges::RangeMetrics, snapshots::SnapshotMetrics};
+pub use self::{
+    connections::ConnectionMetrics, histogram::Histogram, ranges::RangeMetrics,
+    snapshots::SnapshotMetrics, text::Format,
+};
+use self::{connections::Connections, labels::Chosen, ranges::Ranges};
 use super::requests::RequestLog;
-use crate::ids::RangeId;
+use crate::{
+    ids::{NodeId, RangeId},
+    placement::locality::Locality,
+};
 
 /// A figure that goes up and down.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
@@ -225,14 +236,17 @@ pub struct Metrics {
     /// Names requests that failed or were slow.
     pub request_log: RequestLog,
 
+    node: Family<NodeLabels, Gauge>,
     /// Connections to the gRPC ports.
-    pub connections_open: Gauge,
-    /// Connections to them that were closed because there were too many.
-    pub connections_refused: Counter,
+    pub connections: Connections,
     /// Sessions that clients hold open.
     pub sessions_open: Gauge,
     /// Requests that clients have in flight.
     pub requests_in_flight: Gauge,
+    /// Bytes of answers that wait to be taken.
+    pub answers_waiting: Gauge,
+    /// Answers of which nothing was taken for too long.
+    pub answers_let_go: Counter,
     /// Requests refused because the node had as much under way as it takes on.
     pub requests_refused: Counter,
     /// Operations sent on to the node that leads their range.
@@ -312,6 +326,13 @@ struct BuildLabels {
     version: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NodeLabels {
+    node: u64,
+    city: Chosen,
+    room: Chosen,
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -327,12 +348,14 @@ impl Default for Metrics {
 impl Metrics {
     /// All figures at zero.
     pub fn new() -> Metrics {
-        let mut registry = Registry::with_prefix("quintet");
-        let r = &mut registry;
+        let mut registry = Registry::default();
+        #[cfg(not(madsim))]
+        registry.register_collector(Box::new(super::process::ProcessMetrics));
+        let r = registry.sub_registry_with_prefix("quintet");
 
         let build = Family::<BuildLabels, Gauge>::default();
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
-        r.register("build", "Always 1; the label is the version of the program", build);
+        r.register("build_info", "Always 1; the label is the version of the program", build);
 
         Metrics {
             operations: operations(r),
@@ -340,21 +363,23 @@ impl Metrics {
             ranges: Ranges::new(r),
             request_log: RequestLog::default(),
             engine: add(r, "engine", "Figures of the storage engines by engine and name"),
-            connections_open: add(
-                r,
-                "connections_open",
-                "Connections of clients and nodes to the two gRPC ports",
-            ),
-            connections_refused: add(
-                r,
-                "connections_refused",
-                "Connections closed because there were too many, or too many that said nothing",
-            ),
+            node: add(r, "node_info", "Always 1; the labels say which node this is, and where"),
+            connections: Connections::new(r),
             sessions_open: add(r, "sessions_open", "Sessions that clients hold open"),
             requests_in_flight: add(
                 r,
                 "requests_in_flight",
                 "Requests of clients that are not answered yet",
+            ),
+            answers_waiting: add(
+                r,
+                "answers_waiting_bytes",
+                "Bytes of answers that clients have not taken yet",
+            ),
+            answers_let_go: add(
+                r,
+                "answers_let_go",
+                "Answers let go because their client took nothing of them for 30 s",
             ),
             requests_refused: add(
                 r,
@@ -518,6 +543,12 @@ impl Metrics {
         self.ranges.forget(range);
     }
 
+    /// Says which node this is.
+    pub fn set_node(&self, node: NodeId, locality: &Locality) {
+        let (city, room) = (Chosen(locality.city.clone()), Chosen(locality.room.clone()));
+        self.node.get_or_create(&NodeLabels { node: node.0, city, room }).set(1);
+    }
+
     /// Copies an engine's figures, as [`crate::storage::Engine`] gives them.
     pub fn set_engine(&self, engine: &'static str, figures: &[(&'static str, u64)]) {
         for (name, value) in figures {
@@ -525,16 +556,16 @@ impl Metrics {
         }
     }
 
-    /// Everything in the text format of OpenMetrics: [`CONTENT_TYPE`].
-    pub fn render(&self) -> Result<String, fmt::Error> {
+    /// Everything, in one of the formats.
+    pub fn render(&self, format: Format) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
-        text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Plain => text::plain(&text),
+        })
     }
 }
-
-/// What [`Metrics::render`] writes.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Registers a figure and returns the handle.
 fn with<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
@@ -599,7 +630,7 @@ mod tests {
         metrics.range(RangeId(2)).term.set(4);
         metrics.set_engine("log", &[("memtable_bytes", 99)]);
         metrics.log_sync_entries.observe(3);
-        let text = metrics.render().expect("text");
+        let text = metrics.render(Format::OpenMetrics).expect("text");
         for line in [
             "quintet_operations_total{operation=\"put\",outcome=\"ok\"} 2",
             "quintet_operations_total{operation=\"put\",outcome=\"unknown\"} 1",
@@ -622,7 +653,7 @@ mod tests {
         // The same figures for everybody who asks.
         assert_eq!(metrics.range(RangeId(7)).term.get(), 4);
         metrics.forget_range(RangeId(7));
-        assert!(!metrics.render().expect("text").contains("range=\"7\""));
+        assert!(!metrics.render(Format::OpenMetrics).expect("text").contains("range=\"7\""));
         assert_eq!(metrics.range(RangeId(7)).term.get(), 0);
     }
 
@@ -632,14 +663,65 @@ mod tests {
         // Families without members are left out of the text.
         metrics.range(RangeId(1));
         metrics.set_engine("log", &[("x", 1)]);
-        let text = metrics.render().expect("text");
+        let text = metrics.render(Format::OpenMetrics).expect("text");
         let named = |kind: &str| -> Vec<&str> {
             text.lines().filter_map(|l| l.strip_prefix(kind)?.split(' ').next()).collect()
         };
         let (help, types) = (named("# HELP "), named("# TYPE "));
         assert_eq!(help, types);
         assert!(help.len() >= 27, "{help:?}");
-        assert!(help.iter().all(|name| name.starts_with("quintet_")), "{help:?}");
+        let ours = |name: &&str| name.starts_with("quintet_") || name.starts_with("process_");
+        assert!(help.iter().all(ours), "{help:?}");
+    }
+
+    /// A node whose every family has members, in a room of a hostile name.
+    #[cfg(not(madsim))]
+    fn full() -> Metrics {
+        let metrics = Metrics::new();
+        metrics.range(RangeId(1));
+        metrics.set_engine("log", &[("x", 1)]);
+        metrics.connections.of("client").limit.set(9);
+        let locality =
+            Locality { city: "c\"} 1\n# EOF".to_owned(), room: "back\\slash".to_owned() };
+        metrics.set_node(NodeId(3), &locality);
+        metrics
+    }
+
+    #[cfg(not(madsim))]
+    #[test]
+    fn a_quote_in_the_name_of_a_room_leaves_the_page_readable() {
+        let metrics = full();
+        let pages = [Format::Plain, Format::OpenMetrics].map(|format| {
+            let page = metrics.render(format).expect("text");
+            strict::read(&page, format).unwrap_or_else(|why| panic!("{why} in\n{page}"))
+        });
+        for samples in &pages {
+            let (_, labels, _) =
+                samples.iter().find(|(name, ..)| name == "quintet_node_info").expect("the node");
+            let told: Vec<_> = labels.iter().map(|(_, value)| &**value).collect();
+            assert_eq!(told, ["3", "c\"} 1\n# EOF", "back\\slash"]);
+        }
+        // The same series in both formats: a dashboard need not know which was asked for.
+        let names = pages.map(|samples| {
+            samples.into_iter().map(|(name, labels, _)| (name, labels)).collect::<Vec<_>>()
+        });
+        assert_eq!(names[0], names[1]);
+    }
+
+    #[cfg(not(madsim))]
+    #[test]
+    fn a_node_says_what_it_is_built_of_and_how_the_process_does() {
+        let page = full().render(Format::Plain).expect("text");
+        let samples = strict::read(&page, Format::Plain).expect("read");
+        let value = |name: &str| {
+            samples.iter().find(|(sample, ..)| sample == name).unwrap_or_else(|| panic!("{name}")).2
+        };
+        assert_eq!(value("quintet_build_info"), 1.0);
+        assert_eq!(value("quintet_connections_limit"), 9.0);
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+        assert!(value("process_resident_memory_bytes") > 1e6);
+        assert!(value("process_open_fds") >= 3.0 && value("process_max_fds") >= 3.0);
+        assert!(value("process_start_time_seconds") > 1.577e9);
     }
 
     #[test]

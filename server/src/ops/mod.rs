@@ -5,4 +5,6 @@ pub mod allocator;
 #[cfg(not(madsim))]
 pub mod http;
 pub mod metrics;
+#[cfg(not(madsim))]
+mod process;
 pub mod requests;

@@ -90,14 +90,31 @@ impl Admission {
         self.answer_bytes.load(Ordering::Acquire) > self.bytes_max
     }
 
+    /// How many may wait.
+    pub fn answer_bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// How many wait.
+    pub fn answer_bytes(&self) -> usize {
+        self.answer_bytes.load(Ordering::Acquire)
+    }
+
+    /// An answer was let go: its client takes none of it.
+    pub fn answer_let_go(&self) {
+        self.metrics.answers_let_go.inc();
+    }
+
     /// So many bytes of answers wait from now on.
     pub fn answers_wait(&self, bytes: usize) {
         self.answer_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.metrics.answers_waiting.inc_by(bytes as u64);
     }
 
     /// So many bytes of answers wait no more.
     pub fn answers_taken(&self, bytes: usize) {
         self.answer_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.metrics.answers_waiting.dec_by(bytes as u64);
     }
 }
 

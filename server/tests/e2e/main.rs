@@ -17,6 +17,7 @@
 //! instruments.rs status, /readyz, metrics and the log tell what is known now
 //! starting.rs    seeds at which nobody answers, variables of orchestrators, who may read the data
 //! hostile.rs     garbage on every port, clients that do not read; silence.rs: ten thousand connections
+//! unread.rs      answers that nobody reads, and batches of large values: memory stays bounded
 //! limits.rs      every wrong input: its code, and what it says to do
 //! repetitions.rs the same request twice: what the second copy is told, and that it does not act
 //! deletions.rs   keys of a prefix or a range go, once, and their space comes back
@@ -57,3 +58,4 @@ mod scans;
 mod silence;
 mod starting;
 mod support;
+mod unread;

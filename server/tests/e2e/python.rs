@@ -1,4 +1,5 @@
-//! Another language: a Python program that knows an address and nothing else, by reflection.
+//! Another language: a Python program that knows an address and nothing else, by reflection; and gRPC
+//! libraries of others, which find in errors, compression and health what they know from everywhere.
 //!
 //! Python with its `venv` module must be there (`script/test` installs it), and its packages come
 //! from PyPI. Where they can't be had the test fails and says so.
@@ -16,19 +17,26 @@ use crate::support::cluster::Cluster;
 /// For the installation of the packages.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(120);
-const REQUIREMENTS: &str = include_str!("python/requirements.txt");
+/// With those of the program, for both tests: one environment.
+const REQUIREMENTS: &str = concat!(
+    include_str!("python/requirements.txt"),
+    include_str!("python/requirements-libraries.txt"),
+);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_python_program_needs_only_an_address() {
+async fn a_python_program_needs_only_an_address_and_libraries_show_what_was_refused() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/python");
-    let python = python(&here.join("requirements.txt")).await;
+    let python = python(&here.join("requirements-libraries.txt")).await;
     let cluster = Cluster::start().await;
     // In the other city, which leads nothing.
     let node = cluster.address(5);
-    let mut program = Command::new(&python);
-    let said = run(program.arg(here.join("quintet.py")).arg(node), PROGRAM_TIMEOUT).await;
-    let said = said.unwrap_or_else(|why| panic!("the program failed: {why}"));
-    assert!(said.ends_with("all done\n"), "{said}");
+    for program in ["quintet.py", "libraries.py"] {
+        let mut command = Command::new(&python);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(here.join(program)).arg(node);
+        let said = run(&mut command, PROGRAM_TIMEOUT).await;
+        let said = said.unwrap_or_else(|why| panic!("{program} failed: {why}"));
+        assert!(said.ends_with("all done\n"), "{program}: {said}");
+    }
     // Not by its own word alone.
     let client = cluster.client().await;
     let greeting = client.get("python/greeting").await.expect("read").expect("written");

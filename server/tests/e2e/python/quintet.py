@@ -14,6 +14,7 @@ import time
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
+from grpc_status import rpc_status
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -36,8 +37,8 @@ class Quintet:
 
     def __init__(self, address):
         self.channel = grpc.insecure_channel(address)
-        reflected = ProtoReflectionDescriptorDatabase(self.channel)
-        self.pool = descriptor_pool.DescriptorPool(reflected)
+        self.reflected = ProtoReflectionDescriptorDatabase(self.channel)
+        self.pool = descriptor_pool.DescriptorPool(self.reflected)
         self.service = self.pool.FindServiceByName("quintet.v1.KV")
         self.codes = self.pool.FindEnumTypeByName("quintet.v1.Code").values_by_number
         # A request's id: 16 random bytes of the process, and a number that rises.
@@ -79,11 +80,12 @@ class Quintet:
         return answer
 
     def refusal(self, failed):
-        """The details of a failed call are an encoded quintet.v1.Error."""
-        for key, value in failed.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                error = self.message("Error")
-                error.ParseFromString(value)
+        """Among the details of a failed call is a quintet.v1.Error."""
+        status = rpc_status.from_call(failed)
+        for detail in status.details if status else ():
+            error = self.message("Error")
+            # False where it is of another type.
+            if detail.Unpack(error):
                 return Refused(failed.code(), error, self.codes)
         # No answer of a node, as where none listens.
         return failed
@@ -118,6 +120,19 @@ def main(address):
         stands = (error.current.version, error.current.value)
         check(stands == (swapped.version, b"hello again"), "a conflict shows what stands")
         check(not error.maybe_committed, "a conflict says that nothing was written")
+
+    # What does not fit into an answer of 4 MiB is asked for again.
+    large = [b"python/large/%d" % number for number in range(6)]
+    for key in large:
+        db.call("Put", key=key, value=key * 70_000)
+    got, left = {}, large
+    while left:
+        items = list(zip(left, db.call("BatchGet", keys=left).items))
+        answered = {key: item.state.value for key, item in items if item.HasField("state")}
+        check(len(answered) > 0, "a batch brings one item at least")
+        got |= answered
+        left = [key for key, item in items if item.HasField("error")]
+    check(all(got[key] == key * 70_000 for key in large), "a batch above 4 MiB, in several calls")
 
     # A repetition carries the same id, and says so: it is answered, and acts once.
     first = dict(request_id=db.request_id(), first_attempt_time=db.cluster_time)

@@ -8,7 +8,6 @@ pub(crate) mod process;
 
 use std::{fmt::Debug, time::Duration};
 
-use prost::Message;
 use quintet_client::{
     Client,
     v1::{self, RangeStatus, StatusResponse},
@@ -56,7 +55,7 @@ pub(crate) async fn client(nodes: &[String]) -> Client {
 #[track_caller]
 pub(crate) fn details(status: &Status) -> v1::Error {
     assert!(!status.details().is_empty(), "no details: {status:?}");
-    v1::Error::decode(status.details()).expect("an error in the details")
+    quintet_proto::details::error_in(status.details()).expect("an error in the details")
 }
 
 /// The cluster as the node at an address sees it.
