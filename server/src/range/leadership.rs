@@ -702,7 +702,7 @@ mod tests {
         leaderships.gathering.lock().expected.clear();
         let confirmed = confirm(&leaderships);
         while asked.lock().len() < 2 + 4 {
-            tokio::time::sleep(MS).await;
+            crate::time::local::sleep(MS).await;
         }
         let all: Vec<u64> = asked.lock().iter().skip(2).map(|(node, ..)| node.0).collect();
         assert_eq!(all, [2, 3, 4, 5], "everybody, without waiting for those that are silent");

@@ -30,7 +30,9 @@ pub(crate) struct Del {
     #[arg(conflicts_with_all = ["prefix", "start", "end", "everything", "limit", "dry_run"])]
     key: Option<OsString>,
     /// Only if the key has this version
-    #[arg(long, value_name = "N", requires = "key")]
+    // clap lets `requires` go where the key conflicts with what is there: the conflicts say it again.
+    #[arg(long, value_name = "N", requires = "key",
+        conflicts_with_all = ["prefix", "start", "end", "everything", "limit", "dry_run"])]
     expect_version: Option<u64>,
     /// All keys that begin so
     #[arg(long, conflicts_with_all = ["start", "end", "everything"])]
