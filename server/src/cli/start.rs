@@ -7,7 +7,7 @@ use quintet_server::{
     node::Node,
     seams::Seams,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
@@ -120,6 +120,11 @@ async fn run_node(config: Config) -> Result<(), Failure> {
     let fault = |error| Failure::internal(format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    // Where whoever started the node has it ignored, as `nohup` does, it stays so.
+    let mut hang_up = match is_ignored(libc::SIGHUP) {
+        true => None,
+        false => Some(signal(SignalKind::hangup()).map_err(fault)?),
+    };
 
     let refused = |error: String| Failure::new(Exit::Refused, "start", error);
     let seams = Seams::production(&config);
@@ -134,6 +139,7 @@ async fn run_node(config: Config) -> Result<(), Failure> {
     let signal = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        () = received(&mut hang_up) => "SIGHUP",
         reason = node.stopped() => {
             return Err(Failure::new(Exit::Refused, "node_failed", reason));
         }
@@ -148,6 +154,24 @@ async fn run_node(config: Config) -> Result<(), Failure> {
 fn keep_files_private() {
     // SAFETY: `umask` takes and returns an integer; no other thread runs yet.
     unsafe { libc::umask(0o077) };
+}
+
+/// Waits for a signal that is listened for.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process ignores a signal.
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: zeroes are a valid `sigaction`, and the call writes nothing else than this one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Logs to standard error what `QUINTET_LOG` says, by default `info`.
@@ -166,4 +190,19 @@ fn init_log() -> Result<(), Failure> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_nohup_ignores_is_told_from_others() {
+        // Nobody sends it here.
+        let signal = libc::SIGUSR2;
+        assert!(!is_ignored(signal));
+        // SAFETY: sets how this process takes a signal, and takes no memory of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+        assert!(is_ignored(signal));
+    }
 }

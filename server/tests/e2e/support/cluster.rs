@@ -154,9 +154,9 @@ impl Cluster {
         ids.iter().for_each(|id| process::signal(self.pid(*id), libc::SIGCONT));
     }
 
-    /// Asks a node to stop, as an operator does.
-    pub(crate) fn terminate(&self, id: u64) {
-        process::signal(self.pid(id), libc::SIGTERM);
+    /// Sends a node a signal.
+    pub(crate) fn signal(&self, id: u64, signal: libc::c_int) {
+        process::signal(self.pid(id), signal);
     }
 
     /// Waits until nodes have ended.
