@@ -105,11 +105,19 @@ pub enum Bug {
     RemovalOfNewer,
     /// A page of a deletion that is not the last one leaves its last key.
     RemovalSkipsLast,
+    /// A key that expires is shown for two seconds after its time.
+    ExpiryShownLate,
+    /// An increment of a key that expires leaves it without an expiry.
+    IncrementDropsExpiry,
+    /// Persist says that it is done, and the key keeps its expiry.
+    PersistForgotten,
+    /// What says "absent" is collected before the older versions that it covers.
+    BaseCollectedFirst,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 46] = [
+    pub const ALL: [(&'static str, Bug); 50] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -156,6 +164,10 @@ impl Bug {
         ("unary-timeout-is-refusal", Bug::UnaryTimeoutIsRefusal),
         ("removal-of-newer", Bug::RemovalOfNewer),
         ("removal-skips-last", Bug::RemovalSkipsLast),
+        ("expiry-shown-late", Bug::ExpiryShownLate),
+        ("increment-drops-expiry", Bug::IncrementDropsExpiry),
+        ("persist-forgotten", Bug::PersistForgotten),
+        ("base-collected-first", Bug::BaseCollectedFirst),
     ];
 
     /// The bug of a name.

@@ -22,6 +22,7 @@
 //! | `delete` | `null` or `{"expected"}` | `{"version"}`, 0: there was nothing | `null` or `{"current"}` |
 //! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"` | `{"version"}` | `null` or `{"current"}` |
 //! | `increment` | a number | `{"version","number"}` | `null` |
+//! | `expire` | `{"ttl_ms"}`; `null`: never | `{"version"}`, 0: there was nothing | `null` |
 //! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |
 //! | `page` | `{"start","end","reverse","limit","keys_only","at"}` | `{"at","records","next"}` | `null` |
 //! | `sweep` | `null` | `{"at","deleted"}` | `null` |
@@ -54,8 +55,8 @@ mod event;
 mod ops;
 
 pub use event::{
-    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, PageAsked,
-    Paged, Record, Swept, Value, Version, Versioned,
+    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered, Operation,
+    PageAsked, Paged, Record, Swept, Value, Version, Versioned,
 };
 pub use ops::{Call, Op, Outcome, Reply, millis};
 

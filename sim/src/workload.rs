@@ -47,6 +47,9 @@ pub const INSERT_PREFIX: &str = "set/";
 /// The keys that expire begin so.
 pub const TTL_PREFIX: &str = "ttl/";
 
+/// The numbers that expire begin so.
+pub const TTL_SUM_PREFIX: &str = "ttl/sum/";
+
 /// The lists begin so.
 pub const LIST_PREFIX: &str = "list/";
 
@@ -233,6 +236,13 @@ impl Caller {
             }
             Outcome::Ok(Reply::Appended | Reply::Swept { .. }) => {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Ok(Reply::Expired { version: 0 }) => {
+                self.seen.insert(key.to_owned(), 0);
+            }
+            Outcome::Ok(Reply::Expired { version }) => {
+                self.shared.commits.fetch_add(1, Ordering::Relaxed);
+                self.seen.insert(key.to_owned(), *version);
             }
             Outcome::Ok(Reply::Deleted { .. }) => {
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);

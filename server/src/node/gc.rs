@@ -26,6 +26,7 @@ use super::{
     upkeep::pause,
 };
 use crate::{
+    planted::{self, Bug},
     range::raft::state_machine::RangeState,
     size::Size,
     storage::{
@@ -150,6 +151,8 @@ struct Follower {
     /// Its base, which says "absent" and goes with the last of what is older.
     base: Option<Vec<u8>>,
     kept_in_a_row: usize,
+    /// Only with [`Bug::BaseCollectedFirst`]: the key's base is gone, the rest is left for the next time.
+    uncovers: bool,
 }
 
 /// Where removed versions go.
@@ -182,15 +185,22 @@ impl Follower {
             // A key of no range of this node stays: nothing is below zero.
             self.threshold = thresholds.get(key).unwrap_or(Timestamp::ZERO);
             self.kept_in_a_row = 0;
+            self.uncovers = false;
         }
         match self.rule.fate(stored, record, self.threshold)? {
             Fate::Kept => {
                 piece.end(pieces);
                 self.kept_in_a_row += 1;
             }
+            // The careless hand: "what is covered can wait".
+            Fate::Superseded if self.uncovers => piece.end(pieces),
             Fate::Superseded => {
                 piece.add(stored, stored.len() + record.len());
                 batch.delete(Family::Data, stored.to_vec());
+            }
+            Fate::Absent if planted::active(Bug::BaseCollectedFirst) => {
+                batch.delete(Family::Data, stored.to_vec());
+                self.uncovers = true;
             }
             Fate::Absent => {
                 piece.add(stored, stored.len() + record.len());

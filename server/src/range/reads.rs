@@ -55,6 +55,9 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 /// followers wait for a leader before they elect another.
 const STALE_MAX: Duration = Duration::from_secs(2);
 
+/// Only with [`Bug::ExpiryShownLate`]: so much too late. Clocks of other scenarios differ by as much.
+const SHOWN_LATE: Duration = Duration::from_secs(2);
+
 /// A read and when it arrived, in rounds of confirmations.
 struct Queued {
     read: Read,
@@ -298,6 +301,10 @@ fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
     let (time, clock) = match expiry {
         // The careless hand: "everybody has a clock".
         _ if planted::active(Bug::ExpiryByReplicaClock) => (shared.hlc.wall(), shared.hlc.wall()),
+        // The careless hand: "a little later does no harm".
+        Expiry::ByClock if planted::active(Bug::ExpiryShownLate) => {
+            (time.min(now.saturating_sub(SHOWN_LATE)), now.saturating_sub(SHOWN_LATE))
+        }
         Expiry::ByClock => (time, now),
         Expiry::ByTime => (time, time),
     };

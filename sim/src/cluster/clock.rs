@@ -162,14 +162,20 @@ impl Cluster {
         });
     }
 
-    /// All clocks run at rates of their own again, and those that leapt are back. Where their jumps took
-    /// them they stay.
-    pub(super) fn end_rates(&self) {
-        for node in self.nodes() {
-            self.end_leap(node);
-            if self.has_clocks {
-                self.set_clock_rate(node, None);
-            }
+    /// An operator sets all clocks: from now on they show ideal time, and run at its rate. A node whose clock
+    /// is away takes no leaders, and could not be well again.
+    pub(super) fn set_clocks(&self) {
+        for (node, machine) in &self.machines {
+            self.end_leap(*node);
+            machine.lock().clock.change(|clock| {
+                let ideal = elapsed();
+                if self.has_clocks {
+                    clock.local.set_rate(ideal, IDEAL_PPM);
+                }
+                let away_us = micros(clock.local.shows(ideal)) - micros(ideal);
+                clock.offset_us.store(-away_us, Ordering::Relaxed);
+            });
+            trace::event("fault", format_args!("{node}: its clocks are right"));
         }
     }
 

@@ -68,7 +68,7 @@ impl Cluster {
     pub fn mend_all(&self) {
         self.net.mend_all();
         self.disarm_all();
-        self.end_rates();
+        self.set_clocks();
         self.mend_disks();
         for node in self.nodes() {
             self.restart(node);

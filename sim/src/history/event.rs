@@ -38,6 +38,8 @@ pub enum Operation {
     Delete,
     /// Adds to the number in the key; an absent key counts as 0.
     Increment,
+    /// Gives a key another expiry, or none, and leaves its value.
+    Expire,
     /// Reads all the keys of the acknowledged set.
     Scan,
     /// Read all registers as of one moment.
@@ -172,6 +174,14 @@ pub struct Paged {
     pub next: Option<String>,
 }
 
+/// `{"ttl_ms"}`: another expiry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifetime {
+    /// After how many milliseconds the key expires.
+    pub ttl_ms: u64,
+}
+
 /// `{"current"}`: what a refusal rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,6 +210,8 @@ pub enum Value {
     Version(Versioned),
     /// A write that expires.
     Expiring(Expiring),
+    /// Another expiry.
+    Lifetime(Lifetime),
     /// A compare-and-set.
     Exchange(Exchange),
     /// A conditional delete.
@@ -261,13 +273,14 @@ struct Line {
 /// What operations on lists are called: transactions of one micro-operation.
 const TXN: &str = "txn";
 
-const NAMES: [(Operation, &str); 12] = [
+const NAMES: [(Operation, &str); 13] = [
     (Operation::Read, "read"),
     (Operation::Write, "write"),
     (Operation::Insert, "insert"),
     (Operation::Cas, "cas"),
     (Operation::Delete, "delete"),
     (Operation::Increment, "increment"),
+    (Operation::Expire, "expire"),
     (Operation::Scan, "scan"),
     (Operation::ReadAll, "read-all"),
     (Operation::Page, "page"),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Numbered, Operation, PageAsked,
-    Paged, Record, Swept, Value, Version, Versioned,
+    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered, Operation,
+    PageAsked, Paged, Record, Swept, Value, Version, Versioned,
 };
 
 /// What a client asked for, with arguments.
@@ -44,6 +44,11 @@ pub enum Call {
         /// What to add.
         delta: i64,
     },
+    /// Gives a key another expiry and leaves its value.
+    Expire {
+        /// After how many milliseconds it expires; none: it does not any more.
+        ttl_ms: Option<u64>,
+    },
     /// Reads all keys of the acknowledged set.
     Scan,
     /// Reads all registers as of one moment.
@@ -74,6 +79,11 @@ pub enum Reply {
     /// To a delete.
     Deleted {
         /// Version of the removal; 0: there was nothing to remove.
+        version: Version,
+    },
+    /// To a change of the expiry.
+    Expired {
+        /// Version of the write; 0: there was nothing that could expire.
         version: Version,
     },
     /// To an increment.
@@ -163,6 +173,10 @@ impl Call {
                 (Operation::Delete, Value::Expected(Expected { expected: *expected }))
             }
             Call::Increment { delta } => (Operation::Increment, Value::Delta(*delta)),
+            Call::Expire { ttl_ms: None } => (Operation::Expire, Value::Null),
+            Call::Expire { ttl_ms: Some(ttl_ms) } => {
+                (Operation::Expire, Value::Lifetime(Lifetime { ttl_ms: *ttl_ms }))
+            }
             Call::Append { element } => (Operation::Append, Value::Element(*element)),
             Call::List => (Operation::List, Value::Null),
         }
@@ -188,6 +202,10 @@ impl Call {
                 Call::Delete { expected: Some(expected) }
             }
             (Operation::Increment, Value::Delta(delta)) => Call::Increment { delta },
+            (Operation::Expire, Value::Null) => Call::Expire { ttl_ms: None },
+            (Operation::Expire, Value::Lifetime(Lifetime { ttl_ms })) => {
+                Call::Expire { ttl_ms: Some(ttl_ms) }
+            }
             (Operation::Append, Value::Element(element)) => Call::Append { element },
             (Operation::List, Value::Null) => Call::List,
             (f, value) => return Err(format!("{f:?} cannot be asked with {value:?}")),
@@ -197,7 +215,9 @@ impl Call {
     /// After how many milliseconds what it writes expires, if it does.
     pub fn ttl_ms(&self) -> Option<u64> {
         match self {
-            Call::Write { ttl_ms, .. } | Call::Cas { ttl_ms, .. } => *ttl_ms,
+            Call::Write { ttl_ms, .. } | Call::Cas { ttl_ms, .. } | Call::Expire { ttl_ms } => {
+                *ttl_ms
+            }
             _ => None,
         }
     }
@@ -221,9 +241,9 @@ impl Outcome {
                 match reply.clone() {
                     Reply::Read(None) => Value::Null,
                     Reply::Read(Some(record)) => Value::Record(record),
-                    Reply::Written { version } | Reply::Deleted { version } => {
-                        Value::Version(Versioned { version })
-                    }
+                    Reply::Written { version }
+                    | Reply::Deleted { version }
+                    | Reply::Expired { version } => Value::Version(Versioned { version }),
                     Reply::Incremented { number, version } => {
                         Value::Number(Numbered { version, number })
                     }
@@ -240,7 +260,7 @@ impl Outcome {
 
     pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
         use Operation::{
-            Append, Cas, Delete, Increment, Insert, List, Page, Read, ReadAll, Scan, Write,
+            Append, Cas, Delete, Expire, Increment, Insert, List, Page, Read, ReadAll, Scan, Write,
         };
         Ok(match (kind, f, value.clone()) {
             (Kind::Ok, Append, Value::Element(_)) => Outcome::Ok(Reply::Appended),
@@ -259,6 +279,9 @@ impl Outcome {
             }
             (Kind::Ok, Delete, Value::Version(Versioned { version })) => {
                 Outcome::Ok(Reply::Deleted { version })
+            }
+            (Kind::Ok, Expire, Value::Version(Versioned { version })) => {
+                Outcome::Ok(Reply::Expired { version })
             }
             (Kind::Ok, Increment, Value::Number(Numbered { version, number })) => {
                 Outcome::Ok(Reply::Incremented { number, version })
@@ -292,7 +315,8 @@ impl Op {
             Outcome::Ok(
                 Reply::Written { version }
                 | Reply::Incremented { version, .. }
-                | Reply::Deleted { version },
+                | Reply::Deleted { version }
+                | Reply::Expired { version },
             ) => Some(version).filter(|v| *v > 0),
             _ => None,
         }
@@ -385,6 +409,8 @@ impl fmt::Display for Op {
             Call::Delete { expected: None } => write!(f, "deletes {key:?}")?,
             Call::Delete { expected: Some(v) } => write!(f, "deletes {key:?} if at version {v}")?,
             Call::Increment { delta } => write!(f, "adds {delta} to {key:?}")?,
+            Call::Expire { ttl_ms: None } => write!(f, "keeps {key:?} for ever")?,
+            Call::Expire { .. } => write!(f, "keeps {key:?}")?,
             Call::Append { element } => write!(f, "appends {element} to {key:?}")?,
             Call::List => write!(f, "reads the list {key:?}")?,
         }
@@ -396,6 +422,8 @@ impl fmt::Display for Op {
             Outcome::Ok(Reply::Written { version }) => write!(f, " -> version {version}")?,
             Outcome::Ok(Reply::Deleted { version: 0 }) => write!(f, " -> nothing to delete")?,
             Outcome::Ok(Reply::Deleted { version }) => write!(f, " -> version {version}")?,
+            Outcome::Ok(Reply::Expired { version: 0 }) => write!(f, " -> no such key")?,
+            Outcome::Ok(Reply::Expired { version }) => write!(f, " -> version {version}")?,
             Outcome::Ok(Reply::Incremented { number, version }) => {
                 write!(f, " -> {number} at version {version}")?;
             }

@@ -37,7 +37,7 @@ pub use self::{
     expect::Expect,
     fault::{Fault, Field, Kind, Links, Who},
     topology::{Node, Topology},
-    workload::{Choice, Mix, Workload},
+    workload::{Choice, ExpiringChoice, Mix, Workload},
     world::{Clocks, Disk, Latency, Limits, Memory, Network, Raft, Sizes},
 };
 

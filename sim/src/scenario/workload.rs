@@ -28,6 +28,10 @@ pub struct Workload {
     /// Most time. Short ones are drawn more often.
     #[serde(default = "ttl_ms_max")]
     pub ttl_ms_max: u64,
+    /// Keys that expire, and as many numbers that do where `add_ttl` is in the mix. Default: `keys`. Many
+    /// are left alone for longer than versions are kept.
+    #[serde(default)]
+    pub ttl_keys: Option<u64>,
     /// A `read_all` waits up to this long before it takes the next key, in milliseconds.
     #[serde(default)]
     pub read_all_pause_ms_max: u64,
@@ -68,6 +72,14 @@ pub struct Mix {
     pub cas_ttl: u32,
     /// Read such a key.
     pub get_ttl: u32,
+    /// Give such a key another expiry.
+    pub expire_ttl: u32,
+    /// Let such a key stay for ever.
+    pub persist_ttl: u32,
+    /// Add to a number that expires, where it was told to.
+    pub add_ttl: u32,
+    /// Remove such a key on the version last seen.
+    pub delete_ttl: u32,
     /// Write several keys at once, by the client library's batch writer: those of `put`, new ones of
     /// `insert` where that is in the mix, and those of `put_ttl` where something that expires is.
     pub batch: u32,
@@ -97,7 +109,7 @@ pub enum Choice {
     Delete,
     /// See [`Mix::increment`].
     Increment,
-    /// Something on a key that expires: see [`Mix::put_ttl`], [`Mix::cas_ttl`], [`Mix::get_ttl`].
+    /// Something on a key that expires: see [`ExpiringChoice`].
     Expiring,
     /// See [`Mix::scan`].
     Scan,
@@ -113,6 +125,36 @@ pub enum Choice {
     Insert,
     /// See [`Mix::sweep`].
     Sweep,
+}
+
+/// What a client does with a key that expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiringChoice {
+    /// See [`Mix::put_ttl`].
+    Put,
+    /// See [`Mix::cas_ttl`].
+    Cas,
+    /// See [`Mix::get_ttl`].
+    Get,
+    /// See [`Mix::expire_ttl`].
+    Expire,
+    /// See [`Mix::persist_ttl`].
+    Persist,
+    /// See [`Mix::add_ttl`].
+    Add,
+    /// See [`Mix::delete_ttl`].
+    Delete,
+}
+
+/// What a random number falls on, by weights; `None` where they are all 0.
+fn choose<T: Copy, const N: usize>(weights: [(T, u64); N], random: u64) -> Option<T> {
+    let total: u64 = weights.iter().map(|(_, weight)| weight).sum();
+    let mut left = random % total.max(1);
+    weights.into_iter().find_map(|(choice, weight)| {
+        let hit = left < weight;
+        left = left.saturating_sub(weight);
+        hit.then_some(choice)
+    })
 }
 
 impl Mix {
@@ -147,22 +189,39 @@ impl Mix {
 
     /// The operation that a random number falls on, by the weights; `None` where all are batches.
     pub fn choose_single(&self, random: u64) -> Option<Choice> {
-        let mut left = random % self.total_single().max(1);
-        let falls = |(choice, weight)| {
-            let hit = left < weight;
-            left = left.saturating_sub(weight);
-            hit.then_some(choice)
-        };
-        self.single().into_iter().find_map(falls)
+        choose(self.single(), random)
+    }
+
+    /// The operation on a key that expires that a random number falls on; `None` where there is none.
+    pub fn choose_expiring(&self, random: u64) -> Option<ExpiringChoice> {
+        choose(self.each_expiring(), random)
+    }
+
+    /// The order belongs to what a seed means.
+    fn each_expiring(&self) -> [(ExpiringChoice, u64); 7] {
+        [
+            (ExpiringChoice::Put, self.put_ttl.into()),
+            (ExpiringChoice::Cas, self.cas_ttl.into()),
+            (ExpiringChoice::Get, self.get_ttl.into()),
+            (ExpiringChoice::Expire, self.expire_ttl.into()),
+            (ExpiringChoice::Persist, self.persist_ttl.into()),
+            (ExpiringChoice::Add, self.add_ttl.into()),
+            (ExpiringChoice::Delete, self.delete_ttl.into()),
+        ]
     }
 
     /// The weights of operations on keys that expire.
     pub fn expiring(&self) -> u64 {
-        [self.put_ttl, self.cas_ttl, self.get_ttl].into_iter().map(u64::from).sum()
+        self.each_expiring().iter().map(|(_, weight)| weight).sum()
     }
 }
 
 impl Workload {
+    /// How many keys expire; 1 at least.
+    pub fn ttl_keys(&self) -> u64 {
+        self.ttl_keys.unwrap_or(self.keys).max(1)
+    }
+
     pub(super) fn validate(&self) -> Result<(), ScenarioError> {
         ensure(
             (1..=CLIENTS_MAX).contains(&self.clients),
@@ -181,6 +240,7 @@ impl Workload {
             "workload.operation_timeout_ms",
             "must be at least 1",
         )?;
+        ensure(self.ttl_keys != Some(0), "workload.ttl_keys", "must be at least 1")?;
         ensure(self.ttl_ms_min > 0, "workload.ttl_ms_min", "must be at least 1")?;
         range("workload.ttl", self.ttl_ms_min, self.ttl_ms_max, "ms")
     }

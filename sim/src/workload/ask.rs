@@ -67,6 +67,9 @@ impl Caller {
         let client = &self.client;
         let key = key.to_owned();
         let written = |version: Version| Reply::Written { version: version.0 };
+        let kept = |version: Option<Version>| Reply::Expired {
+            version: version.map_or(0, |version| version.0),
+        };
         let asked = match call {
             Call::Read => client.get(key).await.map(|state| Reply::Read(state.map(record))),
             Call::Write { value, ttl_ms } => {
@@ -93,6 +96,10 @@ impl Caller {
                 .increment(key, *delta)
                 .await
                 .map(|sum| Reply::Incremented { number: sum.value, version: sum.version.0 }),
+            Call::Expire { ttl_ms: Some(ms) } => {
+                client.expire(key, Duration::from_millis(*ms)).await.map(kept)
+            }
+            Call::Expire { ttl_ms: None } => client.persist(key).await.map(kept),
             Call::Scan => {
                 let options = ScanOptions::prefix(key);
                 self.scan(options, 0).await.map(Reply::Scanned)

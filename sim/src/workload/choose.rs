@@ -2,10 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX, pages::Pages};
+use super::{
+    Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX, TTL_SUM_PREFIX, pages::Pages,
+};
 use crate::{
     history::Call,
-    scenario::{Choice, Mix, Workload},
+    scenario::{Choice, ExpiringChoice, Workload},
 };
 
 /// Registers of a batch, and as many new keys.
@@ -53,7 +55,7 @@ impl Caller {
         let expiring = workload.mix.expiring() > 0 && self.random().is_multiple_of(2);
         let ttl_ms = expiring.then(|| self.between(workload.ttl_ms_min, workload.ttl_ms_max));
         let prefix = if expiring { TTL_PREFIX } else { REGISTER_PREFIX };
-        let keys = workload.keys.max(1);
+        let keys = if expiring { workload.ttl_keys() } else { workload.keys.max(1) };
         let (first, count) = (self.random() % keys, self.between(1, keys.min(BATCH_KEYS_MAX)));
         let key = |offset| format!("{prefix}{}", (first + offset) % keys);
         let write = |offset| (key(offset), Call::Write { value: value(), ttl_ms });
@@ -113,21 +115,39 @@ impl Caller {
     }
 
     fn choose_expiring(&self, workload: &Workload, value: String) -> (String, Call) {
-        let key = format!("{TTL_PREFIX}{}", self.random() % workload.keys.max(1));
-        let Mix { put_ttl, cas_ttl, .. } = workload.mix;
-        let drawn = self.random() % workload.mix.expiring().max(1);
+        let number = self.random() % workload.ttl_keys();
+        let choice = workload.mix.choose_expiring(self.random());
+        let is_sum = match choice {
+            Some(ExpiringChoice::Add) => true,
+            // What is there can be a sum as well, where there are any.
+            Some(
+                ExpiringChoice::Get
+                | ExpiringChoice::Expire
+                | ExpiringChoice::Persist
+                | ExpiringChoice::Delete,
+            ) => workload.mix.add_ttl > 0 && self.random().is_multiple_of(2),
+            _ => false,
+        };
+        let prefix = if is_sum { TTL_SUM_PREFIX } else { TTL_PREFIX };
+        let key = format!("{prefix}{number}");
         // The least of three: many that expire soon, and some that live longer than clocks differ.
         let (least, most) = (workload.ttl_ms_min, workload.ttl_ms_max);
         let ttl = (0..3).map(|_| self.between(least, most)).min();
         // Now and then one that stays, over one that would have expired.
         let ttl = ttl.filter(|_| !self.random().is_multiple_of(8));
         let expected = self.seen.get(&key).copied().unwrap_or(0);
-        if drawn < u64::from(put_ttl) {
-            (key, Call::Write { value, ttl_ms: ttl })
-        } else if drawn < u64::from(put_ttl) + u64::from(cas_ttl) {
-            (key, Call::Cas { expected, value, ttl_ms: ttl })
-        } else {
-            (key, Call::Read)
-        }
+        let call = match choice {
+            Some(ExpiringChoice::Put) => Call::Write { value, ttl_ms: ttl },
+            Some(ExpiringChoice::Cas) => Call::Cas { expected, value, ttl_ms: ttl },
+            Some(ExpiringChoice::Expire) => Call::Expire { ttl_ms: ttl },
+            Some(ExpiringChoice::Persist) => Call::Expire { ttl_ms: None },
+            Some(ExpiringChoice::Add) => Call::Increment { delta: 1 },
+            // Without a version that was seen there is no condition to delete on.
+            Some(ExpiringChoice::Delete) if expected > 0 => {
+                Call::Delete { expected: Some(expected) }
+            }
+            Some(ExpiringChoice::Get | ExpiringChoice::Delete) | None => Call::Read,
+        };
+        (key, call)
     }
 }

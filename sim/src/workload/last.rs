@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX, pages::Pages};
+use super::{
+    Caller, INSERT_PREFIX, LIST_PREFIX, REGISTER_PREFIX, TTL_PREFIX, TTL_SUM_PREFIX, pages::Pages,
+};
 use crate::{
     history::{Call, Outcome},
     judge::Verdict,
@@ -49,14 +51,18 @@ fn reads(workload: &Workload) -> Vec<(String, Call)> {
     let mut reads = Vec::new();
     for key in 0..workload.keys {
         reads.push((format!("{REGISTER_PREFIX}{key}"), Call::Read));
-        if mix.expiring() > 0 {
-            reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
-        }
         if mix.append > 0 {
             reads.push((format!("{LIST_PREFIX}{key}"), Call::List));
         }
         if mix.increment > 0 {
             reads.push((format!("counter/{key}"), Call::Read));
+        }
+    }
+    let expiring = if mix.expiring() > 0 { workload.ttl_keys() } else { 0 };
+    for key in 0..expiring {
+        reads.push((format!("{TTL_PREFIX}{key}"), Call::Read));
+        if mix.add_ttl > 0 {
+            reads.push((format!("{TTL_SUM_PREFIX}{key}"), Call::Read));
         }
     }
     if mix.read_all > 0 {

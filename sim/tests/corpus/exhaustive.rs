@@ -82,6 +82,7 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
             let before: i64 = state.1.as_deref().unwrap_or("0").parse().ok()?;
             Some(before.checked_add(*delta)?.to_string())
         }
+        Call::Expire { .. } => Some(state.1.clone()?),
         Call::Read
         | Call::Scan
         | Call::ReadAll
@@ -107,6 +108,7 @@ fn known(op: &Op, state: &State) -> Option<State> {
         Outcome::Ok(Reply::Deleted { version: 0 }) => {
             (state.1.is_none() && condition(op).unwrap_or(0) == 0).then(|| state.clone())
         }
+        Outcome::Ok(Reply::Expired { version: 0 }) => state.1.is_none().then(|| state.clone()),
         _ => {
             let version = op.version_made()?;
             let deletes = matches!(op.call, Call::Delete { .. });

@@ -37,7 +37,7 @@ fn plan(processes: u64, keys: u64, kinds: &'static [u8]) -> impl Strategy<Value 
         })
 }
 
-const ALL: &[u8] = &[0, 0, 0, 1, 1, 2, 3, 4, 5];
+const ALL: &[u8] = &[0, 0, 0, 1, 1, 2, 3, 4, 5, 6];
 const COUNTING: &[u8] = &[0, 5, 5];
 
 #[derive(Default)]
@@ -82,6 +82,10 @@ impl Register {
                 Outcome::Ok(Reply::Deleted { version: 0 })
             }
             Call::Delete { .. } => Outcome::Ok(Reply::Deleted { version: self.put(None) }),
+            Call::Expire { .. } => match self.value.clone() {
+                None => Outcome::Ok(Reply::Expired { version: 0 }),
+                held => Outcome::Ok(Reply::Expired { version: self.put(held) }),
+            },
             Call::Increment { delta } => {
                 let before = self.value.as_deref().unwrap_or("0").parse::<i64>();
                 match before {
@@ -182,7 +186,8 @@ fn make_call(plan: &Plan, index: usize, register: &Register) -> Call {
         2 => Call::Cas { expected: register.guess(plan.guess), value, ttl_ms: None },
         3 => Call::Delete { expected: None },
         4 => Call::Delete { expected: Some(register.guess(plan.guess).max(1)) },
-        _ => Call::Increment { delta: plan.number },
+        5 => Call::Increment { delta: plan.number },
+        _ => Call::Expire { ttl_ms: None },
     }
 }
 
@@ -219,6 +224,7 @@ fn tamper(ops: &mut [Op], which: usize, how: usize) {
         Outcome::Ok(
             Reply::Written { version: made }
             | Reply::Deleted { version: made }
+            | Reply::Expired { version: made }
             | Reply::Incremented { version: made, .. },
         ) => *made = version,
         _ => {}

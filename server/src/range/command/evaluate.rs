@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
+    planted::{Bug, active},
     storage::codec::{Effect, Outcome},
     time::Timestamp,
 };
@@ -213,12 +214,19 @@ pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, 
         WriteKind::Increment { delta, ttl } => match sum(current, *delta) {
             Some(sum) => {
                 let value = Bytes::from(sum.to_string());
-                let expires_at = expiry(at, *ttl).or(current.expires_at());
+                // The careless hand: "a new value is a new value".
+                let kept = current.expires_at().filter(|_| !active(Bug::IncrementDropsExpiry));
+                let expires_at = expiry(at, *ttl).or(kept);
                 (Effect::Put { value, expires_at }, Outcome::Number(sum))
             }
             None => (Effect::Nothing, Outcome::NotANumber),
         },
         WriteKind::Expire { ttl, .. } => match &current.0 {
+            // The careless hand: "nothing is asked for, so nothing changes".
+            Some(held) if ttl.is_none() && active(Bug::PersistForgotten) => {
+                let (value, expires_at) = (held.value.clone(), held.expires_at);
+                (Effect::Put { value, expires_at }, Outcome::Written)
+            }
             Some(held) => {
                 let expires_at = expiry(at, *ttl);
                 (Effect::Put { value: held.value.clone(), expires_at }, Outcome::Written)

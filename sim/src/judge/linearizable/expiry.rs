@@ -9,6 +9,10 @@
 //!   |invoked ........ acknowledged|  invoked + ttl - skew            acknowledged + ttl + skew
 //! ```
 //!
+//! A later expire or persist makes a new version with a window of its own, or none. An increment leaves the
+//! expiry as it was: its version has the window of the one before it, or of an operation of unknown outcome
+//! that may have come in between.
+//!
 //! Late is checked by itself ([`outlived`]). Early, and that what is gone does not come back, is left
 //! to the search: an expiry is to it a delete on condition of the version, of unknown outcome, that
 //! somebody asks for at the earliest moment. It explains absence from then on, once; and a value that
@@ -18,7 +22,7 @@ use std::collections::BTreeMap;
 
 use super::{JUDGE, order::observation};
 use crate::{
-    history::{Call, Op, Outcome, Version, millis},
+    history::{Call, Op, Outcome, Reply, Version, millis},
     judge::Violation,
 };
 
@@ -26,25 +30,99 @@ const NS_PER_MS: u64 = 1_000_000;
 /// The process of an expiry: nobody.
 pub(super) const NOBODY: u64 = u64::MAX;
 
-/// Who saw a value although it must have been gone.
-pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<Violation> {
-    let mut latest: BTreeMap<Version, (u64, &Op)> = BTreeMap::new();
-    for op in ops {
-        if let (Some(version), Some(ttl_ms), Some(end)) =
-            (op.version_made(), op.call.ttl_ms(), op.complete_ns)
-        {
-            latest.insert(version, (end + ttl_ms * NS_PER_MS + skew_ns, op));
+/// The window in which a version expires.
+#[derive(Clone, Copy)]
+struct Life<'a> {
+    /// It may be gone from here on; none: never.
+    earliest_ns: Option<u64>,
+    /// It must be gone from here on; none: nobody can tell.
+    latest_ns: Option<u64>,
+    /// Who gave it.
+    by: &'a Op,
+}
+
+impl<'a> Life<'a> {
+    /// What an operation gives that sets the expiry; none where it leaves that as it is.
+    fn given(by: &'a Op, skew_ns: u64) -> Option<Life<'a>> {
+        let forever = Life { earliest_ns: None, latest_ns: None, by };
+        match (&by.call, by.call.ttl_ms()) {
+            (Call::Increment { .. }, _) => None,
+            (_, None) => Some(forever),
+            (_, Some(ttl_ms)) => Some(Life {
+                earliest_ns: Some((by.invoke_ns + ttl_ms * NS_PER_MS).saturating_sub(skew_ns)),
+                latest_ns: by.complete_ns.map(|end| end + ttl_ms * NS_PER_MS + skew_ns),
+                by,
+            }),
         }
     }
+
+    /// Either of them.
+    fn or(self, other: Life<'a>) -> Life<'a> {
+        let earliest_ns = match (self.earliest_ns, other.earliest_ns) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let latest_ns = self.latest_ns.zip(other.latest_ns).map(|(one, other)| one.max(other));
+        Life { earliest_ns, latest_ns, by: self.by }
+    }
+}
+
+/// The windows of all versions that were acknowledged.
+fn lives<'a>(ops: &[&'a Op], skew_ns: u64) -> BTreeMap<Version, Life<'a>> {
+    let mut made: Vec<(Version, &Op)> =
+        ops.iter().filter_map(|op| Some((op.version_made()?, *op))).collect();
+    made.sort_by_key(|(version, _)| *version);
+    let is_unknown = |op: &&&Op| op.outcome == Outcome::Unknown && op.call.is_mutation();
+    let unknown: Vec<&Op> = ops.iter().filter(is_unknown).copied().collect();
+    let mut lives: BTreeMap<Version, Life<'_>> = BTreeMap::new();
+    for (version, op) in made {
+        let given = Life::given(op, skew_ns);
+        let life = given.unwrap_or_else(|| inherited(op, &lives, &unknown, skew_ns));
+        lives.insert(version, life);
+    }
+    lives
+}
+
+/// The window of an increment's version: `before` has those of all lower versions.
+fn inherited<'a>(
+    op: &'a Op,
+    before: &BTreeMap<Version, Life<'a>>,
+    unknown: &[&'a Op],
+    skew_ns: u64,
+) -> Life<'a> {
+    let forever = Life { earliest_ns: None, latest_ns: None, by: op };
+    let begins = match (&op.call, &op.outcome) {
+        (Call::Increment { delta }, Outcome::Ok(Reply::Incremented { number, .. })) => {
+            number == delta
+        }
+        _ => false,
+    };
+    if begins {
+        // There was nothing, so there was no expiry.
+        return forever;
+    }
+    let last = before.last_key_value().map_or(forever, |(_, life)| *life);
+    let meanwhile = unknown.iter().filter(|other| !op.precedes(other));
+    meanwhile.fold(last, |life, other| match Life::given(other, skew_ns) {
+        // Done late: nobody can say when it must be gone.
+        Some(given) => life.or(Life { latest_ns: None, ..given }),
+        None => life,
+    })
+}
+
+/// Who saw a value although it must have been gone.
+pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<Violation> {
+    let lives = lives(ops, skew_ns);
     ops.iter().find_map(|op| {
-        let (gone_ns, writer) = latest.get(&version_needed(op)?)?;
-        (op.invoke_ns > *gone_ns).then(|| {
+        let life = lives.get(&version_needed(op)?)?;
+        let gone_ns = life.latest_ns?;
+        (op.invoke_ns > gone_ns).then(|| {
             let words = format!(
                 "process {} saw a value {} ms after it must have expired",
                 op.process,
                 millis(op.invoke_ns - gone_ns)
             );
-            Violation::new(JUDGE, words).with(writer).with(op)
+            Violation::new(JUDGE, words).with(life.by).with(op)
         })
     })
 }
@@ -68,31 +146,52 @@ pub(super) fn as_operations(ops: &[&Op], skew_ns: u64) -> Vec<Op> {
     let mut seen: BTreeMap<&str, Version> = BTreeMap::new();
     for op in ops {
         if let Some(Some(record)) = observation(op) {
-            seen.insert(&record.value, record.version);
+            let least = seen.entry(&record.value).or_insert(record.version);
+            // Later ones are of those who kept the value.
+            *least = record.version.min(*least);
         }
     }
+    let lives = lives(ops, skew_ns);
+    let expiry = |op: &Op, expected, earliest_ns: u64| Op {
+        process: NOBODY,
+        key: op.key.clone(),
+        call: Call::Delete { expected },
+        invoke_ns: earliest_ns.max(op.invoke_ns),
+        complete_ns: None,
+        invoke_index: last_before(ops, earliest_ns).max(op.invoke_index),
+        complete_index: None,
+        outcome: Outcome::Unknown,
+    };
     let mut expiries = Vec::new();
-    for op in ops {
-        let Some(ttl_ms) = op.call.ttl_ms() else { continue };
-        let (Call::Write { value, .. } | Call::Cas { value, .. }) = &op.call else { continue };
-        let expected = match op.outcome {
-            Outcome::Ok(_) => op.version_made(),
-            // Whoever saw the value tells its version. Nobody did: it may have been there unseen, and
-            // then nothing but the absence after it can be told.
-            Outcome::Unknown => seen.get(&value[..]).copied(),
-            Outcome::Refused(_) | Outcome::Failed => continue,
-        };
-        let earliest_ns = (op.invoke_ns + ttl_ms * NS_PER_MS).saturating_sub(skew_ns);
-        expiries.push(Op {
-            process: NOBODY,
-            key: op.key.clone(),
-            call: Call::Delete { expected },
-            invoke_ns: earliest_ns.max(op.invoke_ns),
-            complete_ns: None,
-            invoke_index: last_before(ops, earliest_ns).max(op.invoke_index),
-            complete_index: None,
-            outcome: Outcome::Unknown,
-        });
+    for op in ops.iter().filter(|op| op.call.is_mutation()) {
+        match op.outcome {
+            Outcome::Ok(_) => {
+                let made = op.version_made();
+                let life = made.and_then(|version| lives.get(&version));
+                if let Some(earliest_ns) = life.and_then(|life| life.earliest_ns) {
+                    expiries.push(expiry(op, made, earliest_ns));
+                }
+            }
+            Outcome::Unknown => {
+                let given = Life::given(op, skew_ns).and_then(|life| life.earliest_ns);
+                // An increment may have made a version of whatever life there was before it.
+                let least = || lives.values().filter_map(|life| life.earliest_ns).min();
+                let is_sum = matches!(op.call, Call::Increment { .. });
+                let Some(earliest_ns) = given.or_else(|| is_sum.then(least).flatten()) else {
+                    continue;
+                };
+                // Whoever saw the value tells its version. Nobody did: it may have been there unseen,
+                // and then nothing but the absence after it can be told.
+                let expected = match &op.call {
+                    Call::Write { value, .. } | Call::Cas { value, .. } => {
+                        seen.get(&value[..]).copied()
+                    }
+                    _ => None,
+                };
+                expiries.push(expiry(op, expected, earliest_ns));
+            }
+            Outcome::Refused(_) | Outcome::Failed => {}
+        }
     }
     expiries
 }

@@ -3,7 +3,7 @@
 //! Each check is necessary, not sufficient: what passes here goes to the search. They come first
 //! because they can name the two or three operations that contradict each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::JUDGE;
 use crate::{
@@ -96,7 +96,7 @@ fn value_left(op: &Op) -> Option<String> {
 /// A version seen with another value than it was written with, or one that nobody can have written.
 fn wrong_value(ops: &[&Op]) -> Option<Violation> {
     let mut meanings: BTreeMap<Version, (Option<String>, &Op)> = BTreeMap::new();
-    for op in ops {
+    for op in ops.iter().filter(|op| !keeps(op)) {
         if let Some(version) = op.version_made() {
             meanings.insert(version, (value_left(op), op));
         }
@@ -104,6 +104,14 @@ fn wrong_value(ops: &[&Op]) -> Option<Violation> {
     let increments_unknown = ops
         .iter()
         .any(|op| op.outcome == Outcome::Unknown && matches!(op.call, Call::Increment { .. }));
+    // What is left as it was has any value that was ever there: the search knows which.
+    let kept: BTreeSet<Version> =
+        ops.iter().filter(|op| keeps(op)).filter_map(|op| op.version_made()).collect();
+    let kept_unknown = ops.iter().any(|op| op.outcome == Outcome::Unknown && keeps(op));
+    let written: BTreeSet<String> = match kept_unknown {
+        true => ops.iter().filter_map(|op| value_left(op)).collect(),
+        false => BTreeSet::new(),
+    };
     let mut unknown: BTreeMap<String, &Op> = BTreeMap::new();
     for op in ops.iter().rev().filter(|op| op.outcome == Outcome::Unknown) {
         if let Some(value) = value_left(op) {
@@ -124,6 +132,9 @@ fn wrong_value(ops: &[&Op]) -> Option<Violation> {
             }
             continue;
         }
+        if kept.contains(version) || written.contains(value) {
+            continue;
+        }
         let writer = unknown.get(value);
         let could_be_counted = increments_unknown && value.parse::<i64>().is_ok();
         if could_be_counted {
@@ -139,6 +150,11 @@ fn wrong_value(ops: &[&Op]) -> Option<Violation> {
         meanings.insert(*version, (Some(value.clone()), op));
     }
     None
+}
+
+/// Whether it leaves the value as it was, under another version.
+fn keeps(op: &Op) -> bool {
+    matches!(op.call, Call::Expire { .. })
 }
 
 fn never_written(ops: &[&Op], reader: &Op, version: Version, value: &str) -> Violation {

@@ -153,7 +153,10 @@ impl<'a> Search<'a> {
         let mut by_complete = Vec::new();
         for (index, op) in ops.iter().enumerate() {
             let absent = matches!(observation(op), Some(None))
-                || op.outcome == Outcome::Ok(Reply::Deleted { version: 0 });
+                || matches!(
+                    op.outcome,
+                    Outcome::Ok(Reply::Deleted { version: 0 } | Reply::Expired { version: 0 })
+                );
             if absent {
                 absences.push(index);
             } else if let Some(demand) = Demand::of(op, &mut values) {
@@ -164,6 +167,7 @@ impl<'a> Search<'a> {
             by_complete.push(index);
         }
         steps.sort_by_key(|step| step.demand.order());
+        tell_what_is_kept(&mut steps);
         by_complete.sort_by_key(|index| ops[*index].complete_index);
         let demands: Vec<Demand> = steps.iter().map(|step| step.demand).collect();
         let classes = classes(ops, &demands, &mut values);
@@ -182,9 +186,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Leaves out what comes before `steps[pos]`, and what might; `pos` is above 0. Returns the
-    /// state there.
+    /// Leaves out what comes before `steps[pos]`, or before the last step up to there behind which the
+    /// state is known, and what might; `pos` is above 0. Returns the state there.
     fn begin_at(&mut self, pos: usize) -> State {
+        let settled = self.steps[..pos].iter().rposition(|step| step.demand.settles());
+        let Some(pos) = settled.map(|at| at + 1) else { return State::EMPTY };
         let last = &self.steps[pos - 1];
         let state = last.demand.state_after();
         let over = self.ops[last.op].complete_index;
@@ -370,6 +376,10 @@ impl<'a> Search<'a> {
             return self.condition_follows(class, None, after, frame, limit);
         }
         if next.apply(after, &self.values).is_some() {
+            // What is left as it is may matter later, and its condition can't hold later any more.
+            if !next.settles() && matches!(self.classes[class].effect, Effect::Cas { .. }) {
+                return true;
+            }
             // Without the unknown operation it would be the same, if that is possible at all.
             return next.apply(frame.state, &self.values).is_none();
         }
@@ -529,6 +539,22 @@ impl<'a> Search<'a> {
             Some(value) => {
                 format!("{:?} at {relation}version {}", self.values.text(value), state.version)
             }
+        }
+    }
+}
+
+/// What leaves the value as it was leaves the one that somebody saw at its version.
+fn tell_what_is_kept(steps: &mut [Step]) {
+    let seen = steps.windows(2).map(|pair| match (pair[0].demand, pair[1].demand) {
+        (Demand::Keep { version, .. }, Demand::See { version: seen, value }) if seen == version => {
+            Some(value)
+        }
+        _ => None,
+    });
+    let seen: Vec<_> = seen.collect();
+    for (step, seen) in steps.iter_mut().zip(seen) {
+        if let Demand::Keep { value, .. } = &mut step.demand {
+            *value = seen;
         }
     }
 }

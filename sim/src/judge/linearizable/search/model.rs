@@ -101,6 +101,8 @@ pub(super) enum Demand {
     Cas { version: Version, expected: Version, value: ValueId },
     /// Present, at the expected version if one is given; leaves it absent.
     Delete { version: Version, expected: Option<Version> },
+    /// Present; leaves the same value, which is this one where somebody saw it at that version.
+    Keep { version: Version, value: Option<ValueId> },
     /// The number `before`; leaves `value`.
     Increment { version: Version, before: Option<i64>, value: ValueId },
 }
@@ -121,6 +123,7 @@ impl Demand {
                 Demand::Cas { version, expected: *expected, value: values.id(value) }
             }
             (Call::Delete { expected }, _) => Demand::Delete { version, expected: *expected },
+            (Call::Expire { .. }, _) => Demand::Keep { version, value: None },
             (Call::Increment { delta }, Outcome::Ok(Reply::Incremented { number, .. })) => {
                 let value = values.id(&number.to_string());
                 Demand::Increment { version, before: number.checked_sub(*delta), value }
@@ -135,8 +138,14 @@ impl Demand {
             Demand::Put { version, .. }
             | Demand::Cas { version, .. }
             | Demand::Delete { version, .. }
+            | Demand::Keep { version, .. }
             | Demand::Increment { version, .. } => (version, false),
         }
+    }
+
+    /// Whether the state after it follows from it alone.
+    pub(super) fn settles(self) -> bool {
+        !matches!(self, Demand::Keep { value: None, .. })
     }
 
     pub(super) fn only_looks(self) -> bool {
@@ -168,6 +177,10 @@ impl Demand {
                 };
                 state.written(version, None)
             }
+            Demand::Keep { version, value } => {
+                let held = state.value.filter(|held| value.is_none_or(|seen| seen == *held))?;
+                state.written(version, Some(held))
+            }
             Demand::Increment { version, before, value } => {
                 let number = values.number_of(state.value)?;
                 (before == Some(number)).then(|| state.written(version, Some(value))).flatten()
@@ -175,13 +188,14 @@ impl Demand {
         }
     }
 
-    /// The state after it, whatever came before.
+    /// The state after it, whatever came before, where it settles that.
     pub(super) fn state_after(self) -> State {
         let (version, value) = match self {
             Demand::See { version, value }
             | Demand::Put { version, value }
             | Demand::Cas { version, value, .. }
             | Demand::Increment { version, value, .. } => (version, Some(value)),
+            Demand::Keep { version, value } => (version, value),
             Demand::Delete { version, .. } => (version, None),
         };
         State { version, exact: true, value }
@@ -206,6 +220,7 @@ impl Demand {
     pub(super) fn number_before(self, values: &Values) -> Option<i64> {
         match self {
             Demand::See { value, .. } => values.number_of(Some(value)),
+            Demand::Keep { value: Some(value), .. } => values.number_of(Some(value)),
             Demand::Increment { before, .. } => before,
             _ => None,
         }
@@ -215,8 +230,8 @@ impl Demand {
     pub(super) fn may_depend_on(self, value: ValueId, values: &Values) -> bool {
         match self {
             Demand::Put { .. } => false,
-            Demand::Cas { .. } | Demand::Delete { .. } => true,
-            Demand::See { value: seen, .. } => {
+            Demand::Cas { .. } | Demand::Delete { .. } | Demand::Keep { value: None, .. } => true,
+            Demand::See { value: seen, .. } | Demand::Keep { value: Some(seen), .. } => {
                 seen == value
                     || values.number_of(Some(value)).is_some()
                         && values.number_of(Some(seen)).is_some()
@@ -229,7 +244,7 @@ impl Demand {
     pub(super) fn may_depend_on_absence(self) -> bool {
         match self {
             Demand::Cas { expected, .. } => expected == 0,
-            Demand::Increment { .. } | Demand::See { .. } => true,
+            Demand::Increment { .. } | Demand::See { .. } | Demand::Keep { .. } => true,
             Demand::Put { .. } | Demand::Delete { .. } => false,
         }
     }
@@ -247,6 +262,7 @@ pub(super) enum Effect {
     Put(ValueId),
     Cas { expected: Version, value: ValueId },
     Delete { expected: Option<Version> },
+    Keep,
     Increment(i64),
 }
 
@@ -261,6 +277,7 @@ impl Effect {
                 Effect::Cas { expected: *expected, value: values.id(value) }
             }
             Call::Delete { expected } => Effect::Delete { expected: *expected },
+            Call::Expire { .. } => Effect::Keep,
             Call::Increment { delta } => Effect::Increment(*delta),
         })
     }
@@ -285,6 +302,7 @@ impl Effect {
                     Some(_) => None,
                 }
             }
+            Effect::Keep => state.written_unknown(Some(state.value?)),
             Effect::Increment(delta) => {
                 let number = values.number_of(state.value)?.checked_add(delta)?;
                 let value = values.id(&number.to_string());
