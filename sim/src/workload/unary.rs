@@ -95,6 +95,7 @@ enum Request {
     Put(v1::PutRequest),
     Delete(v1::DeleteRequest),
     Increment(v1::IncrementRequest),
+    Expire(v1::ExpireRequest),
     Scan(v1::ScanRequest),
     BatchGet(v1::BatchGetRequest),
     BatchPut(v1::BatchPutRequest),
@@ -106,6 +107,7 @@ enum Answer {
     Put(v1::PutResponse),
     Delete(v1::DeleteResponse),
     Increment(v1::IncrementResponse),
+    Expire(v1::ExpireResponse),
     Scan(Vec<v1::Record>),
     BatchGet(v1::BatchGetResponse),
     BatchPut(v1::BatchPutResponse),
@@ -138,6 +140,7 @@ impl Request {
             Request::Put(put) => &mut put.context,
             Request::Delete(delete) => &mut delete.context,
             Request::Increment(increment) => &mut increment.context,
+            Request::Expire(expire) => &mut expire.context,
             Request::Scan(scan) => &mut scan.context,
             Request::BatchGet(batch) => &mut batch.context,
             Request::BatchPut(batch) => &mut batch.context,
@@ -171,6 +174,7 @@ impl Answer {
             Answer::Put(put) => &put.context,
             Answer::Delete(delete) => &delete.context,
             Answer::Increment(increment) => &increment.context,
+            Answer::Expire(expire) => &expire.context,
             Answer::BatchGet(batch) => &batch.context,
             Answer::BatchPut(batch) => &batch.context,
             Answer::Scan(_) => &None,
@@ -458,6 +462,9 @@ async fn copy(
         Request::Increment(increment) => {
             kv.increment(increment).await.map(|told| Answer::Increment(told.into_inner()))
         }
+        Request::Expire(expire) => {
+            kv.expire(expire).await.map(|told| Answer::Expire(told.into_inner()))
+        }
         Request::BatchGet(batch) => {
             kv.batch_get(batch).await.map(|told| Answer::BatchGet(told.into_inner()))
         }
@@ -511,6 +518,10 @@ fn request(key: &str, call: &Call) -> Request {
         Call::Increment { delta } => {
             Request::Increment(v1::IncrementRequest { context, key, delta: *delta, ttl_ms: 0 })
         }
+        Call::Expire { ttl_ms } => {
+            let ttl_ms = ttl_ms.unwrap_or(0);
+            Request::Expire(v1::ExpireRequest { context, key, ttl_ms, condition: None })
+        }
         Call::Scan | Call::ReadAll => {
             Request::Scan(v1::ScanRequest { prefix: key, ..v1::ScanRequest::default() })
         }
@@ -558,6 +569,7 @@ fn outcome(told: Told) -> (Outcome, Option<&'static str>) {
         Answer::Get(get) => Reply::Read(get.state.and_then(record)),
         Answer::Put(put) => Reply::Written { version: put.version },
         Answer::Delete(delete) => Reply::Deleted { version: delete.version },
+        Answer::Expire(expire) => Reply::Expired { version: expire.version },
         Answer::Increment(sum) => Reply::Incremented { number: sum.value, version: sum.version },
         Answer::Scan(records) => {
             let entry = |found: v1::Record| {
