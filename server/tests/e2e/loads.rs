@@ -26,7 +26,7 @@ async fn a_load_outlives_leaders() {
     let cluster = Arc::new(Cluster::start().await);
     let client = cluster.client().await;
     let writer = client.batch_writer().start().expect("a writer");
-    let mut returning = None;
+    let mut returning: Option<tokio::task::JoinHandle<()>> = None;
     for n in 0..RECORDS {
         // The node before is back some time before: what is under way then is not written off by waiting.
         if n % RECORDS_A_KILL == RECORDS_A_KILL / 4
