@@ -78,15 +78,17 @@ pub(crate) fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    match run(cli.command) {
-        Ok(()) => Exit::Done.into(),
+    let is_node = matches!(cli.command, Command::Start(_));
+    let exit = match run(cli.command) {
+        Ok(()) => Exit::Done,
         Err(failure) => {
             if let Some(line) = failure.line() {
                 drop(writeln!(std::io::stderr(), "{line}"));
             }
-            failure.exit.into()
+            failure.exit
         }
-    }
+    };
+    if is_node { start::end(exit) } else { exit.into() }
 }
 
 fn run(command: Command) -> Result<(), Failure> {
