@@ -106,7 +106,8 @@ fn inherited<'a>(
     meanwhile.fold(last, |life, other| match Life::given(other, skew_ns) {
         // Done late: nobody can say when it must be gone.
         Some(given) => life.or(Life { latest_ns: None, ..given }),
-        None => life,
+        // A sum that began anew, after the expiry: it has none.
+        None => Life { latest_ns: None, ..life },
     })
 }
 
