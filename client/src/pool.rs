@@ -211,14 +211,13 @@ impl Pool {
     }
 
     /// The node of this session could do nothing for a request; `hint` may be the address of one
-    /// that can. `reaches_nobody`: it can't reach that one itself.
+    /// that can.
     pub(crate) fn misrouted(
         &self,
         session: &Session,
         keyspace: &str,
         place: Place<'_>,
         hint: &str,
-        reaches_nobody: bool,
     ) {
         let mut state = self.state.lock();
         let better =
@@ -227,9 +226,7 @@ impl Pool {
             Some(node) => self.routes.redirect(keyspace, place, node),
             None => self.routes.forget(keyspace, place),
         }
-        // A node that does not reach the leader names it; until that one is found, another may reach it.
-        let is_up = better.is_some_and(|node| state.ready(node).is_some());
-        let Some(node) = better.filter(|_| is_up || !reaches_nobody) else {
+        let Some(node) = better else {
             if state.preferred == session.node {
                 state.prefer_next();
             }

@@ -1,10 +1,7 @@
 //! Leaders at home: each range's leader moves to where its placement policy wants it, and away from
 //! a node that is about to stop.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 
@@ -13,8 +10,7 @@ use crate::{
     placement::policy::{self, Candidate},
     planted::{self, Bug},
     range::{raft::types, replica::Replica},
-    storage::disk::Condition,
-    time::local::{Instant, sleep, timeout},
+    time::local::{Instant, sleep},
     trace,
 };
 
@@ -50,7 +46,6 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 replica: id,
                 city: address.city,
                 room: address.room,
-                disk: bootstrap.disk_of(node).map_or(Condition::Well, |known| known.condition),
                 fit: node == bootstrap.peers().me()
                     || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
                 draining: bootstrap.is_draining(node),
@@ -64,12 +59,11 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
 pub(super) async fn run(bootstrap: Arc<Bootstrap>) {
     loop {
         trace::event("timer", format_args!("{} looks after its leaders", bootstrap.peers().me()));
-        // At once where the node's disk has become another one.
-        timeout(INTERVAL, bootstrap.leaders_look.notified()).await.ok();
+        sleep(INTERVAL).await;
         let mut words = Words::default();
         for replica in bootstrap.replicas() {
             see(&bootstrap, &replica);
-            if bootstrap.router().leads(replica.range) {
+            if replica.is_leader() {
                 // A refused transfer is tried again at the next look.
                 move_home(&bootstrap, &replica, &mut words).await;
             }
@@ -88,8 +82,6 @@ fn see(bootstrap: &Bootstrap, replica: &Replica) {
 async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) -> bool {
     let (me, range) = (bootstrap.peers().me(), replica.range);
     let candidates = candidates(bootstrap, replica);
-    let others_have_space = candidates.iter().any(|voter| voter.node != me && voter.has_space());
-    replica.shared.others_have_space.store(others_have_space, Relaxed);
     let Some(home) = policy::leader_home(range, &candidates).filter(|home| home.node != me) else {
         // Alone, at home, or nobody else is fit: there is nowhere to go.
         return false;
@@ -122,8 +114,7 @@ pub(super) async fn drain(bootstrap: &Bootstrap, until: Instant) {
         let (mut left, mut words) = (false, Words::default());
         for replica in bootstrap.replicas() {
             see(bootstrap, &replica);
-            let leads = bootstrap.router().leads(replica.range);
-            left |= leads && move_home(bootstrap, &replica, &mut words).await;
+            left |= replica.is_leader() && move_home(bootstrap, &replica, &mut words).await;
         }
         if !left || Instant::now() >= until {
             return;

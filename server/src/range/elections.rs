@@ -31,7 +31,6 @@ use crate::{
     ids::RangeId,
     peer::AddressBook,
     placement::policy::{self, Candidate},
-    storage::disk::Condition,
 };
 
 /// Times of a Raft group.
@@ -82,7 +81,6 @@ pub fn candidates(book: &AddressBook) -> Vec<Candidate> {
         city: at.city,
         room: at.room,
         fit: true,
-        disk: Condition::Well,
         draining: false,
         clock_is_wrong: false,
     });

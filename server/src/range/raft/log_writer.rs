@@ -26,7 +26,6 @@ use crate::{
     size::Size,
     storage::{
         Batch, Engine,
-        disk::Disk,
         engine::{Change, Error},
         watched::Failed,
     },
@@ -70,10 +69,9 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Starts the writer, which tells `disk` when it waits for it. `failed` is told if the disk fails, or a log on it can't be read.
+    /// Starts the writer. `failed` is told if the disk fails, or a log on it can't be read.
     pub fn start(
         engine: Arc<dyn Engine>,
-        disk: Arc<Disk>,
         seams: &Seams,
         metrics: Arc<Metrics>,
         failed: Failed,
@@ -81,7 +79,6 @@ impl LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         (seams.spawn_disk_writer)(Box::pin(run(
             engine,
-            disk,
             queue,
             seams.disk_pause.clone(),
             metrics,
@@ -136,7 +133,6 @@ impl Taken {
 
 async fn run(
     engine: Arc<dyn Engine>,
-    disk: Arc<Disk>,
     mut queue: mpsc::Receiver<Job>,
     pause: Pause,
     metrics: Arc<Metrics>,
@@ -171,7 +167,7 @@ async fn run(
         }
         let result = match &broken {
             Some(error) => Err(error.clone()),
-            None => write_and_sync(&*engine, &disk, batch, &metrics, entries).await,
+            None => write_and_sync(&*engine, batch, &metrics, entries).await,
         };
         if let Ok(took) = &result
             && !queue.is_empty()
@@ -197,13 +193,11 @@ async fn run(
 
 async fn write_and_sync(
     engine: &dyn Engine,
-    disk: &Disk,
     batch: Batch,
     metrics: &Metrics,
     entries: u64,
 ) -> Result<Duration, Error> {
     failpoint::hit("log.before-write");
-    let _waits = disk.begin();
     engine.write(batch)?;
     failpoint::hit("log.after-write");
     let started = crate::time::local::Instant::now();
