@@ -85,7 +85,7 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Family,
-        codec::{self, DedupRecord, Effect, Outcome},
+        codec::{self, DedupRecord, Descriptor, Effect, Outcome},
         engine::Error,
         keys, mvcc,
     },
@@ -282,30 +282,13 @@ impl Executor {
         now: Instant,
         asked: &mut Evaluated,
     ) -> Result<(), Error> {
-        if write.deadline <= now {
-            write.reply.send(Err(OpError::deadline()));
-            return Ok(());
-        }
-        let state = &self.shared.state;
-        let stays_out = !planted::active(Bug::StaleRouteAccepted);
         // Before dedup is looked at: see above.
-        let descriptor = state.descriptor();
-        if !descriptor.contains(&write.key) && stays_out {
-            write.reply.send(Err(OpError::stale_route()));
-            return Ok(());
-        }
-        if let Some(result) = self.look_back(&write)? {
+        let descriptor = self.shared.state.descriptor();
+        if let Some(result) = self.answered(&write, &descriptor, now)? {
             write.reply.send(result);
             return Ok(());
         }
-        if write.first_attempt < state.dedup_threshold() {
-            write.reply.send(Err(too_old()));
-            return Ok(());
-        }
-        if let Err(error) = self.shared.check_space() {
-            write.reply.send(Err(error));
-            return Ok(());
-        }
+        let stays_out = !planted::active(Bug::StaleRouteAccepted);
         if stays_out && !write.keys().all(|key| descriptor.contains(key)) {
             self.shared.metrics.stale_routes.inc();
             write.reply.send(Err(OpError::several_ranges()));
@@ -319,6 +302,36 @@ impl Executor {
         Ok(())
     }
 
+    /// What a request is answered before it is evaluated, if anything: for its deadline, its anchor's place,
+    /// what is remembered of it, its age, the disk's space, in this order. What was done is answered as done
+    /// before anything refuses it that is no concern of a done request.
+    fn answered(
+        &self,
+        write: &Write,
+        descriptor: &Descriptor,
+        now: Instant,
+    ) -> Result<Option<OpResult>, Error> {
+        let state = &self.shared.state;
+        let is_full = || self.shared.check_space().err().filter(|_| write.kind.needs_space());
+        if write.deadline <= now {
+            return Ok(Some(Err(OpError::deadline())));
+        }
+        if !descriptor.contains(&write.key) && !planted::active(Bug::StaleRouteAccepted) {
+            return Ok(Some(Err(OpError::stale_route())));
+        }
+        // The careless hand: "why look, there is no room".
+        let denied = planted::active(Bug::FullDiskDenies).then(is_full).flatten();
+        if let (None, Some(result)) = (&denied, self.look_back(write)?) {
+            return Ok(Some(result));
+        }
+        // The careless hand: "if it was done, it is remembered".
+        let is_too_old = write.first_attempt < state.dedup_threshold();
+        if is_too_old && !planted::active(Bug::ExpiredRequestActs) {
+            return Ok(Some(Err(too_old())));
+        }
+        Ok(denied.or_else(is_full).map(Err))
+    }
+
     /// One request on the state of its key. `None` if it is answered, or will be by someone else.
     fn evaluate(
         &self,
@@ -327,32 +340,9 @@ impl Executor {
         term: u64,
         now: Instant,
     ) -> Result<Option<(Pending, Current)>, Error> {
-        if write.deadline <= now {
-            write.reply.send(Err(OpError::deadline()));
-            return Ok(None);
-        }
         let state = &self.shared.state;
-        let stays_out = !planted::active(Bug::StaleRouteAccepted);
-        if !state.descriptor().contains(&write.key) && stays_out {
-            write.reply.send(Err(OpError::stale_route()));
-            return Ok(None);
-        }
-        // Before anything that refuses: what was done is answered as done.
-        let is_full = || self.shared.check_space().err().filter(|_| write.kind.needs_space());
-        // The careless hand: "why look, there is no room".
-        let denied = planted::active(Bug::FullDiskDenies).then(is_full).flatten();
-        if let (None, Some(result)) = (&denied, self.look_back(&write)?) {
+        if let Some(result) = self.answered(&write, &state.descriptor(), now)? {
             write.reply.send(result);
-            return Ok(None);
-        }
-        // The careless hand: "if it was done, it is remembered".
-        let is_too_old = write.first_attempt < state.dedup_threshold();
-        if is_too_old && !planted::active(Bug::ExpiredRequestActs) {
-            write.reply.send(Err(too_old()));
-            return Ok(None);
-        }
-        if let Some(error) = denied.or_else(is_full) {
-            write.reply.send(Err(error));
             return Ok(None);
         }
         let current = match group {

@@ -101,15 +101,7 @@ impl Home {
 /// Whether everything held.
 fn try_main(args: Args) -> anyhow::Result<bool> {
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let quintet = match args.quintet {
-        Some(named) => named,
-        None => std::env::current_exe()
-            .context("can't tell this program's path")?
-            .with_file_name("quintet"),
-    };
-    let quintet = quintet.canonicalize().with_context(|| {
-        format!("there is no {}: build it, or name it with --quintet", quintet.display())
-    })?;
+    let quintet = program(args.quintet)?;
     let home = Home::open(args.dir)?;
     let dir = home.path().to_owned();
     let setup = Setup { quintet, dir, rounds: args.rounds, seed, prove: args.prove };
@@ -204,4 +196,18 @@ fn write(path: &Path, history: &History) -> anyhow::Result<()> {
         out.flush()
     });
     written.with_context(|| format!("can't write {}", path.display()))
+}
+
+/// The program `quintet` that is tried: the named one, or that beside this program.
+pub(crate) fn program(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let quintet = match named {
+        Some(named) => named,
+        None => std::env::current_exe()
+            .context("can't tell this program's path")?
+            .with_file_name("quintet"),
+    };
+    let quintet = quintet.canonicalize().with_context(|| {
+        format!("there is no {}: build it, or name it with --quintet", quintet.display())
+    })?;
+    Ok(quintet)
 }

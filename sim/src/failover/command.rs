@@ -75,15 +75,7 @@ fn try_main(args: Args) -> anyhow::Result<bool> {
     };
     let round_trips =
         RoundTrips { rooms: trip(args.rooms_rtt_ms)?, cities: trip(args.cities_rtt_ms)? };
-    let quintet = match args.quintet {
-        Some(named) => named,
-        None => std::env::current_exe()
-            .context("can't tell this program's path")?
-            .with_file_name("quintet"),
-    };
-    let quintet = quintet.canonicalize().with_context(|| {
-        format!("there is no {}: build it, or name it with --quintet", quintet.display())
-    })?;
+    let quintet = crate::crashtest::command::program(args.quintet)?;
     let dir = tempfile::Builder::new().prefix("quintet-failover-").tempdir();
     let dir = dir.context("can't create a temporary directory")?;
     let losses = args.rooms.into_iter().map(Loss::Room);

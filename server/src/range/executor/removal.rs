@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Evaluated, Executor, PendingRemoval, lost, too_old};
+use super::{Evaluated, Executor, PendingRemoval, lost};
 use crate::{
     config::DELETE_RANGE_KEYS_MAX,
     error::OpError,
@@ -52,22 +52,10 @@ impl Executor {
         asked: &mut Evaluated,
     ) -> Result<(), Error> {
         let Some(range) = write.kind.range() else { return Ok(()) };
-        if write.deadline <= now {
-            write.reply.send(Err(OpError::deadline()));
-            return Ok(());
-        }
         let state = &self.shared.state;
         let descriptor = state.descriptor();
-        if !descriptor.contains(&write.key) && !planted::active(Bug::StaleRouteAccepted) {
-            write.reply.send(Err(OpError::stale_route()));
-            return Ok(());
-        }
-        if let Some(result) = self.look_back(&write)? {
+        if let Some(result) = self.answered(&write, &descriptor, now)? {
             write.reply.send(result);
-            return Ok(());
-        }
-        if write.first_attempt < state.dedup_threshold() {
-            write.reply.send(Err(too_old()));
             return Ok(());
         }
         let (time, moment) = (state.time(), range.moment);
