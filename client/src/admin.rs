@@ -34,9 +34,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`drain`](Self::drain), and [`Error::Unavailable`] if it can't be reached.
-    pub async fn undrain(&self, node: u64) -> Result<(), Error> {
+    pub async fn undrain(&self, node: u64) -> Result<v1::DrainResponse, Error> {
         let request = v1::DrainRequest { node_id: node, undo: true, timeout_ms: 0 };
-        self.ask_any(async |mut admin| admin.drain(request).await).await.map(drop)
+        self.ask_any(async |mut admin| admin.drain(request).await).await
     }
 
     /// Takes a node back that lost its disk and runs with an empty directory: a new replica of every range

@@ -233,7 +233,9 @@ impl<'a> Call<'a> {
         }
         self.progress.last_error = Some(error);
         if matches!(code, v1::Code::Unavailable | v1::Code::NotLeader | v1::Code::StaleRoute) {
-            self.shared.pool.misrouted(session, self.keyspace(), self.place(), &hint);
+            let reaches_nobody = code == v1::Code::Unavailable;
+            let (keyspace, place) = (self.keyspace(), self.place());
+            self.shared.pool.misrouted(session, keyspace, place, &hint, reaches_nobody);
         }
         self.pause(advised).await;
         None

@@ -211,13 +211,14 @@ impl Pool {
     }
 
     /// The node of this session could do nothing for a request; `hint` may be the address of one
-    /// that can.
+    /// that can. `reaches_nobody`: it can't reach that one itself.
     pub(crate) fn misrouted(
         &self,
         session: &Session,
         keyspace: &str,
         place: Place<'_>,
         hint: &str,
+        reaches_nobody: bool,
     ) {
         let mut state = self.state.lock();
         let better =
@@ -226,7 +227,9 @@ impl Pool {
             Some(node) => self.routes.redirect(keyspace, place, node),
             None => self.routes.forget(keyspace, place),
         }
-        let Some(node) = better else {
+        // A node that does not reach the leader names it; until that one is found, another may reach it.
+        let is_up = better.is_some_and(|node| state.ready(node).is_some());
+        let Some(node) = better.filter(|_| is_up || !reaches_nobody) else {
             if state.preferred == session.node {
                 state.prefer_next();
             }

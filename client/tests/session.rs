@@ -314,6 +314,21 @@ async fn a_node_that_falls_silent_is_left() {
     eventually("the silent session ends", || first.seen(|seen| seen.sessions_open) == 0).await;
 }
 
+/// A node that does not reach the leader names it; the client does not reach it either.
+#[tokio::test]
+async fn a_hint_that_leads_nowhere_makes_another_node_be_asked() {
+    let (cut_off, second, _store, client) = two_nodes().await;
+    client.put("k", "v").await.unwrap();
+    let refuse = || {
+        let error = error(Code::Unavailable, RetryClass::Reroute);
+        Reaction::Refuse(v1::Error { hint_address: "127.0.0.1:1".to_owned(), ..error })
+    };
+    // For as long as it is asked.
+    cut_off.react(std::iter::repeat_with(refuse).take(1_000));
+    client.put("k", "w").await.unwrap();
+    assert_eq!(second.seen(|seen| seen.contexts().len()), 1);
+}
+
 #[tokio::test]
 async fn a_hint_leads_to_a_node_that_was_not_given() {
     let store = Store::shared("alpha");

@@ -154,8 +154,8 @@ pub struct Limits {
 pub struct Storage {
     /// Memory for blocks read from disk, shared by both databases of the node.
     pub block_cache_mb: u32,
-    /// Mebibytes free on the disk below which the node takes no writes that make data grow. The last
-    /// quarter is for what was taken on before, and for removing.
+    /// Mebibytes of the disk that are kept free: with less the node leads nothing if others can, and
+    /// refuses writes if not; with a quarter of it the log takes nothing more and the node stops.
     pub free_mb_min: u32,
 }
 

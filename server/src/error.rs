@@ -76,6 +76,14 @@ impl OpError {
         OpError { hint, ..OpError::new(Code::NotLeader, message) }
     }
 
+    /// The disk of the node that leads the range does not answer, and another one takes over; nothing was
+    /// begun.
+    pub fn hung_leader() -> OpError {
+        let message =
+            "the disk of the range's leader does not answer; another node takes over, try again";
+        OpError::new(Code::NotLeader, message)
+    }
+
     /// The key is not, or no more, in the range that was asked; nothing was begun.
     pub fn stale_route() -> OpError {
         OpError::new(Code::StaleRoute, "the key is in another range by now; try again")

@@ -113,11 +113,17 @@ pub enum Bug {
     PersistForgotten,
     /// What says "absent" is collected before the older versions that it covers.
     BaseCollectedFirst,
+    /// A leader whose disk is nearly full stays where it is and refuses writes.
+    FullDiskKeepsLeaders,
+    /// What is asked of a leader whose disk does not answer waits for that disk.
+    HungDiskKeepsRequests,
+    /// A node that does not reach a leader asks nobody who does.
+    CutGatewayGivesUp,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 50] = [
+    pub const ALL: [(&'static str, Bug); 53] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -168,6 +174,9 @@ impl Bug {
         ("increment-drops-expiry", Bug::IncrementDropsExpiry),
         ("persist-forgotten", Bug::PersistForgotten),
         ("base-collected-first", Bug::BaseCollectedFirst),
+        ("full-disk-keeps-leaders", Bug::FullDiskKeepsLeaders),
+        ("hung-disk-keeps-requests", Bug::HungDiskKeepsRequests),
+        ("cut-gateway-gives-up", Bug::CutGatewayGivesUp),
     ];
 
     /// The bug of a name.

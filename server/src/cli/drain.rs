@@ -5,19 +5,21 @@ use serde_json::json;
 use super::{
     exit::{Exit, Failure},
     node::Args,
+    note,
     output::{Format, Output},
 };
 
 /// Runs `drain`.
 pub(crate) async fn drain(args: Args) -> Result<(), Failure> {
     let drained = args.connect.client().await?.drain(args.id).await?;
-    let left = drained.leaders_left;
+    let (left, noted) = (drained.leaders_left, !drained.not_noted);
     let mut out = Output::new();
     match args.output {
         Format::Json => out.json(&json!({
             "node": args.id,
             "leaders_left": left,
             "to_be_told": drained.to_be_told,
+            "noted": noted,
         }))?,
         Format::Text if left == 0 && drained.to_be_told => out.line(format!(
             "node {} can't be reached; it leads nothing and takes no leaders when it is back; `quintet \
@@ -31,6 +33,7 @@ pub(crate) async fn drain(args: Args) -> Result<(), Failure> {
         Format::Text => {}
     }
     out.flush()?;
+    say_whether_noted(args.id, noted);
     match left {
         0 => Ok(()),
         left => Err(Failure::new(
@@ -47,10 +50,10 @@ pub(crate) async fn drain(args: Args) -> Result<(), Failure> {
 
 /// Runs `undrain`.
 pub(crate) async fn undrain(args: Args) -> Result<(), Failure> {
-    args.connect.client().await?.undrain(args.id).await?;
+    let noted = !args.connect.client().await?.undrain(args.id).await?.not_noted;
     let mut out = Output::new();
     match args.output {
-        Format::Json => out.json(&json!({ "node": args.id }))?,
+        Format::Json => out.json(&json!({ "node": args.id, "noted": noted }))?,
         Format::Text => {
             out.line(format!(
                 "node {} takes leaders again; they come back by themselves",
@@ -58,5 +61,16 @@ pub(crate) async fn undrain(args: Args) -> Result<(), Failure> {
             ))?;
         }
     }
-    out.flush()
+    out.flush()?;
+    say_whether_noted(args.id, noted);
+    Ok(())
+}
+
+fn say_whether_noted(node: u64, noted: bool) {
+    if !noted {
+        note(format!(
+            "the disk of node {node} does not answer, so this is not noted there: a restart of the \
+             node undoes it, unless the disk answers before"
+        ));
+    }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use quintet_client::v1::{NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
-use quintet_server::storage::keys;
+use quintet_client::v1::{DiskCondition, NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
+use quintet_server::storage::{disk::Condition, keys};
 use serde_json::{Value, json};
 
 use super::{
@@ -67,6 +67,21 @@ fn text(status: &StatusResponse) -> String {
         for node in down {
             let lasted = shown(Duration::from_millis(node.lasted_ms));
             text.push_str(&format!("  node {}: for {lasted} ({})\n", node.id, or_dash(&node.why)));
+        }
+    }
+    for node in &status.nodes {
+        let free_mib = node.disk_free_bytes >> 20;
+        match node.disk() {
+            DiskCondition::Unspecified | DiskCondition::Well => {}
+            DiskCondition::NearlyFull => text.push_str(&format!(
+                "\nthe disk of node {} is nearly full, {free_mib} MiB are free: it leads only what no node \
+                 with space can\n",
+                node.id
+            )),
+            DiskCondition::Hung => text.push_str(&format!(
+                "\nthe disk of node {} does not answer, or did not until a moment ago: it leads nothing\n",
+                node.id
+            )),
         }
     }
     if status.replacing {
@@ -257,9 +272,21 @@ fn node_json(node: &NodeStatus) -> Value {
         "lasted_ms": node.lasted_ms,
         "why": node.why,
         "clock_wrong_by_ms": node.clock_wrong_by_ms,
+        "disk": disk(node.disk()),
+        "disk_free_bytes": (node.disk() != DiskCondition::Unspecified).then_some(node.disk_free_bytes),
         "leaders": node.leaders,
         "version": node.version,
     })
+}
+
+/// What a disk is good for, as metrics call it; nothing where nothing was heard of it.
+fn disk(condition: DiskCondition) -> Option<&'static str> {
+    match condition {
+        DiskCondition::Unspecified => None,
+        DiskCondition::Well => Some(Condition::Well.name()),
+        DiskCondition::NearlyFull => Some(Condition::NearlyFull.name()),
+        DiskCondition::Hung => Some(Condition::Hung.name()),
+    }
 }
 
 pub(crate) fn range_json(range: &RangeStatus) -> Value {
@@ -395,6 +422,21 @@ mod tests {
     }
 
     #[test]
+    fn disks_that_are_not_well_are_named() {
+        let mut status = status();
+        status.nodes[0].set_disk(DiskCondition::NearlyFull);
+        status.nodes[0].disk_free_bytes = 89 << 20;
+        status.nodes[1].set_disk(DiskCondition::Hung);
+        let text = text(&status);
+        assert!(text.contains("the disk of node 1 is nearly full, 89 MiB are free"), "{text}");
+        assert!(text.contains("the disk of node 2 does not answer"), "{text}");
+        let json = json(&status);
+        assert_eq!(json["nodes"][0]["disk"], "nearly_full");
+        assert_eq!(json["nodes"][0]["disk_free_bytes"], 89 << 20);
+        assert_eq!(json["nodes"][1]["disk"], "hung");
+    }
+
+    #[test]
     fn programs_see_null_where_nothing_is_known() {
         let mut status = status();
         status.ranges[0].leader_node = 0;
@@ -403,6 +445,7 @@ mod tests {
         assert_eq!(json["ranges"][0]["replicas"][0]["lag_entries"], 3);
         assert_eq!(json["ranges"][0]["replicas"][1]["lag_entries"], Value::Null);
         assert_eq!(json["nodes"][1]["live"], false);
+        assert_eq!(json["nodes"][1]["disk"], Value::Null);
         assert!(text(&status).contains("no leader known of range 2\n"));
     }
 

@@ -20,9 +20,9 @@ use std::{
 
 use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
-use super::{records, status};
+use super::{disk::Known, records, status};
 use crate::{
     api::encode_error,
     error::OpError,
@@ -60,6 +60,10 @@ pub struct Bootstrap {
     pub(super) to_drain: Mutex<BTreeSet<NodeId>>,
     /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
     pub(super) clocks: Mutex<BTreeMap<NodeId, i64>>,
+    /// What other nodes said last of their disks.
+    pub(super) disks: Mutex<BTreeMap<NodeId, Known>>,
+    /// The places of this node's leaders are to be looked at now.
+    pub(super) leaders_look: Notify,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
     pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
@@ -81,6 +85,8 @@ impl Bootstrap {
             handovers: Mutex::default(),
             to_drain: Mutex::default(),
             clocks: Mutex::default(),
+            disks: Mutex::default(),
+            leaders_look: Notify::new(),
             replacing: Mutex::default(),
         })
     }
@@ -93,6 +99,13 @@ impl Bootstrap {
     /// The node's router.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// The replicas that lead their ranges, as far as the node knows.
+    pub(super) fn leading(&self) -> Vec<Replica> {
+        let mut replicas = self.replicas();
+        replicas.retain(|replica| self.router.leads(replica.range));
+        replicas
     }
 
     /// The node's replicas.

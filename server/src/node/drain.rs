@@ -1,7 +1,8 @@
 //! Draining: all leaders move off a node, by planned switches, and stay away until it is undone.
 //!
 //! What an operator drains is noted on the node's disk, so that a restart for maintenance does not
-//! call leaders back before the operator does. A node that is about to stop drains itself without a
+//! call leaders back before the operator does. The answer says where that could not be done in time, because
+//! the disk does not answer; leaders move all the same. A node that is about to stop drains itself without a
 //! note.
 //!
 //! A node that can't be reached leads nothing for longer than an election takes, and is drained in the
@@ -28,6 +29,8 @@ use crate::{
 };
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How long the disk may take for the note.
+const NOTE_WITHIN: Duration = Duration::from_secs(2);
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 /// How long an answer may take beyond what its question allows.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
@@ -71,7 +74,7 @@ impl Bootstrap {
         let has_noted = self.draining.lock().get(&node).copied().unwrap_or(false);
         if request.undo && was_to_be_told && !has_noted {
             // It was drained while it could not be reached, and was not told.
-            return Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true });
+            return Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true, not_noted: false });
         }
         if request.undo {
             let message = format!(
@@ -85,6 +88,7 @@ impl Bootstrap {
         Ok(v1::DrainResponse {
             leaders_left: self.wait_led_elsewhere(node, until).await,
             to_be_told: true,
+            not_noted: false,
         })
     }
 
@@ -124,7 +128,7 @@ impl Bootstrap {
             return Err(encode_error(OpError::invalid(message)));
         }
         registry::order_drain(self, node, !request.undo).await.map_err(encode_error)?;
-        Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true })
+        Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true, not_noted: false })
     }
 
     /// Has it noted in the registry, by whoever leads the system range, that a node is drained, or that it
@@ -207,20 +211,29 @@ impl Bootstrap {
         &self,
         request: v1::DrainRequest,
     ) -> Result<v1::DrainResponse, v1::Error> {
-        let noted = records::set_drained(&self.host().writer, !request.undo).await;
-        noted.map_err(|error| {
-            encode_error(OpError::new(v1::Code::Storage, format!("not noted: {error}")))
-        })?;
-        if request.undo {
-            self.set_draining(false);
-            upkeep::ping_once(self).await;
-            return Ok(v1::DrainResponse::default());
-        }
-        tracing::info!(node = %self.peers().me(), "leaders move off the node: it is drained");
-        leaders::drain(self, Instant::now() + allowed(request)).await;
-        let left = self.replicas().iter().filter(|replica| Replica::is_leader(replica)).count();
+        let patience = allowed(request);
+        // At once, and noted beside it: a disk that does not answer is a reason to drain.
+        self.set_draining(!request.undo);
+        let noting = records::set_drained(&self.host().writer, !request.undo);
+        let (noted, ()) = futures::join!(timeout(NOTE_WITHIN, noting), async {
+            if request.undo {
+                return upkeep::ping_once(self).await;
+            }
+            tracing::info!(node = %self.peers().me(), "leaders move off the node: it is drained");
+            leaders::drain(self, Instant::now() + patience).await;
+        });
+        let not_noted = match noted {
+            Ok(Ok(())) => false,
+            Ok(Err(error)) => {
+                let error = OpError::new(v1::Code::Storage, format!("not noted: {error}"));
+                return Err(encode_error(error));
+            }
+            // What waits for the disk is written, in the order in which it was asked for, once it answers.
+            Err(_) => true,
+        };
+        let left = if request.undo { 0 } else { self.leading().len() };
         let leaders_left = u32::try_from(left).unwrap_or(u32::MAX);
-        Ok(v1::DrainResponse { leaders_left, to_be_told: false })
+        Ok(v1::DrainResponse { leaders_left, to_be_told: false, not_noted })
     }
 
     /// Whether this node takes leaders.

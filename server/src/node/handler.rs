@@ -11,10 +11,10 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use prost::Message as _;
-use quintet_proto::{internal::v1 as wire, v1};
+use quintet_proto::internal::v1 as wire;
 use tokio::sync::oneshot;
 
-use super::{bootstrap::Bootstrap, reach, snapshot};
+use super::{bootstrap::Bootstrap, disk::Known, reach, snapshot};
 use crate::{
     api::{encode, encode_response},
     error::OpError,
@@ -85,7 +85,8 @@ impl Handler for NodeHandler {
                 let step = forward.scan.and_then(|step| step.kind);
                 async move {
                     let generation = Generation(forward.generation);
-                    Some(Kind::ForwardAnswer(router.serve_step(range, generation, step).await))
+                    let step = router.serve_step(range, generation, step, forward.relay);
+                    Some(Kind::ForwardAnswer(step.await))
                 }
                 .boxed()
             }
@@ -204,6 +205,15 @@ impl NodeHandler {
         };
         let (tx, rx) = oneshot::channel();
         let waiting_bytes = self.waiting_bytes.clone();
+        if forward.relay && !router.leads(range) {
+            let done = Box::new(move |answer| {
+                let _admitted = admitted;
+                // The link may have gone.
+                tx.send(Waiting::of(answer, waiting_bytes)).ok();
+            });
+            router.relay(forward, range, done);
+            return async move { Some(Kind::ForwardAnswer(rx.await.ok()?.take())) }.boxed();
+        }
         let sink = Arc::new(ForwardedOnce {
             back: Mutex::new(Some(tx)),
             waiting_bytes,
@@ -211,7 +221,7 @@ impl NodeHandler {
         });
         router.serve_forwarded(forward, range, sink);
         async move {
-            let response = rx.await.ok()?.take();
+            let response = rx.await.ok()?.take().response.unwrap_or_default();
             Some(Kind::ForwardAnswer(router.correction(request, range, response)))
         }
         .boxed()
@@ -234,6 +244,8 @@ fn holds(bootstrap: &Bootstrap, claim: &wire::Claim) -> bool {
 fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     bootstrap.draining.lock().insert(from, ping.draining);
     bootstrap.clocks.lock().insert(from, ping.clock_wrong_by_us);
+    let disk = Known::from_wire(ping.disk(), ping.disk_free_bytes);
+    bootstrap.disks.lock().insert(from, disk);
     let mut news = bootstrap.news.lock();
     for range in ping.ranges {
         let id = RangeId(range.range_id);
@@ -242,7 +254,7 @@ fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
         if router.replica(id).is_none() && !router.routes().knows(id) {
             continue;
         }
-        bootstrap.router().heard_leader(id, NodeId(range.leader_node));
+        bootstrap.router().heard_leader(id, NodeId(range.leader_node), range.term);
         match news.get(&id) {
             Some(known) if known.term > range.term => {}
             _ => {
@@ -311,14 +323,26 @@ struct ForwardedOnce {
 
 /// An answer that counts as waiting until it is taken or dropped.
 struct Waiting {
-    response: v1::SessionResponse,
+    answer: wire::ForwardAnswer,
     bytes: usize,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl Waiting {
-    fn take(mut self) -> v1::SessionResponse {
-        std::mem::take(&mut self.response)
+    /// Without its value, where too much waits already.
+    fn of(mut answer: wire::ForwardAnswer, waiting_bytes: Arc<AtomicUsize>) -> Waiting {
+        let mut response = answer.response.take().unwrap_or_default();
+        if waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
+            response = encode::without_value(response);
+        }
+        let bytes = encode::size(&response);
+        waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        answer.response = Some(response);
+        Waiting { answer, bytes, waiting_bytes }
+    }
+
+    fn take(mut self) -> wire::ForwardAnswer {
+        std::mem::take(&mut self.answer)
     }
 }
 
@@ -331,14 +355,10 @@ impl Drop for Waiting {
 impl ReplySink for ForwardedOnce {
     fn answer(&self, id: u64, result: OpResult) {
         let Some(back) = self.back.lock().take() else { return };
-        let mut response = encode_response(id, result);
-        if self.waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
-            response = encode::without_value(response);
-        }
-        let bytes = encode::size(&response);
-        self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let response = Some(encode_response(id, result));
+        let answer = wire::ForwardAnswer { response, ..wire::ForwardAnswer::default() };
         // The link may have gone.
-        back.send(Waiting { response, bytes, waiting_bytes: self.waiting_bytes.clone() }).ok();
+        back.send(Waiting::of(answer, self.waiting_bytes.clone())).ok();
     }
 }
 

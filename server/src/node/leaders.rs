@@ -1,7 +1,10 @@
 //! Leaders at home: each range's leader moves to where its placement policy wants it, and away from
 //! a node that is about to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use openraft::async_runtime::watch::WatchReceiver;
 
@@ -10,7 +13,8 @@ use crate::{
     placement::policy::{self, Candidate},
     planted::{self, Bug},
     range::{raft::types, replica::Replica},
-    time::local::{Instant, sleep},
+    storage::disk::Condition,
+    time::local::{Instant, sleep, timeout},
     trace,
 };
 
@@ -46,6 +50,7 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 replica: id,
                 city: address.city,
                 room: address.room,
+                disk: bootstrap.disk_of(node).map_or(Condition::Well, |known| known.condition),
                 fit: node == bootstrap.peers().me()
                     || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
                 draining: bootstrap.is_draining(node),
@@ -59,11 +64,12 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
 pub(super) async fn run(bootstrap: Arc<Bootstrap>) {
     loop {
         trace::event("timer", format_args!("{} looks after its leaders", bootstrap.peers().me()));
-        sleep(INTERVAL).await;
+        // At once where the node's disk has become another one.
+        timeout(INTERVAL, bootstrap.leaders_look.notified()).await.ok();
         let mut words = Words::default();
         for replica in bootstrap.replicas() {
             see(&bootstrap, &replica);
-            if replica.is_leader() {
+            if bootstrap.router().leads(replica.range) {
                 // A refused transfer is tried again at the next look.
                 move_home(&bootstrap, &replica, &mut words).await;
             }
@@ -82,6 +88,12 @@ fn see(bootstrap: &Bootstrap, replica: &Replica) {
 async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) -> bool {
     let (me, range) = (bootstrap.peers().me(), replica.range);
     let candidates = candidates(bootstrap, replica);
+    // Also one that lags, or to which a handover has just failed: it may be fit in a moment.
+    let has_space = |voter: &Candidate| {
+        voter.node != me && bootstrap.peers().is_live(voter.node) && voter.could_take_writes()
+    };
+    let others_have_space = candidates.iter().any(has_space);
+    replica.shared.others_have_space.store(others_have_space, Relaxed);
     let Some(home) = policy::leader_home(range, &candidates).filter(|home| home.node != me) else {
         // Alone, at home, or nobody else is fit: there is nowhere to go.
         return false;
@@ -114,7 +126,8 @@ pub(super) async fn drain(bootstrap: &Bootstrap, until: Instant) {
         let (mut left, mut words) = (false, Words::default());
         for replica in bootstrap.replicas() {
             see(bootstrap, &replica);
-            left |= replica.is_leader() && move_home(bootstrap, &replica, &mut words).await;
+            let leads = bootstrap.router().leads(replica.range);
+            left |= leads && move_home(bootstrap, &replica, &mut words).await;
         }
         if !left || Instant::now() >= until {
             return;

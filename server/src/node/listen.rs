@@ -130,13 +130,14 @@ mod real {
         metrics: &Arc<Metrics>,
         shown: &Arc<OnceLock<Arc<Bootstrap>>>,
     ) -> Result<Http, StartError> {
-        let (ready, refresh) = (shown.clone(), shown.clone());
+        let (ready, warning, refresh) = (shown.clone(), shown.clone(), shown.clone());
         let pages = Shown {
             metrics: metrics.clone(),
             ready: Arc::new(move || match ready.get() {
                 Some(bootstrap) => readiness::ready(bootstrap),
                 None => Err("the node is starting".to_owned()),
             }),
+            warning: Arc::new(move || warning.get().and_then(|node| status::warning(node))),
             refresh: Arc::new(move |_| {
                 if let Some(bootstrap) = refresh.get() {
                     status::refresh(bootstrap);

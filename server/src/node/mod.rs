@@ -17,6 +17,7 @@ pub mod bootstrap;
 mod clock;
 pub mod debug;
 mod dedup;
+mod disk;
 mod drain;
 mod gc;
 mod handler;
@@ -55,6 +56,7 @@ use crate::{
     storage::{
         self,
         codec::{AddressRecord, Command, Identity},
+        disk::Disk,
         watched::watched,
     },
     time::{Hlc, local::Instant},
@@ -119,7 +121,9 @@ impl Node {
             }
         });
         let (log, data) = (watched(log, failed.clone()), watched(data, failed.clone()));
-        let writer = LogWriter::start(log.clone(), &seams, metrics.clone(), failed.clone());
+        let disk = Arc::new(Disk::new(Duration::from_millis(config.raft.election_max_ms)));
+        let writer =
+            LogWriter::start(log.clone(), disk.clone(), &seams, metrics.clone(), failed.clone());
         let identity = records::claim(&*log, &writer, config.node.id, &*seams.random).await?;
         let cluster = records::cluster(&*log)?;
         let bound = listen::bind(&config, &metrics).await?;
@@ -151,6 +155,7 @@ impl Node {
             log: log.clone(),
             writer: writer.clone(),
             data,
+            disk,
             hlc,
             peers: peers.clone(),
             metrics: metrics.clone(),
@@ -177,6 +182,7 @@ impl Node {
         #[cfg(madsim)]
         let mut tasks = bound.serve(&bootstrap, &config);
         tasks.push(tokio::spawn(leaders::run(bootstrap.clone())));
+        tasks.push(tokio::spawn(disk::watch(bootstrap.clone())));
         tasks.push(tokio::spawn(pulse::run(bootstrap.clone(), times)));
         tasks.push(tokio::spawn(lost_leaders::run(bootstrap.clone(), times)));
         tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));

@@ -25,6 +25,10 @@ pub(super) async fn run(bootstrap: Arc<Bootstrap>, times: RaftTimes) {
     loop {
         trace::event("timer", format_args!("{} pulses", bootstrap.peers().me()));
         crate::time::local::sleep(times.heartbeat).await;
+        if bootstrap.host().disk.hangs() {
+            // Nothing can be written here. Leaders are handed over; where that fails, they are to be missed.
+            continue;
+        }
         let leading: Vec<_> = bootstrap.replicas().into_iter().filter(Replica::is_leader).collect();
         check.keep(|range| leading.iter().any(|replica| replica.range == range));
         // At once: a group that has much to do must not hold up the others'. One that has failed stops

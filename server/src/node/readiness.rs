@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::bootstrap::Bootstrap;
+use super::{bootstrap::Bootstrap, disk, status};
 use crate::{
     ids::{NodeId, RangeId},
     peer::Reach,
@@ -28,9 +28,13 @@ pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
             "the replacement of node {me} is not done: 'quintet replace {me}' goes on with it"
         ));
     }
+    if bootstrap.host().disk.hangs() {
+        return Err(disk::trouble(&bootstrap.host().disk).unwrap_or_default());
+    }
     let here = Here::of(bootstrap);
     for replica in bootstrap.replicas() {
-        here.serves(replica.range, replica.known_leader(), |node| bootstrap.peers().reach(node))?;
+        let known = status::known_leader(bootstrap, &replica);
+        here.serves(replica.range, known, |node| bootstrap.peers().reach(node))?;
     }
     Ok(())
 }

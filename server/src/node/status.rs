@@ -6,13 +6,13 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
-use super::{bootstrap::Bootstrap, clock, clock::in_ms, readiness::Here};
+use super::{bootstrap::Bootstrap, clock, clock::in_ms, disk, readiness::Here};
 use crate::{
     api::decode,
     error::OpError,
     ids::NodeId,
     ops::metrics::{Metrics, Queue},
-    range::replica::Replica,
+    range::{known::Known, replica::Replica},
     router::routes::Place,
     storage::codec::AddressRecord,
 };
@@ -39,9 +39,17 @@ pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
     }
 }
 
+/// Who leads a range now. A group that a hung disk froze goes on calling itself leader, and is none.
+pub(super) fn known_leader(bootstrap: &Bootstrap, replica: &Replica) -> Known {
+    let (known, me) = (replica.known_leader(), bootstrap.peers().me());
+    let leads = |node: &NodeId| *node != me || bootstrap.router().leads(replica.range);
+    Known { leader: known.leader.filter(leads), ..known }
+}
+
 /// The members of the cluster, or the known nodes where there is none.
 pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
-    let leaders = bootstrap.replicas().into_iter().map(|replica| replica.known_leader().leader);
+    let replicas = bootstrap.replicas();
+    let leaders = replicas.iter().map(|replica| known_leader(bootstrap, replica).leader);
     let leaders: Vec<NodeId> = leaders.flatten().collect();
     let peers = bootstrap.peers();
     let clocks = bootstrap.clocks.lock().clone();
@@ -56,6 +64,7 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
         .into_iter()
         .map(|address| {
             let reach = peers.reach(address.node);
+            let disk = bootstrap.disk_of(address.node);
             v1::NodeStatus {
                 id: address.node.0,
                 live: reach.as_ref().is_some_and(|reach| reach.up),
@@ -69,6 +78,8 @@ pub fn nodes(bootstrap: &Bootstrap) -> Vec<v1::NodeStatus> {
                 draining: bootstrap.is_draining(address.node),
                 lasted_ms: reach.as_ref().map_or(0, |reach| ms(reach.lasted)),
                 clock_wrong_by_ms: clocks.get(&address.node).map_or(0, |us| in_ms(*us)),
+                disk: disk.map_or(0, |disk| disk.condition_to_wire().into()),
+                disk_free_bytes: disk.map_or(0, |disk| disk.free_bytes),
                 why: reach.map_or_else(|| "its address is not known".to_owned(), |reach| reach.why),
             }
         })
@@ -108,7 +119,7 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             let applied = metrics.last_applied.map_or(0, |at| at.index());
             (metrics.current_term, metrics.last_log_index.unwrap_or(0), applied)
         };
-        let known = replica.known_leader();
+        let known = known_leader(bootstrap, replica);
         let leader = known.leader;
         let news = if leader == Some(bootstrap.peers().me()) {
             Some(super::upkeep::news(bootstrap, replica))
@@ -157,7 +168,7 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
     let metrics = bootstrap.router().metrics();
     for replica in bootstrap.replicas() {
         let range = metrics.range(replica.range);
-        let known = replica.known_leader();
+        let known = known_leader(bootstrap, &replica);
         let is_leader = known.leader == Some(bootstrap.peers().me());
         let lag = match is_leader {
             true => super::upkeep::news(bootstrap, &replica).replicas,
@@ -189,8 +200,12 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
     metrics.nodes_live.set(live as u64);
     metrics.peer_links_up.set(live.saturating_sub(1) as u64);
     queues(bootstrap, metrics);
-    metrics.set_engine("log", &bootstrap.host().log.metrics());
-    metrics.set_engine("data", &bootstrap.host().data.metrics());
+    disk::figures(&bootstrap.host().disk, metrics);
+    // Some of the engines' figures are asked of the disk, and that would be waited for.
+    if !bootstrap.host().disk.hangs() {
+        metrics.set_engine("log", &bootstrap.host().log.metrics());
+        metrics.set_engine("data", &bootstrap.host().data.metrics());
+    }
 }
 
 /// Looks how much waits where. The other queues are counted as they fill and empty.
@@ -209,4 +224,9 @@ fn queues(bootstrap: &Bootstrap, metrics: &Metrics) {
 /// Whole milliseconds.
 pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is wrong with a node that can serve clients all the same.
+pub fn warning(bootstrap: &Bootstrap) -> Option<String> {
+    disk::trouble(&bootstrap.host().disk)
 }

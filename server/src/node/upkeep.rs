@@ -56,7 +56,7 @@ pub(super) async fn ping_once(bootstrap: &Bootstrap) {
     let me = bootstrap.peers().me();
     let draining = bootstrap.draining.lock().get(&me).copied().unwrap_or(false);
     let clock_wrong_by_us = bootstrap.host().hlc.wrong_by_us();
-    let leading = bootstrap.replicas().into_iter().filter(Replica::is_leader);
+    let leading = bootstrap.leading().into_iter();
     let ranges: Vec<_> = leading.map(|replica| news(bootstrap, &replica)).collect();
     {
         let mut known = bootstrap.news.lock();
@@ -64,13 +64,17 @@ pub(super) async fn ping_once(bootstrap: &Bootstrap) {
             known.insert(crate::ids::RangeId(range.range_id), range.clone());
         }
     }
+    let disk = bootstrap.disk_of(me);
+    let ping = wire::Ping {
+        ranges,
+        draining,
+        disk: disk.map_or(0, |disk| disk.condition_to_wire().into()),
+        disk_free_bytes: disk.map_or(0, |disk| disk.free_bytes),
+        clock_wrong_by_us,
+    };
     let answers = bootstrap.peers().book().nodes().into_iter().map(|node| {
         let message = wire::PeerMessage {
-            kind: Some(Kind::Ping(wire::Ping {
-                ranges: ranges.clone(),
-                draining,
-                clock_wrong_by_us,
-            })),
+            kind: Some(Kind::Ping(ping.clone())),
             ..wire::PeerMessage::default()
         };
         bootstrap.peers().ask(node, Lane::Urgent, message)

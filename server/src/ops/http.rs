@@ -44,6 +44,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Says whether the node is ready to serve clients, or why not.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// What is wrong with the node although it is ready.
+pub type Warning = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// Copies figures that somebody else keeps into the metrics' gauges.
 pub type Refresh = Arc<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -54,6 +56,8 @@ pub struct Shown {
     pub metrics: Arc<Metrics>,
     /// For `/readyz`.
     pub ready: Ready,
+    /// For `/readyz`, where the node is ready.
+    pub warning: Warning,
     /// Called before `/metrics` is written.
     pub refresh: Refresh,
 }
@@ -113,7 +117,10 @@ pub fn router(shown: Shown) -> Router {
 
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     match (shown.ready)() {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(()) => match (shown.warning)() {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(warning) => (StatusCode::OK, format!("ok\nwarning: {warning}\n")),
+        },
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
@@ -207,6 +214,7 @@ mod tests {
                 true => Ok(()),
                 false => Err("no leader is known for range 2".to_owned()),
             }),
+            warning: Arc::new(|| Some("the disk is nearly full".to_owned())),
             refresh: Arc::new(|metrics| {
                 metrics.queue(Queue::Log).set(42);
             }),
@@ -240,7 +248,9 @@ mod tests {
         assert!(not_ready.starts_with("HTTP/1.1 503"), "{not_ready}");
         assert!(not_ready.ends_with("no leader is known for range 2\n"), "{not_ready}");
         ready.store(true, Ordering::Relaxed);
-        assert!(page(http.address(), "/readyz").await.starts_with("HTTP/1.1 200"));
+        let ready = page(http.address(), "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+        assert!(ready.ends_with("\r\n\r\nok\nwarning: the disk is nearly full\n"), "{ready}");
         let metrics = page(http.address(), "/metrics").await;
         assert!(metrics.contains("\r\ncontent-type: text/plain; version=0.0.4;"), "{metrics}");
         assert!(metrics.contains("quintet_queue_depth{queue=\"log\"} 42\n"), "{metrics}");

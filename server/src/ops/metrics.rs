@@ -295,6 +295,10 @@ pub struct Metrics {
     pub peer_bytes_sent: Counter,
     /// Known nodes that are live, this one included.
     pub nodes_live: Gauge,
+    /// 1 while the node's disk is nearly full.
+    pub disk_nearly_full: Gauge,
+    /// 1 while the node's disk does not answer, and for a moment after that.
+    pub disk_hung: Gauge,
     /// Raft snapshots.
     pub snapshots: SnapshotMetrics,
 }
@@ -485,6 +489,16 @@ impl Metrics {
             ),
             peer_bytes_sent: add(r, "peer_sent_bytes", "Bytes of messages to other nodes"),
             nodes_live: add(r, "nodes_live", "Known nodes that are live, this one included"),
+            disk_nearly_full: add(
+                r,
+                "disk_nearly_full",
+                "1 while less is free on the disk of the node than it keeps free",
+            ),
+            disk_hung: add(
+                r,
+                "disk_hung",
+                "1 while the disk of the node does not answer, and for a moment after that",
+            ),
             snapshots: SnapshotMetrics::new(r),
             registry,
         }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     ids::{NodeId, RangeId},
-    storage::codec::AddressRecord,
+    planted::{self, Bug},
+    storage::{codec::AddressRecord, disk::Condition},
 };
 
 /// A voter of a range as a place for its leader.
@@ -23,10 +24,19 @@ pub struct Candidate {
     pub room: String,
     /// Live and caught up.
     pub fit: bool,
+    /// What its disk is good for.
+    pub disk: Condition,
     /// About to stop.
     pub draining: bool,
     /// Its wall clock is too far from those of the others to be followed.
     pub clock_is_wrong: bool,
+}
+
+impl Candidate {
+    /// Whether it could take writes if it led, which it may as soon as it is fit.
+    pub fn could_take_writes(&self) -> bool {
+        !self.draining && !self.clock_is_wrong && self.disk == Condition::Well
+    }
 }
 
 /// Rooms in the order in which leaders prefer them: those of the city with the most nodes first,
@@ -47,14 +57,31 @@ fn room_order<'a>(
 
 /// Where a range's leader belongs among its voters; none if no voter is fit.
 ///
-/// The first room in preference that has a fit voter; within it ranges spread evenly over the nodes.
+/// The first room in preference that has a fit voter; within it ranges spread evenly over the nodes. Voters
+/// whose disks are nearly full are asked only where no other is fit: reads and removals go on there. One whose
+/// disk does not answer leads nothing.
 pub fn leader_home(range: RangeId, candidates: &[Candidate]) -> Option<&Candidate> {
+    if planted::active(Bug::FullDiskKeepsLeaders) {
+        // The careless hand: "a disk is no matter of placement".
+        return home_among(range, candidates, &[Condition::Well, Condition::NearlyFull]);
+    }
+    home_among(range, candidates, &[Condition::Well])
+        .or_else(|| home_among(range, candidates, &[Condition::NearlyFull]))
+}
+
+/// As [`leader_home`], among the voters with such disks.
+fn home_among<'a>(
+    range: RangeId,
+    candidates: &'a [Candidate],
+    disks: &[Condition],
+) -> Option<&'a Candidate> {
     let places = candidates.iter().map(|voter| (voter.city.as_str(), voter.room.as_str()));
     for (city, room) in room_order(places) {
         let mut here: Vec<_> = candidates
             .iter()
             .filter(|voter| voter.city == city && voter.room == room)
             .filter(|voter| voter.fit && !voter.draining && !voter.clock_is_wrong)
+            .filter(|voter| disks.contains(&voter.disk))
             .collect();
         here.sort_by_key(|voter| voter.node);
         let spread = usize::try_from(range.0.saturating_sub(1)).unwrap_or(0);
@@ -87,7 +114,20 @@ pub fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> Strin
         return "leads, but is no voter: a move is under way".to_owned();
     };
     let rank = order.iter().position(|place| *place == (voter.city.as_str(), voter.room.as_str()));
+    let any_disk = [Condition::Well, Condition::NearlyFull, Condition::Hung];
+    let but_for_disks = home_among(range, candidates, &any_disk);
+    let trouble = but_for_disks.and_then(|voter| match voter.disk {
+        Condition::Well => None,
+        Condition::NearlyFull => Some(format!("the disk of {} is nearly full", voter.node)),
+        Condition::Hung => Some(format!("the disk of {} does not answer", voter.node)),
+    });
     match (leader_home(range, candidates), rank) {
+        (Some(home), _) if home.node == leader && home.disk == Condition::NearlyFull => {
+            "no fit voter has space on its disk".to_owned()
+        }
+        (Some(home), _) if home.node == leader && trouble.is_some() => {
+            format!("{}, so {} in room {}", trouble.unwrap_or_default(), leader, voter.room)
+        }
         (Some(home), Some(0)) if home.node == leader => format!("at home in room {}", voter.room),
         (Some(home), _) if home.node == leader => {
             format!("no fit voter in a preferred room, so room {}", voter.room)
@@ -143,6 +183,7 @@ mod tests {
             city: city.to_owned(),
             room: room.to_owned(),
             fit: true,
+            disk: Condition::Well,
             draining: false,
             clock_is_wrong: false,
         }
@@ -190,6 +231,43 @@ mod tests {
         // Nobody else can: it goes on, by the time that the others had.
         voters[1..].iter_mut().for_each(|voter| voter.fit = false);
         assert_eq!(home(1, &voters), None);
+    }
+
+    #[test]
+    fn a_leader_whose_disk_is_nearly_full_hands_over_to_a_voter_with_space() {
+        let mut voters = five();
+        voters[0].disk = Condition::NearlyFull;
+        assert_eq!((home(1, &voters), home(2, &voters)), (Some(2), Some(2)));
+        assert_eq!(
+            reason(&voters, RangeId(1), NodeId(2)),
+            "the disk of n1 is nearly full, so n2 in room a"
+        );
+        assert_eq!(reason(&voters, RangeId(1), NodeId(1)), "moving to n2 in room a");
+        // It follows, and where nobody has space everything is as ever: reads go on.
+        voters.iter_mut().for_each(|voter| voter.disk = Condition::NearlyFull);
+        assert_eq!((home(1, &voters), home(2, &voters)), (Some(1), Some(2)));
+        assert_eq!(reason(&voters, RangeId(1), NodeId(1)), "no fit voter has space on its disk");
+        // Far away, but with space.
+        voters[4].disk = Condition::Well;
+        assert_eq!(home(1, &voters), Some(5));
+        // What an operator drains stays so.
+        voters[4].draining = true;
+        assert_eq!(home(1, &voters), Some(1));
+    }
+
+    #[test]
+    fn a_voter_whose_disk_does_not_answer_leads_nothing() {
+        let mut voters = five();
+        voters[0].disk = Condition::Hung;
+        voters[1].disk = Condition::NearlyFull;
+        assert_eq!(home(1, &voters), Some(3));
+        assert_eq!(
+            reason(&voters, RangeId(1), NodeId(3)),
+            "the disk of n1 does not answer, so n3 in room b"
+        );
+        voters.iter_mut().for_each(|voter| voter.disk = Condition::Hung);
+        assert_eq!(home(1, &voters), None);
+        assert_eq!(reason(&voters, RangeId(1), NodeId(1)), "no voter is fit");
     }
 
     #[test]

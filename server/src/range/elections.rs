@@ -31,6 +31,7 @@ use crate::{
     ids::RangeId,
     peer::AddressBook,
     placement::policy::{self, Candidate},
+    storage::disk::Condition,
 };
 
 /// Times of a Raft group.
@@ -81,6 +82,7 @@ pub fn candidates(book: &AddressBook) -> Vec<Candidate> {
         city: at.city,
         room: at.room,
         fit: true,
+        disk: Condition::Well,
         draining: false,
         clock_is_wrong: false,
     });

@@ -23,6 +23,13 @@
 //! * A request whose proposal was handed to Raft is answered with a result or as ambiguous, never as
 //!   failed.
 //!
+//! # A disk that does not answer
+//!
+//! What was proposed may then wait for ever, in a group that can't even follow another leader. So its callers
+//! are told at once that its outcome is unknown, and who waits behind it that nothing was begun: both ask
+//! the next leader, which knows by the request id what was done. The latches stay until the proposals end:
+//! they may come to be still, in this very term.
+//!
 //! # Batches
 //!
 //! A batch ([`PutMany`](super::command::evaluate::PutMany)) is one request on several keys of the range: one
@@ -55,10 +62,11 @@ mod entry;
 mod removal;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
     time::Duration,
 };
 
@@ -101,7 +109,7 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Finished {
     epoch: u64,
-    asked: Evaluated,
+    proposal: u64,
     applied: Option<Applied>,
 }
 
@@ -117,6 +125,9 @@ pub(super) struct Executor {
     latches: HashMap<Bytes, VecDeque<Write>>,
     waiting: usize,
     in_flight: FuturesUnordered<InFlight>,
+    /// What these ask, by number.
+    proposed: BTreeMap<u64, Evaluated>,
+    proposals_made: u64,
     /// What is ready waits for the node's next turn.
     waits: Option<Wait>,
     /// Requests of the proposals in flight; a batch is one.
@@ -145,6 +156,8 @@ impl Executor {
             latches: HashMap::new(),
             waiting: 0,
             in_flight: FuturesUnordered::new(),
+            proposed: BTreeMap::new(),
+            proposals_made: 0,
             waits: None,
             requests_in_flight: 0,
             prepared: None,
@@ -155,7 +168,8 @@ impl Executor {
 
     pub(super) async fn run(mut self) {
         let mut incoming = Vec::new();
-        let cadence = self.shared.cadence.clone();
+        let (shared, cadence) = (self.shared.clone(), self.shared.cadence.clone());
+        let mut gave_up = false;
         loop {
             let room = self.ready.len() + self.waiting < WAITING_MAX;
             tokio::select! {
@@ -170,6 +184,11 @@ impl Executor {
                     self.ready.extend(incoming.drain(..));
                 }
                 () = wait(&cadence, self.waits), if self.waits.is_some() => {}
+                () = hangs(&shared), if !gave_up => {}
+            }
+            gave_up = shared.disk_hangs();
+            if gave_up {
+                self.give_up();
             }
             while self.may_start() {
                 self.start().await;
@@ -178,6 +197,22 @@ impl Executor {
             waiting.writes.store(self.ready.len() + self.waiting, Relaxed);
             waiting.proposals.store(self.in_flight.len(), Relaxed);
         }
+    }
+
+    /// Tells whoever waits that the disk does not answer.
+    fn give_up(&mut self) {
+        for reply in self.proposed.values_mut().flat_map(Evaluated::replies) {
+            reply.give_up(OpError::ambiguous(
+                "the disk of the range's leader does not answer; ask again with the same id",
+            ));
+        }
+        let mut latched: Vec<_> = self.latches.iter_mut().collect();
+        latched.sort_by(|a, b| a.0.cmp(b.0));
+        let latched = latched.into_iter().flat_map(|(_, queue)| queue.drain(..));
+        for write in latched.chain(self.ready.drain(..)) {
+            write.reply.send(Err(OpError::hung_leader()));
+        }
+        self.waiting = 0;
     }
 
     /// Whether what is ready goes into a proposal now, or gathers. A second proposal beside one under
@@ -431,38 +466,43 @@ impl Executor {
         let epoch = self.epoch;
         let counted = self.shared.cadence.begin();
         self.requests_in_flight += asked.requests();
+        let accepted = planted::active(Bug::AcknowledgedBeforeCommit).then(|| asked.accepted());
         let sent = write.await;
         if planted::active(Bug::UncommittedReadable) {
             // The careless hand: "it is in the log, readers may have it".
             self.shared.state.engine().write(asked.versions()).ok();
         }
         let faults = self.shared.faults.clone();
+        self.proposals_made += 1;
+        let proposal = self.proposals_made;
+        self.proposed.insert(proposal, asked);
         self.in_flight.push(Box::pin(async move {
             let _counted = counted;
             // Any error may come after the entry was appended: all are ambiguous.
-            let applied = match sent {
+            let applied = match (sent, accepted) {
                 // The careless hand: "it is in the log".
-                Ok(()) if planted::active(Bug::AcknowledgedBeforeCommit) => Ok(asked.accepted()),
-                Ok(()) => match answer.await {
+                (Ok(()), Some(accepted)) => Ok(accepted),
+                (Ok(()), None) => match answer.await {
                     Ok(Ok(response)) => Ok(response.data),
                     Ok(Err(error)) => Err(error.to_string()),
                     Err(_) => Err("the Raft group gave a proposal up".to_owned()),
                 },
-                Err(error) => Err(error.to_string()),
+                (Err(error), _) => Err(error.to_string()),
             };
             let applied = applied.inspect_err(|why| faults.note(Doing::Propose, None, why)).ok();
-            Finished { epoch, asked, applied }
+            Finished { epoch, proposal, applied }
         }));
     }
 
     fn finish(&mut self, finished: Finished) {
-        self.requests_in_flight -= finished.asked.requests();
+        let Some(asked) = self.proposed.remove(&finished.proposal) else { return };
+        self.requests_in_flight -= asked.requests();
         if finished.applied.is_none() && planted::active(Bug::StaleEvaluationApplied) {
             // The careless hand: "it was evaluated already, just propose it again".
-            self.stale.push(finished.asked);
+            self.stale.push(asked);
             return;
         }
-        let Evaluated { groups, batches, removal, .. } = finished.asked;
+        let Evaluated { groups, batches, removal, .. } = asked;
         let mut again = Vec::new();
         let mut flags = match finished.applied {
             Some(Applied::Groups(flags)) => flags.into_iter().map(Some).collect::<Vec<_>>(),
@@ -601,6 +641,15 @@ fn lost(deadline: Instant) -> OpError {
     OpError::ambiguous(
         "leadership changed while the request was under way; ask again with the same id",
     )
+}
+
+/// Waits until the disk does not answer.
+async fn hangs(shared: &Shared) {
+    std::future::poll_fn(|cx| {
+        shared.stirred.register(cx.waker());
+        if shared.disk_hangs() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 async fn wait(cadence: &Cadence, wait: Option<Wait>) {

@@ -122,6 +122,13 @@ async fn run(
             batch.push_back(first);
         }
         gather(&mut batch, &mut queue);
+        if shared.disk_hangs() {
+            // Another node is about to lead, and this one's group could not take notice.
+            for Queued { read, .. } in batch.drain(..) {
+                read.reply.send(Err(OpError::hung_leader()));
+            }
+            continue;
+        }
         shared.metrics.read_confirmations.inc();
         shared.waiting.reads.store(batch.len(), Relaxed);
         let confirmed = confirming.confirm().await;

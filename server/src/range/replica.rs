@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::task::AtomicWaker;
 use openraft::{Config, SnapshotPolicy};
 use quintet_proto::v1::Code;
 use tokio::sync::mpsc;
@@ -43,6 +44,7 @@ use crate::{
     storage::{
         self, Engine,
         codec::{Command, Descriptor},
+        disk::Disk,
     },
     time::{Hlc, Timestamp, local::Instant},
 };
@@ -93,6 +95,12 @@ pub struct Shared {
     pub inbox: Inbox,
     /// That the range's time is ahead of the node's clock was said (`node/clock.rs`).
     pub time_is_ahead: AtomicBool,
+    /// The node's disk.
+    pub disk: Arc<Disk>,
+    /// Whether another voter is live and has space; looked at while this one leads.
+    pub others_have_space: AtomicBool,
+    /// Wakes the executor.
+    pub(super) stirred: AtomicWaker,
 }
 
 /// How much a replica's tasks have taken out of their queues and not done yet.
@@ -107,6 +115,36 @@ pub struct Waiting {
 }
 
 impl Shared {
+    /// Lets the executor look at the disk.
+    pub fn stir(&self) {
+        self.stirred.wake();
+    }
+
+    /// Whether the node's disk does not answer, so that nobody should wait for it here.
+    pub fn disk_hangs(&self) -> bool {
+        // The careless hand: "it will answer some day".
+        self.disk.hangs() && !planted::active(Bug::HungDiskKeepsRequests)
+    }
+
+    /// What a write is told that is refused because the disk is nearly full; nothing was begun.
+    fn refuse_for_space(&self, full: &storage::Error) -> OpError {
+        // The careless hand of that bug leaves leaders where they are.
+        let moves = !planted::active(Bug::FullDiskDenies);
+        if self.others_have_space.load(Relaxed) && moves {
+            return OpError::unavailable(format!(
+                "the disk of the range's leader is nearly full ({full}); another node with space takes over, \
+                 try again"
+            ));
+        }
+        OpError::new(
+            Code::Storage,
+            format!(
+                "no voter of the range has space on its disk ({full}): add disk space to its nodes, or \
+                 delete keys, whose space comes back after limits.version_retention_s"
+            ),
+        )
+    }
+
     /// Stops the node: its storage can't be trusted any more.
     pub fn fail(&self, error: storage::Error) {
         self.faults.note(Doing::Store, None, &error.to_string());
@@ -120,10 +158,7 @@ impl Shared {
             return Ok(());
         }
         let space = self.log.check_space().and_then(|()| self.state.engine().check_space());
-        space.map_err(|error| {
-            let message = format!("{error}; delete something or add disk space");
-            OpError::new(Code::Storage, message)
-        })
+        space.map_err(|error| self.refuse_for_space(&error))
     }
 
     /// Client address of the range's leader, where another node is known to lead it.
@@ -142,6 +177,8 @@ pub struct Host {
     pub writer: LogWriter,
     /// The engine of applied state.
     pub data: Arc<dyn Engine>,
+    /// The disk that both are on.
+    pub disk: Arc<Disk>,
     /// The node's clock.
     pub hlc: Arc<Hlc>,
     /// The other nodes.
@@ -205,6 +242,10 @@ impl Replica {
             leaderships: host.leaderships.clone(),
             peers: host.peers.clone(),
             failed: host.failed.clone(),
+            disk: host.disk.clone(),
+            // Until somebody has looked: a caller that tries again does no harm.
+            others_have_space: AtomicBool::new(true),
+            stirred: AtomicWaker::new(),
         });
         let (place, of) = elections::place(range, host.peers.book());
         let config =
@@ -305,7 +346,13 @@ impl Replica {
         self.shared.leader_heard.known(&self.raft)
     }
 
-    /// The node that leads the range, as far as this replica knows; it may be gone by now.
+    /// The term of its vote.
+    pub fn term(&self) -> u64 {
+        use openraft::async_runtime::watch::WatchReceiver;
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term
+    }
+
+    /// The node that leads the range, as far as this replica knows.
     pub fn leader_node(&self) -> Option<NodeId> {
         leader_node(&self.raft)
     }

@@ -91,6 +91,11 @@ impl Reply {
         self.give(result);
     }
 
+    /// Gives the answer now, though whoever holds this goes on; what he answers then is answered to nobody.
+    pub fn give_up(&mut self, error: OpError) {
+        self.give(Err(error));
+    }
+
     fn give(&mut self, result: OpResult) {
         let Some(sink) = self.sink.take() else { return };
         if let Some((metrics, named)) = &self.counted {
@@ -184,4 +189,30 @@ pub struct Scan {
     pub limit: PageLimit,
     /// Leave the values out.
     pub keys_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<OpResult>>);
+
+    impl ReplySink for Told {
+        fn answer(&self, _id: u64, result: OpResult) {
+            self.0.lock().push(result);
+        }
+    }
+
+    #[test]
+    fn whoever_was_told_that_nobody_knows_is_told_nothing_more() {
+        let told = Arc::new(Told::default());
+        let mut reply = Reply::uncounted(told.clone(), 1);
+        reply.give_up(OpError::ambiguous("the disk does not answer"));
+        reply.send(Ok(Answer::Put(Timestamp(1))));
+        let told = told.0.lock();
+        assert!(matches!(&told[..], [Err(error)] if error.maybe_committed), "{told:?}");
+    }
 }

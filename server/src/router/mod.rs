@@ -11,6 +11,7 @@
 //!   routes.rs   key -> descriptor, as known     hints.rs  where clients had better go
 //!   parts.rs    a scan's span, by ranges        admission.rs  how much the node takes on
 //!   settle.rs   what an answer to a repetition says
+//!   relay.rs    around a link that is down
 //! ```
 //!
 //! # Invariants
@@ -23,6 +24,7 @@ pub mod admission;
 mod hints;
 pub(crate) mod once;
 mod parts;
+mod relay;
 pub mod routes;
 mod scan;
 pub(crate) mod settle;
@@ -35,7 +37,7 @@ use quintet_proto::{
     v1::{self, Code, RetryClass, session_request::Op, session_response::Result as Body},
 };
 
-use self::{admission::Admission, routes::Routes};
+use self::{admission::Admission, relay::Way, routes::Routes};
 use crate::{
     api::decode::{self, Decoded, Limits},
     error::OpError,
@@ -75,8 +77,10 @@ pub trait ForwardSink: ReplySink {
 pub struct Router {
     routes: Routes,
     replicas: RwLock<BTreeMap<RangeId, Replica>>,
-    /// Who leads ranges, as was heard; for those of which this node has no replica that votes.
-    leaders: RwLock<BTreeMap<RangeId, NodeId>>,
+    /// Who leads ranges and in which term, as was heard; for those of which this node has no replica that
+    /// votes, or whose replica does not know of that term yet.
+    leaders: RwLock<BTreeMap<RangeId, (u64, NodeId)>>,
+    relays: relay::Turns,
     scans: scan::Slots,
     admission: Arc<Admission>,
     peers: Arc<Peers>,
@@ -92,6 +96,7 @@ impl Router {
             routes: Routes::default(),
             replicas: RwLock::default(),
             leaders: RwLock::default(),
+            relays: relay::Turns::default(),
             scans: scan::Slots::default(),
             admission: Admission::new(&limits, metrics.clone()),
             peers,
@@ -113,10 +118,14 @@ impl Router {
     }
 
     /// Another node leads a range, as was heard.
-    pub fn heard_leader(&self, range: RangeId, leader: NodeId) {
+    pub fn heard_leader(&self, range: RangeId, leader: NodeId, term: u64) {
         // Only of ranges that this node knows: a peer can't make the map grow.
         if self.replica(range).is_some() || self.routes.knows(range) {
-            self.leaders.write().insert(range, leader);
+            let mut leaders = self.leaders.write();
+            let known = leaders.entry(range).or_insert((term, leader));
+            if known.0 <= term {
+                *known = (term, leader);
+            }
         }
     }
 
@@ -130,13 +139,23 @@ impl Router {
     /// The node that leads a range, as far as this one knows.
     pub fn leader_of(&self, range: RangeId) -> Option<NodeId> {
         let heard = || self.leaders.read().get(&range).copied();
-        match self.replica(range) {
-            // One that does not vote yet may not have heard from its leader.
-            Some(replica) => replica
-                .leader_node()
-                .or_else(|| heard().filter(|_| !replica.members().is_voter(replica.id))),
-            None => heard(),
+        let Some(replica) = self.replica(range) else { return heard().map(|(_, leader)| leader) };
+        // The careless hand: "its replica knows best".
+        let waits_for_disk = planted::active(Bug::HungDiskKeepsRequests);
+        match heard() {
+            // The replica has not heard of it: it does not vote yet, or its disk keeps it from taking notice.
+            Some((term, leader)) if term > replica.term() && !waits_for_disk => Some(leader),
+            Some((_, leader)) if !replica.members().is_voter(replica.id) => {
+                Some(replica.leader_node().unwrap_or(leader))
+            }
+            _ => replica.leader_node(),
         }
+    }
+
+    /// Whether this node leads a range, as far as it knows.
+    pub fn leads(&self, range: RangeId) -> bool {
+        let leads = self.replica(range).is_some_and(|replica| replica.is_leader());
+        leads && self.leader_of(range) == Some(self.peers.me())
     }
 
     /// This node's replica of a range.
@@ -220,13 +239,13 @@ impl Router {
             return self.refuse(sink, id, named(&request, None), self.peers.no_cluster());
         };
         let leader = better.or_else(|| self.leader_of(route.range)).or_else(|| self.holder(&route));
-        let Some(leader) = leader else {
+        let Some(way) = self.way(&route, leader) else {
             let message = "the range has no leader at the moment; try again";
             let named = named(&request, Some(route.range));
             return self.refuse(sink, id, named, OpError::unavailable(message));
         };
-        if leader != self.peers.me() {
-            return self.forward(leader, route, request, sink, corrections);
+        if way.node != self.peers.me() {
+            return self.forward(way, route, request, sink, corrections);
         }
         let Some(replica) = self.replica(route.range) else {
             let message = "this node has no replica of the range; try again";
@@ -375,20 +394,21 @@ impl Router {
 
     fn forward<S: ForwardSink + 'static>(
         self: &Arc<Self>,
-        node: NodeId,
+        way: Way,
         route: Arc<Descriptor>,
         request: v1::SessionRequest,
         sink: Arc<S>,
         corrections: u32,
     ) {
+        let Way { node, relay } = way;
         self.metrics.forwarded.inc();
         let id = request.id;
         let named = named(&request, Some(route.range));
         let waiting = Held::one(self.metrics.queue(Queue::Forward));
-        let writes = !matches!(request.op, Some(Op::Get(_) | Op::Scan(_)));
+        let writes = writes(&request);
         let again = (corrections > 0).then(|| request.clone());
-        let forward =
-            wire::Forward { request: Some(request), generation: route.generation.0, scan: None };
+        let generation = route.generation.0;
+        let forward = wire::Forward { request: Some(request), generation, scan: None, relay };
         let message = wire::PeerMessage {
             range_id: route.range.0,
             kind: Some(Kind::Forward(forward)),
@@ -409,14 +429,21 @@ impl Router {
                                 router.follow(again, answer, node, sink, corrections - 1);
                             }
                             None => {
-                                sink.note_route(&route, node);
+                                let leader = if relay { NodeId(answer.leader_node) } else { node };
+                                if leader.0 != 0 {
+                                    sink.note_route(&route, leader);
+                                }
                                 sink.encoded(v1::SessionResponse { id, ..response });
                             }
                         }
                     }
                     Ok(_) => router.refuse(sink, id, named, lost(writes)),
-                    Err(LinkDown { was_sent }) => {
-                        router.refuse(sink, id, named, lost(writes && was_sent));
+                    Err(LinkDown { was_sent: true }) => {
+                        router.refuse(sink, id, named, lost(writes))
+                    }
+                    Err(LinkDown { was_sent: false }) => {
+                        let address = router.peers.client_address(node);
+                        router.refuse(sink, id, named, lost_sight_of(node, address));
                     }
                 }
             }),
@@ -489,8 +516,24 @@ fn misrouted(response: &v1::SessionResponse) -> Option<Code> {
     Some(error.code()).filter(|code| definite && matches!(code, Code::NotLeader | Code::StaleRoute))
 }
 
-fn lost(was_sent: bool) -> OpError {
-    if was_sent {
+/// Whether a request may change something.
+fn writes(request: &v1::SessionRequest) -> bool {
+    !matches!(request.op, Some(Op::Get(_) | Op::Scan(_)))
+}
+
+/// The link to a leader is down, and nothing was sent.
+fn lost_sight_of(leader: NodeId, address: Option<String>) -> OpError {
+    let at = address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    let message = format!(
+        "this node does not reach the leader, node {}{at}, nor a node that does; ask there, or try again",
+        leader.0
+    );
+    OpError { hint: address, ..OpError::unavailable(message) }
+}
+
+/// The link to a leader broke behind a request.
+fn lost(may_have_acted: bool) -> OpError {
+    if may_have_acted {
         OpError::ambiguous("the link to the leader broke; ask again with the same id")
     } else {
         OpError::unavailable("the leader can't be reached at the moment; try again")

@@ -29,7 +29,7 @@ use quintet_proto::{
 };
 use tokio::sync::Semaphore;
 
-use super::{CORRECTIONS_MAX, ForwardSink, Router, misrouted, once::Once};
+use super::{CORRECTIONS_MAX, ForwardSink, Router, misrouted, once::Once, relay::Way};
 use crate::{
     api::{decode::Decoded, encode_response},
     error::OpError,
@@ -161,16 +161,16 @@ async fn on_range(
     for _ in 0..STEP_TRIES {
         let leader =
             better.or_else(|| router.leader_of(route.range)).or_else(|| router.holder(&route));
-        let Some(leader) = leader else { break };
-        let (answered, next) = match leader == router.peers.me() {
+        let Some(way) = router.way(&route, leader) else { break };
+        let (answered, next) = match way.node == router.peers.me() {
             true => (router.step(route.range, route.generation, step).await, None),
-            false => ask_leader(&router, &route, leader, step).await,
+            false => ask_leader(&router, route.range, route.generation, way, step).await,
         };
         match answered {
             Ok(newest) => return Ok(newest),
-            Err(error) => why = format!("{leader} says: {}", error.message),
+            Err(error) => why = format!("{} says: {}", way.node, error.message),
         }
-        better = next.filter(|next| *next != leader);
+        better = next.filter(|next| *next != way.node);
         if better.is_none() {
             break;
         }
@@ -181,22 +181,25 @@ async fn on_range(
 
 /// Asks another node to take a step; its answer, and who leads if it does not.
 async fn ask_leader(
-    router: &Arc<Router>,
-    route: &Descriptor,
-    leader: NodeId,
+    router: &Router,
+    range: RangeId,
+    generation: Generation,
+    way: Way,
     step: wire::scan_step::Kind,
 ) -> (Result<u64, OpError>, Option<NodeId>) {
     let forward = wire::Forward {
         request: None,
-        generation: route.generation.0,
+        generation: generation.0,
         scan: Some(wire::ScanStep { kind: Some(step) }),
+        relay: way.relay,
     };
     let message = wire::PeerMessage {
-        range_id: route.range.0,
+        range_id: range.0,
         kind: Some(Kind::Forward(forward)),
         ..wire::PeerMessage::default()
     };
-    let Ok(Ok(Kind::ForwardAnswer(answer))) = router.peers.ask(leader, Lane::Urgent, message).await
+    let Ok(Ok(Kind::ForwardAnswer(answer))) =
+        router.peers.ask(way.node, Lane::Urgent, message).await
     else {
         return (Err(OpError::unavailable("the link is down")), None);
     };
@@ -215,10 +218,16 @@ impl Router {
         range: RangeId,
         generation: Generation,
         step: Option<wire::scan_step::Kind>,
+        relay: bool,
     ) -> wire::ForwardAnswer {
-        let done = match step {
-            Some(step) => self.step(range, generation, step).await,
-            None => Err(OpError::invalid("a step of no kind")),
+        let leader = self.leader_of(range).filter(|leader| *leader != self.peers.me());
+        let done = match (step, leader.filter(|_| relay)) {
+            (Some(step), Some(node)) => {
+                let way = Way { node, relay: false };
+                ask_leader(self, range, generation, way, step).await.0
+            }
+            (Some(step), None) => self.step(range, generation, step).await,
+            (None, _) => Err(OpError::invalid("a step of no kind")),
         };
         match done {
             Ok(newest) => wire::ForwardAnswer {

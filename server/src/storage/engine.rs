@@ -207,6 +207,35 @@ pub trait Reader: Send + Sync {
     }
 }
 
+/// How much room there is on an engine's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Free bytes.
+    pub bytes: u64,
+    /// Bytes that are kept free: with less nothing new is taken on.
+    pub kept_bytes: u64,
+}
+
+/// What must be free beyond what is kept until a disk that was nearly full counts as one with space: a
+/// quarter of that, at most so many bytes.
+const AMPLE_BYTES_MAX: u64 = 32 << 20;
+
+impl FreeSpace {
+    /// More than anybody asks for.
+    pub const PLENTY: FreeSpace = FreeSpace { bytes: u64::MAX, kept_bytes: 0 };
+
+    /// Whether the disk is nearly full.
+    pub fn is_short(self) -> bool {
+        self.bytes < self.kept_bytes
+    }
+
+    /// Whether it is not any more, having been so.
+    pub fn is_ample(self) -> bool {
+        let more = (self.kept_bytes / 4).min(AMPLE_BYTES_MAX);
+        self.bytes >= self.kept_bytes.saturating_add(more)
+    }
+}
+
 /// An ordered key-value store. See the module's header for the invariants.
 pub trait Engine: Reader + 'static {
     /// Applies a batch: visible when this returns, durable after the next [`Engine::sync`].
@@ -221,6 +250,11 @@ pub trait Engine: Reader + 'static {
     /// a write is taken on, at the door; `write` itself goes on a little longer, so that what was
     /// taken on can be finished.
     fn check_space(&self) -> Result<(), Error>;
+
+    /// How much room there is, as the disk says now.
+    fn free_space(&self) -> FreeSpace {
+        FreeSpace::PLENTY
+    }
 
     /// The value of a key as a crash at this moment would leave it, at worst.
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;

@@ -2,9 +2,10 @@
 //!
 //! It behaves as a disk does at its worst: what was not synced is lost at a crash, or a random
 //! beginning of it survives, or the batch behind that is torn; a sync takes time, can fail, and
-//! covers what was written when it was *called*; a disk can be full, or slow; a stored record can be
-//! damaged, and reading it is then an error, as with the checksums of RocksDB. (There a whole block is
-//! lost with it, and a compaction may find it; here it is one record, and overwriting it is enough.)
+//! covers what was written when it was *called*; a disk can be full, or slow, or not answer at all; a
+//! stored record can be damaged, and reading it is then an error, as with the checksums of RocksDB. (There
+//! a whole block is lost with it, and a compaction may find it; here it is one record, and overwriting it
+//! is enough.)
 //! Everything is deterministic:
 //! time is the runtime's, randomness the caller's, and nothing depends on an address or a hash.
 //!
@@ -25,8 +26,13 @@ use self::{
     disk::{Image, State},
     tables::Tables,
 };
-use super::engine::{Batch, Direction, Durability, Engine, Error, Family, Reader, Visit};
+use super::engine::{
+    Batch, Direction, Durability, Engine, Error, Family, FreeSpace, Reader, Visit,
+};
 use crate::planted::{self, Bug};
+
+/// Between two looks at whether a disk that hung answers again.
+const HANGING_LOOK: Duration = Duration::from_millis(10);
 
 /// A source of random numbers; in the simulation it is seeded.
 pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -254,6 +260,9 @@ impl Engine for MemoryEngine {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
+            while self.disk.lock().hangs {
+                tokio::time::sleep(HANGING_LOOK).await;
+            }
             self.end_sync(batches, flushed)
         }
         .boxed()
@@ -261,6 +270,15 @@ impl Engine for MemoryEngine {
 
     fn check_space(&self) -> Result<(), Error> {
         self.check_room(Room::Plenty)
+    }
+
+    fn free_space(&self) -> FreeSpace {
+        let bytes = match self.disk.lock().room {
+            Room::Plenty => return FreeSpace::PLENTY,
+            Room::Little => 1,
+            Room::None => 0,
+        };
+        FreeSpace { bytes, kept_bytes: 2 }
     }
 
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

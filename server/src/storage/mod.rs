@@ -3,6 +3,7 @@
 pub mod codec;
 #[cfg(not(madsim))]
 pub mod directory;
+pub mod disk;
 pub mod engine;
 pub mod gc;
 pub mod keys;
@@ -12,4 +13,4 @@ pub mod mvcc;
 pub mod rocks;
 pub mod watched;
 
-pub use engine::{Batch, Direction, Durability, Engine, Error, Family, Reader};
+pub use engine::{Batch, Direction, Durability, Engine, Error, Family, FreeSpace, Reader};

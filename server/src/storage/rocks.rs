@@ -47,7 +47,9 @@ use rocksdb::{
 
 pub use self::options::RocksOptions;
 use self::space::Space;
-use super::engine::{Batch, Change, Direction, Durability, Engine, Error, Family, Reader, Visit};
+use super::engine::{
+    Batch, Change, Direction, Durability, Engine, Error, Family, FreeSpace, Reader, Visit,
+};
 
 /// RocksDB in one directory. See [`Engine`] for what it promises.
 pub struct RocksEngine {
@@ -296,6 +298,10 @@ impl Engine for RocksEngine {
 
     fn check_space(&self) -> Result<(), Error> {
         self.space.check()
+    }
+
+    fn free_space(&self) -> FreeSpace {
+        self.space.free()
     }
 
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

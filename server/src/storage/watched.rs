@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use super::engine::{Batch, Direction, Engine, Error, Family, Reader, Visit};
+use super::engine::{Batch, Direction, Engine, Error, Family, FreeSpace, Reader, Visit};
 
 /// Told of every error after which the node must stop.
 pub type Failed = Arc<dyn Fn(Error) + Send + Sync>;
@@ -75,6 +75,10 @@ impl Engine for Watched<dyn Engine> {
 
     fn check_space(&self) -> Result<(), Error> {
         tell(&self.failed, self.inner.check_space())
+    }
+
+    fn free_space(&self) -> FreeSpace {
+        self.inner.free_space()
     }
 
     fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {

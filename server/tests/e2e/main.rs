@@ -11,6 +11,7 @@
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
 //! directory.rs   data directories that a node must not use
+//! disks.rs       disks that are nearly full, or do not answer
 //! benches.rs     quintet bench: bulk loads, scans, idle ranges, far more load than is borne
 //! figures.rs     /metrics, the dashboard of it, lines that name requests
 //! python.rs      a Python program that knows an address and nothing else
@@ -39,6 +40,7 @@ mod debugging;
 mod deletions;
 mod dev;
 mod directory;
+mod disks;
 mod expiry;
 mod figures;
 mod forming;

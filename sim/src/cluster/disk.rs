@@ -102,6 +102,11 @@ impl Cluster {
         self.at_disk(node, &format!("{times} times as slow"), |disk| disk.set_slowness(times));
     }
 
+    /// Whether a node's disk answers no sync from now on.
+    pub fn hang_disk(&self, node: NodeId, hangs: bool) {
+        self.at_disk(node, if hangs { "hangs" } else { "answers" }, |disk| disk.set_hanging(hangs));
+    }
+
     /// How much room a node's disk has from now on. Without any a node may stop by itself.
     pub fn set_room(&self, node: NodeId, room: Room) {
         self.excuse(node, (room == Room::None).then_some(Excuse::DiskFull));
@@ -128,6 +133,7 @@ impl Cluster {
             let Some(machine) = self.machines.get(&node) else { continue };
             let disk = machine.lock().disk.clone();
             disk.set_slowness(1);
+            disk.set_hanging(false);
             disk.set_room(Room::Plenty);
             disk.let_syncs_work();
             if self.damaged.lock().contains(&node) {

@@ -37,6 +37,14 @@ impl Cluster {
         Hosts::These(self.net.with_map(|map| map.hosts(|_, of, _| of == city)))
     }
 
+    /// The machines of the clients in the room of a node.
+    pub fn clients_near(&self, node: NodeId) -> Hosts {
+        let at = self.topology.nodes.iter().find(|place| place.id == node.0);
+        let room = at.map_or("", |place| place.room.as_str());
+        let near = |host, _: &str, of: &str| matches!(host, Host::Client(_)) && of == room;
+        Hosts::These(self.net.with_map(|map| map.hosts(near)))
+    }
+
     /// The machines of all clients.
     pub fn clients(&self) -> BTreeSet<Host> {
         self.net.with_map(|map| map.hosts(|host, _, _| matches!(host, Host::Client(_))))

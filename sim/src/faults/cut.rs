@@ -103,6 +103,21 @@ pub(super) async fn ring(striking: &mut Striking) {
     }
 }
 
+/// A node and the leader do not reach each other; the clients near the node reach nobody but it.
+pub(super) async fn gateway(striking: &mut Striking) {
+    let up = striking.cluster.up();
+    let Some(leader) = striking.cluster.data_leader() else { return };
+    let others: Vec<_> = up.into_iter().filter(|node| *node != leader).collect();
+    let Some(gateway) = striking.victim(&others) else { return };
+    let clients = striking.cluster.clients_near(gateway);
+    let nodes = striking.cluster.nodes().into_iter().filter(|node| *node != gateway);
+    let nodes = Hosts::These(nodes.map(|node| Host::Node(node.0)).collect());
+    let mut rules = Rule::cut(Hosts::node(gateway.0), Hosts::node(leader.0)).both_ways().to_vec();
+    rules.extend(Rule::cut(clients, nodes).both_ways());
+    let words = "the first and the second, which leads, do not reach each other";
+    striking.while_it_lasts(&[gateway, leader], words, rules).await;
+}
+
 /// All machines that are not among some.
 fn others(striking: &Striking, inside: &Hosts) -> Hosts {
     let all = striking.cluster.net().with_map(|map| map.hosts(|_, _, _| true));

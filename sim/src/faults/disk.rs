@@ -89,6 +89,26 @@ pub(super) async fn fill(striking: &mut Striking) {
     striking.ends();
 }
 
+/// The disk of one node is nearly full for a while.
+pub(super) async fn nearly_fill(striking: &mut Striking) {
+    let Some(node) = victim(striking) else { return };
+    striking.begins(&[node], "has a disk that is nearly full");
+    striking.cluster.set_room(node, Room::Little);
+    striking.last().await;
+    striking.cluster.set_room(node, Room::Plenty);
+    striking.ends();
+}
+
+/// The disk of one node does not answer for a while.
+pub(super) async fn hang(striking: &mut Striking) {
+    let Some(node) = victim(striking) else { return };
+    striking.begins(&[node], "has a disk that does not answer");
+    striking.cluster.hang_disk(node, true);
+    striking.last().await;
+    striking.cluster.hang_disk(node, false);
+    striking.ends();
+}
+
 /// A bit flips on the disk of one node.
 pub(super) async fn rot(striking: &mut Striking) {
     let cluster = striking.cluster.clone();

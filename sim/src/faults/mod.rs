@@ -88,6 +88,9 @@ pub(crate) async fn strike(
         Kind::SyncFailure => disk::fail_sync(&mut striking).await,
         Kind::DiskSlow => disk::slow(&mut striking).await,
         Kind::DiskFull => disk::fill(&mut striking).await,
+        Kind::DiskNearlyFull => disk::nearly_fill(&mut striking).await,
+        Kind::DiskHang => disk::hang(&mut striking).await,
+        Kind::GatewayCut => cut::gateway(&mut striking).await,
         Kind::BitRot => disk::rot(&mut striking).await,
     }
 }

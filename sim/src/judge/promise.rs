@@ -40,6 +40,9 @@ pub struct Promise {
     pub home_s: Option<f64>,
     /// From so many seconds after a strike has begun until it ends no range gets another leader.
     pub settled_s: Option<f64>,
+    /// Whatever is under way when a strike begins, or is asked for until it ends, has a result so many seconds
+    /// after that, and not only word that nobody knows.
+    pub answered_s: Option<f64>,
     /// From a second after a strike has begun until it ends nothing is served, reads included, and
     /// what clients are told is one of the errors documented for it.
     pub refused: bool,
@@ -128,6 +131,12 @@ pub fn check(
                 verdict = verdict.and(settled(seen.timeline, strike, from_ns, to_ns));
             }
         }
+        if let Some(seconds) = promise.answered_s {
+            let ends_ns = after(strike.ends_ns.unwrap_or(seen.until_ns), seconds);
+            if !others().any(|other| other.overlaps(strike.begins_ns, ends_ns)) {
+                verdict = verdict.and(answered(ops, strike, seconds, seen.until_ns));
+            }
+        }
         if promise.refused {
             verdict = verdict.and(refused(ops, seen.errors, strike, seen.until_ns));
         }
@@ -190,6 +199,32 @@ fn writable(layout: &Layout, ops: &[Op], strike: &Lasted<'_>, deadline_ns: u64) 
         }
     }
     verdict
+}
+
+/// Every call that met the strike has a result in time.
+fn answered(ops: &[Op], strike: &Lasted<'_>, seconds: f64, until_ns: u64) -> Verdict {
+    let met = |op: &&Op| {
+        let begins_before_end = strike.ends_ns.is_none_or(|ends_ns| op.invoke_ns < ends_ns);
+        let goes_on = op.complete_ns.is_none_or(|at| at > strike.begins_ns);
+        // Two requests in one: the second is not sent where the list has changed.
+        begins_before_end && goes_on && !matches!(op.call, Call::Append { .. })
+    };
+    for op in ops.iter().filter(met) {
+        let deadline_ns = after(op.invoke_ns.max(strike.begins_ns), seconds);
+        let has_result = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_))
+            && op.complete_ns.is_some_and(|at| at <= deadline_ns);
+        if !has_result && deadline_ns <= until_ns {
+            let words = format!(
+                "no result until {} ms, {seconds} s after what happened at {} ms ({}), or after it was asked \
+                 for:",
+                millis(deadline_ns),
+                millis(strike.begins_ns),
+                strike.words
+            );
+            return Violation::new(JUDGE, words).with(op).at(deadline_ns).into();
+        }
+    }
+    Verdict::Holds
 }
 
 /// Every range is led from the preferred room at a moment.

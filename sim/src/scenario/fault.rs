@@ -169,6 +169,14 @@ pub enum Kind {
     /// disk may stop by itself, and is started again when there is room. Never so that fewer than a
     /// majority are left up.
     DiskFull,
+    /// The disk of one node is nearly full for a while: what is written is still taken, and no other node
+    /// lacks space.
+    DiskNearlyFull,
+    /// The disk of one node does not answer for a while: no sync ends, and none fails.
+    DiskHang,
+    /// One node and the leader of the first range of data do not reach each other, while everybody else
+    /// reaches both; and the clients in the room of that node reach nobody but it. Never the leader itself.
+    GatewayCut,
     /// A bit flips in what is stored on one node's disk: in a record of its logs, or of its data. The node
     /// has to notice when it reads that, and to stop; its disk is then taken away and the node replaced,
     /// as with a `disk-loss`. What nobody reads in time is found by the operator. Every second time the
@@ -201,7 +209,7 @@ pub enum Field {
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 32] = [
+    pub const ALL: [(&'static str, Kind); 35] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -233,6 +241,9 @@ impl Kind {
         ("sync-failure", Kind::SyncFailure),
         ("disk-slow", Kind::DiskSlow),
         ("disk-full", Kind::DiskFull),
+        ("disk-nearly-full", Kind::DiskNearlyFull),
+        ("disk-hang", Kind::DiskHang),
+        ("gateway-cut", Kind::GatewayCut),
         ("bit-rot", Kind::BitRot),
     ];
 
@@ -267,6 +278,7 @@ impl Kind {
             Kind::ClockLeap => &[Field::Down, Field::Node, Field::Jump],
             Kind::ClockRate => &[Field::Down, Field::Node, Field::Rate],
             Kind::DiskSlow => &[Field::Down, Field::Node, Field::Factor],
+            Kind::DiskNearlyFull | Kind::DiskHang | Kind::GatewayCut => &[Field::Down, Field::Node],
             Kind::SyncFailure | Kind::DiskFull | Kind::BitRot => &[Field::Down, Field::Node],
         }
     }
@@ -348,10 +360,11 @@ impl Fault {
             let says = "must be 2 to 100: how many times as much, or as long, as usual";
             ensure(matches!(self.factor, Some(2..=100)), path("factor"), says)?;
         }
-        let Promise { writable_s, home_s, settled_s, .. } = self.promise;
-        let seconds = [writable_s, home_s, settled_s].into_iter().flatten();
+        let Promise { writable_s, home_s, settled_s, answered_s, .. } = self.promise;
+        let seconds = [writable_s, home_s, settled_s, answered_s];
+        let mut seconds = seconds.into_iter().flatten();
         let says = "seconds must be above 0";
-        ensure(seconds.into_iter().all(|seconds| seconds > 0.0), path("promise"), says)?;
+        ensure(seconds.all(|seconds| seconds > 0.0), path("promise"), says)?;
         let takes = self.kind.links();
         let links = self.links.is_none_or(|links| takes.contains(&links));
         ensure(links, path("links"), format!("a {} takes one of {takes:?}", self.name()))?;

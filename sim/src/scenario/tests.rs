@@ -21,7 +21,7 @@ fn sections_have_defaults() {
     assert_eq!(scenario.topology.nodes[4].city, "c2");
     assert_eq!((scenario.faults.len(), scenario.expect.commits_min), (0, 0));
     assert_eq!(scenario.workload.mix.total(), 1);
-    assert_eq!((scenario.workload.unary_clients, scenario.limits.sizes), (0, Sizes::Usual));
+    assert_eq!((scenario.workload.unary_clients, scenario.limits.sizes), (0, Sizes::Drawn));
     assert_eq!((scenario.expect.unknown_max, scenario.expect.answered_s), (None, None));
 }
 

@@ -154,9 +154,9 @@ pub struct Limits {
 #[serde(rename_all = "kebab-case")]
 pub enum Sizes {
     /// Drawn for each run, in three of four: so small that there is a second step.
+    #[default]
     Drawn,
     /// As in production.
-    #[default]
     Usual,
 }
 

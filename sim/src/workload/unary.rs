@@ -39,6 +39,8 @@ const SLACK: Duration = Duration::from_millis(40);
 const PAUSE_MS_MAX: u64 = 40;
 /// With less time than this left it does not ask again.
 const LEFT_MIN: Duration = Duration::from_millis(5);
+/// Keys of a page of a deletion; 0 is as many as the node likes.
+const SWEEP_PAGE_MAX: u64 = 4;
 /// Bytes of a message beside what it carries, roughly.
 const OVERHEAD_BYTES: usize = 128;
 
@@ -94,6 +96,7 @@ enum Request {
     Get(v1::GetRequest),
     Put(v1::PutRequest),
     Delete(v1::DeleteRequest),
+    DeleteRange(v1::DeleteRangeRequest),
     Increment(v1::IncrementRequest),
     Expire(v1::ExpireRequest),
     Scan(v1::ScanRequest),
@@ -106,6 +109,7 @@ enum Answer {
     Get(v1::GetResponse),
     Put(v1::PutResponse),
     Delete(v1::DeleteResponse),
+    DeleteRange(v1::DeleteRangeResponse),
     Increment(v1::IncrementResponse),
     Expire(v1::ExpireResponse),
     Scan(Vec<v1::Record>),
@@ -139,6 +143,7 @@ impl Request {
             Request::Get(get) => &mut get.context,
             Request::Put(put) => &mut put.context,
             Request::Delete(delete) => &mut delete.context,
+            Request::DeleteRange(page) => &mut page.context,
             Request::Increment(increment) => &mut increment.context,
             Request::Expire(expire) => &mut expire.context,
             Request::Scan(scan) => &mut scan.context,
@@ -173,6 +178,7 @@ impl Answer {
             Answer::Get(get) => &get.context,
             Answer::Put(put) => &put.context,
             Answer::Delete(delete) => &delete.context,
+            Answer::DeleteRange(page) => &page.context,
             Answer::Increment(increment) => &increment.context,
             Answer::Expire(expire) => &expire.context,
             Answer::BatchGet(batch) => &batch.context,
@@ -253,6 +259,9 @@ impl Unary {
         if let Call::Append { element } = call {
             return self.append(key, *element).await;
         }
+        if *call == Call::Sweep {
+            return self.sweep(key).await;
+        }
         match (call, outcome(self.run(request(key, call)).await)) {
             (Call::List, (Outcome::Ok(Reply::Read(state)), none)) => {
                 let text = state.map_or_else(String::new, |state| state.value);
@@ -287,6 +296,35 @@ impl Unary {
             (Outcome::Ok(_), none) => (Outcome::Ok(Reply::Appended), none),
             (Outcome::Refused(_), none) => (Outcome::Failed, none),
             other => other,
+        }
+    }
+
+    /// Removes all keys that begin so, in pages of whatever size.
+    async fn sweep(&self, prefix: &str) -> (Outcome, Option<&'static str>) {
+        let prefix: bytes::Bytes = prefix.to_owned().into();
+        let (mut start, mut at, mut deleted) = (bytes::Bytes::new(), 0, 0);
+        loop {
+            let page = v1::DeleteRangeRequest {
+                prefix: prefix.clone(),
+                start: start.clone(),
+                at,
+                limit: self.between(0, SWEEP_PAGE_MAX),
+                ..v1::DeleteRangeRequest::default()
+            };
+            match self.run(Request::DeleteRange(page)).await {
+                Told::Answer(Answer::DeleteRange(page)) => {
+                    (at, deleted) = (page.at, deleted + page.deleted);
+                    if page.next.is_empty() {
+                        return (Outcome::Ok(Reply::Swept { at, deleted }), None);
+                    }
+                    assert!(page.next > start, "a deletion does not advance");
+                    start = page.next;
+                }
+                Told::Failed(code) if at == 0 => return (Outcome::Failed, Some(code)),
+                // What the pages before it removed is gone.
+                Told::Failed(code) => return (Outcome::Unknown, Some(code)),
+                _ => return (Outcome::Unknown, Some("unknown_outcome")),
+            }
         }
     }
 
@@ -459,6 +497,9 @@ async fn copy(
         Request::Delete(delete) => {
             kv.delete(delete).await.map(|told| Answer::Delete(told.into_inner()))
         }
+        Request::DeleteRange(page) => {
+            kv.delete_range(page).await.map(|told| Answer::DeleteRange(told.into_inner()))
+        }
         Request::Increment(increment) => {
             kv.increment(increment).await.map(|told| Answer::Increment(told.into_inner()))
         }
@@ -527,7 +568,7 @@ fn request(key: &str, call: &Call) -> Request {
         }
         Call::Append { .. } => unreachable!("an append is two requests"),
         Call::Page(_) => unreachable!("who makes unary calls takes all pages"),
-        Call::Sweep => unreachable!("who makes unary calls sweeps nothing"),
+        Call::Sweep => unreachable!("a sweep is many requests"),
     }
 }
 
@@ -582,7 +623,9 @@ fn outcome(told: Told) -> (Outcome, Option<&'static str>) {
             };
             Reply::Scanned(records.into_iter().map(entry).collect())
         }
-        Answer::BatchGet(_) | Answer::BatchPut(_) => unreachable!("taken apart before"),
+        Answer::BatchGet(_) | Answer::BatchPut(_) | Answer::DeleteRange(_) => {
+            unreachable!("taken apart before")
+        }
     };
     (Outcome::Ok(reply), None)
 }

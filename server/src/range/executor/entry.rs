@@ -9,7 +9,7 @@ use crate::{
     range::{
         command::evaluate::{Current, expiry},
         raft::types::Applied,
-        request::Write,
+        request::{Reply, Write},
     },
     size::Size,
     storage::{
@@ -155,6 +155,14 @@ impl Evaluated {
             keys: keys.iter().map(|key| serde_bytes::Bytes::new(key)).collect(),
             removed: removed.clone(),
         })
+    }
+
+    /// Every request, to answer it.
+    pub(super) fn replies(&mut self) -> impl Iterator<Item = &mut Reply> {
+        let groups = self.groups.iter_mut().flat_map(|group| group.members.iter_mut());
+        let batches = self.batches.iter_mut().map(|batch| &mut batch.write.reply);
+        let removal = self.removal.iter_mut().map(|removal| &mut removal.write.reply);
+        groups.map(|member| &mut member.write.reply).chain(batches).chain(removal)
     }
 
     /// What it leaves of its groups. Only with [`Bug::UncommittedReadable`].

@@ -28,6 +28,7 @@ use crate::{
     error::OpError,
     planted::{self, Bug},
     range::request::{Answer, Write},
+    size::Size,
     storage::{
         codec::Removed,
         engine::Error,
@@ -37,6 +38,8 @@ use crate::{
     time::{Timestamp, local::Instant},
 };
 
+/// Keys after which a page ends.
+const PAGE_KEYS_MAX: Size = Size::new("removal-page-keys", DELETE_RANGE_KEYS_MAX as usize, 1);
 /// Bytes of keys after which a page ends.
 const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Versions after which a page ends: a few milliseconds in which nothing else is evaluated.
@@ -148,7 +151,7 @@ impl Executor {
 
 /// Keys of a page where a request wants so many, 0 being all.
 fn page_keys(limit: u64) -> usize {
-    let most = DELETE_RANGE_KEYS_MAX as usize;
+    let most = PAGE_KEYS_MAX.get();
     match usize::try_from(limit) {
         Ok(0) | Err(_) => most,
         Ok(limit) => limit.min(most),

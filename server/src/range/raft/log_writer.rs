@@ -26,6 +26,7 @@ use crate::{
     size::Size,
     storage::{
         Batch, Engine,
+        disk::Disk,
         engine::{Change, Error},
         watched::Failed,
     },
@@ -69,9 +70,11 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Starts the writer. `failed` is told if the disk fails, or a log on it can't be read.
+    /// Starts the writer, which tells `disk` when it waits for it. `failed` is told if the disk fails, or a log
+    /// on it can't be read.
     pub fn start(
         engine: Arc<dyn Engine>,
+        disk: Arc<Disk>,
         seams: &Seams,
         metrics: Arc<Metrics>,
         failed: Failed,
@@ -79,6 +82,7 @@ impl LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         (seams.spawn_disk_writer)(Box::pin(run(
             engine,
+            disk,
             queue,
             seams.disk_pause.clone(),
             metrics,
@@ -133,6 +137,7 @@ impl Taken {
 
 async fn run(
     engine: Arc<dyn Engine>,
+    disk: Arc<Disk>,
     mut queue: mpsc::Receiver<Job>,
     pause: Pause,
     metrics: Arc<Metrics>,
@@ -167,7 +172,7 @@ async fn run(
         }
         let result = match &broken {
             Some(error) => Err(error.clone()),
-            None => write_and_sync(&*engine, batch, &metrics, entries).await,
+            None => write_and_sync(&*engine, &disk, batch, &metrics, entries).await,
         };
         if let Ok(took) = &result
             && !queue.is_empty()
@@ -193,11 +198,13 @@ async fn run(
 
 async fn write_and_sync(
     engine: &dyn Engine,
+    disk: &Disk,
     batch: Batch,
     metrics: &Metrics,
     entries: u64,
 ) -> Result<Duration, Error> {
     failpoint::hit("log.before-write");
+    let _waits = disk.begin();
     engine.write(batch)?;
     failpoint::hit("log.after-write");
     let started = crate::time::local::Instant::now();

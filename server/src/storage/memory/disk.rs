@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) room: Room,
     /// Syncs take so many times as long; 0 is as 1.
     pub(super) slowness: u32,
+    /// Syncs do not end.
+    pub(super) hangs: bool,
 }
 
 /// How much room a disk has.
@@ -158,6 +160,12 @@ impl MemoryDisk {
     /// Syncs that begin from now on take so many times as long.
     pub fn set_slowness(&self, times: u32) {
         self.state.lock().slowness = times;
+    }
+
+    /// Whether the disk answers no sync from now on, also those that are under way; what is written stays
+    /// unsynced until it does.
+    pub fn set_hanging(&self, hangs: bool) {
+        self.state.lock().hangs = hangs;
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::super::engine::Error;
+use super::super::engine::{Error, FreeSpace};
 
 /// The disk is asked again after this many bytes written by this engine.
 const CHECK_EVERY_BYTES: u64 = 1 << 20;
@@ -35,6 +35,11 @@ impl Space {
         self.free_bytes.store(free, Relaxed);
         self.written_bytes.store(0, Relaxed);
         free
+    }
+
+    /// What is free, and what of it is kept free.
+    pub(super) fn free(&self) -> FreeSpace {
+        FreeSpace { bytes: self.ask(), kept_bytes: self.free_bytes_min }
     }
 
     /// Whether work may be taken on that will need to be written.

@@ -69,3 +69,51 @@ pub(crate) fn tail(path: &Path) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
+
+/// One thread of another process that stands still, until this is dropped; its other threads go on.
+pub(crate) struct Stopped {
+    /// The thread that holds it: a tracer is a thread, and what it traces goes on when it ends.
+    tracer: Option<std::thread::JoinHandle<()>>,
+    release: Option<std::sync::mpsc::Sender<()>>,
+}
+
+impl Stopped {
+    /// Stops the thread of a name. `None`: the system does not allow it.
+    pub(crate) fn thread(pid: u32, name: &str) -> Option<Stopped> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
+        let is_it = |task: &fs::DirEntry| {
+            let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            comm.trim_end() == name
+        };
+        let thread = tasks.into_iter().find(is_it).unwrap_or_else(|| panic!("no thread {name}"));
+        let thread = thread.file_name().to_string_lossy().parse::<libc::pid_t>().expect("a number");
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a tracer is a thread; nothing is simulated here"
+        )]
+        let tracer = std::thread::spawn(move || {
+            let none = std::ptr::null_mut::<libc::c_void>();
+            // SAFETY: these requests take a thread's id and no memory of ours.
+            let stopped = unsafe {
+                libc::ptrace(libc::PTRACE_SEIZE, thread, none, none) == 0
+                    && libc::ptrace(libc::PTRACE_INTERRUPT, thread, none, none) == 0
+            };
+            tell.send(stopped).expect("somebody listens");
+            // Ends when it is dropped; an error is just that.
+            released.recv().ok();
+        });
+        let stopped = told.recv().expect("the tracer lives");
+        stopped.then_some(Stopped { tracer: Some(tracer), release: Some(release) })
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        if let Some(tracer) = self.tracer.take() {
+            tracer.join().expect("the tracer has nothing to fail with");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Requests for a leader that this node does not reach, by way of a node that does.
+//!
+//! Networks fail in parts: everybody else may reach a leader, and one node does not. It need not make its
+//! callers wait for a link that is down: another node that holds a replica of the range is asked to pass the
+//! request on, with what it was routed by. That one passes it to the leader as it knows it, once and no
+//! further, and what the leader answers goes back the same way.
+//!
+//! ```text
+//!   caller ---> this node --X  leader        the link is down
+//!                   |             ^
+//!                   '--> another -'          relay: true; between the two it is false
+//! ```
+//!
+//! # Invariants
+//!
+//! * A relay passes on what it was given and does nothing of its own: that a request goes to a second node
+//!   only where the first has done nothing holds as ever.
+//! * A request is relayed once: who relays asks the leader itself or says that it can't.
+//! * Where a link breaks behind a request that was sent, its outcome is unknown, whichever link it was.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use quintet_proto::{internal::v1 as wire, v1};
+
+use super::{Router, lost, lost_sight_of, writes};
+use crate::{
+    api::encode_response,
+    error::OpError,
+    ids::{NodeId, RangeId},
+    peer::{Kind, Lane, LinkDown},
+    planted::{self, Bug},
+    storage::codec::Descriptor,
+};
+
+/// Whose turn it is to relay.
+#[derive(Default)]
+pub(super) struct Turns(AtomicUsize);
+
+impl Turns {
+    /// One of these nodes, each in turn: one that does not reach the leader either is not asked again and
+    /// again.
+    fn next(&self, of: &[NodeId]) -> Option<NodeId> {
+        let turn = self.0.fetch_add(1, Relaxed);
+        of.get(turn.checked_rem(of.len())?).copied()
+    }
+}
+
+/// Whom to ask for a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) node: NodeId,
+    /// It is to pass the request on.
+    pub(super) relay: bool,
+}
+
+impl Router {
+    /// The way to a range's leader, where one is known: straight to it, or around the link that is down.
+    pub(super) fn way(&self, route: &Descriptor, leader: Option<NodeId>) -> Option<Way> {
+        let straight = leader.map(|node| Way { node, relay: false });
+        // The careless hand: "it will come up again".
+        if leader.is_some_and(|leader| self.peers.is_live(leader))
+            || planted::active(Bug::CutGatewayGivesUp)
+        {
+            return straight;
+        }
+        let me = self.peers.me();
+        let holders = route.replicas.iter().map(|(_, node)| *node);
+        let others = holders.filter(|node| *node != me && Some(*node) != leader);
+        let others: Vec<_> = others.filter(|node| self.peers.is_live(*node)).collect();
+        let around = self.relays.next(&others).map(|node| Way { node, relay: true });
+        around.or(straight)
+    }
+
+    /// Passes on what another node can't send to the range's leader itself; `done` is called once.
+    pub(crate) fn relay(
+        &self,
+        mut forward: wire::Forward,
+        range: RangeId,
+        done: Box<dyn FnOnce(wire::ForwardAnswer) + Send>,
+    ) {
+        let (id, writes) =
+            forward.request.as_ref().map_or((0, false), |request| (request.id, writes(request)));
+        let refusal = move |error| wire::ForwardAnswer {
+            response: Some(encode_response(id, Err(error))),
+            ..wire::ForwardAnswer::default()
+        };
+        let Some(leader) = self.leader_of(range).filter(|leader| *leader != self.peers.me()) else {
+            return done(refusal(OpError::not_leader(None)));
+        };
+        self.metrics.forwarded.inc();
+        forward.relay = false;
+        let message = wire::PeerMessage {
+            range_id: range.0,
+            kind: Some(Kind::Forward(forward)),
+            ..wire::PeerMessage::default()
+        };
+        let address = self.peers.client_address(leader);
+        self.peers.send(
+            leader,
+            Lane::Urgent,
+            message,
+            Box::new(move |answer| {
+                done(match answer {
+                    Ok(Kind::ForwardAnswer(answer)) => by_way_of_us(answer, leader),
+                    Ok(_) => refusal(lost(writes)),
+                    Err(LinkDown { was_sent: true }) => refusal(lost(writes)),
+                    Err(LinkDown { was_sent: false }) => refusal(lost_sight_of(leader, address)),
+                });
+            }),
+        );
+    }
+}
+
+/// The leader's answer, with who gave it, unless it says that somebody else leads.
+fn by_way_of_us(mut answer: wire::ForwardAnswer, leader: NodeId) -> wire::ForwardAnswer {
+    let is_refused = matches!(
+        answer.response.as_ref().and_then(|response| response.result.as_ref()),
+        Some(v1::session_response::Result::Error(_))
+    );
+    if answer.leader_node == 0 && !is_refused {
+        answer.leader_node = leader.0;
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_take_turns() {
+        let turns = Turns::default();
+        let of = [NodeId(2), NodeId(5)];
+        let asked: Vec<_> = (0..4).filter_map(|_| turns.next(&of)).map(|node| node.0).collect();
+        assert_eq!(asked, [2, 5, 2, 5]);
+        assert_eq!(turns.next(&[]), None);
+    }
+
+    #[test]
+    fn a_relayed_result_names_who_gave_it() {
+        let answer = |leader_node, error: bool| {
+            let error = error.then(|| v1::session_response::Result::Error(v1::Error::default()));
+            wire::ForwardAnswer {
+                leader_node,
+                response: Some(v1::SessionResponse { id: 1, result: error }),
+                ..wire::ForwardAnswer::default()
+            }
+        };
+        assert_eq!(by_way_of_us(answer(0, false), NodeId(1)).leader_node, 1);
+        // Who leads is not known there, and it is not the one that said so.
+        assert_eq!(by_way_of_us(answer(0, true), NodeId(1)).leader_node, 0);
+        assert_eq!(by_way_of_us(answer(3, true), NodeId(1)).leader_node, 3);
+    }
+}

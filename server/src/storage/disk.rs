@@ -1,0 +1,288 @@
+//! What a node's disk is good for at the moment: whether it has space, and whether it answers.
+//!
+//! Both are no errors of the engines. A disk that is nearly full still takes what followers must write;
+//! it should not take on what clients ask. A disk that *hangs* (a frozen file system, a controller that
+//! resets) returns no error and no answer: whoever waits for it waits, and nothing else tells. So the
+//! node looks at both, again and again ([`crate::node`]), and this module decides what is seen.
+//!
+//! ```text
+//!   log writer --- begins, ends ---> Disk <--- a look every LOOK_INTERVAL, with the free space
+//!                                     |
+//!            hangs? (now) <-----------+-----------> condition (held for a while)
+//!       executor, drain, pulse                      who may lead, status, metrics, readyz
+//! ```
+//!
+//! # Invariants
+//!
+//! * A condition does not flap: space has to be more than was missing before it counts again
+//!   ([`FreeSpace::is_ample`]), and a disk that hung has to answer for [`TRUSTED_AFTER`].
+//! * How long the disk has not answered is counted in looks, not read from a clock: a node that stood
+//!   still itself blames no disk.
+
+use std::{
+    sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64,
+        Ordering::{Acquire, Release},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::engine::FreeSpace;
+
+/// Between two looks at the disk.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// A look counts as so much time at most, however late it comes: the node may have stood still.
+const LOOK_COUNTS_MAX: Duration = Duration::from_millis(200);
+/// A disk that hung has to answer for so long before it is trusted with leaders again.
+pub const TRUSTED_AFTER: Duration = Duration::from_secs(5);
+
+/// What a disk is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Everything.
+    #[default]
+    Well,
+    /// Following: there is less free space than is kept free.
+    NearlyFull,
+    /// Nothing: it does not answer, or did not until a moment ago.
+    Hung,
+}
+
+impl Condition {
+    const ALL: [Condition; 3] = [Condition::Well, Condition::NearlyFull, Condition::Hung];
+
+    /// As in metrics and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::Well => "well",
+            Condition::NearlyFull => "nearly_full",
+            Condition::Hung => "hung",
+        }
+    }
+}
+
+/// What one look at the disk sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Time since the look before.
+    pub since_last: Duration,
+    /// The write that waits for the disk, by a number that no other one has.
+    pub under_way: Option<u64>,
+    /// The free space; none where it was not asked for.
+    pub space: Option<FreeSpace>,
+}
+
+/// Decides what is seen, look by look.
+#[derive(Debug)]
+struct Watch {
+    /// A write that takes so long shows that the disk hangs.
+    hung_after: Duration,
+    /// The write under way at the last look, and for how long it has been seen.
+    waits: Option<(u64, Duration)>,
+    /// How long the disk has answered since it hung; none: it never did, or long ago.
+    answers_for: Option<Duration>,
+    is_nearly_full: bool,
+}
+
+impl Watch {
+    fn new(hung_after: Duration) -> Watch {
+        Watch { hung_after, waits: None, answers_for: None, is_nearly_full: false }
+    }
+
+    fn look(&mut self, look: Look) {
+        let counts = look.since_last.min(LOOK_COUNTS_MAX);
+        self.waits = look.under_way.map(|write| match self.waits {
+            Some((same, waited)) if same == write => (write, waited + counts),
+            _ => (write, Duration::ZERO),
+        });
+        self.answers_for = match self.answers_for {
+            _ if self.hangs() => Some(Duration::ZERO),
+            Some(answers_for) if answers_for + counts < TRUSTED_AFTER => Some(answers_for + counts),
+            _ => None,
+        };
+        if let Some(space) = look.space {
+            self.is_nearly_full = match self.is_nearly_full {
+                true => !space.is_ample(),
+                false => space.is_short(),
+            };
+        }
+    }
+
+    /// Whether it does not answer now.
+    fn hangs(&self) -> bool {
+        self.waits.is_some_and(|(_, waited)| waited >= self.hung_after)
+    }
+
+    fn condition(&self) -> Condition {
+        match () {
+            () if self.answers_for.is_some() => Condition::Hung,
+            () if self.is_nearly_full => Condition::NearlyFull,
+            () => Condition::Well,
+        }
+    }
+}
+
+/// A node's disk as the node sees it; shared by all that ask.
+#[derive(Debug)]
+pub struct Disk {
+    /// Odd while a write waits for the disk; each has two numbers of its own.
+    writes: AtomicU64,
+    hangs: AtomicBool,
+    condition: AtomicU8,
+    free_bytes: AtomicU64,
+    watch: Mutex<Watch>,
+}
+
+/// A write that waits for the disk, until it is dropped.
+#[derive(Debug)]
+pub struct UnderWay<'a>(&'a Disk);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.writes.fetch_add(1, Release);
+    }
+}
+
+impl Disk {
+    /// One on which a write that takes `hung_after` shows that it hangs.
+    pub fn new(hung_after: Duration) -> Disk {
+        Disk {
+            writes: AtomicU64::new(0),
+            hangs: AtomicBool::new(false),
+            condition: AtomicU8::new(Condition::Well as u8),
+            free_bytes: AtomicU64::new(u64::MAX),
+            watch: Mutex::new(Watch::new(hung_after)),
+        }
+    }
+
+    /// A write begins that waits for the disk. There is one at a time: that of the log writer.
+    pub fn begin(&self) -> UnderWay<'_> {
+        let before = self.writes.fetch_add(1, Release);
+        assert!(before.is_multiple_of(2), "two writes wait for the disk");
+        UnderWay(self)
+    }
+
+    /// Takes a look, `since_last` after the one before; what the disk was good for until then, and is now.
+    pub fn look(
+        &self,
+        since_last: Duration,
+        space: impl FnOnce() -> FreeSpace,
+    ) -> (Condition, Condition) {
+        let write = self.writes.load(Acquire);
+        let under_way = Some(write).filter(|write| !write.is_multiple_of(2));
+        // Asking a disk that does not answer may take for ever.
+        let space = (!self.hangs()).then(space);
+        if let Some(space) = space {
+            self.free_bytes.store(space.bytes, Release);
+        }
+        let before = self.condition();
+        let mut watch = self.watch.lock();
+        watch.look(Look { since_last, under_way, space });
+        self.hangs.store(watch.hangs(), Release);
+        self.condition.store(watch.condition() as u8, Release);
+        (before, watch.condition())
+    }
+
+    /// Whether the disk does not answer at the moment: what waits for it had better go elsewhere.
+    pub fn hangs(&self) -> bool {
+        self.hangs.load(Acquire)
+    }
+
+    /// What it is good for.
+    pub fn condition(&self) -> Condition {
+        let number = usize::from(self.condition.load(Acquire));
+        Condition::ALL.get(number).copied().unwrap_or_default()
+    }
+
+    /// Free bytes when they were last asked for.
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const KEPT: u64 = 128 << 20;
+
+    fn free(bytes: u64) -> FreeSpace {
+        FreeSpace { bytes, kept_bytes: KEPT }
+    }
+
+    fn looks(disk: &Disk, seconds: f64) -> Condition {
+        for _ in 0..(seconds / LOOK_INTERVAL.as_secs_f64()).round() as u32 {
+            disk.look(LOOK_INTERVAL, || free(u64::MAX));
+        }
+        disk.condition()
+    }
+
+    #[test]
+    fn a_write_that_takes_a_second_shows_that_the_disk_hangs() {
+        let disk = Disk::new(SECOND);
+        let waits = disk.begin();
+        assert_eq!(looks(&disk, 1.0), Condition::Well);
+        assert!(!disk.hangs());
+        assert_eq!(looks(&disk, 0.1), Condition::Hung);
+        assert!(disk.hangs());
+        // It answers, and yet is not trusted at once.
+        drop(waits);
+        assert_eq!(looks(&disk, 0.1), Condition::Hung);
+        assert!(!disk.hangs());
+        assert_eq!(looks(&disk, TRUSTED_AFTER.as_secs_f64() - 0.2), Condition::Hung);
+        assert_eq!(looks(&disk, 0.1), Condition::Well);
+    }
+
+    #[test]
+    fn many_quick_writes_are_no_hang() {
+        let disk = Disk::new(SECOND);
+        for _ in 0..100 {
+            let waits = disk.begin();
+            looks(&disk, 0.3);
+            drop(waits);
+            // The next one is under way at the next look already.
+        }
+        assert_eq!(disk.condition(), Condition::Well);
+    }
+
+    #[test]
+    fn a_node_that_stood_still_blames_no_disk() {
+        let disk = Disk::new(SECOND);
+        let _waits = disk.begin();
+        looks(&disk, 0.3);
+        disk.look(Duration::from_secs(60), || free(u64::MAX));
+        assert!(!disk.hangs());
+    }
+
+    #[test]
+    fn a_disk_at_the_edge_of_full_does_not_flap() {
+        let disk = Disk::new(SECOND);
+        let look = |bytes| disk.look(LOOK_INTERVAL, || free(bytes)).1;
+        assert_eq!(look(KEPT), Condition::Well);
+        assert_eq!(look(KEPT - 1), Condition::NearlyFull);
+        assert_eq!(look(KEPT + 1), Condition::NearlyFull);
+        assert_eq!(look(KEPT + (32 << 20) - 1), Condition::NearlyFull);
+        assert_eq!(look(KEPT + (32 << 20)), Condition::Well);
+        assert_eq!(disk.free_bytes(), KEPT + (32 << 20));
+    }
+
+    #[test]
+    fn nothing_kept_free_is_never_short() {
+        let none = FreeSpace { bytes: 0, kept_bytes: 0 };
+        assert!(!none.is_short() && none.is_ample());
+        // However much is kept, a little more than that is ample.
+        let much = FreeSpace { bytes: (1 << 40) + (32 << 20), kept_bytes: 1 << 40 };
+        assert!(much.is_ample());
+    }
+
+    #[test]
+    fn a_disk_that_hangs_is_not_asked_for_its_space() {
+        let disk = Disk::new(SECOND);
+        let _waits = disk.begin();
+        looks(&disk, 1.2);
+        disk.look(LOOK_INTERVAL, || panic!("it is asked"));
+    }
+}
