@@ -87,12 +87,10 @@ pub enum Bug {
     VoteBeforeSync,
     /// A truncation is told to Raft once it is handed to the disk, before it is synced.
     TruncationBeforeSync,
-    /// A truncation goes to the disk past the appends that wait for it.
-    TruncationPastQueue,
     /// A batch that is done lets go of its first key alone: who waits for the others waits for ever.
     BatchReleasesAnchor,
-    /// A write that was under way when leadership changed is told not to have begun, where too little time is
-    /// left to ask again.
+    /// A write behind which the link to the leader broke is told not to have begun, where its caller gave it
+    /// so little time that nobody could ask again.
     LostIsTooLate,
     /// A request that is too old to be remembered is done, once more perhaps.
     ExpiredRequestActs,
@@ -109,6 +107,8 @@ pub enum Bug {
     ExpiryShownLate,
     /// An increment of a key that expires leaves it without an expiry.
     IncrementDropsExpiry,
+    /// A put that keeps the expiry of what was there leaves none.
+    KeptExpiryDropped,
     /// Persist says that it is done, and the key keeps its expiry.
     PersistForgotten,
     /// What says "absent" is collected before the older versions that it covers.
@@ -162,7 +162,6 @@ impl Bug {
         ("wild-clock-followed", Bug::WildClockFollowed),
         ("vote-before-sync", Bug::VoteBeforeSync),
         ("truncation-before-sync", Bug::TruncationBeforeSync),
-        ("truncation-past-queue", Bug::TruncationPastQueue),
         ("batch-releases-anchor", Bug::BatchReleasesAnchor),
         ("lost-is-too-late", Bug::LostIsTooLate),
         ("expired-request-acts", Bug::ExpiredRequestActs),
@@ -172,6 +171,7 @@ impl Bug {
         ("removal-skips-last", Bug::RemovalSkipsLast),
         ("expiry-shown-late", Bug::ExpiryShownLate),
         ("increment-drops-expiry", Bug::IncrementDropsExpiry),
+        ("kept-expiry-dropped", Bug::KeptExpiryDropped),
         ("persist-forgotten", Bug::PersistForgotten),
         ("base-collected-first", Bug::BaseCollectedFirst),
         ("full-disk-keeps-leaders", Bug::FullDiskKeepsLeaders),

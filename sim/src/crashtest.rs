@@ -310,7 +310,8 @@ mod tests {
         let scenario = Scenario::parse(LOAD).expect("a scenario");
         let mix = &scenario.workload.mix;
         assert!(mix.insert > 0 && mix.scan > 0 && mix.increment > 0 && mix.expiring() > 0);
-        assert!(mix.append > 0 && mix.list > 0 && mix.put > 0 && mix.read_all > 0);
+        assert!(mix.append > 0 && mix.list > 0 && mix.put > 0);
+        assert!(mix.read_all > 0 && mix.pages > 0);
         assert_eq!(scenario.topology.nodes.len(), 5);
         assert_eq!(scenario.split_points.len() + 1, 8, "ranges of data");
     }

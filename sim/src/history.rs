@@ -254,7 +254,12 @@ mod tests {
 
     fn sample() -> History {
         let mut history = History::new();
-        history.invoke(1, 10, "a", &Call::Cas { expected: 0, value: "x".into(), ttl_ms: None });
+        history.invoke(
+            1,
+            10,
+            "a",
+            &Call::Cas { expected: 0, value: "x".into(), ttl_ms: None, keep_ttl: false },
+        );
         history.invoke(2, 10, "a", &Call::Delete { expected: Some(4) });
         history.complete(1, 20, &Outcome::Ok(Reply::Written { version: 7 }));
         history.complete(2, 25, &Outcome::Refused(Some(Record { version: 7, value: "x".into() })));
@@ -467,7 +472,12 @@ mod tests {
     #[should_panic(expected = "acts again")]
     fn a_process_with_an_unknown_outcome_is_retired() {
         let mut history = History::new();
-        history.invoke(1, 0, "a", &Call::Write { value: "x".into(), ttl_ms: None });
+        history.invoke(
+            1,
+            0,
+            "a",
+            &Call::Write { value: "x".into(), ttl_ms: None },
+        );
         history.complete(1, 1, &Outcome::Unknown);
         history.invoke(1, 2, "a", &Call::Read);
     }

@@ -156,7 +156,7 @@ fn out_of_time(op: &Op, was_sent: bool) -> v1::Error {
     })
 }
 
-fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
+pub(crate) fn context_mut(op: &mut Op) -> &mut v1::RequestContext {
     let slot = match op {
         Op::Get(get) => &mut get.context,
         Op::Put(put) => &mut put.context,

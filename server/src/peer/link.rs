@@ -16,7 +16,7 @@ use super::{
     FRAME_BYTES_MAX, Kind, Peers,
     departures::{OtherEnd, is_refusal},
     says::Says,
-    standing::{Line, Reach, Standing, reason},
+    standing::{Line, Reach, Standing, reason, told},
 };
 use crate::{
     ids::NodeId,
@@ -477,15 +477,6 @@ async fn dial(
     strong.note_twin(address, &hello);
     strong.note_no_member(&hello);
     Ok((hello, inbound))
-}
-
-/// What a stream's end says.
-fn told(status: &tonic::Status) -> String {
-    let below = std::error::Error::source(status).map(reason);
-    match below.filter(|below| !status.message().contains(below)) {
-        Some(below) => format!("{}: {below}", status.message()),
-        None => status.message().to_owned(),
-    }
 }
 
 pub(super) fn decode(frame: wire::PeerFrame) -> Result<wire::PeerBatch, String> {

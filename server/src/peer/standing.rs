@@ -95,6 +95,18 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// What a stream's end says.
+pub(super) fn told(status: &tonic::Status) -> String {
+    let below = std::error::Error::source(status).map(reason);
+    let said = status.message();
+    match below {
+        // What is below begins with what is above it.
+        Some(below) if below.starts_with(said) => below,
+        Some(below) if !said.contains(&below) => format!("{said}: {below}"),
+        _ => said.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +158,10 @@ mod tests {
         #[error("transport error")]
         struct Transport(#[source] std::io::Error);
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        assert_eq!(reason(&Transport(refused)), "transport error: connection refused");
+        let error = Transport(refused);
+        assert_eq!(reason(&error), "transport error: connection refused");
+        let status = tonic::Status::from_error(Box::new(error));
+        assert_eq!(told(&status), "transport error: connection refused");
+        assert_eq!(told(&tonic::Status::unavailable("no more")), "no more");
     }
 }

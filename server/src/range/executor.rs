@@ -538,7 +538,7 @@ impl Executor {
                     self.shared.metrics.reevaluations.inc();
                     again.push(write);
                 }
-                None => write.reply.send(Err(lost(write.deadline))),
+                None => write.reply.send(Err(lost())),
             }
         }
         for (group, flag) in groups.into_iter().zip(flags) {
@@ -558,7 +558,7 @@ impl Executor {
                         again.push(pending.write);
                     }
                     None => {
-                        let lost = lost(pending.write.deadline);
+                        let lost = lost();
                         pending.write.reply.send(Err(lost));
                     }
                 }
@@ -631,13 +631,7 @@ fn too_old() -> OpError {
     )
 }
 
-fn lost(deadline: Instant) -> OpError {
-    if planted::active(Bug::LostIsTooLate)
-        && deadline <= Instant::now() + Duration::from_millis(250)
-    {
-        // The careless hand: "there is no time left to ask again".
-        return OpError::deadline();
-    }
+fn lost() -> OpError {
     OpError::ambiguous(
         "leadership changed while the request was under way; ask again with the same id",
     )

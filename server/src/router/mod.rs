@@ -39,7 +39,10 @@ use quintet_proto::{
 
 use self::{admission::Admission, relay::Way, routes::Routes};
 use crate::{
-    api::decode::{self, Decoded, Limits},
+    api::{
+        decode::{self, Decoded, Limits},
+        kv::context_mut,
+    },
     error::OpError,
     ids::{Generation, NodeId, RangeId},
     ops::{
@@ -405,7 +408,7 @@ impl Router {
         let id = request.id;
         let named = named(&request, Some(route.range));
         let waiting = Held::one(self.metrics.queue(Queue::Forward));
-        let writes = writes(&request);
+        let writes = writes(&request) && !is_too_late(&request);
         let again = (corrections > 0).then(|| request.clone());
         let generation = route.generation.0;
         let forward = wire::Forward { request: Some(request), generation, scan: None, relay };
@@ -519,6 +522,16 @@ fn misrouted(response: &v1::SessionResponse) -> Option<Code> {
 /// Whether a request may change something.
 fn writes(request: &v1::SessionRequest) -> bool {
     !matches!(request.op, Some(Op::Get(_) | Op::Scan(_)))
+}
+
+/// Only with [`Bug::LostIsTooLate`].
+fn is_too_late(request: &v1::SessionRequest) -> bool {
+    if !planted::active(Bug::LostIsTooLate) {
+        return false;
+    }
+    // The careless hand: "there is no time left to ask again, so it has failed".
+    let timeout_ms = request.op.clone().map(|mut op| context_mut(&mut op).timeout_ms);
+    timeout_ms.is_some_and(|ms| (1..=300).contains(&ms))
 }
 
 /// The link to a leader is down, and nothing was sent.

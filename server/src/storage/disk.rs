@@ -6,7 +6,7 @@
 //! node looks at both, again and again ([`crate::node`]), and this module decides what is seen.
 //!
 //! ```text
-//!   log writer --- begins, ends ---> Disk <--- a look every LOOK_INTERVAL, with the free space
+//!   log writer --- asks, answers --> Disk <--- a look every LOOK_INTERVAL, with the free space
 //!                                     |
 //!            hangs? (now) <-----------+-----------> condition (held for a while)
 //!       executor, drain, pulse                      who may lead, status, metrics, readyz
@@ -127,29 +127,22 @@ impl Watch {
 /// A node's disk as the node sees it; shared by all that ask.
 #[derive(Debug)]
 pub struct Disk {
-    /// Odd while a write waits for the disk; each has two numbers of its own.
-    writes: AtomicU64,
+    /// Writes that were asked for.
+    asked: AtomicU64,
+    /// How many of these were answered; in their order.
+    answered: AtomicU64,
     hangs: AtomicBool,
     condition: AtomicU8,
     free_bytes: AtomicU64,
     watch: Mutex<Watch>,
 }
 
-/// A write that waits for the disk, until it is dropped.
-#[derive(Debug)]
-pub struct UnderWay<'a>(&'a Disk);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.writes.fetch_add(1, Release);
-    }
-}
-
 impl Disk {
     /// One on which a write that takes `hung_after` shows that it hangs.
     pub fn new(hung_after: Duration) -> Disk {
         Disk {
-            writes: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             hangs: AtomicBool::new(false),
             condition: AtomicU8::new(Condition::Well as u8),
             free_bytes: AtomicU64::new(u64::MAX),
@@ -157,11 +150,14 @@ impl Disk {
         }
     }
 
-    /// A write begins that waits for the disk. There is one at a time: that of the log writer.
-    pub fn begin(&self) -> UnderWay<'_> {
-        let before = self.writes.fetch_add(1, Release);
-        assert!(before.is_multiple_of(2), "two writes wait for the disk");
-        UnderWay(self)
+    /// Somebody waits for a write from now on.
+    pub fn asks(&self) {
+        self.asked.fetch_add(1, Release);
+    }
+
+    /// So many of the writes asked for, the oldest ones, are done, or have failed.
+    pub fn answers(&self, writes: u64) {
+        self.answered.fetch_add(writes, Release);
     }
 
     /// Takes a look, `since_last` after the one before; what the disk was good for until then, and is now.
@@ -170,8 +166,9 @@ impl Disk {
         since_last: Duration,
         space: impl FnOnce() -> FreeSpace,
     ) -> (Condition, Condition) {
-        let write = self.writes.load(Acquire);
-        let under_way = Some(write).filter(|write| !write.is_multiple_of(2));
+        // In this order: what is answered was asked for.
+        let answered = self.answered.load(Acquire);
+        let under_way = Some(answered).filter(|answered| self.asked.load(Acquire) > *answered);
         // Asking a disk that does not answer may take for ever.
         let space = (!self.hangs()).then(space);
         if let Some(space) = space {
@@ -223,13 +220,13 @@ mod tests {
     #[test]
     fn a_write_that_takes_a_second_shows_that_the_disk_hangs() {
         let disk = Disk::new(SECOND);
-        let waits = disk.begin();
+        disk.asks();
         assert_eq!(looks(&disk, 1.0), Condition::Well);
         assert!(!disk.hangs());
         assert_eq!(looks(&disk, 0.1), Condition::Hung);
         assert!(disk.hangs());
         // It answers, and yet is not trusted at once.
-        drop(waits);
+        disk.answers(1);
         assert_eq!(looks(&disk, 0.1), Condition::Hung);
         assert!(!disk.hangs());
         assert_eq!(looks(&disk, TRUSTED_AFTER.as_secs_f64() - 0.2), Condition::Hung);
@@ -240,10 +237,11 @@ mod tests {
     fn many_quick_writes_are_no_hang() {
         let disk = Disk::new(SECOND);
         for _ in 0..100 {
-            let waits = disk.begin();
-            looks(&disk, 0.3);
-            drop(waits);
             // The next one is under way at the next look already.
+            disk.asks();
+            looks(&disk, 0.3);
+            disk.answers(1);
+            disk.asks();
         }
         assert_eq!(disk.condition(), Condition::Well);
     }
@@ -251,7 +249,7 @@ mod tests {
     #[test]
     fn a_node_that_stood_still_blames_no_disk() {
         let disk = Disk::new(SECOND);
-        let _waits = disk.begin();
+        disk.asks();
         looks(&disk, 0.3);
         disk.look(Duration::from_secs(60), || free(u64::MAX));
         assert!(!disk.hangs());
@@ -281,7 +279,7 @@ mod tests {
     #[test]
     fn a_disk_that_hangs_is_not_asked_for_its_space() {
         let disk = Disk::new(SECOND);
-        let _waits = disk.begin();
+        disk.asks();
         looks(&disk, 1.2);
         disk.look(LOOK_INTERVAL, || panic!("it is asked"));
     }

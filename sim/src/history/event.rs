@@ -130,6 +130,9 @@ pub struct Exchange {
     /// After how many milliseconds it expires, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// It expires when what was there did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_ttl: bool,
 }
 
 /// `{"value","ttl_ms"}`: a write that expires.

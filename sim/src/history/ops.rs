@@ -33,6 +33,8 @@ pub enum Call {
         value: String,
         /// After how many milliseconds it expires, if it does.
         ttl_ms: Option<u64>,
+        /// It expires when what was there did.
+        keep_ttl: bool,
     },
     /// Removes a key.
     Delete {
@@ -164,9 +166,10 @@ impl Call {
                 (Operation::Write, Value::Expiring(Expiring { value, ttl_ms }))
             }
             Call::Insert { value } => (Operation::Insert, Value::Text(value.clone())),
-            Call::Cas { expected, value, ttl_ms } => {
-                let (value, ttl_ms) = (value.clone(), *ttl_ms);
-                (Operation::Cas, Value::Exchange(Exchange { expected: *expected, value, ttl_ms }))
+            Call::Cas { expected, value, ttl_ms, keep_ttl } => {
+                let (expected, value) = (*expected, value.clone());
+                let (ttl_ms, keep_ttl) = (*ttl_ms, *keep_ttl);
+                (Operation::Cas, Value::Exchange(Exchange { expected, value, ttl_ms, keep_ttl }))
             }
             Call::Delete { expected: None } => (Operation::Delete, Value::Null),
             Call::Delete { expected: Some(expected) } => {
@@ -194,8 +197,8 @@ impl Call {
                 Call::Write { value, ttl_ms: Some(ttl_ms) }
             }
             (Operation::Insert, Value::Text(value)) => Call::Insert { value },
-            (Operation::Cas, Value::Exchange(Exchange { expected, value, ttl_ms })) => {
-                Call::Cas { expected, value, ttl_ms }
+            (Operation::Cas, Value::Exchange(Exchange { expected, value, ttl_ms, keep_ttl })) => {
+                Call::Cas { expected, value, ttl_ms, keep_ttl }
             }
             (Operation::Delete, Value::Null) => Call::Delete { expected: None },
             (Operation::Delete, Value::Expected(Expected { expected })) => {

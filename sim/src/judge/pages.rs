@@ -354,6 +354,7 @@ fn life(maker: &Op, version: Version) -> Life {
     match (&maker.call, maker.call.ttl_ms()) {
         (Call::Delete { .. }, _) => Life::Removed,
         (_, Some(ttl_ms)) => Life::Until(version + ttl_ms * TICKS_PER_MS),
+        (Call::Cas { keep_ttl: true, .. }, None) => Life::Unknown,
         (Call::Write { .. } | Call::Cas { .. } | Call::Insert { .. }, None) => Life::Forever,
         (Call::Increment { .. } | Call::Append { .. }, None) => Life::Forever,
         _ => Life::Unknown,

@@ -76,12 +76,16 @@ impl Caller {
                 client.put_with(key, value.clone(), options(*ttl_ms)).await.map(written)
             }
             Call::Insert { value } => client.put(key, value.clone()).await.map(written),
-            Call::Cas { expected, value, ttl_ms } => {
+            Call::Cas { expected, value, ttl_ms, keep_ttl } => {
                 let condition = match expected {
                     0 => Condition::Absent,
                     expected => Condition::Version(Version(*expected)),
                 };
-                let options = options(*ttl_ms).condition(condition);
+                let options = match keep_ttl {
+                    true => PutOptions::new().keep_ttl(),
+                    false => options(*ttl_ms),
+                };
+                let options = options.condition(condition);
                 client.put_with(key, value.clone(), options).await.map(written)
             }
             Call::Delete { expected: None } => client

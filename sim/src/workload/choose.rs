@@ -87,7 +87,7 @@ impl Caller {
             Choice::Put => (register, Call::Write { value: value(), ttl_ms: None }),
             Choice::Cas => {
                 let expected = self.seen.get(&register).copied().unwrap_or(0);
-                (register, Call::Cas { expected, value: value(), ttl_ms: None })
+                (register, Call::Cas { expected, value: value(), ttl_ms: None, keep_ttl: false })
             }
             Choice::Delete => (register, Call::Delete { expected: None }),
             Choice::Increment => (counter, Call::Increment { delta: 1 }),
@@ -138,7 +138,12 @@ impl Caller {
         let expected = self.seen.get(&key).copied().unwrap_or(0);
         let call = match choice {
             Some(ExpiringChoice::Put) => Call::Write { value, ttl_ms: ttl },
-            Some(ExpiringChoice::Cas) => Call::Cas { expected, value, ttl_ms: ttl },
+            Some(ExpiringChoice::Cas) if expected > 0 && self.random().is_multiple_of(2) => {
+                Call::Cas { expected, value, ttl_ms: None, keep_ttl: true }
+            }
+            Some(ExpiringChoice::Cas) => {
+                Call::Cas { expected, value, ttl_ms: ttl, keep_ttl: false }
+            }
             Some(ExpiringChoice::Expire) => Call::Expire { ttl_ms: ttl },
             Some(ExpiringChoice::Persist) => Call::Expire { ttl_ms: None },
             Some(ExpiringChoice::Add) => Call::Increment { delta: 1 },

@@ -291,7 +291,7 @@ impl Unary {
                 (format!("{text} {element}"), state.version)
             }
         };
-        let cas = Call::Cas { expected, value: text, ttl_ms: None };
+        let cas = Call::Cas { expected, value: text, ttl_ms: None, keep_ttl: false };
         match outcome(self.run(request(key, &cas)).await) {
             (Outcome::Ok(_), none) => (Outcome::Ok(Reply::Appended), none),
             (Outcome::Refused(_), none) => (Outcome::Failed, none),
@@ -551,7 +551,12 @@ fn request(key: &str, call: &Call) -> Request {
     match call {
         Call::Read | Call::List => Request::Get(v1::GetRequest { context, key }),
         Call::Write { value, .. } | Call::Insert { value } => put(value, None),
-        Call::Cas { expected, value, .. } => put(value, Some(condition(*expected))),
+        Call::Cas { expected, value, keep_ttl, .. } => {
+            match put(value, Some(condition(*expected))) {
+                Request::Put(put) => Request::Put(v1::PutRequest { keep_ttl: *keep_ttl, ..put }),
+                other => other,
+            }
+        }
         Call::Delete { expected } => {
             let condition = expected.map(condition);
             Request::Delete(v1::DeleteRequest { context, key, condition })

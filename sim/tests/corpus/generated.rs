@@ -183,7 +183,9 @@ fn make_call(plan: &Plan, index: usize, register: &Register) -> Call {
     match plan.kind {
         0 => Call::Read,
         1 => Call::Write { value, ttl_ms: None },
-        2 => Call::Cas { expected: register.guess(plan.guess), value, ttl_ms: None },
+        2 => {
+            Call::Cas { expected: register.guess(plan.guess), value, ttl_ms: None, keep_ttl: false }
+        }
         3 => Call::Delete { expected: None },
         4 => Call::Delete { expected: Some(register.guess(plan.guess).max(1)) },
         5 => Call::Increment { delta: plan.number },

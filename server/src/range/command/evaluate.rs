@@ -202,6 +202,8 @@ pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, 
         }
         WriteKind::Put { value, life, .. } => {
             let expires_at = match life {
+                // The careless hand: "a new value is a new value".
+                Lifetime::AsBefore if active(Bug::KeptExpiryDropped) => None,
                 Lifetime::AsBefore => current.expires_at(),
                 Lifetime::Forever | Lifetime::For(_) => expiry(at, life.ttl()),
             };

@@ -142,8 +142,7 @@ impl Executor {
                 again.push(write);
             }
             None => {
-                let lost = lost(write.deadline);
-                write.reply.send(Err(lost));
+                write.reply.send(Err(lost()));
             }
         }
     }

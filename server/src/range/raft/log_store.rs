@@ -41,7 +41,7 @@ use crate::{
     planted::{self, Bug},
     size::Size,
     storage::{
-        Batch, Direction, Engine, Family,
+        Direction, Engine, Family,
         codec::{self, EntryRecord, PayloadRecord, Position},
         engine::{Change, Error},
     },
@@ -555,11 +555,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         failpoint::hit("log.before-truncate");
         if planted::active(Bug::TruncationBeforeSync) {
             self.0.begin_write(vec![remove]).await?;
-        } else if planted::active(Bug::TruncationPastQueue) {
-            // The careless hand: "a truncation is rare, it need not queue up with the appends".
-            let batch = Batch { changes: vec![remove] };
-            self.0.engine.write(batch).map_err(io::Error::other)?;
-            self.0.engine.sync().await.map_err(io::Error::other)?;
         } else {
             self.0.write(vec![remove]).await?;
         }

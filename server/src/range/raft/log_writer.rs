@@ -63,6 +63,7 @@ pub(super) struct Job {
 #[derive(Clone)]
 pub struct LogWriter {
     jobs: mpsc::Sender<Job>,
+    disk: Arc<Disk>,
     /// Memory for entries, shared by all groups whose logs it writes.
     pub(super) budget: Arc<Budget>,
     /// Stops the node: what is stored can't be trusted any more.
@@ -82,17 +83,21 @@ impl LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         (seams.spawn_disk_writer)(Box::pin(run(
             engine,
-            disk,
+            disk.clone(),
             queue,
             seams.disk_pause.clone(),
             metrics,
             failed.clone(),
         )));
-        LogWriter { jobs, budget: Arc::default(), failed }
+        LogWriter { jobs, disk, budget: Arc::default(), failed }
     }
 
     pub(super) async fn submit(&self, job: Job) -> io::Result<()> {
-        self.jobs.send(job).await.map_err(|_| io::Error::other("the log writer has stopped"))
+        let room = self.jobs.reserve().await;
+        let room = room.map_err(|_| io::Error::other("the log writer has stopped"))?;
+        self.disk.asks();
+        room.send(job);
+        Ok(())
     }
 
     /// Jobs that wait for the next sync.
@@ -156,6 +161,7 @@ async fn run(
             taken.fill(&mut queue);
         }
         let Taken { jobs, ranges, .. } = taken;
+        let jobs_taken = jobs.len() as u64;
         let mut batch = Batch::new();
         let mut waiting = Vec::with_capacity(jobs.len());
         let mut entries = 0;
@@ -172,7 +178,7 @@ async fn run(
         }
         let result = match &broken {
             Some(error) => Err(error.clone()),
-            None => write_and_sync(&*engine, &disk, batch, &metrics, entries).await,
+            None => write_and_sync(&*engine, batch, &metrics, entries).await,
         };
         if let Ok(took) = &result
             && !queue.is_empty()
@@ -190,6 +196,7 @@ async fn run(
             broken = Some(error.clone());
             failed(error.clone());
         }
+        disk.answers(jobs_taken);
         for done in waiting {
             finish(done, result.clone());
         }
@@ -198,13 +205,11 @@ async fn run(
 
 async fn write_and_sync(
     engine: &dyn Engine,
-    disk: &Disk,
     batch: Batch,
     metrics: &Metrics,
     entries: u64,
 ) -> Result<Duration, Error> {
     failpoint::hit("log.before-write");
-    let _waits = disk.begin();
     engine.write(batch)?;
     failpoint::hit("log.after-write");
     let started = crate::time::local::Instant::now();

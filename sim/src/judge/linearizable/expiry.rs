@@ -9,9 +9,9 @@
 //!   |invoked ........ acknowledged|  invoked + ttl - skew            acknowledged + ttl + skew
 //! ```
 //!
-//! A later expire or persist makes a new version with a window of its own, or none. An increment leaves the
-//! expiry as it was: its version has the window of the one before it, or of an operation of unknown outcome
-//! that may have come in between.
+//! A later expire or persist makes a new version with a window of its own, or none. An increment, and a
+//! compare-and-set that keeps it, leave the expiry as it was: their version has the window of the one before
+//! it, or of an operation of unknown outcome that may have come in between.
 //!
 //! Late is checked by itself ([`outlived`]). Early, and that what is gone does not come back, is left
 //! to the search: an expiry is to it a delete on condition of the version, of unknown outcome, that
@@ -46,7 +46,7 @@ impl<'a> Life<'a> {
     fn given(by: &'a Op, skew_ns: u64) -> Option<Life<'a>> {
         let forever = Life { earliest_ns: None, latest_ns: None, by };
         match (&by.call, by.call.ttl_ms()) {
-            (Call::Increment { .. }, _) => None,
+            (Call::Increment { .. } | Call::Cas { keep_ttl: true, .. }, _) => None,
             (_, None) => Some(forever),
             (_, Some(ttl_ms)) => Some(Life {
                 earliest_ns: Some((by.invoke_ns + ttl_ms * NS_PER_MS).saturating_sub(skew_ns)),
@@ -83,7 +83,8 @@ fn lives<'a>(ops: &[&'a Op], skew_ns: u64) -> BTreeMap<Version, Life<'a>> {
     lives
 }
 
-/// The window of an increment's version: `before` has those of all lower versions.
+/// The window of the version of an operation that leaves the expiry as it was: `before` has those of all lower
+/// versions.
 fn inherited<'a>(
     op: &'a Op,
     before: &BTreeMap<Version, Life<'a>>,
@@ -91,6 +92,11 @@ fn inherited<'a>(
     skew_ns: u64,
 ) -> Life<'a> {
     let forever = Life { earliest_ns: None, latest_ns: None, by: op };
+    if let Call::Cas { expected, .. } = &op.call
+        && let Some(life) = before.get(expected)
+    {
+        return *life;
+    }
     let begins = match (&op.call, &op.outcome) {
         (Call::Increment { delta }, Outcome::Ok(Reply::Incremented { number, .. })) => {
             number == delta
@@ -175,10 +181,10 @@ pub(super) fn as_operations(ops: &[&Op], skew_ns: u64) -> Vec<Op> {
             }
             Outcome::Unknown => {
                 let given = Life::given(op, skew_ns).and_then(|life| life.earliest_ns);
-                // An increment may have made a version of whatever life there was before it.
+                // It may have made a version of whatever life there was before it.
                 let least = || lives.values().filter_map(|life| life.earliest_ns).min();
-                let is_sum = matches!(op.call, Call::Increment { .. });
-                let Some(earliest_ns) = given.or_else(|| is_sum.then(least).flatten()) else {
+                let keeps = Life::given(op, skew_ns).is_none();
+                let Some(earliest_ns) = given.or_else(|| keeps.then(least).flatten()) else {
                     continue;
                 };
                 // Whoever saw the value tells its version. Nobody did: it may have been there unseen,
