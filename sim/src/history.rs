@@ -472,12 +472,7 @@ mod tests {
     #[should_panic(expected = "acts again")]
     fn a_process_with_an_unknown_outcome_is_retired() {
         let mut history = History::new();
-        history.invoke(
-            1,
-            0,
-            "a",
-            &Call::Write { value: "x".into(), ttl_ms: None },
-        );
+        history.invoke(1, 0, "a", &Call::Write { value: "x".into(), ttl_ms: None });
         history.complete(1, 1, &Outcome::Unknown);
         history.invoke(1, 2, "a", &Call::Read);
     }

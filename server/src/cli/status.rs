@@ -69,7 +69,7 @@ fn text(status: &StatusResponse) -> String {
             text.push_str(&format!("  node {}: for {lasted} ({})\n", node.id, or_dash(&node.why)));
         }
     }
-    for node in &status.nodes {
+    for node in status.nodes.iter().filter(|node| node.live) {
         let free_mib = node.disk_free_bytes >> 20;
         match node.disk() {
             DiskCondition::Unspecified | DiskCondition::Well => {}
@@ -427,6 +427,7 @@ mod tests {
         status.nodes[0].set_disk(DiskCondition::NearlyFull);
         status.nodes[0].disk_free_bytes = 89 << 20;
         status.nodes[1].set_disk(DiskCondition::Hung);
+        status.nodes[1].live = true;
         let text = text(&status);
         assert!(text.contains("the disk of node 1 is nearly full, 89 MiB are free"), "{text}");
         assert!(text.contains("the disk of node 2 does not answer"), "{text}");

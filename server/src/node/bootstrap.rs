@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
-use super::{disk::Known, records, status};
+use super::{around::Around, disk::Known, records, status};
 use crate::{
     api::encode_error,
     error::OpError,
@@ -62,6 +62,8 @@ pub struct Bootstrap {
     pub(super) clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// What other nodes said last of their disks.
     pub(super) disks: Mutex<BTreeMap<NodeId, Known>>,
+    /// Whom other nodes reach, as they say.
+    pub(super) around: Around,
     /// The places of this node's leaders are to be looked at now.
     pub(super) leaders_look: Notify,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
@@ -86,6 +88,7 @@ impl Bootstrap {
             to_drain: Mutex::default(),
             clocks: Mutex::default(),
             disks: Mutex::default(),
+            around: Around::default(),
             leaders_look: Notify::new(),
             replacing: Mutex::default(),
         })

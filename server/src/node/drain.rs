@@ -39,8 +39,37 @@ const TOLD_TIMEOUT_MS: u32 = 1;
 const POLL: Duration = Duration::from_millis(50);
 
 impl Bootstrap {
-    /// Drains a node or undoes it; waits until its leaders have moved.
+    /// Drains a node or undoes it; waits until its leaders have moved. Where this node does not reach whom
+    /// that takes, another one that does is asked to do it.
     pub async fn drain(
+        self: &Arc<Self>,
+        request: v1::DrainRequest,
+    ) -> Result<v1::DrainResponse, v1::Error> {
+        let Some(other) = self.better_placed(NodeId(request.node_id)) else {
+            return self.drain_here(request).await;
+        };
+        let until = Instant::now() + allowed(request);
+        match self.ask_drain(other, Kind::DrainFor(request), until).await {
+            Ok(answer) => answer,
+            // It may have done it: doing it twice does no harm.
+            Err(Gone) => self.drain_here(request).await,
+        }
+    }
+
+    /// A node that reaches whom this one does not: the node to be drained, or who leads the system range.
+    fn better_placed(&self, node: NodeId) -> Option<NodeId> {
+        let members = self.cluster()?.nodes;
+        let me = self.peers().me();
+        let needed = [Some(node), self.router().leader_of(SYSTEM_RANGE)];
+        let needed = needed.into_iter().flatten().filter(|needed| node != me && *needed != me);
+        needed.into_iter().find_map(|needed| {
+            let others = members.iter().copied().filter(|other| *other != node);
+            self.way_around(needed, others)
+        })
+    }
+
+    /// As [`drain`](Self::drain), by this node.
+    pub(super) async fn drain_here(
         self: &Arc<Self>,
         request: v1::DrainRequest,
     ) -> Result<v1::DrainResponse, v1::Error> {
@@ -61,7 +90,7 @@ impl Bootstrap {
             return self.drain_self(request).await;
         }
         if self.peers().is_live(node) {
-            match self.ask_drain(node, request, until).await {
+            match self.ask_drain(node, Kind::Drain(request), until).await {
                 Ok(answer) => return answer,
                 // It went away, and may have noted it: noting it twice does no harm.
                 Err(Gone) if request.undo => {
@@ -92,15 +121,14 @@ impl Bootstrap {
         })
     }
 
-    /// Asks a node to drain itself.
+    /// Asks a node to drain itself, or another one.
     async fn ask_drain(
         self: &Arc<Self>,
         node: NodeId,
-        request: v1::DrainRequest,
+        request: Kind,
         until: Instant,
     ) -> Result<Result<v1::DrainResponse, v1::Error>, Gone> {
-        let message =
-            wire::PeerMessage { kind: Some(Kind::Drain(request)), ..wire::PeerMessage::default() };
+        let message = wire::PeerMessage { kind: Some(request), ..wire::PeerMessage::default() };
         let answer = self.peers().ask(node, Lane::Urgent, message);
         let patience = until.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
         match timeout(patience, answer).await {
@@ -149,7 +177,7 @@ impl Bootstrap {
                     }
                 }
                 Some(leader) if leader != node => {
-                    match self.ask_drain(leader, request, until).await {
+                    match self.ask_drain(leader, Kind::Drain(request), until).await {
                         Ok(Ok(_)) => break,
                         Ok(Err(error)) => error.message,
                         Err(Gone) => format!("node {} went away", leader.0),
@@ -191,7 +219,7 @@ impl Bootstrap {
         if !self.peers().is_live(node) {
             return false;
         }
-        matches!(self.ask_drain(node, request, Instant::now()).await, Ok(Ok(_)))
+        matches!(self.ask_drain(node, Kind::Drain(request), Instant::now()).await, Ok(Ok(_)))
     }
 
     /// Waits until no range is known to be led by a node; how many still are.

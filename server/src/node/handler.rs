@@ -11,7 +11,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use prost::Message as _;
-use quintet_proto::internal::v1 as wire;
+use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::oneshot;
 
 use super::{bootstrap::Bootstrap, disk::Known, reach, snapshot};
@@ -108,14 +108,12 @@ impl Handler for NodeHandler {
             Kind::Bootstrap(plan) => {
                 async move { Some(Kind::BootstrapAnswer(bootstrap.take_from(plan).await)) }.boxed()
             }
-            Kind::Drain(request) => async move {
-                let result = match bootstrap.drain_asked(request).await {
-                    Ok(done) => wire::drain_answer::Result::Ok(done),
-                    Err(error) => wire::drain_answer::Result::Error(error),
-                };
-                Some(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) }))
+            Kind::Drain(request) => {
+                async move { Some(drained(bootstrap.drain_asked(request).await)) }.boxed()
             }
-            .boxed(),
+            Kind::DrainFor(request) => {
+                async move { Some(drained(bootstrap.drain_here(request).await)) }.boxed()
+            }
             Kind::Enlist(plan) => async move {
                 let (refusal, never_lost) = match bootstrap.enlist(plan).await {
                     Ok(never_lost) => (String::new(), never_lost),
@@ -241,11 +239,20 @@ fn holds(bootstrap: &Bootstrap, claim: &wire::Claim) -> bool {
     })
 }
 
+fn drained(result: Result<v1::DrainResponse, v1::Error>) -> Kind {
+    let result = match result {
+        Ok(done) => wire::drain_answer::Result::Ok(done),
+        Err(error) => wire::drain_answer::Result::Error(error),
+    };
+    Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })
+}
+
 fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     bootstrap.draining.lock().insert(from, ping.draining);
     bootstrap.clocks.lock().insert(from, ping.clock_wrong_by_us);
     let disk = Known::from_wire(ping.disk(), ping.disk_free_bytes);
     bootstrap.disks.lock().insert(from, disk);
+    bootstrap.heard_reaches(from, ping.reaches);
     let mut news = bootstrap.news.lock();
     for range in ping.ranges {
         let id = RangeId(range.range_id);

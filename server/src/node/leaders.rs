@@ -111,7 +111,7 @@ async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) 
         return true;
     }
     if !is_under_way {
-        tracing::info!(%range, from = %me, to = %home.node, "leader moves home");
+        tracing::info!(%range, from = %me, to = %home.node, "leader moves");
     }
     bootstrap.handovers.lock().begins(range, home.node, Instant::now());
     replica.raft.trigger().transfer_leader(home.replica).await.ok();

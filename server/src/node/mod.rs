@@ -13,6 +13,7 @@
 
 #[cfg(not(madsim))]
 mod accept;
+mod around;
 pub mod bootstrap;
 mod clock;
 pub mod debug;

@@ -1,7 +1,7 @@
 //! Whether a node can serve clients now: `/readyz`, the gRPC health service, and a line in the log when it
 //! changes.
 //!
-//! A node serves a range where it leads it, or reaches who does. That rests on what was confirmed within the
+//! A node serves a range where it leads it, or reaches who does, be it by way of another node. That rests on what was confirmed within the
 //! time of an election ([`RaftTimes::patience`]), not on what Raft's state names: so a node that no leader
 //! reaches, because it advertises a wrong address, is not ready, nor is a leader whose voters are gone. What
 //! breaks and is mended in less than that is no reason to send clients elsewhere.
@@ -34,7 +34,8 @@ pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
     let here = Here::of(bootstrap);
     for replica in bootstrap.replicas() {
         let known = status::known_leader(bootstrap, &replica);
-        here.serves(replica.range, known, |node| bootstrap.peers().reach(node))?;
+        let around = |leader| status::is_served_around(bootstrap, &replica, leader);
+        here.serves(replica.range, known, |node| bootstrap.peers().reach(node), around)?;
     }
     Ok(())
 }
@@ -59,13 +60,14 @@ impl Here {
         range: RangeId,
         known: Known,
         reach: impl FnOnce(NodeId) -> Option<Reach>,
+        around: impl FnOnce(NodeId) -> bool,
     ) -> Result<(), String> {
         let Some(leader) = known.leader else {
             return Err(format!("range {} has no leader: {}", range.0, self.why_none(known)));
         };
         match reach(leader) {
             _ if leader == self.me => Ok(()),
-            Some(reach) if reach.up || reach.lasted <= self.patience => Ok(()),
+            Some(reach) if reach.up || reach.lasted <= self.patience || around(leader) => Ok(()),
             Some(Reach { lasted, why, .. }) => Err(format!(
                 "range {} is led by node {}, which this node has not reached for {} ({why})",
                 range.0,
@@ -114,7 +116,7 @@ mod tests {
 
     fn serves(known: Known, reach: Option<Reach>) -> Result<(), String> {
         let here = Here { me: NodeId(1), internal: "db1:7402".to_owned(), patience: 2 * S };
-        here.serves(RangeId(7), known, |_| reach)
+        here.serves(RangeId(7), known, |_| reach, |_| false)
     }
 
     fn led_by(node: u64) -> Known {
@@ -140,6 +142,13 @@ mod tests {
             why.contains("node 2, which this node has not reached for 3.0 s (connection refused)"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_node_serves_where_another_one_reaches_the_leader() {
+        let here = Here { me: NodeId(1), internal: "db1:7402".to_owned(), patience: 2 * S };
+        let serves = here.serves(RangeId(7), led_by(2), |_| down(90 * S), |leader| leader.0 == 2);
+        assert_eq!(serves, Ok(()));
     }
 
     #[test]

@@ -39,11 +39,26 @@ pub fn of(bootstrap: &Bootstrap) -> v1::StatusResponse {
     }
 }
 
-/// Who leads a range now. A group that a hung disk froze goes on calling itself leader, and is none.
+/// Who leads a range now, also where this node's replica can't know. A group that a hung disk froze goes on
+/// calling itself leader, and takes no notice of another one, which tells of itself in its pings; and a leader
+/// that this node does not reach, nor it this node, is one all the same where others do.
 pub(super) fn known_leader(bootstrap: &Bootstrap, replica: &Replica) -> Known {
     let (known, me) = (replica.known_leader(), bootstrap.peers().me());
-    let leads = |node: &NodeId| *node != me || bootstrap.router().leads(replica.range);
-    Known { leader: known.leader.filter(leads), ..known }
+    let router = bootstrap.router();
+    let leads = |node: &NodeId| *node != me || router.leads(replica.range);
+    let leader = known.leader.filter(leads).or_else(|| {
+        let named = router.leader_of(replica.range).filter(|node| *node != me)?;
+        let is_newer = replica.leader_node() != Some(named) && bootstrap.peers().is_live(named);
+        (is_newer || is_served_around(bootstrap, replica, named)).then_some(named)
+    });
+    Known { leader, ..known }
+}
+
+/// Whether this node does not reach a range's leader, and one that has a replica of the range does.
+pub(super) fn is_served_around(bootstrap: &Bootstrap, replica: &Replica, leader: NodeId) -> bool {
+    let holders = replica.shared.state.descriptor();
+    let holders = holders.replicas.iter().map(|(_, node)| *node);
+    bootstrap.way_around(leader, holders.filter(|node| *node != leader)).is_some()
 }
 
 /// The members of the cluster, or the known nodes where there is none.
@@ -138,10 +153,16 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             status.collect()
         };
         let reason = match leader {
-            Some(_) => news.as_ref().map_or_else(
-                || "the leader has not told yet".to_owned(),
-                |news| news.leader_reason.clone(),
-            ),
+            Some(leader) => {
+                let mut reason = news.as_ref().map_or_else(
+                    || "the leader has not told yet".to_owned(),
+                    |news| news.leader_reason.clone(),
+                );
+                if is_served_around(bootstrap, replica, leader) {
+                    reason.push_str("; this node reaches it by way of another");
+                }
+                reason
+            }
             None => format!("no leader: {}", Here::of(bootstrap).why_none(known)),
         };
         v1::RangeStatus {

@@ -71,6 +71,7 @@ pub(super) async fn ping_once(bootstrap: &Bootstrap) {
         disk: disk.map_or(0, |disk| disk.condition_to_wire().into()),
         disk_free_bytes: disk.map_or(0, |disk| disk.free_bytes),
         clock_wrong_by_us,
+        reaches: bootstrap.reaches(),
     };
     let answers = bootstrap.peers().book().nodes().into_iter().map(|node| {
         let message = wire::PeerMessage {

@@ -89,6 +89,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Echo(_) => "echo",
         Kind::Drain(_) => "drain",
         Kind::DrainAnswer(_) => "drain answer",
+        Kind::DrainFor(_) => "drain for",
         Kind::Claims(_) => "claims",
         Kind::ClaimsAnswer(_) => "claims answer",
         Kind::Enlist(_) => "enlist",

@@ -127,7 +127,14 @@ impl Shared {
     }
 
     /// What a write is told that is refused because the disk is nearly full; nothing was begun.
-    fn refuse_for_space(&self, full: &storage::Error) -> OpError {
+    fn refuse_for_space(&self) -> OpError {
+        let (log, data) = (self.log.free_space(), self.state.engine().free_space());
+        let short = if data.is_short() { data } else { log };
+        let full = format!(
+            "{} MiB are free, storage.free_mb_min keeps {} free",
+            short.bytes >> 20,
+            short.kept_bytes >> 20
+        );
         // The careless hand of that bug leaves leaders where they are.
         let moves = !planted::active(Bug::FullDiskDenies);
         if self.others_have_space.load(Relaxed) && moves {
@@ -158,7 +165,7 @@ impl Shared {
             return Ok(());
         }
         let space = self.log.check_space().and_then(|()| self.state.engine().check_space());
-        space.map_err(|error| self.refuse_for_space(&error))
+        space.map_err(|_| self.refuse_for_space())
     }
 
     /// Client address of the range's leader, where another node is known to lead it.

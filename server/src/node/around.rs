@@ -1,0 +1,89 @@
+//! Around a link that is down: whom other nodes reach, as each says in its pings.
+//!
+//! Where a node does not reach another one, somebody else may. Requests are passed on by way of such a node
+//! whoever it is (`router/relay.rs`: the first to answer shows that it works). What is *said* of the cluster,
+//! and what only one node can do for an operator, asks here: a range whose leader is reached around a broken
+//! link has a leader and is served, and a drain is handed to a node that reaches the one to be drained.
+//!
+//! What a node said counts for [`SAID_COUNTS`], and while it is live; after that nobody is known to be reached.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::bootstrap::Bootstrap;
+use crate::{ids::NodeId, time::local::Instant};
+
+/// Three pings.
+const SAID_COUNTS: Duration = Duration::from_secs(3);
+
+/// What nodes said last of whom they reach.
+#[derive(Default)]
+pub(super) struct Around(Mutex<BTreeMap<NodeId, (Instant, BTreeSet<NodeId>)>>);
+
+impl Around {
+    /// A node said whom it reaches.
+    pub(super) fn heard(&self, from: NodeId, reaches: BTreeSet<NodeId>, now: Instant) {
+        self.0.lock().insert(from, (now, reaches));
+    }
+
+    /// Who said that it reaches a node, lately.
+    fn who_reaches(&self, node: NodeId, now: Instant) -> Vec<NodeId> {
+        let said = self.0.lock();
+        let reaches = said.iter().filter(|(_, (at, reached))| {
+            now.saturating_duration_since(*at) <= SAID_COUNTS && reached.contains(&node)
+        });
+        reaches.map(|(from, _)| *from).collect()
+    }
+}
+
+impl Bootstrap {
+    /// Whom this node reaches, for others to know.
+    pub(super) fn reaches(&self) -> Vec<u64> {
+        let peers = self.peers();
+        let nodes = peers.book().nodes().into_iter();
+        nodes.filter(|node| peers.is_live(*node)).map(|node| node.0).collect()
+    }
+
+    /// A node said whom it reaches.
+    pub(super) fn heard_reaches(&self, from: NodeId, reaches: Vec<u64>) {
+        // Only nodes that this one knows: a peer can't make the set grow.
+        let known: BTreeSet<_> = self.peers().book().nodes().into_iter().collect();
+        let reaches = reaches.into_iter().map(NodeId).filter(|node| known.contains(node));
+        self.around.heard(from, reaches.collect(), Instant::now());
+    }
+
+    /// Of these nodes one that reaches another which this one does not reach; none where this one does.
+    pub(super) fn way_around(
+        &self,
+        to: NodeId,
+        by: impl IntoIterator<Item = NodeId>,
+    ) -> Option<NodeId> {
+        if self.peers().is_live(to) {
+            return None;
+        }
+        let reaching = self.around.who_reaches(to, Instant::now());
+        by.into_iter().find(|node| reaching.contains(node) && self.peers().is_live(*node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_long_ago_says_nothing() {
+        let (around, begin) = (Around::default(), Instant::now());
+        around.heard(NodeId(2), [NodeId(1), NodeId(3)].into(), begin);
+        around.heard(NodeId(4), [NodeId(3)].into(), begin);
+        assert_eq!(around.who_reaches(NodeId(1), begin + SAID_COUNTS), [NodeId(2)]);
+        assert_eq!(around.who_reaches(NodeId(3), begin), [NodeId(2), NodeId(4)]);
+        around.heard(NodeId(2), [NodeId(3)].into(), begin);
+        assert_eq!(around.who_reaches(NodeId(1), begin), []);
+        let later = begin + SAID_COUNTS + Duration::from_millis(1);
+        assert_eq!(around.who_reaches(NodeId(3), later), []);
+    }
+}
