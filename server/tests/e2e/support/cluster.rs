@@ -147,6 +147,12 @@ impl Cluster {
     /// Lets nodes stand still.
     pub(crate) fn stand_still(&self, ids: &[u64]) {
         ids.iter().for_each(|id| process::signal(self.pid(*id), libc::SIGSTOP));
+        // On a busy machine a process may go on for a moment, and answer.
+        let begin = tokio::time::Instant::now();
+        while !ids.iter().all(|id| process::stands_still(self.pid(*id))) {
+            assert!(begin.elapsed() < KILL_TIMEOUT, "a node does not stand still");
+            std::thread::yield_now();
+        }
     }
 
     /// Lets nodes that stand still go on.

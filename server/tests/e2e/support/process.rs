@@ -70,6 +70,16 @@ pub(crate) fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
+/// Whether all threads of a process are stopped.
+pub(crate) fn stands_still(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs").flatten();
+    tasks.into_iter().all(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The state comes behind the name, which may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
+}
+
 /// One thread of another process that stands still, until this is dropped; its other threads go on.
 pub(crate) struct Stopped {
     /// The thread that holds it: a tracer is a thread, and what it traces goes on when it ends.
