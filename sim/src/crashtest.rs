@@ -239,9 +239,9 @@ async fn remove_one(client: &Client, ops: &[Op]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Entry, Event, Kind, Operation, Reply, Value};
+    use crate::history::{Entry, Event, Kind, Operation, PageAsked, Paged, Reply, Value};
 
-    /// A history for all judges: inserts, an increment, an append, a register, and a last scan.
+    /// A history for all judges: inserts, an increment, an append, a register, a page, and a last scan.
     fn recorded() -> History {
         let mut history = History::new();
         let mut entries = Vec::new();
@@ -266,8 +266,13 @@ mod tests {
         history.invoke(3, 18, "key/", &Call::ReadAll);
         let all = vec![Entry { key, version: 8, value }];
         history.complete(3, 19, &Outcome::Ok(Reply::Scanned(all)));
-        history.invoke(1, 20, "set/", &Call::Scan);
-        history.complete(1, 21, &Outcome::Ok(Reply::Scanned(entries)));
+        let (start, end) = ("set/".to_owned(), "set0".to_owned());
+        let asked = PageAsked { start, end, reverse: false, limit: 0, keys_only: false, at: 0 };
+        history.invoke(3, 20, "set/", &Call::Page(asked));
+        let paged = Paged { at: 9, records: entries.clone(), next: None };
+        history.complete(3, 21, &Outcome::Ok(Reply::Paged(paged)));
+        history.invoke(1, 22, "set/", &Call::Scan);
+        history.complete(1, 23, &Outcome::Ok(Reply::Scanned(entries)));
         history
     }
 

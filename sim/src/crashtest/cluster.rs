@@ -27,6 +27,8 @@ const RETURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the end of all work until all replicas are equal.
 const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where free ports are looked for, up to where the system takes the ports of outgoing connections from:
+/// Ports of a block at least: those of five nodes.
+const PORTS_BLOCK: u16 = 16;
 /// in there a node's port may be taken while the node is down.
 const PORTS_FROM: u16 = 10_000;
 const EPHEMERAL_FROM: u16 = 32_768;
@@ -229,20 +231,29 @@ fn configuration(
     toml::to_string(&config).context("can't write a configuration")
 }
 
-/// Free ports of 127.0.0.1 that no outgoing connection will be given.
+/// Free ports of 127.0.0.1 that no outgoing connection will be given: a block of them, as `quintet dev` takes
+/// (`server/src/cli/dev/plan.rs`).
 pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let range = range.unwrap_or_default();
     let lowest = range.split_whitespace().next().and_then(|port| port.parse().ok());
-    let end = lowest.unwrap_or(EPHEMERAL_FROM);
+    let end: u16 = lowest.unwrap_or(EPHEMERAL_FROM);
+    let count = u16::try_from(count)?;
+    let block = count.next_power_of_two().max(PORTS_BLOCK);
+    let blocks = end.saturating_sub(PORTS_FROM) / block;
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
     let mut random = rand::rng();
-    // Held until all are found, so that none is found twice.
-    let mut held = Vec::new();
     for _ in 0..PORT_TRIES_MAX {
-        // Where the system leaves hardly any ports for listening, it shall choose.
-        let port = if end > PORTS_FROM + 1_000 { random.random_range(PORTS_FROM..end) } else { 0 };
-        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
-        if held.len() == count {
+        // Held until all are found, so that none is found twice.
+        let held: Option<Vec<_>> = match blocks {
+            // Where the system leaves hardly any ports for listening, it shall choose.
+            0..=9 => (0..count).map(|_| bind(0)).collect(),
+            _ => {
+                let first = PORTS_FROM + random.random_range(0..blocks) * block;
+                (first..first + count).map(bind).collect()
+            }
+        };
+        if let Some(held) = held {
             let port = |held: &TcpListener| held.local_addr().map(|address| address.port());
             return held.iter().map(port).collect::<Result<_, _>>().context("can't tell a port");
         }

@@ -29,6 +29,8 @@ const PORTS_A_NODE: u16 = 3;
 const PORTS_FROM: u16 = 10_000;
 /// Linux's usual start of the ports for outgoing connections.
 const EPHEMERAL_FROM: u16 = 32_768;
+/// Ports of a block at least: those of five nodes.
+const PORTS_BLOCK: u16 = 16;
 /// Tries to find a free port.
 const PORT_TRIES_MAX: usize = 10_000;
 
@@ -245,27 +247,33 @@ fn consecutive_ports(first: u16, count: u16) -> Result<Vec<u16>, Failure> {
 }
 
 /// Free ports that no outgoing connection will be given; see [`PORTS_FROM`].
+///
+/// Blocks of consecutive ports, each with a place of its own: two clusters that are made at the same time take
+/// other ports altogether, unless they hit upon the same block, and where nodes of a cluster are down for a
+/// moment, the others still hold its block.
 fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let lowest = range.split_whitespace().next().and_then(|port| port.parse().ok());
-    let end = lowest.unwrap_or(EPHEMERAL_FROM);
-    let mut held = Vec::new();
+    let end: u16 = lowest.unwrap_or(EPHEMERAL_FROM);
+    let block = count.next_power_of_two().max(PORTS_BLOCK);
+    let blocks = end.saturating_sub(PORTS_FROM) / block;
     for _ in 0..PORT_TRIES_MAX {
-        // Where the system leaves hardly any ports for listening, it shall choose.
-        let candidate = if end > PORTS_FROM + 1000 { random(PORTS_FROM, end) } else { 0 };
         // Held until all are found, so that none is found twice.
-        held.extend(bind(candidate));
-        if held.len() == usize::from(count) {
+        let held: Option<Vec<_>> = match blocks {
+            // Where the system leaves hardly any ports for listening, it shall choose.
+            0..=9 => (0..count).map(|_| bind(0)).collect(),
+            _ => {
+                let first = PORTS_FROM + rand::random_range(0..blocks) * block;
+                (first..first + count).map(bind).collect()
+            }
+        };
+        if let Some(held) = held {
             let ports: Result<Vec<_>, _> =
                 held.iter().map(|held| held.local_addr().map(|address| address.port())).collect();
             return Ok(ports.context("cannot tell a port")?);
         }
     }
     Err(Failure::internal("there are no free ports; name some with --base-port"))
-}
-
-fn random(from: u16, end: u16) -> u16 {
-    rand::random_range(from..end)
 }
 
 fn bind(port: u16) -> Option<TcpListener> {
