@@ -21,6 +21,8 @@ pub mod ops;
 pub mod peer;
 pub mod placement;
 pub mod planted;
+#[cfg(not(madsim))]
+pub mod ports;
 pub mod range;
 pub mod router;
 pub mod seams;

@@ -27,13 +27,14 @@ use std::{
 
 use anyhow::{Context, anyhow, ensure};
 use quintet_client::{Client, v1};
+
 use rand::RngExt;
 use tokio::time::{Instant, sleep};
 
 use self::{relay::Relays, writers::Writers};
-use crate::crashtest::{
-    cluster::free_ports,
-    node::{Node, Place},
+use crate::{
+    crashtest::node::{Node, Place},
+    ports,
 };
 
 pub mod command;
@@ -111,7 +112,7 @@ pub async fn run(setup: &Setup, mut shown: impl FnMut(&Round)) -> anyhow::Result
 impl Cluster {
     async fn form(setup: &Setup) -> anyhow::Result<Cluster> {
         let places = [("c1", "a"), ("c1", "a"), ("c1", "b"), ("c1", "b"), ("c2", "c")];
-        let ports = free_ports(3 * places.len())?;
+        let ports = ports::free(u16::try_from(3 * places.len())?)?;
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut nodes = Vec::new();
         let mut relays = Relays::new(setup.round_trips);

@@ -26,8 +26,12 @@ pub mod cluster;
 pub mod crashtest;
 #[cfg(not(madsim))]
 pub mod failover;
+// The product's own file, as nothing else of a node is needed here, nor RocksDB.
 #[cfg(madsim)]
 pub mod faults;
+#[cfg(not(madsim))]
+#[path = "../../server/src/ports.rs"]
+pub mod ports;
 #[cfg(madsim)]
 pub mod random;
 #[cfg(madsim)]

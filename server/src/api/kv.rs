@@ -92,6 +92,10 @@ pub(super) async fn call(
             return Err(encode::error(budget::batch_is_full()));
         }
         match error.retry() {
+            // Whoever asked may reach the node that is named.
+            RetryClass::Reroute if router.is_cut_off() => {
+                return Err(settle::told(Some(&op), error));
+            }
             RetryClass::Reroute => {}
             RetryClass::Ambiguous => {
                 let attempt = &mut context_mut(&mut op).attempt;

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
-use super::{around::Around, disk::Known, records, status};
+use super::{around::Around, disk::DiskNews, records, status};
 use crate::{
     api::encode_error,
     error::OpError,
@@ -61,7 +61,7 @@ pub struct Bootstrap {
     /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
     pub(super) clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// What other nodes said last of their disks.
-    pub(super) disks: Mutex<BTreeMap<NodeId, Known>>,
+    pub(super) disks: Mutex<BTreeMap<NodeId, DiskNews>>,
     /// Whom other nodes reach, as they say.
     pub(super) around: Around,
     /// The places of this node's leaders are to be looked at now.

@@ -22,26 +22,26 @@ use crate::{
     time::local::{Instant, sleep},
 };
 
-/// What is known of a node's disk.
+/// What a node said last of its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct DiskNews {
     pub(super) condition: Condition,
     pub(super) free_bytes: u64,
 }
 
-impl Known {
-    fn of(disk: &Disk) -> Known {
-        Known { condition: disk.condition(), free_bytes: disk.free_bytes() }
+impl DiskNews {
+    fn of(disk: &Disk) -> DiskNews {
+        DiskNews { condition: disk.condition(), free_bytes: disk.free_bytes() }
     }
 
     /// As a ping tells it. What a later version calls by another number is well: it does not say no.
-    pub(super) fn from_wire(condition: v1::DiskCondition, free_bytes: u64) -> Known {
+    pub(super) fn from_wire(condition: v1::DiskCondition, free_bytes: u64) -> DiskNews {
         let condition = match condition {
             v1::DiskCondition::NearlyFull => Condition::NearlyFull,
             v1::DiskCondition::Hung => Condition::Hung,
             v1::DiskCondition::Unspecified | v1::DiskCondition::Well => Condition::Well,
         };
-        Known { condition, free_bytes }
+        DiskNews { condition, free_bytes }
     }
 
     pub(super) fn condition_to_wire(self) -> v1::DiskCondition {
@@ -55,9 +55,9 @@ impl Known {
 
 impl Bootstrap {
     /// What is known of a node's disk; of one that was not heard of, nothing bad.
-    pub(super) fn disk_of(&self, node: NodeId) -> Option<Known> {
+    pub(super) fn disk_of(&self, node: NodeId) -> Option<DiskNews> {
         if node == self.peers().me() {
-            return Some(Known::of(&self.host().disk));
+            return Some(DiskNews::of(&self.host().disk));
         }
         self.disks.lock().get(&node).copied()
     }
@@ -72,8 +72,7 @@ pub(super) async fn watch(bootstrap: Arc<Bootstrap>) {
         let host = bootstrap.host();
         let now = Instant::now();
         let (before, after) = host.disk.look(now.saturating_duration_since(last), || {
-            let (log, data) = (host.log.free_space(), host.data.free_space());
-            if data.is_short() || data.bytes < log.bytes { data } else { log }
+            host.log.free_space().tighter(host.data.free_space())
         });
         last = now;
         let hangs = host.disk.hangs();
@@ -104,7 +103,6 @@ fn tell(bootstrap: &Arc<Bootstrap>, before: Condition, after: Condition) {
             tracing::info!(%node, free_mib, was = before.name(), "the disk is well again");
         }
     }
-    figures(&bootstrap.host().disk, bootstrap.router().metrics());
     bootstrap.leaders_look.notify_one();
     let bootstrap = bootstrap.clone();
     tokio::spawn(async move { upkeep::ping_once(&bootstrap).await });

@@ -58,13 +58,13 @@ impl Bootstrap {
 
     /// A node that reaches whom this one does not: the node to be drained, or who leads the system range.
     fn better_placed(&self, node: NodeId) -> Option<NodeId> {
-        let members = self.cluster()?.nodes;
-        let me = self.peers().me();
+        let (me, members) = (self.peers().me(), self.cluster()?.nodes);
+        if node == me {
+            return None;
+        }
         let needed = [Some(node), self.router().leader_of(SYSTEM_RANGE)];
-        let needed = needed.into_iter().flatten().filter(|needed| node != me && *needed != me);
-        needed.into_iter().find_map(|needed| {
-            let others = members.iter().copied().filter(|other| *other != node);
-            self.way_around(needed, others)
+        needed.into_iter().flatten().filter(|needed| *needed != me).find_map(|needed| {
+            self.way_around(needed, members.iter().copied().filter(|other| *other != node))
         })
     }
 

@@ -14,7 +14,7 @@ use prost::Message as _;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::oneshot;
 
-use super::{bootstrap::Bootstrap, disk::Known, reach, snapshot};
+use super::{bootstrap::Bootstrap, disk::DiskNews, reach, snapshot};
 use crate::{
     api::{encode, encode_response},
     error::OpError,
@@ -250,7 +250,7 @@ fn drained(result: Result<v1::DrainResponse, v1::Error>) -> Kind {
 fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
     bootstrap.draining.lock().insert(from, ping.draining);
     bootstrap.clocks.lock().insert(from, ping.clock_wrong_by_us);
-    let disk = Known::from_wire(ping.disk(), ping.disk_free_bytes);
+    let disk = DiskNews::from_wire(ping.disk(), ping.disk_free_bytes);
     bootstrap.disks.lock().insert(from, disk);
     bootstrap.heard_reaches(from, ping.reaches);
     let mut news = bootstrap.news.lock();

@@ -141,17 +141,18 @@ impl Node {
             seams.wire.clone(),
         );
         hlc.look(peers.book().count());
-        let router = Arc::new(Router::new(
-            peers.clone(),
-            hlc.clone(),
-            metrics.clone(),
-            config.limits.clone(),
-        ));
         let times = RaftTimes {
             heartbeat: Duration::from_millis(config.raft.heartbeat_ms),
             election_min: Duration::from_millis(config.raft.election_min_ms),
             election_max: Duration::from_millis(config.raft.election_max_ms),
         };
+        let router = Arc::new(Router::new(
+            peers.clone(),
+            hlc.clone(),
+            metrics.clone(),
+            config.limits.clone(),
+            times.patience(),
+        ));
         let host = Host {
             log: log.clone(),
             writer: writer.clone(),

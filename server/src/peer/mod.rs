@@ -262,6 +262,13 @@ impl Peers {
         self.links.read().get(&node).map(|link| link.reach())
     }
 
+    /// For how long no other node has been reached; none while one is, and where there is no other.
+    pub fn alone_for(&self) -> Option<Duration> {
+        let links = self.links.read();
+        let reached = links.values().map(|link| link.reach());
+        reached.map(|reach| if reach.up { Duration::ZERO } else { reach.lasted }).min()
+    }
+
     /// Messages that wait to be sent to other nodes: urgent ones, and bulk.
     pub fn waiting(&self) -> (usize, usize) {
         let links = self.links.read();

@@ -128,8 +128,7 @@ impl Shared {
 
     /// What a write is told that is refused because the disk is nearly full; nothing was begun.
     fn refuse_for_space(&self) -> OpError {
-        let (log, data) = (self.log.free_space(), self.state.engine().free_space());
-        let short = if data.is_short() { data } else { log };
+        let short = self.log.free_space().tighter(self.state.engine().free_space());
         let full = format!(
             "{} MiB are free, storage.free_mb_min keeps {} free",
             short.bytes >> 20,
@@ -359,7 +358,7 @@ impl Replica {
         self.raft.server_metrics().borrow_watched().vote.leader_id.term
     }
 
-    /// The node that leads the range, as far as this replica knows.
+    /// The node that leads the range, as far as this replica knows; it may be gone by now.
     pub fn leader_node(&self) -> Option<NodeId> {
         leader_node(&self.raft)
     }

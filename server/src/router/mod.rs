@@ -29,7 +29,7 @@ pub mod routes;
 mod scan;
 pub(crate) mod settle;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use quintet_proto::{
@@ -90,12 +90,21 @@ pub struct Router {
     hlc: Arc<Hlc>,
     metrics: Arc<Metrics>,
     limits: Limits,
+    patience: Duration,
 }
 
 impl Router {
-    /// A router that knows no range yet.
-    pub fn new(peers: Arc<Peers>, hlc: Arc<Hlc>, metrics: Arc<Metrics>, limits: Limits) -> Router {
+    /// A router that knows no range yet. After `patience` without any other node there is no hope for one in
+    /// an election.
+    pub fn new(
+        peers: Arc<Peers>,
+        hlc: Arc<Hlc>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        patience: Duration,
+    ) -> Router {
         Router {
+            patience,
             routes: Routes::default(),
             replicas: RwLock::default(),
             leaders: RwLock::default(),
@@ -159,6 +168,11 @@ impl Router {
     pub fn leads(&self, range: RangeId) -> bool {
         let leads = self.replica(range).is_some_and(|replica| replica.is_leader());
         leads && self.leader_of(range) == Some(self.peers.me())
+    }
+
+    /// Whether this node has reached no other for so long that nothing can be hoped from asking again.
+    pub fn is_cut_off(&self) -> bool {
+        self.peers.alone_for().is_some_and(|alone| alone > self.patience)
     }
 
     /// This node's replica of a range.

@@ -63,17 +63,6 @@ impl Condition {
     }
 }
 
-/// What one look at the disk sees.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// Time since the look before.
-    pub since_last: Duration,
-    /// The write that waits for the disk, by a number that no other one has.
-    pub under_way: Option<u64>,
-    /// The free space; none where it was not asked for.
-    pub space: Option<FreeSpace>,
-}
-
 /// Decides what is seen, look by look.
 #[derive(Debug)]
 struct Watch {
@@ -91,9 +80,11 @@ impl Watch {
         Watch { hung_after, waits: None, answers_for: None, is_nearly_full: false }
     }
 
-    fn look(&mut self, look: Look) {
-        let counts = look.since_last.min(LOOK_COUNTS_MAX);
-        self.waits = look.under_way.map(|write| match self.waits {
+    /// A look, so long after the one before; at the write that waits for the disk, by a number that no other
+    /// one has; and at the free space, where that was asked for.
+    fn look(&mut self, since_last: Duration, under_way: Option<u64>, space: Option<FreeSpace>) {
+        let counts = since_last.min(LOOK_COUNTS_MAX);
+        self.waits = under_way.map(|write| match self.waits {
             Some((same, waited)) if same == write => (write, waited + counts),
             _ => (write, Duration::ZERO),
         });
@@ -102,7 +93,7 @@ impl Watch {
             Some(answers_for) if answers_for + counts < TRUSTED_AFTER => Some(answers_for + counts),
             _ => None,
         };
-        if let Some(space) = look.space {
+        if let Some(space) = space {
             self.is_nearly_full = match self.is_nearly_full {
                 true => !space.is_ample(),
                 false => space.is_short(),
@@ -176,7 +167,7 @@ impl Disk {
         }
         let before = self.condition();
         let mut watch = self.watch.lock();
-        watch.look(Look { since_last, under_way, space });
+        watch.look(since_last, under_way, space);
         self.hangs.store(watch.hangs(), Release);
         self.condition.store(watch.condition() as u8, Release);
         (before, watch.condition())

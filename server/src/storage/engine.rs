@@ -224,6 +224,12 @@ impl FreeSpace {
     /// More than anybody asks for.
     pub const PLENTY: FreeSpace = FreeSpace { bytes: u64::MAX, kept_bytes: 0 };
 
+    /// Of two engines that of the one which runs out first.
+    pub fn tighter(self, other: FreeSpace) -> FreeSpace {
+        let left = |space: FreeSpace| space.bytes.saturating_sub(space.kept_bytes);
+        if (left(other), other.bytes) < (left(self), self.bytes) { other } else { self }
+    }
+
     /// Whether the disk is nearly full.
     pub fn is_short(self) -> bool {
         self.bytes < self.kept_bytes

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
-//! pauses.rs      nodes that stand still and go on; links, and what is left of old ones
+//! pauses.rs      nodes that stand still and go on; who is alone meanwhile; what is left of old links
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! clocks.rs      wall clocks that jump by hours

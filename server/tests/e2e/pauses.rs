@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
+use quintet_proto::v1::{self, kv_client::KvClient};
+
 use crate::support::{
     client,
     cluster::{Cluster, HOME_TIMEOUT},
-    process, wait_for,
+    details, process, status, wait_for,
 };
 
 /// Longer than `raft.link_stall_ms` and an election.
 const PAUSE: Duration = Duration::from_millis(1_500);
+/// With no other node for twice `raft.election_max_ms` a node is alone.
+const ALONE_MS: u64 = 2_000;
 /// Each pause leaves behind whatever the one before has left.
 const PAUSES: usize = 4;
 /// From the end of a pause until a write is acknowledged; an election takes a second.
@@ -31,6 +35,8 @@ async fn nodes_that_stand_still_go_on() {
         writable(&cluster, &format!("leader/{pause}")).await;
     }
     cluster.wait_healthy(HOME_TIMEOUT).await;
+    who_is_alone_says_so_at_once(&cluster).await;
+    cluster.wait_healthy(HOME_TIMEOUT).await;
 
     // Connections that nobody reads any more are closed: a link to each other node and one from it
     // are left.
@@ -45,6 +51,34 @@ async fn nodes_that_stand_still_go_on() {
         })
         .await;
     }
+}
+
+/// A node that reaches no other let unary calls wait out their time, and named nobody who could serve them.
+async fn who_is_alone_says_so_at_once(cluster: &Cluster) {
+    let (others, leader) = ([1, 2, 3, 4], cluster.leader().await);
+    assert_ne!(leader, 5, "leaders are at home in another city");
+    cluster.stand_still(&others);
+    wait_for("it is alone", HOME_TIMEOUT, async || {
+        let status = status(cluster.address(5)).await?;
+        let alone = |node: &v1::NodeStatus| node.id == 5 || !node.live && node.lasted_ms > ALONE_MS;
+        if status.nodes.iter().all(alone) { Ok(()) } else { Err(format!("{:?}", status.nodes)) }
+    })
+    .await;
+    let address = format!("http://{}", cluster.address(5));
+    let mut kv = KvClient::connect(address).await.expect("a node");
+    let context = v1::RequestContext { timeout_ms: 60_000, ..Default::default() };
+    let put = v1::PutRequest {
+        context: Some(context),
+        key: "alone".into(),
+        value: "x".into(),
+        ..Default::default()
+    };
+    let refused = tokio::time::timeout(WRITABLE_TIMEOUT, kv.put(put)).await.expect("at once");
+    let error = details(&refused.expect_err("nobody is there"));
+    assert_eq!((error.code(), error.retry()), (v1::Code::Unavailable, v1::RetryClass::Reroute));
+    assert_eq!(error.hint_address, cluster.address(leader), "{error:?}");
+    assert!(error.message.contains(&error.hint_address) && !error.maybe_committed, "{error:?}");
+    cluster.go_on(&others);
 }
 
 fn port(address: &str) -> u16 {

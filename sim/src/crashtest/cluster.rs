@@ -1,15 +1,15 @@
 //! Five nodes on this machine, and what a round does to them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use quintet_client::{Client, v1};
-use rand::RngExt;
+
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -18,7 +18,10 @@ use super::{
     node::{Node, Place},
     rounds::{Harm, Round},
 };
-use crate::scenario::{self, Scenario};
+use crate::{
+    ports,
+    scenario::{self, Scenario},
+};
 
 /// Time for five new nodes to form a cluster that serves.
 const FORM_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,14 +29,6 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(60);
 const RETURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the end of all work until all replicas are equal.
 const EQUAL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where free ports are looked for, up to where the system takes the ports of outgoing connections from:
-/// Ports of a block at least: those of five nodes.
-const PORTS_BLOCK: u16 = 16;
-/// in there a node's port may be taken while the node is down.
-const PORTS_FROM: u16 = 10_000;
-const EPHEMERAL_FROM: u16 = 32_768;
-const PORT_TRIES_MAX: usize = 10_000;
-
 /// The nodes; killed when dropped.
 pub(super) struct Cluster {
     nodes: Vec<Node>,
@@ -44,7 +39,7 @@ impl Cluster {
     /// Writes the configurations of the scenario's nodes below a directory. None runs yet.
     pub(super) fn prepare(setup: &Setup, scenario: &Scenario) -> anyhow::Result<Cluster> {
         let places = &scenario.topology.nodes;
-        let ports = free_ports(2 * places.len())?;
+        let ports = ports::free(u16::try_from(2 * places.len())?)?;
         let at = |port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
         let place = |(node, ports): (&scenario::Node, &[u16])| Place {
             id: node.id,
@@ -229,34 +224,4 @@ fn configuration(
         "storage": { "block_cache_mb": 16 },
     });
     toml::to_string(&config).context("can't write a configuration")
-}
-
-/// Free ports of 127.0.0.1 that no outgoing connection will be given: a block of them, as `quintet dev` takes
-/// (`server/src/cli/dev/plan.rs`).
-pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let range = range.unwrap_or_default();
-    let lowest = range.split_whitespace().next().and_then(|port| port.parse().ok());
-    let end: u16 = lowest.unwrap_or(EPHEMERAL_FROM);
-    let count = u16::try_from(count)?;
-    let block = count.next_power_of_two().max(PORTS_BLOCK);
-    let blocks = end.saturating_sub(PORTS_FROM) / block;
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
-    let mut random = rand::rng();
-    for _ in 0..PORT_TRIES_MAX {
-        // Held until all are found, so that none is found twice.
-        let held: Option<Vec<_>> = match blocks {
-            // Where the system leaves hardly any ports for listening, it shall choose.
-            0..=9 => (0..count).map(|_| bind(0)).collect(),
-            _ => {
-                let first = PORTS_FROM + random.random_range(0..blocks) * block;
-                (first..first + count).map(bind).collect()
-            }
-        };
-        if let Some(held) = held {
-            let port = |held: &TcpListener| held.local_addr().map(|address| address.port());
-            return held.iter().map(port).collect::<Result<_, _>>().context("can't tell a port");
-        }
-    }
-    bail!("there are no free ports on 127.0.0.1")
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
-use quintet_server::placement::locality::Locality;
+use quintet_server::{placement::locality::Locality, ports};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
@@ -23,16 +23,6 @@ pub(super) const DATA_DIR: &str = "data";
 pub(super) const NODES_DEFAULT: u64 = 5;
 /// Ports that a node listens on.
 const PORTS_A_NODE: u16 = 3;
-/// Where free ports are looked for, up to where the system takes ports of outgoing connections
-/// from. In there a port that is free now may be taken while its node is down; worse, a connection
-/// to a port that nobody listens on may be given that very port and reach itself.
-const PORTS_FROM: u16 = 10_000;
-/// Linux's usual start of the ports for outgoing connections.
-const EPHEMERAL_FROM: u16 = 32_768;
-/// Ports of a block at least: those of five nodes.
-const PORTS_BLOCK: u16 = 16;
-/// Tries to find a free port.
-const PORT_TRIES_MAX: usize = 10_000;
 
 /// One node of the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,7 +105,9 @@ impl Cluster {
         }
         let count = u16::try_from(nodes).unwrap_or(u16::MAX).saturating_mul(PORTS_A_NODE);
         let ports = match base_port {
-            0 => free_ports(count)?,
+            0 => ports::free(count).map_err(|error| {
+                Failure::internal(format!("{error}; name some with --base-port"))
+            })?,
             first => consecutive_ports(first, count)?,
         };
         let text = toml::to_string(&plan(nodes, &ports)?).context("cannot write the plan")?;
@@ -238,46 +230,12 @@ fn consecutive_ports(first: u16, count: u16) -> Result<Vec<u16>, Failure> {
         )));
     }
     let ports = first..first + count;
-    match ports.clone().find(|port| bind(*port).is_none()) {
+    match ports.clone().find(|port| ports::bind(*port).is_none()) {
         None => Ok(ports.collect()),
         Some(taken) => Err(Failure::usage(format!(
             "port {taken} is in use; take another --base-port, or leave it out for free ports"
         ))),
     }
-}
-
-/// Free ports that no outgoing connection will be given; see [`PORTS_FROM`].
-///
-/// Blocks of consecutive ports, each with a place of its own: two clusters that are made at the same time take
-/// other ports altogether, unless they hit upon the same block, and where nodes of a cluster are down for a
-/// moment, the others still hold its block.
-fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let lowest = range.split_whitespace().next().and_then(|port| port.parse().ok());
-    let end: u16 = lowest.unwrap_or(EPHEMERAL_FROM);
-    let block = count.next_power_of_two().max(PORTS_BLOCK);
-    let blocks = end.saturating_sub(PORTS_FROM) / block;
-    for _ in 0..PORT_TRIES_MAX {
-        // Held until all are found, so that none is found twice.
-        let held: Option<Vec<_>> = match blocks {
-            // Where the system leaves hardly any ports for listening, it shall choose.
-            0..=9 => (0..count).map(|_| bind(0)).collect(),
-            _ => {
-                let first = PORTS_FROM + rand::random_range(0..blocks) * block;
-                (first..first + count).map(bind).collect()
-            }
-        };
-        if let Some(held) = held {
-            let ports: Result<Vec<_>, _> =
-                held.iter().map(|held| held.local_addr().map(|address| address.port())).collect();
-            return Ok(ports.context("cannot tell a port")?);
-        }
-    }
-    Err(Failure::internal("there are no free ports; name some with --base-port"))
-}
-
-fn bind(port: u16) -> Option<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
 }
 
 impl Node {
@@ -397,7 +355,7 @@ mod tests {
 
     #[test]
     fn ports_in_use_and_ports_beyond_the_last_are_refused() {
-        let holder = bind(0).expect("a port");
+        let holder = ports::bind(0).expect("a port");
         let taken = holder.local_addr().expect("bound").port();
         let failure = consecutive_ports(taken, 1).expect_err("taken");
         assert!(failure.to_string().contains(&format!("port {taken} is in use")), "{failure}");
