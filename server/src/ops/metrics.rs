@@ -10,24 +10,30 @@
 mod connections;
 mod histogram;
 mod labels;
+mod operations;
+mod queues;
 mod ranges;
 mod snapshots;
 #[cfg(all(test, not(madsim)))]
 mod strict;
 mod text;
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{fmt, sync::atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge},
     registry::{Metric, Registry},
 };
-use quintet_proto::v1::Code;
 
 pub use self::{
-    connections::ConnectionMetrics, histogram::Histogram, ranges::RangeMetrics,
-    snapshots::SnapshotMetrics, text::Format,
+    connections::ConnectionMetrics,
+    histogram::Histogram,
+    operations::{Operation, OperationMetrics, Outcome},
+    queues::{Held, Queue},
+    ranges::RangeMetrics,
+    snapshots::SnapshotMetrics,
+    text::Format,
 };
 use self::{connections::Connections, labels::Chosen, ranges::Ranges};
 use super::requests::RequestLog;
@@ -40,191 +46,6 @@ use crate::{
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
 /// Seconds that grow and shrink, below zero too.
 pub type SecondsGauge = gauge::Gauge<f64, AtomicU64>;
-
-/// What clients ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// One key's value.
-    Get,
-    /// A write, conditional or not.
-    Put,
-    /// A removal, conditional or not.
-    Delete,
-    /// An increment.
-    Increment,
-    /// A change of the expiry.
-    Expire,
-    /// Several keys' values; counted once, beside its items.
-    BatchGet,
-    /// Several writes; counted once, beside its items.
-    BatchPut,
-    /// Several writes as one request; counted once.
-    PutMany,
-    /// One page of a scan.
-    Scan,
-    /// One page of a deletion.
-    DeleteRange,
-}
-
-impl Operation {
-    const ALL: [(Operation, &str); 10] = [
-        (Operation::Get, "get"),
-        (Operation::Put, "put"),
-        (Operation::Delete, "delete"),
-        (Operation::Increment, "increment"),
-        (Operation::Expire, "expire"),
-        (Operation::BatchGet, "batch_get"),
-        (Operation::BatchPut, "batch_put"),
-        (Operation::PutMany, "put_many"),
-        (Operation::Scan, "scan"),
-        (Operation::DeleteRange, "delete_range"),
-    ];
-
-    /// As in the labels.
-    pub fn name(self) -> &'static str {
-        Operation::ALL.get(self as usize).map_or("", |(_, name)| name)
-    }
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a result.
-    Ok,
-    /// The condition did not hold, or the value is not a number.
-    Refused,
-    /// The request was wrong, or not for this cluster.
-    Invalid,
-    /// No leader could be reached in time; nothing was done.
-    Unavailable,
-    /// Too much was queued; nothing was done.
-    Overloaded,
-    /// It may have been done.
-    Unknown,
-    /// The node's storage failed or is full.
-    Storage,
-}
-
-impl Outcome {
-    const ALL: [(Outcome, &str); 7] = [
-        (Outcome::Ok, "ok"),
-        (Outcome::Refused, "refused"),
-        (Outcome::Invalid, "invalid"),
-        (Outcome::Unavailable, "unavailable"),
-        (Outcome::Overloaded, "overloaded"),
-        (Outcome::Unknown, "unknown"),
-        (Outcome::Storage, "storage"),
-    ];
-
-    /// As in the labels.
-    pub fn name(self) -> &'static str {
-        Outcome::ALL.get(self as usize).map_or("", |(_, name)| name)
-    }
-
-    /// The outcome that an error on the wire stands for.
-    pub fn of(error: &quintet_proto::v1::Error) -> Outcome {
-        Outcome::of_code(error.code(), error.maybe_committed)
-    }
-
-    /// The outcome that an error code stands for.
-    pub fn of_code(code: Code, maybe_committed: bool) -> Outcome {
-        if maybe_committed {
-            return Outcome::Unknown;
-        }
-        match code {
-            Code::Conflict | Code::NotANumber => Outcome::Refused,
-            Code::InvalidArgument
-            | Code::Expired
-            | Code::SeveralRanges
-            | Code::RequestIdReused
-            | Code::VersionCollected
-            | Code::WrongCluster
-            | Code::AlreadyInitialized
-            | Code::NodeNotEmpty => Outcome::Invalid,
-            Code::Unspecified
-            | Code::DeadlineExceeded
-            | Code::Unavailable
-            | Code::NotInitialized
-            | Code::EmptyNode
-            | Code::StaleRoute
-            | Code::NotLeader => Outcome::Unavailable,
-            Code::Overloaded => Outcome::Overloaded,
-            Code::UnknownOutcome => Outcome::Unknown,
-            Code::Storage => Outcome::Storage,
-        }
-    }
-}
-
-/// The handle of one kind of operation.
-#[derive(Clone, Debug)]
-pub struct OperationMetrics {
-    outcomes: [Counter; Outcome::ALL.len()],
-    latency: Histogram,
-}
-
-impl OperationMetrics {
-    /// Counts an operation that has ended.
-    pub fn done(&self, outcome: Outcome, took: Duration) {
-        if let Some(counter) = self.outcomes.get(outcome as usize) {
-            counter.inc();
-        }
-        self.latency.observe_duration(took);
-    }
-
-    /// How many ended so.
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(outcome as usize).map_or(0, Counter::get)
-    }
-}
-
-/// A bounded queue of the node, by its place on the way of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
-    /// Answers waiting to be sent on sessions.
-    Session,
-    /// Requests waiting for the answer of another node.
-    Forward,
-    /// Writes waiting to be proposed, behind others of their key included.
-    Propose,
-    /// Reads waiting for the confirmation of leadership.
-    Read,
-    /// Appends waiting for the log's next sync.
-    Log,
-    /// Messages waiting for links to other nodes, all but bulk.
-    Peer,
-    /// Bulk waiting for links to other nodes.
-    PeerBulk,
-}
-
-impl Queue {
-    const ALL: [(Queue, &str); 7] = [
-        (Queue::Session, "session"),
-        (Queue::Forward, "forward"),
-        (Queue::Propose, "propose"),
-        (Queue::Read, "read"),
-        (Queue::Log, "log"),
-        (Queue::Peer, "peer"),
-        (Queue::PeerBulk, "peer_bulk"),
-    ];
-}
-
-/// Counts as one in a gauge for as long as it lives.
-#[derive(Debug)]
-pub struct Held(Gauge);
-
-impl Held {
-    /// One more.
-    pub fn one(gauge: &Gauge) -> Held {
-        gauge.inc();
-        Held(gauge.clone())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// All figures of a node. Cheap to share: put it into an `Arc`.
 pub struct Metrics {
@@ -304,22 +125,6 @@ pub struct Metrics {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OutcomeLabels {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct QueueLabels {
-    queue: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct EngineLabels {
     engine: &'static str,
     name: &'static str,
@@ -362,8 +167,8 @@ impl Metrics {
         r.register("build_info", "Always 1; the label is the version of the program", build);
 
         Metrics {
-            operations: operations(r),
-            queues: queues(r),
+            operations: operations::operations(r),
+            queues: queues::queues(r),
             ranges: Ranges::new(r),
             request_log: RequestLog::default(),
             engine: add(r, "engine", "Figures of the storage engines by engine and name"),
@@ -591,31 +396,11 @@ fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &
     with(registry, name, help, M::default())
 }
 
-fn operations(registry: &mut Registry) -> [OperationMetrics; Operation::ALL.len()] {
-    let ended: Family<OutcomeLabels, Counter> =
-        add(registry, "operations", "Operations of clients by kind and outcome");
-    let latency = with(
-        registry,
-        "operation_seconds",
-        "Time from the arrival of an operation at this node to its answer",
-        Family::<OperationLabels, Histogram>::new_with_constructor(Histogram::of_durations),
-    );
-    Operation::ALL.map(|(_, operation)| OperationMetrics {
-        outcomes: Outcome::ALL
-            .map(|(_, outcome)| ended.get_or_create_owned(&OutcomeLabels { operation, outcome })),
-        latency: latency.get_or_create_owned(&OperationLabels { operation }),
-    })
-}
-
-fn queues(registry: &mut Registry) -> [Gauge; Queue::ALL.len()] {
-    let depth: Family<QueueLabels, Gauge> =
-        add(registry, "queue_depth", "Items waiting in a queue of the node");
-    Queue::ALL.map(|(_, queue)| depth.get_or_create_owned(&QueueLabels { queue }))
-}
-
 #[cfg(test)]
 mod tests {
-    use quintet_proto::v1;
+    use std::time::Duration;
+
+    use quintet_proto::v1::{self, Code};
 
     use super::*;
 

@@ -1,0 +1,222 @@
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn ids(ids: &[u64]) -> Vec<ReplicaId> {
+    ids.iter().copied().map(ReplicaId).collect()
+}
+
+/// Voters 2.. are held by the nodes of the same numbers; 1 leads.
+fn electorate(configs: &[&[u64]]) -> Electorate {
+    let mut others: Vec<u64> = configs.concat();
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|id| *id != 1);
+    Electorate {
+        configs: configs.iter().map(|config| ids(config)).collect(),
+        others: others.into_iter().map(|id| (ReplicaId(id), NodeId(id))).collect(),
+    }
+}
+
+fn claim(configs: &[&[u64]]) -> Claim {
+    Claim { range: RangeId(2), leader: ReplicaId(1), term: 7, electorate: electorate(configs) }
+}
+
+/// A claim of a leader whose own replica follows it as long as the claim is open.
+fn open(configs: &[&[u64]]) -> (Open, oneshot::Receiver<u64>) {
+    Open::new(claim(configs), || true)
+}
+
+fn nodes(asked: &[(ReplicaId, NodeId)]) -> Vec<u64> {
+    asked.iter().map(|(_, node)| node.0).collect()
+}
+
+#[test]
+fn only_a_vote_for_the_leader_in_its_term_confirms_it() {
+    let follows = |vote| is_for(&vote, ReplicaId(1), 7);
+    assert!(follows(Vote::new_committed(7, 1)));
+    // It was voted for, and has not been heard as the leader yet.
+    assert!(follows(Vote::new(7, 1)));
+    for term in [6, 8] {
+        assert!(!follows(Vote::new_committed(term, 1)));
+        assert!(!follows(Vote::new(term, 2)));
+    }
+    assert!(!follows(Vote::new(7, 2)));
+    assert!(!follows(Vote::new_committed(8, 2)));
+}
+
+#[test]
+fn a_majority_of_every_configuration_counts() {
+    let five = electorate(&[&[1, 2, 3, 4, 5]]);
+    assert!(!five.is_quorum(&ids(&[1, 2])));
+    assert!(five.is_quorum(&ids(&[1, 2, 5])));
+    // A replica that is none of the voters is nobody.
+    assert!(!five.is_quorum(&ids(&[1, 2, 9])));
+    let joint = electorate(&[&[1, 2, 3], &[1, 4, 5]]);
+    assert!(!joint.is_quorum(&ids(&[1, 2, 3])));
+    assert!(joint.is_quorum(&ids(&[1, 2, 4])));
+    // Nobody may vote: nothing is confirmed, not everything.
+    assert!(!electorate(&[]).is_quorum(&ids(&[1, 2])));
+    assert!(!electorate(&[&[]]).is_quorum(&ids(&[1, 2])));
+}
+
+#[test]
+fn a_replica_counts_once() {
+    let (open, mut decided) = open(&[&[1, 2, 3, 4, 5]]);
+    open.ask(11, &BTreeMap::new());
+    open.holds_at(ReplicaId(2));
+    open.holds_at(ReplicaId(2));
+    assert!(decided.try_recv().is_err());
+    // Asked again in a later round: it was begun in the first.
+    open.ask(12, &BTreeMap::new());
+    open.holds_at(ReplicaId(4));
+    assert_eq!(decided.try_recv(), Ok(11));
+}
+
+#[test]
+fn a_leader_that_voted_for_another_since_does_not_count() {
+    let (open, mut decided) = Open::new(claim(&[&[1, 2, 3, 4, 5]]), || false);
+    assert_eq!(open.ask(1, &BTreeMap::new()).len(), 3);
+    open.holds_at(ReplicaId(2));
+    open.holds_at(ReplicaId(3));
+    assert!(decided.try_recv().is_err());
+    open.holds_at(ReplicaId(4));
+    assert_eq!(decided.try_recv(), Ok(1));
+}
+
+#[test]
+fn the_fastest_majority_is_asked_first_and_then_everybody() {
+    let mut gathering = Gathering::default();
+    for (node, took) in [(2, 9), (3, 1), (4, 5), (5, 2)] {
+        gathering.took(NodeId(node), took * MS, false);
+    }
+    let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
+    assert_eq!(nodes(&open.ask(1, &gathering.expected)), [3, 5]);
+    // One has confirmed; who failed is asked last.
+    open.holds_at(ReplicaId(5));
+    gathering.took(NodeId(3), MS, true);
+    assert_eq!(nodes(&open.ask(2, &gathering.expected)), [4]);
+    assert_eq!(open.silent(), [NodeId(4)]);
+    assert!(open.has_to_ask_all());
+    assert!(!open.has_to_ask_all(), "said once");
+    assert_eq!(nodes(&open.ask(3, &gathering.expected)), [2, 3, 4, 5]);
+    // It answers again: what was before does not count.
+    gathering.took(NodeId(3), MS, false);
+    assert_eq!(gathering.expected[&NodeId(3)], MS);
+}
+
+#[test]
+fn half_of_the_others_decide_how_long_to_wait() {
+    let mut gathering = Gathering::default();
+    let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
+    assert_eq!(gathering.patience(&open.claim), PATIENCE);
+    for (node, took) in [(2, 1), (3, 30), (4, 100), (5, 5_000)] {
+        gathering.took(NodeId(node), took * MS, false);
+    }
+    let patience = gathering.patience(&open.claim);
+    assert!(patience > 110 * MS && patience <= 120 * MS, "{patience:?}");
+    gathering.expected.values_mut().for_each(|expected| *expected *= 1_000);
+    assert_eq!(gathering.patience(&open.claim), CONFIRM_TIMEOUT);
+}
+
+#[test]
+fn a_node_that_was_slow_is_asked_again_some_day() {
+    let mut gathering = Gathering::default();
+    gathering.took(NodeId(2), MS, true);
+    for _ in 0..2_000_000 {
+        gathering.took(NodeId(3), 10 * MS, false);
+    }
+    assert!(gathering.expected[&NodeId(2)] < gathering.expected[&NodeId(3)]);
+}
+
+/// What was asked of nodes and is not answered yet.
+type Asked = Arc<Mutex<Vec<(NodeId, usize, TakeAnswer)>>>;
+
+/// Rounds whose messages wait to be answered by the test.
+fn rounds() -> (Arc<Leaderships>, Asked) {
+    let asked = Asked::default();
+    let sent = asked.clone();
+    let ask = move |node, message: wire::PeerMessage, answer| {
+        let Some(Kind::Claims(claims)) = message.kind else { panic!("no claims") };
+        sent.lock().push((node, claims.claims.len(), answer));
+    };
+    let leaderships = Leaderships::asking(Box::new(ask), Arc::new(Metrics::new()));
+    // So slow that no round is given up while a test looks.
+    for node in 2..=5 {
+        leaderships.gathering.lock().took(NodeId(node), 250 * MS, false);
+    }
+    (leaderships, asked)
+}
+
+/// Lets everything run that can.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Answers all that was asked so far; the nodes that were asked.
+fn answer(asked: &Asked, holds: impl Fn(u64) -> bool) -> Vec<u64> {
+    let asked = std::mem::take(&mut *asked.lock());
+    let nodes = asked.into_iter().map(|(node, claims, answer)| {
+        let holds = vec![holds(node.0); claims];
+        answer(Ok(Kind::ClaimsAnswer(wire::ClaimsAnswer { holds })));
+        node.0
+    });
+    nodes.collect()
+}
+
+fn confirm(of: &Arc<Leaderships>) -> tokio::task::JoinHandle<Option<u64>> {
+    let of = of.clone();
+    tokio::spawn(async move { of.decide(claim(&[&[1, 2, 3, 4, 5]]), || true).await })
+}
+
+#[tokio::test]
+async fn what_comes_while_a_round_is_under_way_is_confirmed_by_the_next_one_alone() {
+    let (leaderships, asked) = rounds();
+    let before = leaderships.arrived();
+    let first = confirm(&leaderships);
+    settle().await;
+    assert_eq!(asked.lock().len(), 2, "two others make a majority");
+    let meanwhile = leaderships.arrived();
+    let second = confirm(&leaderships);
+    settle().await;
+    assert_eq!(asked.lock().len(), 2, "it waits for the round that is under way");
+    answer(&asked, |_| true);
+    let round = first.await.unwrap().unwrap();
+    settle().await;
+    assert_eq!(asked.lock().len(), 2, "and is asked in the next");
+    answer(&asked, |_| true);
+    let next = second.await.unwrap().unwrap();
+    // Reads are served by the rounds that are above what they were stamped with.
+    assert_eq!((before < round, meanwhile < round, meanwhile < next), (true, false, true));
+}
+
+#[tokio::test]
+async fn a_claim_that_some_do_not_confirm_is_asked_again_of_everybody() {
+    let (leaderships, asked) = rounds();
+    let confirmed = confirm(&leaderships);
+    settle().await;
+    let first = answer(&asked, |_| false);
+    assert_eq!(first.len(), 2);
+    settle().await;
+    let again = answer(&asked, |node| !first.contains(&node));
+    assert_eq!(again, [2, 3, 4, 5]);
+    // The two others and the leader itself; it holds since the round in which it was asked first.
+    assert_eq!(confirmed.await.unwrap(), Some(1));
+    settle().await;
+    assert!(asked.lock().is_empty(), "nothing is asked for what is decided");
+}
+
+#[tokio::test]
+async fn a_claim_that_nobody_answers_is_asked_again_and_given_up() {
+    let (leaderships, asked) = rounds();
+    leaderships.gathering.lock().expected.clear();
+    let confirmed = confirm(&leaderships);
+    while asked.lock().len() < 2 + 4 {
+        crate::time::local::sleep(MS).await;
+    }
+    let all: Vec<u64> = asked.lock().iter().skip(2).map(|(node, ..)| node.0).collect();
+    assert_eq!(all, [2, 3, 4, 5], "everybody, without waiting for those that are silent");
+    assert_eq!(confirmed.await.unwrap(), None);
+}
