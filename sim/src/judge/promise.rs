@@ -132,10 +132,12 @@ pub fn check(
             }
         }
         if let Some(seconds) = promise.answered_s {
-            let ends_ns = after(strike.ends_ns.unwrap_or(seen.until_ns), seconds);
-            if !others().any(|other| other.overlaps(strike.begins_ns, ends_ns)) {
-                verdict = verdict.and(answered(ops, strike, seconds, seen.until_ns));
-            }
+            // For as long before it as after it: what another strike did may last a while.
+            let is_disturbed = |from_ns: u64, deadline_ns| {
+                let from_ns = from_ns.saturating_sub(after(0, seconds));
+                others().any(|other| other.overlaps(from_ns, deadline_ns))
+            };
+            verdict = verdict.and(answered(ops, strike, seconds, seen.until_ns, is_disturbed));
         }
         if promise.refused {
             verdict = verdict.and(refused(ops, seen.errors, strike, seen.until_ns));
@@ -201,8 +203,14 @@ fn writable(layout: &Layout, ops: &[Op], strike: &Lasted<'_>, deadline_ns: u64) 
     verdict
 }
 
-/// Every call that met the strike has a result in time.
-fn answered(ops: &[Op], strike: &Lasted<'_>, seconds: f64, until_ns: u64) -> Verdict {
+/// Every call that met the strike, and no other one meanwhile, has a result in time.
+fn answered(
+    ops: &[Op],
+    strike: &Lasted<'_>,
+    seconds: f64,
+    until_ns: u64,
+    is_disturbed: impl Fn(u64, u64) -> bool,
+) -> Verdict {
     let met = |op: &&Op| {
         let begins_before_end = strike.ends_ns.is_none_or(|ends_ns| op.invoke_ns < ends_ns);
         let goes_on = op.complete_ns.is_none_or(|at| at > strike.begins_ns);
@@ -210,10 +218,11 @@ fn answered(ops: &[Op], strike: &Lasted<'_>, seconds: f64, until_ns: u64) -> Ver
         begins_before_end && goes_on && !matches!(op.call, Call::Append { .. })
     };
     for op in ops.iter().filter(met) {
-        let deadline_ns = after(op.invoke_ns.max(strike.begins_ns), seconds);
+        let from_ns = op.invoke_ns.max(strike.begins_ns);
+        let deadline_ns = after(from_ns, seconds);
         let has_result = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_))
             && op.complete_ns.is_some_and(|at| at <= deadline_ns);
-        if !has_result && deadline_ns <= until_ns {
+        if !has_result && deadline_ns <= until_ns && !is_disturbed(from_ns, deadline_ns) {
             let words = format!(
                 "no result until {} ms, {seconds} s after what happened at {} ms ({}), or after it was asked \
                  for:",
