@@ -11,6 +11,7 @@
 //! ```
 
 pub mod api;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod failpoint;
@@ -30,4 +31,5 @@ pub mod size;
 pub mod storage;
 pub mod time;
 pub mod trace;
+mod upkeep;
 mod wire;

@@ -9,13 +9,10 @@ use futures::{future::BoxFuture, stream::BoxStream};
 /// How a stream ended that did not end well.
 pub use tonic::Status;
 
-use crate::storage::{self, Engine};
-
-/// A node's wall clock. It may jump, run fast or slow, or be wrong by hours.
-pub trait Clock: Send + Sync + fmt::Debug {
-    /// Microseconds since 2020-01-01 UTC.
-    fn wall_us(&self) -> u64;
-}
+use crate::{
+    storage::{self, Engine},
+    time::Clock,
+};
 
 /// Opens a node's storage.
 pub trait Engines: Send + Sync {
@@ -75,7 +72,7 @@ pub use production::SystemClock;
 mod production {
     use std::{path::PathBuf, sync::Arc};
 
-    use super::{Clock, Engines, Seams};
+    use super::{Engines, Seams};
     use crate::{
         config::Config,
         ids::NodeId,
@@ -83,7 +80,7 @@ mod production {
             self, Durability, Engine, directory,
             rocks::{RocksEngine, RocksOptions},
         },
-        time::Timestamp,
+        time::{Clock, Timestamp},
     };
 
     /// The format of data directories that this build writes and reads.

@@ -7,22 +7,22 @@ use tonic::{Request, Response, Status};
 
 use super::{encode, encode_error, kv};
 use crate::{
+    cluster::{debug, state::NodeState, status},
     error::OpError,
-    node::{bootstrap::Bootstrap, debug, status},
     range::checksum,
 };
 
 /// The service.
 pub struct AdminService {
-    bootstrap: Arc<Bootstrap>,
+    node_state: Arc<NodeState>,
     /// One at a time: each reads all that the node stores.
     summing: tokio::sync::Mutex<()>,
 }
 
 impl AdminService {
     /// Serves a node.
-    pub fn new(bootstrap: Arc<Bootstrap>) -> AdminService {
-        AdminService { bootstrap, summing: tokio::sync::Mutex::new(()) }
+    pub fn new(node_state: Arc<NodeState>) -> AdminService {
+        AdminService { node_state, summing: tokio::sync::Mutex::new(()) }
     }
 }
 
@@ -32,7 +32,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::InitClusterRequest>,
     ) -> Result<Response<v1::InitClusterResponse>, Status> {
-        let formed = self.bootstrap.init(request.into_inner(), true).await;
+        let formed = self.node_state.init(request.into_inner(), true).await;
         formed.map(Response::new).map_err(kv::status)
     }
 
@@ -40,7 +40,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::DrainRequest>,
     ) -> Result<Response<v1::DrainResponse>, Status> {
-        let drained = self.bootstrap.drain(request.into_inner()).await;
+        let drained = self.node_state.drain(request.into_inner()).await;
         drained.map(Response::new).map_err(kv::status)
     }
 
@@ -48,7 +48,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::ReplaceNodeRequest>,
     ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
-        let replaced = self.bootstrap.replace(request.into_inner(), true).await;
+        let replaced = self.node_state.replace(request.into_inner(), true).await;
         replaced.map(Response::new).map_err(kv::status)
     }
 
@@ -56,7 +56,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::LocateRequest>,
     ) -> Result<Response<v1::LocateResponse>, Status> {
-        let found = status::locate(&self.bootstrap, &request.into_inner());
+        let found = status::locate(&self.node_state, &request.into_inner());
         found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
     }
 
@@ -64,14 +64,14 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        Ok(Response::new(status::of(&self.bootstrap)))
+        Ok(Response::new(status::of(&self.node_state)))
     }
 
     async fn debug_range(
         &self,
         request: Request<v1::DebugRangeRequest>,
     ) -> Result<Response<v1::DebugRangeResponse>, Status> {
-        let found = debug::range(&self.bootstrap, request.into_inner().range_id);
+        let found = debug::range(&self.node_state, request.into_inner().range_id);
         found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
     }
 
@@ -79,7 +79,7 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         _request: Request<v1::RegistryRequest>,
     ) -> Result<Response<v1::RegistryResponse>, Status> {
-        let found = debug::registry(&self.bootstrap);
+        let found = debug::registry(&self.node_state);
         found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
     }
 
@@ -93,7 +93,7 @@ impl v1::admin_server::Admin for AdminService {
             return Err(failed(OpError::overloaded("another checksum is being taken; ask again")));
         };
         let mut ranges = Vec::new();
-        for replica in self.bootstrap.replicas() {
+        for replica in self.node_state.replicas() {
             if wanted != 0 && replica.range.0 != wanted {
                 continue;
             }
@@ -109,7 +109,7 @@ impl v1::admin_server::Admin for AdminService {
                 records: sum.records,
             }));
         }
-        let node_id = self.bootstrap.peers().me().0;
+        let node_id = self.node_state.peers().me().0;
         Ok(Response::new(v1::ChecksumResponse { node_id, ranges }))
     }
 }

@@ -9,9 +9,10 @@ use quintet_proto::{
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
-use super::{Addresses, StartError, bootstrap::Bootstrap};
+use super::{Addresses, StartError};
 use crate::{
     api::{admin::AdminService, kv::KvService},
+    cluster::state::NodeState,
     config::Config,
     peer::PeerService,
 };
@@ -26,21 +27,21 @@ fn client_message_bytes_max(config: &Config) -> usize {
 
 // Macros, because the types of generated servers differ between the two builds.
 macro_rules! kv {
-    ($bootstrap:expr, $config:expr) => {
-        KvServer::new(KvService::new($bootstrap.router().clone()))
+    ($node_state:expr, $config:expr) => {
+        KvServer::new(KvService::new($node_state.router().clone()))
             .max_decoding_message_size(client_message_bytes_max($config))
     };
 }
 
 macro_rules! admin {
-    ($bootstrap:expr) => {
-        AdminServer::new(AdminService::new($bootstrap.clone()))
+    ($node_state:expr) => {
+        AdminServer::new(AdminService::new($node_state.clone()))
     };
 }
 
 macro_rules! peer {
-    ($bootstrap:expr) => {
-        PeerServer::new(PeerService::new($bootstrap.peers().clone()))
+    ($node_state:expr) => {
+        PeerServer::new(PeerService::new($node_state.peers().clone()))
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     };
@@ -72,7 +73,8 @@ mod real {
             health::HealthService,
             outgoing::{CountedLayer, Outgoing},
         },
-        node::{accept, readiness, status},
+        cluster::{figures, readiness, status},
+        node::accept,
         ops::{
             http::{Http, Shown},
             metrics::Metrics,
@@ -90,7 +92,7 @@ mod real {
         http: Option<Http>,
         addresses: Addresses,
         /// Set once there is something to show.
-        shown: Arc<OnceLock<Arc<Bootstrap>>>,
+        shown: Arc<OnceLock<Arc<NodeState>>>,
     }
 
     async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -105,7 +107,7 @@ mod real {
     ) -> Result<Bound, StartError> {
         let client = listen("client", config.listen.client).await?;
         let internal = listen("internal", config.listen.internal).await?;
-        let shown: Arc<OnceLock<Arc<Bootstrap>>> = Arc::default();
+        let shown: Arc<OnceLock<Arc<NodeState>>> = Arc::default();
         let http = match config.listen.http {
             Some(address) => Some(serve_http(address, metrics, &shown).await?),
             None => None,
@@ -128,19 +130,19 @@ mod real {
     async fn serve_http(
         address: SocketAddr,
         metrics: &Arc<Metrics>,
-        shown: &Arc<OnceLock<Arc<Bootstrap>>>,
+        shown: &Arc<OnceLock<Arc<NodeState>>>,
     ) -> Result<Http, StartError> {
         let (ready, warning, refresh) = (shown.clone(), shown.clone(), shown.clone());
         let pages = Shown {
             metrics: metrics.clone(),
             ready: Arc::new(move || match ready.get() {
-                Some(bootstrap) => readiness::ready(bootstrap),
+                Some(node_state) => readiness::ready(node_state),
                 None => Err("the node is starting".to_owned()),
             }),
             warning: Arc::new(move || warning.get().and_then(|node| status::warning(node))),
             refresh: Arc::new(move |_| {
-                if let Some(bootstrap) = refresh.get() {
-                    status::refresh(bootstrap);
+                if let Some(node_state) = refresh.get() {
+                    figures::refresh(node_state);
                 }
             }),
         };
@@ -158,13 +160,13 @@ mod real {
 
         pub(in crate::node) fn serve(
             self,
-            bootstrap: &Arc<Bootstrap>,
+            node_state: &Arc<NodeState>,
             config: &Config,
         ) -> (Vec<JoinHandle<()>>, Option<Http>) {
             // Set once: the port has just been bound.
-            self.shown.get_or_init(|| bootstrap.clone());
+            self.shown.get_or_init(|| node_state.clone());
             let bounds = accept::Bounds::of_process();
-            let metrics = bootstrap.router().metrics();
+            let metrics = node_state.router().metrics();
             let clients = accept::incoming(self.client, "client", bounds.clients, metrics);
             let peers = accept::incoming(self.internal, "internal", bounds.peers, metrics);
             let (ready, readiness) = watch::channel(false);
@@ -174,15 +176,15 @@ mod real {
                     .register_encoded_file_descriptor_set(quintet_proto::DESCRIPTORS)
                     .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             };
-            let outgoing = Outgoing::new(bootstrap.router().admission().clone());
+            let outgoing = Outgoing::new(node_state.router().admission().clone());
             let client = Server::builder()
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
                 .layer(CountedLayer(outgoing.clone()))
                 // Some libraries compress every request; what they unfold to has the limit of messages.
-                .add_service(kv!(bootstrap, config).accept_compressed(Gzip))
-                .add_service(admin!(bootstrap).accept_compressed(Gzip))
+                .add_service(kv!(node_state, config).accept_compressed(Gzip))
+                .add_service(admin!(node_state).accept_compressed(Gzip))
                 .add_service(health.accept_compressed(Gzip))
                 .add_optional_service(
                     reflection().build_v1().ok().map(|v1| v1.accept_compressed(Gzip)),
@@ -198,12 +200,12 @@ mod real {
                 .http2_keepalive_interval(Some(KEEPALIVE))
                 .http2_keepalive_timeout(Some(KEEPALIVE))
                 .max_concurrent_streams(STREAMS_MAX)
-                .add_service(peer!(bootstrap))
+                .add_service(peer!(node_state))
                 .serve_with_incoming(peers);
             let tasks = vec![
                 tokio::spawn(async move { report("client", client.await) }),
                 tokio::spawn(async move { report("internal", internal.await) }),
-                tokio::spawn(report_health(bootstrap.clone(), ready)),
+                tokio::spawn(report_health(node_state.clone(), ready)),
                 tokio::spawn(async move {
                     outgoing.watch().await;
                 }),
@@ -213,9 +215,9 @@ mod real {
     }
 
     /// Tells the gRPC health service what `/readyz` says.
-    async fn report_health(bootstrap: Arc<Bootstrap>, ready: watch::Sender<bool>) {
+    async fn report_health(node_state: Arc<NodeState>, ready: watch::Sender<bool>) {
         loop {
-            ready.send_replace(readiness::ready(&bootstrap).is_ok());
+            ready.send_replace(readiness::ready(&node_state).is_ok());
             crate::time::local::sleep(Duration::from_millis(500)).await;
         }
     }
@@ -247,14 +249,14 @@ mod simulated {
 
         pub(in crate::node) fn serve(
             self,
-            bootstrap: &Arc<Bootstrap>,
+            node_state: &Arc<NodeState>,
             config: &Config,
         ) -> Vec<JoinHandle<()>> {
             let client = Server::builder()
-                .add_service(kv!(bootstrap, config))
-                .add_service(admin!(bootstrap))
+                .add_service(kv!(node_state, config))
+                .add_service(admin!(node_state))
                 .serve(self.0.client);
-            let internal = Server::builder().add_service(peer!(bootstrap)).serve(self.0.internal);
+            let internal = Server::builder().add_service(peer!(node_state)).serve(self.0.internal);
             vec![
                 tokio::spawn(async move { report("client", client.await) }),
                 tokio::spawn(async move { report("internal", internal.await) }),

@@ -13,28 +13,7 @@
 
 #[cfg(not(madsim))]
 mod accept;
-mod around;
-pub mod bootstrap;
-mod clock;
-pub mod debug;
-mod dedup;
-mod disk;
-mod drain;
-mod gc;
-mod handler;
-mod leaders;
 mod listen;
-mod lost_leaders;
-mod pulse;
-mod reach;
-pub mod readiness;
-pub mod records;
-pub mod registry;
-mod replace;
-mod snapshot;
-pub mod status;
-mod thresholds;
-mod upkeep;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -42,8 +21,8 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use self::bootstrap::Bootstrap;
 use crate::{
+    cluster::{answers::NodeHandler, leaders, records, state::NodeState},
     config::Config,
     ids::NodeId,
     ops::metrics::Metrics,
@@ -56,11 +35,12 @@ use crate::{
     seams::Seams,
     storage::{
         self,
-        codec::{AddressRecord, Command, Identity},
+        codec::{AddressRecord, Identity},
         disk::Disk,
         watched::watched,
     },
     time::{Hlc, local::Instant},
+    upkeep,
 };
 
 /// Why a node could not start.
@@ -98,7 +78,7 @@ pub struct Addresses {
 /// A running node.
 pub struct Node {
     addresses: Addresses,
-    bootstrap: Arc<Bootstrap>,
+    state: Arc<NodeState>,
     stopped: Mutex<Option<oneshot::Receiver<String>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     #[cfg(not(madsim))]
@@ -171,40 +151,19 @@ impl Node {
             )),
             failed,
         };
-        let bootstrap = Bootstrap::new(host, router.clone(), seams.random.clone());
-        bootstrap.set_draining(records::is_drained(&*log)?);
+        let node_state = NodeState::new(host, router.clone(), seams.random.clone());
+        node_state.set_draining(records::is_drained(&*log)?);
         if let Some(cluster) = cluster {
-            let started = bootstrap.start_replicas(&cluster).await;
+            let started = node_state.start_replicas(&cluster).await;
             started.map_err(|error| StartError::Replica(format!("{error:#}")))?;
         }
-        peers.start(Arc::new(handler::NodeHandler::new(&bootstrap)));
+        peers.start(Arc::new(NodeHandler::new(&node_state)));
         let addresses = bound.addresses();
         #[cfg(not(madsim))]
-        let (mut tasks, http) = bound.serve(&bootstrap, &config);
+        let (mut tasks, http) = bound.serve(&node_state, &config);
         #[cfg(madsim)]
-        let mut tasks = bound.serve(&bootstrap, &config);
-        tasks.push(tokio::spawn(leaders::run(bootstrap.clone())));
-        tasks.push(tokio::spawn(disk::watch(bootstrap.clone())));
-        tasks.push(tokio::spawn(pulse::run(bootstrap.clone(), times)));
-        tasks.push(tokio::spawn(lost_leaders::run(bootstrap.clone(), times)));
-        tasks.push(tokio::spawn(upkeep::ping(bootstrap.clone())));
-        tasks.push(tokio::spawn(upkeep::truncate_logs(bootstrap.clone())));
-        tasks.push(tokio::spawn(thresholds::keep_moving(
-            bootstrap.clone(),
-            "moves dedup thresholds",
-            config.limits.dedup_window(),
-            |evaluated_under, threshold| Command::MoveDedupThreshold { evaluated_under, threshold },
-        )));
-        tasks.push(tokio::spawn(dedup::collect(bootstrap.clone())));
-        tasks.push(tokio::spawn(thresholds::keep_moving(
-            bootstrap.clone(),
-            "moves gc thresholds",
-            config.limits.version_retention(),
-            |evaluated_under, threshold| Command::MoveGcThreshold { evaluated_under, threshold },
-        )));
-        tasks.push(tokio::spawn(gc::collect(bootstrap.clone())));
-        tasks.push(tokio::spawn(registry::keep(bootstrap.clone())));
-        tasks.push(tokio::spawn(upkeep::keep_addresses(bootstrap.clone(), log)));
+        let mut tasks = bound.serve(&node_state, &config);
+        tasks.extend(upkeep::start(&node_state, times, &config.limits, log));
         tracing::info!(
             node = %config.node.id,
             locality = %config.node.locality,
@@ -215,7 +174,7 @@ impl Node {
         );
         Ok(Node {
             addresses,
-            bootstrap,
+            state: node_state,
             stopped: Mutex::new(Some(stopped)),
             tasks,
             #[cfg(not(madsim))]
@@ -230,12 +189,12 @@ impl Node {
 
     /// Its id.
     pub fn id(&self) -> NodeId {
-        self.bootstrap.peers().me()
+        self.state.peers().me()
     }
 
     /// What it knows; for the simulation's judges.
-    pub fn bootstrap(&self) -> &Arc<Bootstrap> {
-        &self.bootstrap
+    pub fn state(&self) -> &Arc<NodeState> {
+        &self.state
     }
 
     /// Resolves when the node can't go on, with the reason: its storage failed. Only the first call
@@ -256,8 +215,8 @@ impl Node {
     /// Moves leaders away, then stops. Takes `deadline` at most.
     pub async fn shutdown(self, deadline: Duration) {
         let until = Instant::now() + deadline.mul_f64(0.7);
-        leaders::drain(&self.bootstrap, until).await;
-        let stopping = self.bootstrap.replicas().into_iter().map(|replica| async move {
+        leaders::drain(&self.state, until).await;
+        let stopping = self.state.replicas().into_iter().map(|replica| async move {
             // A group that has failed already is stopped enough.
             replica.raft.shutdown().await.ok();
         });
@@ -270,7 +229,7 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        tracing::info!(node = %self.bootstrap.peers().me(), "node stopped");
+        tracing::info!(node = %self.state.peers().me(), "node stopped");
     }
 }
 

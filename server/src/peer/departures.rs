@@ -4,7 +4,7 @@
 //! side closed the connection and a new one is refused, its machine is there and nobody listens; and where
 //! the node answers under a later start than before, the process that was there before is gone. What that
 //! process led is led by nobody: a restarted node never resumes a term. So nobody has to wait until it has been
-//! silent for long (`node/lost_leaders.rs`).
+//! silent for long (`upkeep/lost_leaders.rs`).
 //!
 //! # Invariants
 //!

@@ -382,7 +382,7 @@ impl Peers {
     }
 
     /// Learns the time from a peer's frame: raises this node's clock, and notes what the peer's wall clock
-    /// shows. Whose clock is wrong says so itself (`node/clock.rs`).
+    /// shows. Whose clock is wrong says so itself (`upkeep/clocks.rs`).
     fn learn_time(&self, from: NodeId, batch: &wire::PeerBatch) {
         if !self.hlc.merge(Timestamp(batch.clock)) {
             self.metrics.peer_clocks_refused.inc();

@@ -90,7 +90,7 @@ pub fn candidates(book: &AddressBook) -> Vec<Candidate> {
 }
 
 /// What openraft takes for its heartbeat interval, though the node sends heartbeats itself
-/// (`node/pulse.rs`): a part of it is its step.
+/// (`upkeep/heartbeats.rs`): a part of it is its step.
 pub(super) fn interval(times: RaftTimes) -> Duration {
     times.election_min * 4 / 5
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything here is one step of Raft's own protocol: a replica joins as a learner, catches up, and is a
 //! voter by joint consensus in the place of another. Who wants which steps, and in which order, is decided
-//! in `node/replace.rs`.
+//! in `cluster/replace/mod.rs`.
 //!
 //! # Invariants
 //!

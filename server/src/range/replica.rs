@@ -93,7 +93,7 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     /// The place for one that is received.
     pub inbox: Inbox,
-    /// That the range's time is ahead of the node's clock was said (`node/clock.rs`).
+    /// That the range's time is ahead of the node's clock was said (`upkeep/clocks.rs`).
     pub time_is_ahead: AtomicBool,
     /// The node's disk.
     pub disk: Arc<Disk>,
@@ -441,7 +441,7 @@ fn config(range: RangeId, times: RaftTimes, standing: RaftTimes) -> Config {
         // A restarted node never resumes a term (design, section 4). openraft's default does.
         enable_leader_restore: Some(planted::active(Bug::TermResumedAfterRestart)),
         enable_pre_vote: Some(true),
-        // The node sends heartbeats for all its groups at once (`node/pulse.rs`). What is left of the
+        // The node sends heartbeats for all its groups at once (`upkeep/heartbeats.rs`). What is left of the
         // interval above is how long messages of the group may take, and a fifth of it how often
         // each group looks at its clock: at every 20 ms a hundred idle groups are a busy node.
         enable_heartbeat: false,

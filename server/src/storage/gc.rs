@@ -14,7 +14,7 @@
 //! # Invariants
 //!
 //! * A base that says "absent" goes only after everything older, or with it: an older value would
-//!   come back. (`node/gc.rs`)
+//!   come back. (`upkeep/versions.rs`)
 //! * Nodes remove at different times. What is compared between replicas leaves out what is
 //!   collectable: [`Collectable::is_collectable`].
 

@@ -8,9 +8,11 @@
 pub mod discipline;
 mod hlc;
 pub mod local;
+mod source;
 mod timestamp;
 mod words;
 
 pub use hlc::{AHEAD_MAX, Hlc};
+pub use source::Clock;
 pub use timestamp::Timestamp;
 pub use words::{utc, words};

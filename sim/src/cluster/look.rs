@@ -6,8 +6,8 @@ use std::{
 };
 
 use quintet_server::{
+    cluster::state::NodeState,
     ids::{NodeId, RangeId},
-    node::bootstrap::Bootstrap,
     range::replica::Replica,
 };
 
@@ -102,10 +102,10 @@ impl Cluster {
     }
 
     /// A figure of all nodes that run, added up.
-    fn now(&self, figure: fn(&Bootstrap) -> u64) -> u64 {
+    fn now(&self, figure: fn(&NodeState) -> u64) -> u64 {
         let running =
             self.machines.values().filter_map(|machine| machine.lock().running.lock().clone());
-        running.map(|bootstrap| figure(&bootstrap)).sum()
+        running.map(|node_state| figure(&node_state)).sum()
     }
 
     /// Whether a node runs, with all its replicas, and knows who leads each range.
@@ -131,8 +131,8 @@ impl Cluster {
         let mut out = Vec::new();
         for (node, machine) in &self.machines {
             let running = machine.lock().running.lock().clone();
-            if let Some(bootstrap) = running {
-                out.extend(bootstrap.replicas().into_iter().map(|replica| (*node, replica)));
+            if let Some(node_state) = running {
+                out.extend(node_state.replicas().into_iter().map(|replica| (*node, replica)));
             }
         }
         out
@@ -153,11 +153,11 @@ fn leads(replica: &Replica) -> Option<u64> {
 }
 
 /// Raft snapshots that a node has installed since its start.
-pub(super) fn installed(node: &Bootstrap) -> u64 {
+pub(super) fn installed(node: &NodeState) -> u64 {
     node.router().metrics().snapshots.received.get()
 }
 
 /// Requests that a node has refused as overloaded since its start.
-pub(super) fn refused(node: &Bootstrap) -> u64 {
+pub(super) fn refused(node: &NodeState) -> u64 {
     node.router().metrics().requests_refused.get()
 }

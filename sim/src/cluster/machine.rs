@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use quintet_server::{
     config::Config,
     ids::NodeId,
-    node::{Node, bootstrap::Bootstrap},
+    node::{Node, state::NodeState},
     placement::locality::Locality,
     seams::Seams,
     storage::memory::MemoryDisk,
@@ -33,7 +33,7 @@ pub(super) const CLIENT_PORT: u16 = 7401;
 const INTERNAL_PORT: u16 = 7402;
 
 /// What runs on a machine, while it runs.
-pub(super) type Running = Arc<Mutex<Option<Arc<Bootstrap>>>>;
+pub(super) type Running = Arc<Mutex<Option<Arc<NodeState>>>>;
 
 /// One simulated machine.
 pub(super) struct Machine {
@@ -151,7 +151,7 @@ async fn run_node(config: Config, seams: Seams, shown: Running) {
     let id = config.node.id;
     match Node::start(config, seams).await {
         Ok(node) => {
-            *shown.lock() = Some(node.bootstrap().clone());
+            *shown.lock() = Some(node.state().clone());
             let why = node.stopped().await;
             stop::stopped(id, &why);
         }

@@ -29,8 +29,8 @@ use std::{
 use madsim::runtime::Handle;
 use parking_lot::Mutex;
 use quintet_server::{
+    cluster::state::NodeState,
     ids::{NodeId, RangeId},
-    node::bootstrap::Bootstrap,
 };
 
 use self::machine::{CLIENT_PORT, Machine, address};
@@ -232,7 +232,7 @@ impl Cluster {
     /// another for ever otherwise, and with them all that the run stored. `Err`: something is left, and
     /// each further seed would add to it.
     pub async fn end(&self) -> anyhow::Result<()> {
-        let mut left: Vec<Weak<Bootstrap>> = Vec::new();
+        let mut left: Vec<Weak<NodeState>> = Vec::new();
         for machine in self.machines.values() {
             let machine = machine.lock();
             left.extend(machine.running.lock().take().as_ref().map(Arc::downgrade));

@@ -13,14 +13,14 @@ impl Cluster {
     pub async fn drain(&self, node: NodeId, undo: bool) -> bool {
         let Some(machine) = self.machines.get(&node) else { return false };
         let running = machine.lock().running.lock().clone();
-        let Some(bootstrap) = running else { return false };
+        let Some(node_state) = running else { return false };
         trace::event("fault", format_args!("drain {node}, undo {undo}"));
         let request = v1::DrainRequest { node_id: node.0, undo, timeout_ms: 5_000 };
         // On the node's own machine, so that it ends with it; as it is now, for a handle from before a
         // restart spawns nothing any more.
         let id = machine.lock().handle.id();
         let Some(now) = self.handle.get_node(id) else { return false };
-        let done = now.spawn(async move { bootstrap.drain(request).await }).await;
+        let done = now.spawn(async move { node_state.drain(request).await }).await;
         tracing::debug!(%node, undo, ?done, "drained");
         matches!(done, Ok(Ok(done)) if done.leaders_left == 0)
     }
@@ -52,12 +52,12 @@ impl Cluster {
     pub async fn replace(&self, node: NodeId, asked: NodeId) -> Result<(), String> {
         let machine = self.machines.get(&asked).ok_or("no such node")?;
         let running = machine.lock().running.lock().clone();
-        let bootstrap = running.ok_or("it is down")?;
+        let node_state = running.ok_or("it is down")?;
         let request = v1::ReplaceNodeRequest { node_id: node.0, timeout_ms: 1_000 };
         // As in `drain`.
         let id = machine.lock().handle.id();
         let now = self.handle.get_node(id).ok_or("it is gone")?;
-        let done = now.spawn(async move { bootstrap.replace(request, true).await }).await;
+        let done = now.spawn(async move { node_state.replace(request, true).await }).await;
         tracing::debug!(%node, %asked, ?done, "replaced");
         let is_done = match &done {
             Ok(Ok(done)) => done.replaced == done.ranges,

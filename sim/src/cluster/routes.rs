@@ -17,11 +17,11 @@ impl Cluster {
             .iter()
             .filter_map(|(node, machine)| {
                 let running = machine.lock().running.lock().clone();
-                Some((*node, running.filter(|bootstrap| bootstrap.cluster().is_some())?))
+                Some((*node, running.filter(|node_state| node_state.cluster().is_some())?))
             })
             .collect();
-        let (node, bootstrap) = dice.pick(&nodes)?;
-        let ranges = bootstrap.router().routes().all();
+        let (node, node_state) = dice.pick(&nodes)?;
+        let ranges = node_state.router().routes().all();
         let data: Vec<_> = ranges.iter().filter(|range| range.range != SYSTEM_RANGE).collect();
         let (chosen, first) = (dice.pick(&data)?, data.first()?);
         trace::event("fault", format_args!("{node} takes {} for the only one", chosen.range));
@@ -33,7 +33,7 @@ impl Cluster {
         };
         let system = ranges.iter().filter(|range| range.range == SYSTEM_RANGE);
         let system = system.map(|range| (**range).clone());
-        bootstrap.router().routes().replace(system.chain([old]));
+        node_state.router().routes().replace(system.chain([old]));
         Some(node)
     }
 }

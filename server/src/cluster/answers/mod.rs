@@ -1,5 +1,7 @@
 //! What a node answers its peers.
 
+mod snapshot;
+
 use std::{
     sync::{
         Arc, Weak,
@@ -14,7 +16,7 @@ use prost::Message as _;
 use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::oneshot;
 
-use super::{bootstrap::Bootstrap, disk::DiskNews, reach, snapshot};
+use super::{disks::DiskNews, reach, state::NodeState};
 use crate::{
     api::{encode, encode_response},
     error::OpError,
@@ -35,21 +37,23 @@ use crate::{
 /// a link (`peer/server.rs`) and of its session (`api/session.rs`), encoded and decoded.
 const WAITING_BYTES_MAX: usize = 32 << 20;
 
-pub(super) struct NodeHandler {
+/// Answers peers for a node.
+pub(crate) struct NodeHandler {
     /// The peers hold this handler and the node holds the peers: a node that has ended must go.
-    bootstrap: Weak<Bootstrap>,
+    node_state: Weak<NodeState>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl NodeHandler {
-    pub(super) fn new(bootstrap: &Arc<Bootstrap>) -> NodeHandler {
-        NodeHandler { bootstrap: Arc::downgrade(bootstrap), waiting_bytes: Arc::default() }
+    /// Answers for this node for as long as it is there.
+    pub(crate) fn new(node_state: &Arc<NodeState>) -> NodeHandler {
+        NodeHandler { node_state: Arc::downgrade(node_state), waiting_bytes: Arc::default() }
     }
 }
 
 /// The replica that a message is for: never another one than it names.
-fn addressed(bootstrap: &Bootstrap, message: &wire::PeerMessage) -> Option<Replica> {
-    let replica = bootstrap.router().replica(RangeId(message.range_id))?;
+fn addressed(node_state: &NodeState, message: &wire::PeerMessage) -> Option<Replica> {
+    let replica = node_state.router().replica(RangeId(message.range_id))?;
     (replica.id.0 == message.to_replica).then_some(replica)
 }
 
@@ -65,15 +69,15 @@ impl Handler for NodeHandler {
         mut message: wire::PeerMessage,
     ) -> BoxFuture<'static, Option<Kind>> {
         let Some(kind) = message.kind.take() else { return failed("an empty request") };
-        let Some(bootstrap) = self.bootstrap.upgrade() else {
+        let Some(node_state) = self.node_state.upgrade() else {
             return failed("the node is stopping");
         };
         match kind {
             Kind::Append(_) | Kind::Vote(_) | Kind::PreVote(_) | Kind::Transfer(_) => {
-                match addressed(&bootstrap, &message) {
+                match addressed(&node_state, &message) {
                     Some(replica) => {
                         if matches!(&kind, Kind::Transfer(to) if to.to_replica == replica.id.0) {
-                            bootstrap.handovers.lock().returns(replica.range);
+                            node_state.handovers.lock().returns(replica.range);
                         }
                         raft(replica, from, kind)
                     }
@@ -81,7 +85,7 @@ impl Handler for NodeHandler {
                 }
             }
             Kind::Forward(forward) if forward.scan.is_some() => {
-                let (router, range) = (bootstrap.router().clone(), RangeId(message.range_id));
+                let (router, range) = (node_state.router().clone(), RangeId(message.range_id));
                 let step = forward.scan.and_then(|step| step.kind);
                 async move {
                     let generation = Generation(forward.generation);
@@ -90,32 +94,32 @@ impl Handler for NodeHandler {
                 }
                 .boxed()
             }
-            Kind::Forward(forward) => self.forward(&bootstrap, forward, RangeId(message.range_id)),
+            Kind::Forward(forward) => self.forward(&node_state, forward, RangeId(message.range_id)),
             Kind::Claims(claims) => {
-                let holds = claims.claims.iter().map(|claim| holds(&bootstrap, claim)).collect();
+                let holds = claims.claims.iter().map(|claim| holds(&node_state, claim)).collect();
                 let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
                 async { Some(answer) }.boxed()
             }
             Kind::Reach(_) => async move {
-                let node_ids = reach::reached(&bootstrap).await.into_iter().map(|node| node.0);
+                let node_ids = reach::reached(&node_state).await.into_iter().map(|node| node.0);
                 Some(Kind::ReachAnswer(wire::ReachAnswer { node_ids: node_ids.collect() }))
             }
             .boxed(),
             Kind::Ping(ping) => {
-                heard(&bootstrap, from, ping);
+                heard(&node_state, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
             Kind::Bootstrap(plan) => {
-                async move { Some(Kind::BootstrapAnswer(bootstrap.take_from(plan).await)) }.boxed()
+                async move { Some(Kind::BootstrapAnswer(node_state.take_from(plan).await)) }.boxed()
             }
             Kind::Drain(request) => {
-                async move { Some(drained(bootstrap.drain_asked(request).await)) }.boxed()
+                async move { Some(drained(node_state.drain_asked(request).await)) }.boxed()
             }
             Kind::DrainFor(request) => {
-                async move { Some(drained(bootstrap.drain_here(request).await)) }.boxed()
+                async move { Some(drained(node_state.drain_here(request).await)) }.boxed()
             }
             Kind::Enlist(plan) => async move {
-                let (refusal, never_lost) = match bootstrap.enlist(plan).await {
+                let (refusal, never_lost) = match node_state.enlist(plan).await {
                     Ok(never_lost) => (String::new(), never_lost),
                     Err(why) => (why, false),
                 };
@@ -123,7 +127,7 @@ impl Handler for NodeHandler {
             }
             .boxed(),
             Kind::HoldReplica(offer) => async move {
-                let held = bootstrap.hold(RangeId(message.range_id), offer).await;
+                let held = node_state.hold(RangeId(message.range_id), offer).await;
                 let answer = match held {
                     Ok(held) => wire::HoldReplicaAnswer {
                         replica_id: held.0,
@@ -137,7 +141,7 @@ impl Handler for NodeHandler {
             Kind::ReplaceReplica(request) => async move {
                 let (range, node) = (RangeId(message.range_id), NodeId(request.node_id));
                 let allowed = Duration::from_millis(request.timeout_ms.into());
-                let done = bootstrap.replace_replica(range, node, allowed).await;
+                let done = node_state.replace_replica(range, node, allowed).await;
                 let (waits_for, was_done) = match done {
                     Ok(was_done) => (String::new(), was_done),
                     Err(why) => (why, false),
@@ -147,7 +151,7 @@ impl Handler for NodeHandler {
             }
             .boxed(),
             Kind::Replace(request) => async move {
-                let result = match bootstrap.replace(request, false).await {
+                let result = match node_state.replace(request, false).await {
                     Ok(done) => wire::replace_answer::Result::Ok(done),
                     Err(error) => wire::replace_answer::Result::Error(error),
                 };
@@ -155,7 +159,7 @@ impl Handler for NodeHandler {
             }
             .boxed(),
             Kind::Init(request) => async move {
-                let result = match bootstrap.init(request, false).await {
+                let result = match node_state.init(request, false).await {
                     Ok(formed) => wire::init_answer::Result::Ok(formed),
                     Err(error) => wire::init_answer::Result::Error(error),
                 };
@@ -172,10 +176,10 @@ impl Handler for NodeHandler {
         offer: wire::SnapshotOffer,
         mut pipe: SnapshotPipe,
     ) -> BoxFuture<'static, ()> {
-        let bootstrap = self.bootstrap.upgrade();
+        let node_state = self.node_state.upgrade();
         async move {
-            match bootstrap {
-                Some(bootstrap) => snapshot::receive(&bootstrap, from, offer, pipe).await,
+            match node_state {
+                Some(node_state) => snapshot::receive(&node_state, from, offer, pipe).await,
                 None => pipe.refuse("the node is stopping").await,
             }
         }
@@ -186,12 +190,12 @@ impl Handler for NodeHandler {
 impl NodeHandler {
     fn forward(
         &self,
-        bootstrap: &Bootstrap,
+        node_state: &NodeState,
         forward: wire::Forward,
         range: RangeId,
     ) -> BoxFuture<'static, Option<Kind>> {
         let request = forward.request.clone().unwrap_or_default();
-        let router = bootstrap.router().clone();
+        let router = node_state.router().clone();
         let bytes = request.encoded_len() + admission::items_bytes(request.op.as_ref());
         let admitted = match router.admission().admit_one(bytes) {
             Ok(admitted) => admitted,
@@ -227,8 +231,8 @@ impl NodeHandler {
 }
 
 /// Whether a replica of this node follows a leader; never another one than it names.
-fn holds(bootstrap: &Bootstrap, claim: &wire::Claim) -> bool {
-    let replica = bootstrap.router().replica(RangeId(claim.range_id));
+fn holds(node_state: &NodeState, claim: &wire::Claim) -> bool {
+    let replica = node_state.router().replica(RangeId(claim.range_id));
     if planted::active(Bug::ClaimsAnsweredBlindly) {
         // The careless hand: "who claims it will know".
         return replica.is_some_and(|replica| replica.id.0 == claim.to_replica);
@@ -247,21 +251,21 @@ fn drained(result: Result<v1::DrainResponse, v1::Error>) -> Kind {
     Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })
 }
 
-fn heard(bootstrap: &Bootstrap, from: NodeId, ping: wire::Ping) {
-    bootstrap.draining.lock().insert(from, ping.draining);
-    bootstrap.clocks.lock().insert(from, ping.clock_wrong_by_us);
+fn heard(node_state: &NodeState, from: NodeId, ping: wire::Ping) {
+    node_state.draining.lock().insert(from, ping.draining);
+    node_state.clocks.lock().insert(from, ping.clock_wrong_by_us);
     let disk = DiskNews::from_wire(ping.disk(), ping.disk_free_bytes);
-    bootstrap.disks.lock().insert(from, disk);
-    bootstrap.heard_reaches(from, ping.reaches);
-    let mut news = bootstrap.news.lock();
+    node_state.disks.lock().insert(from, disk);
+    node_state.heard_reaches(from, ping.reaches);
+    let mut news = node_state.news.lock();
     for range in ping.ranges {
         let id = RangeId(range.range_id);
         // Only of ranges that this node knows: a peer can't make the map grow.
-        let router = bootstrap.router();
+        let router = node_state.router();
         if router.replica(id).is_none() && !router.routes().knows(id) {
             continue;
         }
-        bootstrap.router().heard_leader(id, NodeId(range.leader_node), range.term);
+        node_state.router().heard_leader(id, NodeId(range.leader_node), range.term);
         match news.get(&id) {
             Some(known) if known.term > range.term => {}
             _ => {

@@ -21,11 +21,11 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
-    bootstrap::Bootstrap,
+    pause::pause,
     thresholds::{Thresholds, settled},
-    upkeep::pause,
 };
 use crate::{
+    cluster::state::NodeState,
     planted::{self, Bug},
     range::raft::state_machine::RangeState,
     size::Size,
@@ -50,15 +50,15 @@ const KEPT_IN_A_ROW_MAX: Size = Size::new("gc-kept-in-a-row", 16, 2);
 const RECLAIMED_BYTES_MIN: usize = 8 << 20;
 
 /// Removes what nobody can see any more.
-pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
+pub(super) async fn run(node_state: Arc<NodeState>) {
     let (mut cursor, mut piece) = (Vec::new(), Piece::default());
     loop {
-        pause(&bootstrap, "collects versions", COLLECT_INTERVAL).await;
+        pause(&node_state, "collects versions", COLLECT_INTERVAL).await;
         loop {
-            match collect_step(&bootstrap, &mut cursor, &mut piece) {
+            match collect_step(&node_state, &mut cursor, &mut piece) {
                 Ok(step) => {
                     let goes_on = step.is_worth_it() && !cursor.is_empty();
-                    reclaim(&bootstrap, step.pieces).await;
+                    reclaim(&node_state, step.pieces).await;
                     if !goes_on {
                         break;
                     }
@@ -74,8 +74,8 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
 }
 
 /// Asks for the space of what went in one piece.
-async fn reclaim(bootstrap: &Bootstrap, pieces: Vec<Piece>) {
-    let Some(replica) = bootstrap.replicas().into_iter().next() else { return };
+async fn reclaim(node_state: &NodeState, pieces: Vec<Piece>) {
+    let Some(replica) = node_state.replicas().into_iter().next() else { return };
     let engine = replica.shared.state.engine();
     for Piece { from, upto, bytes } in pieces {
         tracing::debug!(bytes, "asking for the space of what was collected");
@@ -86,11 +86,11 @@ async fn reclaim(bootstrap: &Bootstrap, pieces: Vec<Piece>) {
 }
 
 fn collect_step(
-    bootstrap: &Bootstrap,
+    node_state: &NodeState,
     cursor: &mut Vec<u8>,
     piece: &mut Piece,
 ) -> Result<Step, storage::Error> {
-    let collected = settled(bootstrap, RangeState::gc_threshold, |replica, thresholds| {
+    let collected = settled(node_state, RangeState::gc_threshold, |replica, thresholds| {
         let engine = &**replica.shared.state.engine();
         let at = (cursor, piece);
         let step = remove_collectable(engine, thresholds, at, STEP_VERSIONS_MAX.get())?;

@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use super::bootstrap::Bootstrap;
 use crate::{
+    cluster::state::NodeState,
     range::{
         check_quorum::{self, Beat, CheckQuorum},
         elections::RaftTimes,
@@ -20,16 +20,17 @@ use crate::{
 };
 
 /// Sends heartbeats for as long as the node runs.
-pub(super) async fn run(bootstrap: Arc<Bootstrap>, times: RaftTimes) {
+pub(super) async fn run(node_state: Arc<NodeState>, times: RaftTimes) {
     let mut check = CheckQuorum::new(times);
     loop {
-        trace::event("timer", format_args!("{} pulses", bootstrap.peers().me()));
+        trace::event("timer", format_args!("{} pulses", node_state.peers().me()));
         crate::time::local::sleep(times.heartbeat).await;
-        if bootstrap.host().disk.hangs() {
+        if node_state.host().disk.hangs() {
             // Nothing can be written here. Leaders are handed over; where that fails, they are to be missed.
             continue;
         }
-        let leading: Vec<_> = bootstrap.replicas().into_iter().filter(Replica::is_leader).collect();
+        let leading: Vec<_> =
+            node_state.replicas().into_iter().filter(Replica::is_leader).collect();
         check.keep(|range| leading.iter().any(|replica| replica.range == range));
         // At once: a group that has much to do must not hold up the others'. One that has failed stops
         // the node by itself.

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::{bootstrap::Bootstrap, upkeep::pause};
+use super::state::NodeState;
 use crate::{
     error::OpError,
     ids::{KeyspaceId, NodeId, SYSTEM_RANGE},
@@ -45,7 +45,6 @@ use crate::{
         replica::Replica,
         request::{OpResult, Reply, ReplySink, Write},
     },
-    router::routes::Place,
     size::Size,
     storage::{
         self, Direction,
@@ -56,7 +55,8 @@ use crate::{
     time::{Timestamp, local::Instant},
 };
 
-const INTERVAL: Duration = Duration::from_secs(2);
+/// Between two looks of every node.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 /// Records that one round writes at most; the others follow in the next.
 const ROUND_WRITES_MAX: usize = 256;
 /// Records of one page of the range.
@@ -78,7 +78,7 @@ pub struct Registry {
 
 /// What a record is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Name {
+pub(crate) enum Name {
     Node(u64),
     Range(u64),
     Setting(String),
@@ -88,7 +88,7 @@ enum Name {
 const VERSION_SETTING: &str = "cluster_version";
 
 impl Name {
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         match self {
             Name::Node(id) => format!("node/{id:020}"),
             Name::Range(id) => format!("range/{id:020}"),
@@ -157,7 +157,7 @@ impl Registry {
 
     /// What it has to be told by a leader that knows these: each with the value and the version that it
     /// takes the place of.
-    fn news(
+    pub(crate) fn news(
         &self,
         nodes: &[AddressRecord],
         ranges: &[Descriptor],
@@ -186,13 +186,13 @@ impl Registry {
     }
 
     /// The nodes that are to be told that they are drained.
-    pub(super) fn to_drain(&self) -> BTreeSet<NodeId> {
+    pub(crate) fn to_drain(&self) -> BTreeSet<NodeId> {
         let wanted = self.drains.iter().filter(|(_, (_, drained))| *drained);
         wanted.map(|(id, _)| NodeId(*id)).collect()
     }
 
     /// Why this build must not go on in the cluster.
-    fn refusal(&self) -> Option<String> {
+    pub(crate) fn refusal(&self) -> Option<String> {
         let (_, version) = self.settings.get(VERSION_SETTING)?;
         match version.parse::<u32>() {
             Ok(version) if version <= CLUSTER_VERSION => None,
@@ -204,67 +204,14 @@ impl Registry {
     }
 }
 
-/// Keeps the system range true to what the node knows, where it leads it, and learns from it elsewhere, for
-/// as long as the node runs.
-pub(super) async fn keep(bootstrap: Arc<Bootstrap>) {
-    let client = (u128::from(bootstrap.random()) << 64) | u128::from(bootstrap.random());
-    let mut sequence = 0;
-    loop {
-        pause(&bootstrap, "keeps the registry", INTERVAL).await;
-        let Some(replica) = bootstrap.router().replica(SYSTEM_RANGE) else { continue };
-        let registry = match Registry::read(&replica) {
-            Ok(registry) => registry,
-            Err(error) => {
-                tracing::warn!(%error, "the registry can't be read");
-                continue;
-            }
-        };
-        if let Some(why) = registry.refusal() {
-            (bootstrap.host().failed)(storage::Error::Open(why));
-            return;
-        }
-        let me = bootstrap.peers().me();
-        for (_, node) in registry.nodes.values().filter(|(_, node)| node.node != me) {
-            bootstrap.peers().book().learn(node.clone());
-        }
-        let routes = bootstrap.router().routes();
-        for (_, range) in registry.ranges.values() {
-            let known = routes.find(Place::Key(&range.start));
-            if known.is_none_or(|known| known.generation < range.generation) {
-                routes.learn(&Arc::new(range.clone()));
-            }
-        }
-        let to_drain = registry.to_drain();
-        bootstrap.to_drain.lock().clone_from(&to_drain);
-        if replica.is_leader() {
-            for node in to_drain {
-                if bootstrap.tell_drained(node).await {
-                    order_drain(&bootstrap, node, false).await.ok();
-                }
-            }
-            let ranges = bootstrap.replicas();
-            let ranges = ranges.iter().map(|replica| replica.shared.state.descriptor());
-            let ranges: Vec<_> = ranges.map(|descriptor| (*descriptor).clone()).collect();
-            let news = registry.news(&bootstrap.peers().book().all(), &ranges);
-            for (name, value, instead_of) in news {
-                sequence += 1;
-                let request = RequestId { origin_room: 0, client, sequence };
-                // What becomes of it shows in the next round.
-                let sink = Arc::new(Unheard(name.clone()));
-                write(&bootstrap, &replica, request, &name, value, instead_of, sink);
-            }
-        }
-    }
-}
-
 /// Notes, as the leader of the system range, that a node is to be told that it is drained, or that it is not
 /// any more. Done when this returns `Ok`.
-pub(super) async fn order_drain(
-    bootstrap: &Bootstrap,
+pub(crate) async fn order_drain(
+    node_state: &NodeState,
     node: NodeId,
     drained: bool,
 ) -> Result<(), OpError> {
-    let leads = bootstrap.router().replica(SYSTEM_RANGE).filter(Replica::is_leader);
+    let leads = node_state.router().replica(SYSTEM_RANGE).filter(Replica::is_leader);
     let replica = leads.ok_or_else(|| OpError::not_leader(None))?;
     let unreadable = |error: storage::Error| OpError::unavailable(error.to_string());
     let registry = Registry::read(&replica).map_err(unreadable)?;
@@ -272,22 +219,25 @@ pub(super) async fn order_drain(
     if stands.is_some_and(|(_, stands)| *stands) == drained {
         return Ok(());
     }
-    let client = (u128::from(bootstrap.random()) << 64) | u128::from(bootstrap.random());
+    let client = (u128::from(node_state.random()) << 64) | u128::from(node_state.random());
     let request = RequestId { origin_room: 0, client, sequence: 1 };
     let (tx, done) = oneshot::channel();
     let sink = Arc::new(Awaited(Mutex::new(Some(tx))));
     let value = Bytes::from(codec::encode(&drained));
     let instead_of = stands.map(|(at, _)| *at);
-    write(bootstrap, &replica, request, &Name::Drain(node.0), value, instead_of, sink);
+    write(node_state, &replica, request, &Name::Drain(node.0), value, instead_of, sink);
     let gone = |_| Err(OpError::ambiguous("the node gave the request up"));
     done.await.unwrap_or_else(gone)?;
-    bootstrap.to_drain.lock().clone_from(&Registry::read(&replica).map_err(unreadable)?.to_drain());
+    node_state
+        .to_drain
+        .lock()
+        .clone_from(&Registry::read(&replica).map_err(unreadable)?.to_drain());
     Ok(())
 }
 
 /// Writes a record, if nobody else has by then.
-fn write(
-    bootstrap: &Bootstrap,
+pub(crate) fn write(
+    node_state: &NodeState,
     replica: &Replica,
     request: RequestId,
     name: &Name,
@@ -300,7 +250,7 @@ fn write(
         key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
         kind: WriteKind::Put { value, condition, life: Lifetime::Forever },
         request,
-        first_attempt: bootstrap.host().hlc.peek(),
+        first_attempt: node_state.host().hlc.peek(),
         later_attempt: false,
         refusal_not_remembered: true,
         // The id is used once, for this one attempt.
@@ -318,20 +268,6 @@ impl ReplySink for Awaited {
         if let Some(waits) = self.0.lock().take() {
             // Whoever asked may have given up.
             waits.send(result).ok();
-        }
-    }
-}
-
-/// Nobody waits for the answer.
-struct Unheard(Name);
-
-impl ReplySink for Unheard {
-    fn answer(&self, _id: u64, result: OpResult) {
-        match result {
-            Ok(_) => tracing::debug!(record = self.0.key(), "registry written"),
-            Err(error) => {
-                tracing::debug!(record = self.0.key(), why = %error.message, "registry not written");
-            }
         }
     }
 }

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use quintet_proto::internal::v1 as wire;
 
 use crate::{
+    cluster::{plan, records, state::NodeState},
     failpoint,
     ids::{NodeId, RangeId, ReplicaId},
-    node::{
-        bootstrap::{self, Bootstrap},
-        records,
-    },
     planted::{self, Bug},
     range::replica::Replica,
     storage::codec::{ClusterRecord, ReplicaRecord},
@@ -28,16 +25,16 @@ fn without_replicas_of(me: NodeId, mut cluster: ClusterRecord) -> ClusterRecord 
     cluster
 }
 
-impl Bootstrap {
+impl NodeState {
     /// Whether this node has the replicas with which it joined when the cluster was formed.
-    pub(in crate::node) fn has_first_replicas(&self, mine: &ClusterRecord) -> bool {
+    pub(in crate::cluster) fn has_first_replicas(&self, mine: &ClusterRecord) -> bool {
         let me = self.peers().me();
         let mut replicas = mine.ranges.iter().flat_map(|range| &range.replicas);
         replicas.any(|(_, node)| *node == me)
     }
 
     /// Whether this node lost its disk and does not vote in every range yet.
-    pub(in crate::node) fn is_being_replaced(&self) -> bool {
+    pub(in crate::cluster) fn is_being_replaced(&self) -> bool {
         let Some(cluster) = self.cluster().filter(|mine| !self.has_first_replicas(mine)) else {
             return false;
         };
@@ -47,13 +44,13 @@ impl Bootstrap {
 
     /// Becomes a member of the cluster whose plan this is, without any replica. `Ok`: it is one, and
     /// whether it has not lost its disk. `Err` says why not.
-    pub(in crate::node) async fn enlist(
+    pub(in crate::cluster) async fn enlist(
         self: &Arc<Self>,
         plan: wire::Bootstrap,
     ) -> Result<bool, String> {
         let one_at_a_time = self.planning.clone().lock_owned().await;
         let me = self.peers().me();
-        let cluster = bootstrap::from_wire(plan).ok_or("a plan that makes no sense")?;
+        let cluster = plan::from_wire(plan).ok_or("a plan that makes no sense")?;
         if let Some(mine) = self.cluster() {
             return if mine.cluster == cluster.cluster && mine.incarnation == cluster.incarnation {
                 Ok(self.has_first_replicas(&mine))
@@ -71,14 +68,14 @@ impl Bootstrap {
 
     /// Says which replica of a range this node holds; holds the offered one from now on where it holds
     /// none. Durable when this returns. 0 is none.
-    pub(in crate::node) async fn hold(
+    pub(in crate::cluster) async fn hold(
         self: &Arc<Self>,
         range: RangeId,
         offer: wire::HoldReplica,
     ) -> Result<ReplicaId, String> {
         // The link that the offer came on may end, and with it what runs for it.
-        let bootstrap = self.clone();
-        let held = tokio::spawn(async move { bootstrap.hold_whole(range, offer).await });
+        let node_state = self.clone();
+        let held = tokio::spawn(async move { node_state.hold_whole(range, offer).await });
         held.await.unwrap_or_else(|_| Err("the node is stopping".to_owned()))
     }
 
@@ -97,7 +94,7 @@ impl Bootstrap {
         if offer.replica_id == 0 {
             return Ok(ReplicaId(0));
         }
-        let birth = offer.birth.and_then(bootstrap::range_from_wire);
+        let birth = offer.birth.and_then(plan::range_from_wire);
         let birth = birth.filter(|birth| birth.range == range).ok_or("an offer without a range")?;
         if !self.router().routes().knows(range) {
             // A peer can't make the replicas grow.
@@ -115,7 +112,7 @@ impl Bootstrap {
 
     /// Starts the replicas that this node was given since it joined. They found nothing: they begin as
     /// learners of groups that exist.
-    pub(in crate::node) async fn start_held(&self) -> anyhow::Result<()> {
+    pub(in crate::cluster) async fn start_held(&self) -> anyhow::Result<()> {
         for record in records::replicas(&*self.host().log)? {
             self.start_one(&record).await?;
         }
@@ -154,7 +151,7 @@ mod tests {
         };
         // Each gets its plan from the one before it.
         for node in [1, 2, 3, 4, 5, 1].map(NodeId) {
-            let plan = bootstrap::from_wire(bootstrap::to_wire(&cluster));
+            let plan = plan::from_wire(plan::to_wire(&cluster));
             cluster = without_replicas_of(node, plan.expect("a plan that makes sense"));
             let left = &cluster.ranges[0].replicas;
             assert!(left.iter().all(|(_, of)| *of != node), "{left:?}");
@@ -162,8 +159,8 @@ mod tests {
         let bare = Descriptor { replicas: Vec::new(), ..range };
         assert_eq!(cluster.ranges, [bare]);
         // Without replicas it has to say which ids are given.
-        let mut plan = bootstrap::to_wire(&cluster);
+        let mut plan = plan::to_wire(&cluster);
         plan.ranges[0].next_replica = 0;
-        assert_eq!(bootstrap::from_wire(plan), None);
+        assert_eq!(plan::from_wire(plan), None);
     }
 }

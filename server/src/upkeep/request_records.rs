@@ -15,11 +15,11 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
-    bootstrap::Bootstrap,
+    pause::pause,
     thresholds::{Thresholds, settled},
-    upkeep::pause,
 };
 use crate::{
+    cluster::state::NodeState,
     planted::{self, Bug},
     range::raft::state_machine::RangeState,
     size::Size,
@@ -40,12 +40,12 @@ const CLIENT_KEPT_MAX: Size = Size::new("dedup-client-kept", 64, 1);
 /// Removes what is remembered of requests that are refused by now: by the time of their first
 /// attempt, the same that apply refuses by. Each node does so by itself: what is removed can't be
 /// asked for any more.
-pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
+pub(super) async fn run(node_state: Arc<NodeState>) {
     let mut cursor = Vec::new();
     loop {
-        pause(&bootstrap, "collects dedup records", COLLECT_INTERVAL).await;
+        pause(&node_state, "collects dedup records", COLLECT_INTERVAL).await;
         loop {
-            match collect_step(&bootstrap, &mut cursor) {
+            match collect_step(&node_state, &mut cursor) {
                 // Much was old: go on at once, or the family grows faster than it shrinks.
                 Ok(collected) if collected >= COLLECT_RECORDS_MAX.get() / 2 => {
                     tokio::task::yield_now().await;
@@ -60,11 +60,11 @@ pub(super) async fn collect(bootstrap: Arc<Bootstrap>) {
     }
 }
 
-fn collect_step(bootstrap: &Bootstrap, cursor: &mut Vec<u8>) -> Result<usize, storage::Error> {
+fn collect_step(node_state: &NodeState, cursor: &mut Vec<u8>) -> Result<usize, storage::Error> {
     // The careless hand: "what is done is done".
     let is_early = planted::active(Bug::DedupCollectedEarly);
     let threshold = if is_early { RangeState::time } else { RangeState::dedup_threshold };
-    let collected = settled(bootstrap, threshold, |replica, thresholds| {
+    let collected = settled(node_state, threshold, |replica, thresholds| {
         remove_refused(&**replica.shared.state.engine(), thresholds, cursor)
     });
     collected.unwrap_or(Ok(0))

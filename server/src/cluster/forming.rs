@@ -9,29 +9,28 @@
 //! # Invariants
 //!
 //! * Whoever asked may go away at any moment, and what runs for him is dropped then. So a plan is taken in a
-//!   task of its own ([`Bootstrap::take`]): a node with a plan on its disk and without its replicas would
+//!   task of its own ([`NodeState::take`]): a node with a plan on its disk and without its replicas would
 //!   call itself outside until its next start, and make another plan when it is asked again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
-use super::{around::Around, disk::DiskNews, records, status};
+use super::{
+    plan::{from_wire, to_wire},
+    records,
+    state::NodeState,
+    status,
+};
 use crate::{
     api::encode_error,
     error::OpError,
     failpoint,
-    ids::{Generation, NodeId, RangeId, ReplicaId},
-    peer::{Kind, Lane, Peers},
-    placement::{handover::Handovers, initial, policy},
-    range::replica::{Host, Replica},
-    router::Router,
+    ids::{Generation, NodeId, ReplicaId},
+    peer::{Kind, Lane},
+    placement::{initial, policy},
+    range::replica::Replica,
     storage::codec::{ClusterRecord, Descriptor},
     time::local::{Instant, sleep},
 };
@@ -42,97 +41,9 @@ const NODES_DEFAULT: u32 = 5;
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
-/// A node's membership in a cluster, and what hangs on it.
-pub struct Bootstrap {
-    host: Host,
-    router: Arc<Router>,
-    random: Arc<dyn Fn() -> u64 + Send + Sync>,
-    cluster: Mutex<Option<ClusterRecord>>,
-    /// One plan at a time.
-    pub(super) planning: Arc<tokio::sync::Mutex<()>>,
-    /// What leaders said last about their ranges.
-    pub(super) news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
-    /// Nodes that take no leaders at the moment.
-    pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
-    /// What became of leaders that this node handed over.
-    pub(super) handovers: Mutex<Handovers>,
-    /// Nodes that are to be told that they are drained, as the registry has it.
-    pub(super) to_drain: Mutex<BTreeSet<NodeId>>,
-    /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
-    pub(super) clocks: Mutex<BTreeMap<NodeId, i64>>,
-    /// What other nodes said last of their disks.
-    pub(super) disks: Mutex<BTreeMap<NodeId, DiskNews>>,
-    /// Whom other nodes reach, as they say.
-    pub(super) around: Around,
-    /// The places of this node's leaders are to be looked at now.
-    pub(super) leaders_look: Notify,
-    /// Ranges of which this node, as their leader, replaces a replica at the moment.
-    pub(super) replacing: Mutex<BTreeSet<RangeId>>,
-}
-
-impl Bootstrap {
-    pub(super) fn new(
-        host: Host,
-        router: Arc<Router>,
-        random: Arc<dyn Fn() -> u64 + Send + Sync>,
-    ) -> Arc<Bootstrap> {
-        Arc::new(Bootstrap {
-            host,
-            router,
-            random,
-            cluster: Mutex::new(None),
-            planning: Arc::default(),
-            news: Mutex::default(),
-            draining: Mutex::default(),
-            handovers: Mutex::default(),
-            to_drain: Mutex::default(),
-            clocks: Mutex::default(),
-            disks: Mutex::default(),
-            around: Around::default(),
-            leaders_look: Notify::new(),
-            replacing: Mutex::default(),
-        })
-    }
-
-    /// The node's links.
-    pub fn peers(&self) -> &Arc<Peers> {
-        &self.host.peers
-    }
-
-    /// The node's router.
-    pub fn router(&self) -> &Arc<Router> {
-        &self.router
-    }
-
-    /// The replicas that lead their ranges, as far as the node knows.
-    pub(super) fn leading(&self) -> Vec<Replica> {
-        let mut replicas = self.replicas();
-        replicas.retain(|replica| self.router.leads(replica.range));
-        replicas
-    }
-
-    /// The node's replicas.
-    pub fn replicas(&self) -> Vec<Replica> {
-        self.router.replicas()
-    }
-
-    /// What the node's replicas run on.
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// 64 random bits.
-    pub(super) fn random(&self) -> u64 {
-        (self.random)()
-    }
-
-    /// The cluster that the node belongs to.
-    pub fn cluster(&self) -> Option<ClusterRecord> {
-        self.cluster.lock().clone()
-    }
-
+impl NodeState {
     /// Starts this node's replicas of a cluster's ranges.
-    pub(super) async fn start_replicas(
+    pub(crate) async fn start_replicas(
         self: &Arc<Self>,
         cluster: &ClusterRecord,
     ) -> anyhow::Result<()> {
@@ -140,15 +51,15 @@ impl Bootstrap {
         let me = self.peers().me();
         let founds = cluster.nodes.iter().min() == Some(&me);
         // All of them first: a key whose range starts last must not look like one without a range.
-        self.router.routes().replace(cluster.ranges.iter().cloned());
+        self.router().routes().replace(cluster.ranges.iter().cloned());
         for birth in &cluster.ranges {
             let mine = birth.replicas.iter().find(|(_, node)| *node == me);
             let Some((id, _)) = mine else { continue };
-            let replica = Replica::start(*id, birth, &self.host).await?;
+            let replica = Replica::start(*id, birth, self.host()).await?;
             if founds {
                 replica.found(birth).await?;
             }
-            self.router.add(replica);
+            self.router().add(replica);
         }
         self.start_held().await?;
         *self.cluster.lock() = Some(cluster.clone());
@@ -261,7 +172,7 @@ impl Bootstrap {
 
     /// The spans of the ranges that were asked for.
     fn spans(&self, request: &v1::InitClusterRequest) -> Result<Vec<initial::Span>, v1::Error> {
-        let key_max = self.router.limits().key_bytes_max as usize;
+        let key_max = self.router().limits().key_bytes_max as usize;
         initial::spans(request.initial_ranges, &request.split_points, key_max)
             .map_err(|why| encode_error(OpError::invalid(why)))
     }
@@ -278,7 +189,7 @@ impl Bootstrap {
             next_replica,
         });
         ClusterRecord {
-            cluster: format!("{:016x}{:016x}", (self.random)(), (self.random)()),
+            cluster: format!("{:016x}{:016x}", self.random(), self.random()),
             incarnation: 1,
             nodes: members.to_vec(),
             untold: members
@@ -300,10 +211,10 @@ impl Bootstrap {
         one_at_a_time: OwnedMutexGuard<()>,
         cluster: ClusterRecord,
     ) -> Result<(), String> {
-        let bootstrap = self.clone();
+        let node_state = self.clone();
         let taken = tokio::spawn(async move {
             let _until_done = one_at_a_time;
-            bootstrap.take_whole(cluster).await
+            node_state.take_whole(cluster).await
         });
         taken.await.unwrap_or_else(|_| Err("the node is stopping".to_owned()))
     }
@@ -317,7 +228,7 @@ impl Bootstrap {
             };
         }
         failpoint::hit("plan.before-write");
-        records::join(&self.host.writer, &cluster).await.map_err(|error| error.to_string())?;
+        records::join(&self.host().writer, &cluster).await.map_err(|error| error.to_string())?;
         failpoint::hit("plan.after-write");
         self.start_replicas(&cluster).await.map_err(|error| format!("{error:#}"))
     }
@@ -361,7 +272,7 @@ impl Bootstrap {
 }
 
 /// Gives every member the plan until all have it.
-async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
+async fn hand_out(node_state: Arc<NodeState>, mut cluster: ClusterRecord) {
     while !cluster.untold.is_empty() {
         let mut missed = Vec::new();
         for (node, directory) in cluster.untold.clone() {
@@ -370,7 +281,7 @@ async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
                 kind: Some(Kind::Bootstrap(plan)),
                 ..wire::PeerMessage::default()
             };
-            match bootstrap.peers().ask(node, Lane::Urgent, message).await {
+            match node_state.peers().ask(node, Lane::Urgent, message).await {
                 Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.refusal.is_empty() => {}
                 Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.other_directory => {
                     tracing::error!(
@@ -388,7 +299,7 @@ async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
         }
         if missed.len() < cluster.untold.len() {
             cluster.untold = missed;
-            if let Err(error) = records::join(&bootstrap.host.writer, &cluster).await {
+            if let Err(error) = records::join(&node_state.host().writer, &cluster).await {
                 tracing::error!(%error, "who has the plan can't be noted");
                 return;
             }
@@ -397,69 +308,4 @@ async fn hand_out(bootstrap: Arc<Bootstrap>, mut cluster: ClusterRecord) {
             sleep(POLL * 4).await;
         }
     }
-}
-
-pub(super) fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
-    wire::Bootstrap {
-        cluster_id: cluster.cluster.clone(),
-        incarnation: cluster.incarnation,
-        nodes: cluster
-            .nodes
-            .iter()
-            .map(|node| wire::NodeAddress { node_id: node.0, ..wire::NodeAddress::default() })
-            .collect(),
-        directory: 0,
-        ranges: cluster.ranges.iter().map(range_to_wire).collect(),
-    }
-}
-
-pub(super) fn range_to_wire(range: &Descriptor) -> wire::RangePlan {
-    wire::RangePlan {
-        range_id: range.range.0,
-        start: range.start.clone().into(),
-        end: range.end.clone().into(),
-        replicas: range
-            .replicas
-            .iter()
-            .map(|(replica, node)| wire::ReplicaPlan { replica_id: replica.0, node_id: node.0 })
-            .collect(),
-        next_replica: range.next_replica.0,
-    }
-}
-
-/// The range as it is born. What a plan leaves out of `next_replica` its replicas say. It has none where
-/// every node lost its disk since: each plan for such a node leaves out the replicas of that node.
-pub(super) fn range_from_wire(range: wire::RangePlan) -> Option<Descriptor> {
-    let replicas: Vec<_> = range
-        .replicas
-        .iter()
-        .map(|replica| (ReplicaId(replica.replica_id), NodeId(replica.node_id)))
-        .collect();
-    let above = match replicas.iter().map(|(id, _)| id.0).max() {
-        Some(highest) => highest.checked_add(1)?,
-        None => std::num::NonZeroU64::new(range.next_replica)?.get(),
-    };
-    Some(Descriptor {
-        range: RangeId(range.range_id),
-        start: range.start.to_vec(),
-        end: range.end.to_vec(),
-        generation: Generation(1),
-        replicas,
-        next_replica: ReplicaId(above.max(range.next_replica)),
-    })
-}
-
-pub(super) fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
-    let ranges = plan.ranges.into_iter().map(range_from_wire);
-    let ranges = ranges.collect::<Option<Vec<_>>>()?;
-    if plan.cluster_id.is_empty() || plan.incarnation == 0 || ranges.is_empty() {
-        return None;
-    }
-    Some(ClusterRecord {
-        cluster: plan.cluster_id,
-        incarnation: plan.incarnation,
-        nodes: plan.nodes.iter().map(|node| NodeId(node.node_id)).collect(),
-        untold: Vec::new(),
-        ranges,
-    })
 }

@@ -29,7 +29,7 @@
 //!   (step b), and a node that holds a replica of the range already answers which, and takes no other. An
 //!   id whose message was lost is dead.
 //! * A node never starts a replica that is not on its disk: not one of the plan that it is enlisted with
-//!   (`member.rs`). Messages for a replica that it does not hold are answered so (`handler.rs`).
+//!   (`member.rs`). Messages for a replica that it does not hold are answered so (`answers/mod.rs`).
 //! * A node that has not lost its disk is refused: it is asked, and says what it has.
 //! * The old replica counts as a voter that is down until the change is committed, so a majority of the old
 //!   set must be up: a replacement can't make a majority of nodes that know less than was acknowledged.
@@ -55,7 +55,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::StreamExt;
 use quintet_proto::{internal::v1 as wire, v1};
 
-use super::bootstrap::{self, Bootstrap};
+use super::{plan, state::NodeState};
 use crate::{
     api::encode_error,
     error::OpError,
@@ -79,7 +79,7 @@ enum Standing {
     Waits(String),
 }
 
-impl Bootstrap {
+impl NodeState {
     /// Replaces what is left to replace of a node's replicas, for as long as the request says. The
     /// answer says what is done. `may_forward` is false where another node sent the request on.
     pub async fn replace(
@@ -105,7 +105,7 @@ impl Bootstrap {
         }
         let never_lost = match node == self.peers().me() {
             true => self.has_first_replicas(&cluster),
-            false => self.enlist_other(node, bootstrap::to_wire(&cluster)).await?,
+            false => self.enlist_other(node, plan::to_wire(&cluster)).await?,
         };
         if never_lost {
             let message = format!(

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use quintet_proto::v1;
 
-use super::{bootstrap::Bootstrap, registry::Registry, status::ms};
+use super::{registry::Registry, state::NodeState, status::ms};
 use crate::{
     error::OpError,
     ids::{RangeId, SYSTEM_RANGE},
@@ -20,21 +20,21 @@ use crate::{
 };
 
 /// The answer to `Admin.DebugRange`.
-pub fn range(bootstrap: &Bootstrap, id: u64) -> Result<v1::DebugRangeResponse, OpError> {
-    let replica = bootstrap.router().replica(RangeId(id));
-    is_member(bootstrap)?;
-    if replica.is_none() && !bootstrap.router().routes().knows(RangeId(id)) {
+pub fn range(node_state: &NodeState, id: u64) -> Result<v1::DebugRangeResponse, OpError> {
+    let replica = node_state.router().replica(RangeId(id));
+    is_member(node_state)?;
+    if replica.is_none() && !node_state.router().routes().knows(RangeId(id)) {
         let message = format!("there is no range {id}; 'quintet status' lists them");
         return Err(OpError::invalid(message));
     }
     let replica = replica.as_ref().map(of).transpose()?;
-    Ok(v1::DebugRangeResponse { node_id: bootstrap.peers().me().0, replica })
+    Ok(v1::DebugRangeResponse { node_id: node_state.peers().me().0, replica })
 }
 
 /// The answer to `Admin.Registry`.
-pub fn registry(bootstrap: &Bootstrap) -> Result<v1::RegistryResponse, OpError> {
-    is_member(bootstrap)?;
-    let Some(replica) = bootstrap.router().replica(SYSTEM_RANGE) else {
+pub fn registry(node_state: &NodeState) -> Result<v1::RegistryResponse, OpError> {
+    is_member(node_state)?;
+    let Some(replica) = node_state.router().replica(SYSTEM_RANGE) else {
         return Err(OpError::unavailable(
             "the node has no replica of the system range; ask another",
         ));
@@ -57,18 +57,18 @@ pub fn registry(bootstrap: &Bootstrap) -> Result<v1::RegistryResponse, OpError> 
         .into_values()
         .map(|(at, range)| v1::RegisteredRange { descriptor: Some(descriptor(&range)), at: at.0 });
     Ok(v1::RegistryResponse {
-        node_id: bootstrap.peers().me().0,
+        node_id: node_state.peers().me().0,
         nodes: nodes.collect(),
         ranges: ranges.collect(),
         settings: registry.settings.into_iter().map(|(name, (_, value))| (name, value)).collect(),
     })
 }
 
-fn is_member(bootstrap: &Bootstrap) -> Result<(), OpError> {
-    if bootstrap.cluster().is_some() {
+fn is_member(node_state: &NodeState) -> Result<(), OpError> {
+    if node_state.cluster().is_some() {
         return Ok(());
     }
-    Err(bootstrap.peers().no_cluster())
+    Err(node_state.peers().no_cluster())
 }
 
 fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {

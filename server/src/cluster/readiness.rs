@@ -10,7 +10,11 @@
 
 use std::time::Duration;
 
-use super::{bootstrap::Bootstrap, disk, status};
+use super::{
+    disks,
+    known_leader::{is_served_around, known_leader},
+    state::NodeState,
+};
 use crate::{
     ids::{NodeId, RangeId},
     peer::Reach,
@@ -18,24 +22,24 @@ use crate::{
 };
 
 /// Whether the node can serve clients; `Err` says why not.
-pub fn ready(bootstrap: &Bootstrap) -> Result<(), String> {
-    if bootstrap.cluster().is_none() {
-        return Err(bootstrap.peers().no_cluster().message);
+pub fn ready(node_state: &NodeState) -> Result<(), String> {
+    if node_state.cluster().is_none() {
+        return Err(node_state.peers().no_cluster().message);
     }
-    if bootstrap.is_being_replaced() {
-        let me = bootstrap.peers().me().0;
+    if node_state.is_being_replaced() {
+        let me = node_state.peers().me().0;
         return Err(format!(
             "the replacement of node {me} is not done: 'quintet replace {me}' goes on with it"
         ));
     }
-    if bootstrap.host().disk.hangs() {
-        return Err(disk::trouble(&bootstrap.host().disk).unwrap_or_default());
+    if node_state.host().disk.hangs() {
+        return Err(disks::trouble(&node_state.host().disk).unwrap_or_default());
     }
-    let here = Here::of(bootstrap);
-    for replica in bootstrap.replicas() {
-        let known = status::known_leader(bootstrap, &replica);
-        let around = |leader| status::is_served_around(bootstrap, &replica, leader);
-        here.serves(replica.range, known, |node| bootstrap.peers().reach(node), around)?;
+    let here = Here::of(node_state);
+    for replica in node_state.replicas() {
+        let known = known_leader(node_state, &replica);
+        let around = |leader| is_served_around(node_state, &replica, leader);
+        here.serves(replica.range, known, |node| node_state.peers().reach(node), around)?;
     }
     Ok(())
 }
@@ -49,9 +53,9 @@ pub(super) struct Here {
 }
 
 impl Here {
-    pub(super) fn of(bootstrap: &Bootstrap) -> Here {
-        let me = bootstrap.peers().book().me();
-        let patience = bootstrap.host().times.patience();
+    pub(super) fn of(node_state: &NodeState) -> Here {
+        let me = node_state.peers().book().me();
+        let patience = node_state.host().times.patience();
         Here { me: me.node, internal: me.internal, patience }
     }
 

@@ -1,25 +1,19 @@
 //! Leaders at home: each range's leader moves to where its placement policy wants it, and away from
 //! a node that is about to stop.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 
-use super::{bootstrap::Bootstrap, reach::Words};
+use super::{news, reach::Words, state::NodeState};
 use crate::{
     placement::policy::{self, Candidate},
     planted::{self, Bug},
     range::{raft::types, replica::Replica},
     storage::disk::Condition,
-    time::local::{Instant, sleep, timeout},
-    trace,
+    time::local::{Instant, sleep},
 };
 
-/// How often the place of each leader is looked at.
-const INTERVAL: Duration = Duration::from_millis(1_000);
 /// A follower this far behind takes no leader.
 const LAG_MAX: u64 = 200;
 /// Nor does one that answered nothing for so long: its node may be up and not hold it any more.
@@ -27,21 +21,21 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// The voters of a range as its leader sees them.
-pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candidate> {
+pub(super) fn candidates(node_state: &NodeState, replica: &Replica) -> Vec<Candidate> {
     let metrics = replica.raft.metrics();
     let metrics = metrics.borrow_watched();
     let last = metrics.last_log_index.unwrap_or(0);
     let membership = metrics.membership_config.membership();
-    let (handovers, now) = (bootstrap.handovers.lock(), Instant::now());
+    let (handovers, now) = (node_state.handovers.lock(), Instant::now());
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
     };
-    let clocks = bootstrap.clocks.lock();
+    let clocks = node_state.clocks.lock();
     membership
         .voter_ids()
         .filter_map(|id| {
             let node = membership.get_node(&id)?.node;
-            let address = bootstrap.peers().book().get(node)?;
+            let address = node_state.peers().book().get(node)?;
             let matched = types::matched(&metrics, id);
             let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last)
                 && types::has_answered(&metrics, id, SILENCE_MAX);
@@ -50,47 +44,34 @@ pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candid
                 replica: id,
                 city: address.city,
                 room: address.room,
-                disk: bootstrap.disk_of(node).map_or(Condition::Well, |known| known.condition),
-                fit: node == bootstrap.peers().me()
-                    || (caught_up && bootstrap.peers().is_live(node) && may_go(node)),
-                draining: bootstrap.is_draining(node),
+                disk: node_state.disk_of(node).map_or(Condition::Well, |known| known.condition),
+                fit: node == node_state.peers().me()
+                    || (caught_up && node_state.peers().is_live(node) && may_go(node)),
+                draining: node_state.is_draining(node),
                 clock_is_wrong: clocks.get(&node).is_some_and(|wrong_by_us| *wrong_by_us != 0),
             })
         })
         .collect()
 }
 
-/// Looks after the leaders of this node's ranges for as long as the node runs.
-pub(super) async fn run(bootstrap: Arc<Bootstrap>) {
-    loop {
-        trace::event("timer", format_args!("{} looks after its leaders", bootstrap.peers().me()));
-        // At once where the node's disk has become another one.
-        timeout(INTERVAL, bootstrap.leaders_look.notified()).await.ok();
-        let mut words = Words::default();
-        for replica in bootstrap.replicas() {
-            see(&bootstrap, &replica);
-            if bootstrap.router().leads(replica.range) {
-                // A refused transfer is tried again at the next look.
-                move_home(&bootstrap, &replica, &mut words).await;
-            }
-        }
-    }
-}
-
 /// Notes what has become of handovers of a range.
-fn see(bootstrap: &Bootstrap, replica: &Replica) {
-    let mut handovers = bootstrap.handovers.lock();
+pub(crate) fn see(node_state: &NodeState, replica: &Replica) {
+    let mut handovers = node_state.handovers.lock();
     let failed = handovers.saw(replica.range, replica.leader_node(), Instant::now());
     replica.shared.metrics.handovers_failed.inc_by(failed);
 }
 
 /// Hands a leader over to where it belongs, if that is elsewhere. Whether it is, or may be soon.
-async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) -> bool {
-    let (me, range) = (bootstrap.peers().me(), replica.range);
-    let candidates = candidates(bootstrap, replica);
+pub(crate) async fn move_home(
+    node_state: &NodeState,
+    replica: &Replica,
+    words: &mut Words,
+) -> bool {
+    let (me, range) = (node_state.peers().me(), replica.range);
+    let candidates = candidates(node_state, replica);
     // Also one that lags, or to which a handover has just failed: it may be fit in a moment.
     let has_space = |voter: &Candidate| {
-        voter.node != me && bootstrap.peers().is_live(voter.node) && voter.could_take_writes()
+        voter.node != me && node_state.peers().is_live(voter.node) && voter.could_take_writes()
     };
     let others_have_space = candidates.iter().any(has_space);
     replica.shared.others_have_space.store(others_have_space, Relaxed);
@@ -100,34 +81,34 @@ async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) 
     };
     // The careless hand: "it answers me, so it can lead".
     let careless = planted::active(Bug::HomeHoweverLonely);
-    let is_under_way = bootstrap.handovers.lock().is_under_way(range, home.node);
-    if !careless && !is_under_way && !words.reaches_majority(bootstrap, replica, home.node).await {
+    let is_under_way = node_state.handovers.lock().is_under_way(range, home.node);
+    if !careless && !is_under_way && !words.reaches_majority(node_state, replica, home.node).await {
         tracing::info!(
             %range, from = %me, to = %home.node,
             "leader does not move: the other node reaches no majority of the range's voters"
         );
         replica.shared.metrics.handovers_failed.inc();
-        bootstrap.handovers.lock().fails(range, home.node, Instant::now());
+        node_state.handovers.lock().fails(range, home.node, Instant::now());
         return true;
     }
     if !is_under_way {
         tracing::info!(%range, from = %me, to = %home.node, "leader moves");
     }
-    bootstrap.handovers.lock().begins(range, home.node, Instant::now());
+    node_state.handovers.lock().begins(range, home.node, Instant::now());
     replica.raft.trigger().transfer_leader(home.replica).await.ok();
     true
 }
 
 /// Moves all leaders away from this node; gives up at `until`.
-pub(super) async fn drain(bootstrap: &Bootstrap, until: Instant) {
-    bootstrap.set_draining(true);
-    super::upkeep::ping_once(bootstrap).await;
+pub(crate) async fn drain(node_state: &NodeState, until: Instant) {
+    node_state.set_draining(true);
+    news::tell_all(node_state).await;
     loop {
         let (mut left, mut words) = (false, Words::default());
-        for replica in bootstrap.replicas() {
-            see(bootstrap, &replica);
-            let leads = bootstrap.router().leads(replica.range);
-            left |= leads && move_home(bootstrap, &replica, &mut words).await;
+        for replica in node_state.replicas() {
+            see(node_state, &replica);
+            let leads = node_state.router().leads(replica.range);
+            left |= leads && move_home(node_state, &replica, &mut words).await;
         }
         if !left || Instant::now() >= until {
             return;

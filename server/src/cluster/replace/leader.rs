@@ -1,4 +1,4 @@
-//! One range's part of a replacement, at its leader: see `node/replace.rs` for the steps and for what is
+//! One range's part of a replacement, at its leader: see `cluster/replace/mod.rs` for the steps and for what is
 //! left of them after a crash.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use quintet_proto::internal::v1 as wire;
 
 use crate::{
+    cluster::{plan, state::NodeState},
     failpoint,
     ids::{NodeId, RangeId, ReplicaId},
-    node::bootstrap::{self, Bootstrap},
     peer::{Kind, Lane},
     range::{members::Members, replica::Replica},
     time::local::{Instant, sleep, timeout},
@@ -27,20 +27,20 @@ const CHANGES_MAX: usize = 8;
 
 /// Work on a range; one at a time.
 struct Work {
-    bootstrap: Arc<Bootstrap>,
+    node_state: Arc<NodeState>,
     range: RangeId,
 }
 
 impl Work {
-    fn begin(bootstrap: &Arc<Bootstrap>, range: RangeId) -> Option<Work> {
-        let is_free = bootstrap.replacing.lock().insert(range);
-        is_free.then(|| Work { bootstrap: bootstrap.clone(), range })
+    fn begin(node_state: &Arc<NodeState>, range: RangeId) -> Option<Work> {
+        let is_free = node_state.replacing.lock().insert(range);
+        is_free.then(|| Work { node_state: node_state.clone(), range })
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.bootstrap.replacing.lock().remove(&self.range);
+        self.node_state.replacing.lock().remove(&self.range);
     }
 }
 
@@ -76,11 +76,11 @@ fn next_step(members: &Members, node: NodeId, held: ReplicaId) -> Step {
     if others.is_empty() { Step::Done(held) } else { Step::Remove(others) }
 }
 
-impl Bootstrap {
+impl NodeState {
     /// Puts a new replica of a range that this node leads in the place of those that another node had.
     /// `Ok`: it is done, and whether it was before. `Err` says what it waits for; it goes on where it
     /// is when it is called again. A caller that goes away does not stop it.
-    pub(in crate::node) async fn replace_replica(
+    pub(in crate::cluster) async fn replace_replica(
         self: &Arc<Self>,
         range: RangeId,
         node: NodeId,
@@ -132,17 +132,15 @@ impl Work {
     /// The replica of the range that the node holds. Where that is none it is offered one, unless
     /// `offered` is 0.
     async fn held(&self, node: NodeId, offered: ReplicaId) -> Result<ReplicaId, String> {
-        let cluster = self.bootstrap.cluster();
+        let cluster = self.node_state.cluster();
         let births = cluster.iter().flat_map(|cluster| &cluster.ranges);
         let birth = births.into_iter().find(|birth| birth.range == self.range);
         let birth = birth.ok_or("its leader does not know how it was born")?;
-        let offer = wire::HoldReplica {
-            replica_id: offered.0,
-            birth: Some(bootstrap::range_to_wire(birth)),
-        };
-        let peers = self.bootstrap.peers();
+        let offer =
+            wire::HoldReplica { replica_id: offered.0, birth: Some(plan::range_to_wire(birth)) };
+        let peers = self.node_state.peers();
         if node == peers.me() {
-            return self.bootstrap.hold(self.range, offer).await;
+            return self.node_state.hold(self.range, offer).await;
         }
         let message = wire::PeerMessage {
             range_id: self.range.0,

@@ -6,8 +6,8 @@ use futures::{FutureExt, future::BoxFuture};
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
-use super::bootstrap::Bootstrap;
 use crate::{
+    cluster::state::NodeState,
     ids::{NodeId, RangeId, ReplicaId},
     peer::SnapshotPipe,
     range::{
@@ -25,18 +25,18 @@ use crate::{
 
 /// Receives a raft snapshot for one of this node's replicas.
 pub(super) async fn receive(
-    bootstrap: &Arc<Bootstrap>,
+    node_state: &Arc<NodeState>,
     from: NodeId,
     offer: wire::SnapshotOffer,
     mut pipe: SnapshotPipe,
 ) {
-    let router = bootstrap.router().clone();
+    let router = node_state.router().clone();
     let replica = router.replica(RangeId(offer.range_id));
     let Some(replica) = replica.filter(|replica| replica.id.0 == offer.to_replica) else {
         tracing::debug!(%from, range = offer.range_id, "a raft snapshot for no replica of this node");
         return pipe.refuse("no such replica here").await;
     };
-    let host = bootstrap.host();
+    let host = node_state.host();
     let (transfers, metrics) = (host.transfers.clone(), host.metrics.clone());
     let target = Here { router, replica: replica.clone() };
     receive::receive(&target, &replica.shared.inbox, &transfers, &metrics, offer, pipe).await;

@@ -1,7 +1,7 @@
 //! Thresholds of a node's ranges: what lies below one is refused or out of reach, and may go.
 //!
 //! The leader of a range moves a threshold along behind its disciplined clock, by a replicated command. Every
-//! node then removes by itself what lies below it (`dedup.rs`, `gc.rs`), in its own time.
+//! node then removes by itself what lies below it (`request_records.rs`, `versions.rs`), in its own time.
 //!
 //! # Invariant
 //!
@@ -10,8 +10,9 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
-use super::{bootstrap::Bootstrap, upkeep::pause};
+use super::pause::pause;
 use crate::{
+    cluster::state::NodeState,
     range::{raft::state_machine::RangeState, replica::Replica},
     storage::codec::{Command, Descriptor},
     time::Timestamp,
@@ -20,18 +21,18 @@ use crate::{
 /// Moves a threshold of the ranges that this node leads along, `behind` the clock. `what` it is goes
 /// into the trace; `command` moves it, in a leader's term.
 pub(super) async fn keep_moving(
-    bootstrap: Arc<Bootstrap>,
+    node_state: Arc<NodeState>,
     what: &'static str,
     behind: Duration,
     command: fn(u64, Timestamp) -> Command<'static>,
 ) {
     let every = (behind / 10).max(Duration::from_secs(1));
     loop {
-        pause(&bootstrap, what, every).await;
-        for replica in bootstrap.replicas() {
+        pause(&node_state, what, every).await;
+        for replica in node_state.replicas() {
             // Not the newest reading: a range whose time is hours ahead raises that, and requests of this
             // minute would count as forgotten, versions as collected, in every range of the node.
-            let threshold = bootstrap.router().hlc().disciplined().saturating_sub(behind);
+            let threshold = node_state.router().hlc().disciplined().saturating_sub(behind);
             // A lost proposal is made up for by the next one.
             replica.propose(|term| command(term, threshold)).await;
         }
@@ -42,11 +43,11 @@ pub(super) async fn keep_moving(
 /// they are kept from meanwhile. Nothing is done where the node has no replica. The replica is any
 /// one: all of a node keep their data in one engine.
 pub(super) fn settled<T>(
-    bootstrap: &Bootstrap,
+    node_state: &NodeState,
     threshold: fn(&RangeState) -> Timestamp,
     work: impl FnOnce(&Replica, &Thresholds) -> T,
 ) -> Option<T> {
-    let replicas = bootstrap.replicas();
+    let replicas = node_state.replicas();
     let states = replicas.iter().map(|replica| &replica.shared.state);
     let held: Vec<_> = states.filter_map(|state| Some((state, state.removal()?))).collect();
     let ranges = held.iter().map(|(state, _)| (state.descriptor(), threshold(state)));

@@ -25,8 +25,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 
-use super::bootstrap::Bootstrap;
 use crate::{
+    cluster::state::NodeState,
     ids::RangeId,
     placement::policy,
     range::{
@@ -55,13 +55,13 @@ struct Lost {
 }
 
 /// Looks after such ranges for as long as the node runs.
-pub(super) async fn run(bootstrap: Arc<Bootstrap>, times: RaftTimes) {
+pub(super) async fn run(node_state: Arc<NodeState>, times: RaftTimes) {
     let mut lost: BTreeMap<RangeId, Lost> = BTreeMap::new();
     loop {
         tokio::select! {
             biased;
-            departed = bootstrap.peers().departed() => {
-                for replica in bootstrap.replicas() {
+            departed = node_state.peers().departed() => {
+                for replica in node_state.replicas() {
                     let led_there = replica.leader_node().filter(|node| departed.contains(node));
                     let Some(node) = led_there else { continue };
                     tracing::info!(range = %replica.range, %node, "the leader's process has ended");
@@ -74,12 +74,12 @@ pub(super) async fn run(bootstrap: Arc<Bootstrap>, times: RaftTimes) {
         let now = Instant::now();
         let mut left = BTreeMap::new();
         for (range, of) in std::mem::take(&mut lost) {
-            let Some(replica) = bootstrap.router().replica(range) else { continue };
+            let Some(replica) = node_state.router().replica(range) else { continue };
             let is_over = vote(&replica) != of.vote || now >= of.since + PATIENCE;
             if is_over {
                 continue;
             }
-            if now >= of.since + turn(times) * place(&bootstrap, range) {
+            if now >= of.since + turn(times) * place(&node_state, range) {
                 // Where it is refused it asks again.
                 replica.raft.trigger().elect(true).await.ok();
             }
@@ -98,8 +98,8 @@ fn vote(replica: &Replica) -> Vote {
 }
 
 /// How many nodes that are there stand before this one.
-fn place(bootstrap: &Bootstrap, range: RangeId) -> u32 {
-    let peers = bootstrap.peers();
+fn place(node_state: &NodeState, range: RangeId) -> u32 {
+    let peers = node_state.peers();
     let mut candidates = elections::candidates(peers.book());
     candidates.retain(|candidate| !peers.is_gone(candidate.node));
     let order = policy::succession(range, candidates);

@@ -7,18 +7,18 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::bootstrap::Bootstrap;
 use crate::{
+    cluster::state::NodeState,
     range::replica::Replica,
     time::{utc, words},
 };
 
 /// Looks at the wall clock, and says what has changed.
-pub(super) fn look(bootstrap: &Bootstrap) {
-    let (me, hlc) = (bootstrap.peers().me(), &bootstrap.host().hlc);
-    let seen = hlc.look(bootstrap.peers().book().count());
-    let before_us = bootstrap.clocks.lock().insert(me, seen.wrong_by_us).unwrap_or(0);
-    bootstrap.router().metrics().clock_wrong_by.set(seen.wrong_by_us as f64 / 1e6);
+pub(super) fn look(node_state: &NodeState) {
+    let (me, hlc) = (node_state.peers().me(), &node_state.host().hlc);
+    let seen = hlc.look(node_state.peers().book().count());
+    let before_us = node_state.clocks.lock().insert(me, seen.wrong_by_us).unwrap_or(0);
+    node_state.router().metrics().clock_wrong_by.set(seen.wrong_by_us as f64 / 1e6);
     match (before_us, seen.wrong_by_us) {
         (0, 0) => {}
         (0, wrong_by_us) => {
@@ -33,15 +33,15 @@ pub(super) fn look(bootstrap: &Bootstrap) {
         (_, 0) => tracing::info!(node = %me, "this machine's clock is right again"),
         _ => {}
     }
-    for replica in bootstrap.replicas() {
-        note_time(bootstrap, &replica);
+    for replica in node_state.replicas() {
+        note_time(node_state, &replica);
     }
 }
 
 /// Says once that a range's time is ahead, and that it is not any more. Its leader does: the others show it
 /// in their status.
-fn note_time(bootstrap: &Bootstrap, replica: &Replica) {
-    let ahead = bootstrap.host().hlc.ahead_by(replica.shared.state.time());
+fn note_time(node_state: &NodeState, replica: &Replica) {
+    let ahead = node_state.host().hlc.ahead_by(replica.shared.state.time());
     let said = &replica.shared.time_is_ahead;
     match (said.load(Relaxed), ahead) {
         (false, Some(ahead)) if replica.is_leader() => {
@@ -62,16 +62,6 @@ fn note_time(bootstrap: &Bootstrap, replica: &Replica) {
     }
 }
 
-/// See [`quintet_proto::v1::RangeStatus`].
-pub(super) fn time_ahead(bootstrap: &Bootstrap, replica: &Replica) -> Duration {
-    bootstrap.host().hlc.ahead_by(replica.shared.state.time()).unwrap_or_default()
-}
-
-/// Milliseconds, rounded away from 0, which stands for a clock that is right.
-pub(super) fn in_ms(us: i64) -> i64 {
-    us / 1_000 + us.signum() * i64::from(us % 1_000 != 0)
-}
-
 fn in_words(us: i64) -> (String, &'static str) {
     let by = words(Duration::from_micros(us.unsigned_abs()));
     (by, if us > 0 { "ahead" } else { "behind" })
@@ -86,6 +76,5 @@ mod tests {
         assert_eq!(in_words(7_200_400_000), ("2h 0m".to_owned(), "ahead"));
         assert_eq!(in_words(-61_000_000), ("1m 1s".to_owned(), "behind"));
         assert_eq!(in_words(1_999_999), ("1.999s".to_owned(), "ahead"));
-        assert_eq!([in_ms(0), in_ms(1), in_ms(-1), in_ms(-2_000)], [0, 1, -1, -2]);
     }
 }

@@ -13,12 +13,12 @@ use std::{
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
-use super::bootstrap::Bootstrap;
+use super::state::NodeState;
 use crate::{
     ids::NodeId,
     peer::{Kind, Lane},
     range::{raft::types, replica::Replica},
-    time::local::timeout,
+    time::local::{Instant, timeout},
 };
 
 /// Who does not answer within this is not reached: what a candidate's voters would take too long for.
@@ -27,8 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 const WORD_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// The nodes that answer this one now, itself among them.
-pub(super) async fn reached(bootstrap: &Bootstrap) -> BTreeSet<NodeId> {
-    let peers = bootstrap.peers();
+pub(crate) async fn reached(node_state: &NodeState) -> BTreeSet<NodeId> {
+    let peers = node_state.peers();
     let asked = peers.book().nodes().into_iter().filter(|node| *node != peers.me());
     let answers = asked.map(|node| async move {
         let kind = Some(Kind::Echo(wire::Echo {}));
@@ -42,19 +42,19 @@ pub(super) async fn reached(bootstrap: &Bootstrap) -> BTreeSet<NodeId> {
 
 /// What nodes have said whom they reach, each asked once.
 #[derive(Default)]
-pub(super) struct Words(BTreeMap<NodeId, BTreeSet<NodeId>>);
+pub(crate) struct Words(BTreeMap<NodeId, BTreeSet<NodeId>>);
 
 impl Words {
     /// Whether a node reaches a majority of a range's voters, as it says and as they confirm.
-    pub(super) async fn reaches_majority(
+    pub(crate) async fn reaches_majority(
         &mut self,
-        bootstrap: &Bootstrap,
+        node_state: &NodeState,
         replica: &Replica,
         node: NodeId,
     ) -> bool {
         let reached = match self.0.entry(node) {
             Entry::Occupied(said) => said.into_mut(),
-            Entry::Vacant(unasked) => unasked.insert(ask(bootstrap, node).await),
+            Entry::Vacant(unasked) => unasked.insert(ask(node_state, node).await),
         };
         let metrics = replica.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -63,13 +63,43 @@ impl Words {
 }
 
 /// Whom another node reaches; nobody where it does not say so.
-async fn ask(bootstrap: &Bootstrap, node: NodeId) -> BTreeSet<NodeId> {
+async fn ask(node_state: &NodeState, node: NodeId) -> BTreeSet<NodeId> {
     let kind = Some(Kind::Reach(wire::Reach {}));
     let message = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
-    let answer = bootstrap.peers().ask(node, Lane::Urgent, message);
+    let answer = node_state.peers().ask(node, Lane::Urgent, message);
     match timeout(WORD_TIMEOUT, answer).await {
         Ok(Ok(Ok(Kind::ReachAnswer(answer)))) => answer.node_ids.into_iter().map(NodeId).collect(),
         _ => BTreeSet::new(),
+    }
+}
+
+impl NodeState {
+    /// Whom this node reaches, for others to know.
+    pub(crate) fn reaches(&self) -> Vec<u64> {
+        let peers = self.peers();
+        let nodes = peers.book().nodes().into_iter();
+        nodes.filter(|node| peers.is_live(*node)).map(|node| node.0).collect()
+    }
+
+    /// A node said whom it reaches.
+    pub(crate) fn heard_reaches(&self, from: NodeId, reaches: Vec<u64>) {
+        // Only nodes that this one knows: a peer can't make the set grow.
+        let known: BTreeSet<_> = self.peers().book().nodes().into_iter().collect();
+        let reaches = reaches.into_iter().map(NodeId).filter(|node| known.contains(node));
+        self.around.heard(from, reaches.collect(), Instant::now());
+    }
+
+    /// Of these nodes one that reaches another which this one does not reach; none where this one does.
+    pub(crate) fn way_around(
+        &self,
+        to: NodeId,
+        by: impl IntoIterator<Item = NodeId>,
+    ) -> Option<NodeId> {
+        if self.peers().is_live(to) {
+            return None;
+        }
+        let reaching = self.around.who_reaches(to, Instant::now());
+        by.into_iter().find(|node| reaching.contains(node) && self.peers().is_live(*node))
     }
 }
 

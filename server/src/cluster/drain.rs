@@ -14,10 +14,9 @@ use std::{sync::Arc, time::Duration};
 use quintet_proto::{internal::v1 as wire, v1};
 
 use super::{
-    bootstrap::Bootstrap,
-    leaders, records,
+    leaders, news, records,
     registry::{self, Registry},
-    upkeep,
+    state::NodeState,
 };
 use crate::{
     api::encode_error,
@@ -38,7 +37,7 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 const TOLD_TIMEOUT_MS: u32 = 1;
 const POLL: Duration = Duration::from_millis(50);
 
-impl Bootstrap {
+impl NodeState {
     /// Drains a node or undoes it; waits until its leaders have moved. Where this node does not reach whom
     /// that takes, another one that does is asked to do it.
     pub async fn drain(
@@ -210,7 +209,7 @@ impl Bootstrap {
     }
 
     /// Tells a node that it is drained, if it can be reached; whether it has noted that.
-    pub(super) async fn tell_drained(self: &Arc<Self>, node: NodeId) -> bool {
+    pub(crate) async fn tell_drained(self: &Arc<Self>, node: NodeId) -> bool {
         let request =
             v1::DrainRequest { node_id: node.0, undo: false, timeout_ms: TOLD_TIMEOUT_MS };
         if node == self.peers().me() {
@@ -245,7 +244,7 @@ impl Bootstrap {
         let noting = records::set_drained(&self.host().writer, !request.undo);
         let (noted, ()) = futures::join!(timeout(NOTE_WITHIN, noting), async {
             if request.undo {
-                return upkeep::ping_once(self).await;
+                return news::tell_all(self).await;
             }
             tracing::info!(node = %self.peers().me(), "leaders move off the node: it is drained");
             leaders::drain(self, Instant::now() + patience).await;
@@ -265,7 +264,7 @@ impl Bootstrap {
     }
 
     /// Whether this node takes leaders.
-    pub(super) fn set_draining(&self, draining: bool) {
+    pub(crate) fn set_draining(&self, draining: bool) {
         self.draining.lock().insert(self.peers().me(), draining);
     }
 

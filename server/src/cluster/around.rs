@@ -14,7 +14,6 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::bootstrap::Bootstrap;
 use crate::{ids::NodeId, time::local::Instant};
 
 /// Three pings.
@@ -31,42 +30,12 @@ impl Around {
     }
 
     /// Who said that it reaches a node, lately.
-    fn who_reaches(&self, node: NodeId, now: Instant) -> Vec<NodeId> {
+    pub(super) fn who_reaches(&self, node: NodeId, now: Instant) -> Vec<NodeId> {
         let said = self.0.lock();
         let reaches = said.iter().filter(|(_, (at, reached))| {
             now.saturating_duration_since(*at) <= SAID_COUNTS && reached.contains(&node)
         });
         reaches.map(|(from, _)| *from).collect()
-    }
-}
-
-impl Bootstrap {
-    /// Whom this node reaches, for others to know.
-    pub(super) fn reaches(&self) -> Vec<u64> {
-        let peers = self.peers();
-        let nodes = peers.book().nodes().into_iter();
-        nodes.filter(|node| peers.is_live(*node)).map(|node| node.0).collect()
-    }
-
-    /// A node said whom it reaches.
-    pub(super) fn heard_reaches(&self, from: NodeId, reaches: Vec<u64>) {
-        // Only nodes that this one knows: a peer can't make the set grow.
-        let known: BTreeSet<_> = self.peers().book().nodes().into_iter().collect();
-        let reaches = reaches.into_iter().map(NodeId).filter(|node| known.contains(node));
-        self.around.heard(from, reaches.collect(), Instant::now());
-    }
-
-    /// Of these nodes one that reaches another which this one does not reach; none where this one does.
-    pub(super) fn way_around(
-        &self,
-        to: NodeId,
-        by: impl IntoIterator<Item = NodeId>,
-    ) -> Option<NodeId> {
-        if self.peers().is_live(to) {
-            return None;
-        }
-        let reaching = self.around.who_reaches(to, Instant::now());
-        by.into_iter().find(|node| reaching.contains(node) && self.peers().is_live(*node))
     }
 }
 

@@ -1,0 +1,77 @@
+//! Copies what the node knows of its ranges, links and disks into the metrics, whenever they are asked for.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use openraft::async_runtime::watch::WatchReceiver;
+
+use super::{known_leader::known_leader, news::news, state::NodeState, status::time_ahead};
+use crate::{
+    ops::metrics::{Metrics, Queue},
+    range::replica::Replica,
+    storage::disk::{Condition, Disk},
+};
+
+/// Copies what Raft knows into the metrics.
+pub(crate) fn refresh(node_state: &NodeState) {
+    let metrics = node_state.router().metrics();
+    for replica in node_state.replicas() {
+        let range = metrics.range(replica.range);
+        let known = known_leader(node_state, &replica);
+        let is_leader = known.leader == Some(node_state.peers().me());
+        let lag = match is_leader {
+            true => news(node_state, &replica).replicas,
+            false => Vec::new(),
+        };
+        let lag = lag.iter().map(|replica| replica.lag_entries).max();
+        range.lag_entries.set(lag.unwrap_or(0));
+        let leader = known.leader.map_or(0, |node| node.0);
+        let silent = known.ago.unwrap_or_else(|| node_state.peers().running_for());
+        let raft = replica.raft.metrics();
+        let raft = raft.borrow_watched();
+        let last = raft.last_log_index.unwrap_or(0);
+        let purged = replica.log.purged().map_or(0, |purged| purged.index());
+        range.term.set(raft.current_term);
+        range.leader_node.set(leader);
+        range.is_leader.set(u64::from(is_leader));
+        range.leader_silent.set(silent.as_secs());
+        if is_leader {
+            range.leads_in(raft.current_term);
+        }
+        range.last_index.set(last);
+        range.log_entries.set(last.saturating_sub(purged));
+        range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
+        range.log_bytes.set(replica.log.bytes());
+        range.time_ahead.set(time_ahead(node_state, &replica).as_secs_f64());
+    }
+    let nodes = node_state.peers().book().all();
+    let live = nodes.iter().filter(|node| node_state.peers().is_live(node.node)).count();
+    metrics.nodes_live.set(live as u64);
+    metrics.peer_links_up.set(live.saturating_sub(1) as u64);
+    queues(node_state, metrics);
+    disk_figures(&node_state.host().disk, metrics);
+    // Some of the engines' figures are asked of the disk, and that would be waited for.
+    if !node_state.host().disk.hangs() {
+        metrics.set_engine("log", &node_state.host().log.metrics());
+        metrics.set_engine("data", &node_state.host().data.metrics());
+    }
+}
+
+/// Looks how much waits where. The other queues are counted as they fill and empty.
+fn queues(node_state: &NodeState, metrics: &Metrics) {
+    let replicas = node_state.replicas();
+    let sum = |of: fn(&Replica) -> usize| replicas.iter().map(of).sum::<usize>() as u64;
+    metrics.queue(Queue::Propose).set(sum(Replica::writes_waiting));
+    metrics.queue(Queue::Read).set(sum(Replica::reads_waiting));
+    metrics.proposals_in_flight.set(sum(|replica| replica.shared.waiting.proposals.load(Relaxed)));
+    metrics.queue(Queue::Log).set(node_state.host().writer.waiting() as u64);
+    let (urgent, bulk) = node_state.peers().waiting();
+    metrics.queue(Queue::Peer).set(urgent as u64);
+    metrics.queue(Queue::PeerBulk).set(bulk as u64);
+}
+
+/// What the node's disk is good for.
+fn disk_figures(disk: &Disk, metrics: &Metrics) {
+    let condition = disk.condition();
+    metrics.disk_nearly_full.set(u64::from(condition == Condition::NearlyFull));
+    metrics.disk_hung.set(u64::from(condition == Condition::Hung));
+}

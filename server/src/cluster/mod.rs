@@ -1,0 +1,36 @@
+//! What a node knows of its cluster, and what it does as a member of it.
+//!
+//! ```text
+//!   state.rs          what the node knows and is: one value a node     records.rs  what of it is on disk
+//!   forming.rs        the cluster is formed, once                      plan.rs     how that looks on the wire
+//!   registry.rs       what the system range holds of the cluster
+//!   drain.rs          leaders move off a node, and stay away           leaders.rs  where leaders belong, moves
+//!   replace/          a node that lost its disk is taken back
+//!   news.rs           what this node's leaders know, told to all       around.rs disks.rs  what others said
+//!   reach.rs          whom a node reaches at the moment
+//!   known_leader.rs   who leads a range, as far as can be told
+//!   status.rs figures.rs readiness.rs debug.rs   the node as people, monitors and load balancers see it
+//!   answers/          what a node answers its peers
+//! ```
+//!
+//! Operations are methods of [`state::NodeState`] in the file of their name. They return
+//! [`OpError`](crate::error::OpError); the doors and the answers to peers put it on the wire.
+
+pub mod answers;
+mod around;
+pub mod debug;
+mod disks;
+mod drain;
+pub(crate) mod figures;
+mod forming;
+mod known_leader;
+pub(crate) mod leaders;
+pub(crate) mod news;
+mod plan;
+pub(crate) mod reach;
+pub mod readiness;
+pub mod records;
+pub mod registry;
+mod replace;
+pub mod state;
+pub mod status;

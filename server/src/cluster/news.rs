@@ -1,0 +1,93 @@
+//! News of ranges: what the leaders of this node know, told to every other node in pings.
+//!
+//! Pings are sent by `upkeep/pings.rs` every second, and at once where something changed that others decide by:
+//! the node is drained, or its disk is another one.
+
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use quintet_proto::internal::v1 as wire;
+
+use super::{leaders, state::NodeState, status};
+use crate::{
+    ids::RangeId,
+    peer::{Kind, Lane},
+    placement::policy,
+    range::{raft::types, replica::Replica},
+};
+
+/// Tells every other node what this one's leaders know and what it is good for; waits for their answers.
+pub(crate) async fn tell_all(node_state: &NodeState) {
+    let me = node_state.peers().me();
+    let draining = node_state.draining.lock().get(&me).copied().unwrap_or(false);
+    let clock_wrong_by_us = node_state.host().hlc.wrong_by_us();
+    let leading = node_state.leading().into_iter();
+    let ranges: Vec<_> = leading.map(|replica| news(node_state, &replica)).collect();
+    {
+        let mut known = node_state.news.lock();
+        for range in &ranges {
+            known.insert(RangeId(range.range_id), range.clone());
+        }
+    }
+    let disk = node_state.disk_of(me);
+    let ping = wire::Ping {
+        ranges,
+        draining,
+        disk: disk.map_or(0, |disk| disk.condition_to_wire().into()),
+        disk_free_bytes: disk.map_or(0, |disk| disk.free_bytes),
+        clock_wrong_by_us,
+        reaches: node_state.reaches(),
+    };
+    let answers = node_state.peers().book().nodes().into_iter().map(|node| {
+        let message = wire::PeerMessage {
+            kind: Some(Kind::Ping(ping.clone())),
+            ..wire::PeerMessage::default()
+        };
+        node_state.peers().ask(node, Lane::Urgent, message)
+    });
+    futures::future::join_all(answers).await;
+}
+
+/// What a leader knows of its range.
+pub(super) fn news(node_state: &NodeState, replica: &Replica) -> wire::RangeNews {
+    let voters = leaders::candidates(node_state, replica);
+    let leader_reason = policy::reason(&voters, replica.range, node_state.peers().me());
+    let metrics = replica.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let last = metrics.last_log_index.unwrap_or(0);
+    let membership = metrics.membership_config.membership();
+    let matched = |id: u64| types::matched(&metrics, id);
+    let patience = node_state.host().times.patience();
+    let replicas: Vec<_> = membership
+        .nodes()
+        .map(|(id, holder)| {
+            let heard = match *id == replica.id.0 {
+                true => Some(Duration::ZERO),
+                false => types::answered_ago(&metrics, *id),
+            };
+            let answers = heard.is_some_and(|ago| ago <= patience);
+            let votes = membership.voter_ids().any(|voter| voter == *id);
+            quintet_proto::v1::ReplicaStatus {
+                replica_id: *id,
+                node_id: holder.node.0,
+                role: if votes { "voter" } else { "learner" }.to_owned(),
+                lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
+                lag_known: answers && matched(*id).is_some(),
+                heard_ms_ago: heard.map_or(0, status::ms),
+                heard_known: heard.is_some(),
+            }
+        })
+        .collect();
+    let held_by_all = membership.nodes().map(|(id, _)| matched(*id).unwrap_or(0)).min();
+    wire::RangeNews {
+        range_id: replica.range.0,
+        term: metrics.current_term,
+        leader_replica: replica.id.0,
+        leader_node: node_state.peers().me().0,
+        held_by_all: held_by_all.unwrap_or(0),
+        last_index: last,
+        applied_index: metrics.last_applied.map_or(0, |at| at.index()),
+        replicas,
+        leader_reason,
+    }
+}

@@ -1,0 +1,77 @@
+//! What a node does on the side for as long as it runs, one file a job.
+//!
+//! Each job looks at the node's state from time to time, and does a bounded piece of work. None of them is asked
+//! for, and none answers anybody: what they find out is kept in [`crate::cluster::state::NodeState`], and
+//! operations on the cluster are in [`crate::cluster`].
+//!
+//! ```text
+//!   pings.rs            tells others what this node's leaders know   clocks.rs      the node's own clock
+//!   leaders.rs          leaders move to where they belong            disk.rs        the node's own disk
+//!   heartbeats.rs       of all groups at one moment                  lost_leaders.rs  elections after a process ended
+//!   truncation.rs       of logs                                      addresses.rs   the address book's copy on disk
+//!   thresholds.rs       how far back requests and versions count
+//!   request_records.rs  remembered requests go                       versions.rs    old versions go
+//!   registry.rs         the system range is kept true
+//! ```
+//!
+//! # On a crash
+//!
+//! A job has no state of its own that matters: the next start begins it anew.
+
+mod addresses;
+mod clocks;
+mod disk;
+mod heartbeats;
+mod leaders;
+mod lost_leaders;
+mod pause;
+mod pings;
+mod registry;
+mod request_records;
+mod thresholds;
+mod truncation;
+mod versions;
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use crate::{
+    cluster::state::NodeState,
+    config::Limits,
+    range::elections::RaftTimes,
+    storage::{Engine, codec::Command},
+};
+
+/// Begins all jobs of a node, whose log engine is `log`.
+pub(crate) fn start(
+    node_state: &Arc<NodeState>,
+    times: RaftTimes,
+    limits: &Limits,
+    log: Arc<dyn Engine>,
+) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(leaders::run(node_state.clone())),
+        tokio::spawn(disk::run(node_state.clone())),
+        tokio::spawn(heartbeats::run(node_state.clone(), times)),
+        tokio::spawn(lost_leaders::run(node_state.clone(), times)),
+        tokio::spawn(pings::run(node_state.clone())),
+        tokio::spawn(truncation::run(node_state.clone())),
+        tokio::spawn(thresholds::keep_moving(
+            node_state.clone(),
+            "moves dedup thresholds",
+            limits.dedup_window(),
+            |evaluated_under, threshold| Command::MoveDedupThreshold { evaluated_under, threshold },
+        )),
+        tokio::spawn(request_records::run(node_state.clone())),
+        tokio::spawn(thresholds::keep_moving(
+            node_state.clone(),
+            "moves gc thresholds",
+            limits.version_retention(),
+            |evaluated_under, threshold| Command::MoveGcThreshold { evaluated_under, threshold },
+        )),
+        tokio::spawn(versions::run(node_state.clone())),
+        tokio::spawn(registry::run(node_state.clone())),
+        tokio::spawn(addresses::run(node_state.clone(), log)),
+    ]
+}
