@@ -5,6 +5,7 @@
 
 pub mod bounded;
 pub mod details;
+mod op;
 
 /// The public interface: `quintet.v1`.
 pub mod v1 {

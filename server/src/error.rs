@@ -18,10 +18,12 @@ pub struct Standing {
     pub expires_at: Option<Timestamp>,
     /// Milliseconds until then.
     pub ttl_ms: u64,
+    /// There is a value, and there was no room to answer it.
+    pub value_left_out: bool,
 }
 
 /// A request that got no result.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct OpError {
     /// The stable code.
@@ -36,6 +38,8 @@ pub struct OpError {
     pub current: Option<Box<Standing>>,
     /// Client address of a node that is likely to know better.
     pub hint: Option<String>,
+    /// Where an earlier copy may have acted: why this copy was refused, which says whether to ask again.
+    pub refused_for: Option<Code>,
 }
 
 impl OpError {
@@ -48,6 +52,7 @@ impl OpError {
             retry_after: None,
             current: None,
             hint: None,
+            refused_for: None,
         }
     }
 
@@ -131,18 +136,33 @@ impl OpError {
 
     /// What may be tried again, and how.
     pub fn retry_class(&self) -> RetryClass {
-        if self.maybe_committed {
-            return RetryClass::Ambiguous;
+        if let Some(code) = self.refused_for {
+            return match of_refusal(code) {
+                RetryClass::Never => RetryClass::Never,
+                _ => RetryClass::Ambiguous,
+            };
         }
-        match self.code {
-            Code::Unavailable
-            | Code::Overloaded
-            | Code::NotLeader
-            | Code::StaleRoute
-            | Code::NotInitialized
-            | Code::EmptyNode => RetryClass::Reroute,
-            Code::UnknownOutcome => RetryClass::Ambiguous,
-            _ => RetryClass::Never,
-        }
+        if self.maybe_committed { RetryClass::Ambiguous } else { of_refusal(self.code) }
+    }
+
+    /// The code of an error which says that the request came to the wrong place, and that nothing was begun.
+    pub fn misrouted(&self) -> Option<Code> {
+        let is_definite = self.retry_class() == RetryClass::Reroute && !self.maybe_committed;
+        let is_elsewhere = matches!(self.code, Code::NotLeader | Code::StaleRoute);
+        (is_definite && is_elsewhere).then_some(self.code)
+    }
+}
+
+/// What may be tried again after a refusal, and how.
+fn of_refusal(code: Code) -> RetryClass {
+    match code {
+        Code::Unavailable
+        | Code::Overloaded
+        | Code::NotLeader
+        | Code::StaleRoute
+        | Code::NotInitialized
+        | Code::EmptyNode => RetryClass::Reroute,
+        Code::UnknownOutcome => RetryClass::Ambiguous,
+        _ => RetryClass::Never,
     }
 }

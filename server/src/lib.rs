@@ -25,6 +25,7 @@ pub mod planted;
 #[cfg(not(madsim))]
 pub mod ports;
 pub mod range;
+mod request;
 pub mod router;
 pub mod seams;
 pub mod size;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use quintet_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{encode, encode_error, kv};
+use super::status::status;
 use crate::{
-    cluster::{debug, state::NodeState, status},
+    cluster::{self, debug, state::NodeState},
     error::OpError,
     range::checksum,
 };
@@ -33,7 +33,7 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::InitClusterRequest>,
     ) -> Result<Response<v1::InitClusterResponse>, Status> {
         let formed = self.node_state.init(request.into_inner(), true).await;
-        formed.map(Response::new).map_err(kv::status)
+        formed.map(Response::new).map_err(status)
     }
 
     async fn drain(
@@ -41,7 +41,7 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::DrainRequest>,
     ) -> Result<Response<v1::DrainResponse>, Status> {
         let drained = self.node_state.drain(request.into_inner()).await;
-        drained.map(Response::new).map_err(kv::status)
+        drained.map(Response::new).map_err(status)
     }
 
     async fn replace_node(
@@ -49,22 +49,22 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::ReplaceNodeRequest>,
     ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
         let replaced = self.node_state.replace(request.into_inner(), true).await;
-        replaced.map(Response::new).map_err(kv::status)
+        replaced.map(Response::new).map_err(status)
     }
 
     async fn locate(
         &self,
         request: Request<v1::LocateRequest>,
     ) -> Result<Response<v1::LocateResponse>, Status> {
-        let found = status::locate(&self.node_state, &request.into_inner());
-        found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
+        let found = cluster::status::locate(&self.node_state, &request.into_inner());
+        found.map(Response::new).map_err(status)
     }
 
     async fn status(
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        Ok(Response::new(status::of(&self.node_state)))
+        Ok(Response::new(cluster::status::of(&self.node_state)))
     }
 
     async fn debug_range(
@@ -72,7 +72,7 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::DebugRangeRequest>,
     ) -> Result<Response<v1::DebugRangeResponse>, Status> {
         let found = debug::range(&self.node_state, request.into_inner().range_id);
-        found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
+        found.map(Response::new).map_err(status)
     }
 
     async fn registry(
@@ -80,7 +80,7 @@ impl v1::admin_server::Admin for AdminService {
         _request: Request<v1::RegistryRequest>,
     ) -> Result<Response<v1::RegistryResponse>, Status> {
         let found = debug::registry(&self.node_state);
-        found.map(Response::new).map_err(|error| kv::status(encode_error(error)))
+        found.map(Response::new).map_err(status)
     }
 
     async fn checksum(
@@ -88,9 +88,8 @@ impl v1::admin_server::Admin for AdminService {
         request: Request<v1::ChecksumRequest>,
     ) -> Result<Response<v1::ChecksumResponse>, Status> {
         let wanted = request.into_inner().range_id;
-        let failed = |error: OpError| kv::status(encode::error(error));
         let Ok(_alone) = self.summing.try_lock() else {
-            return Err(failed(OpError::overloaded("another checksum is being taken; ask again")));
+            return Err(status(OpError::overloaded("another checksum is being taken; ask again")));
         };
         let mut ranges = Vec::new();
         for replica in self.node_state.replicas() {
@@ -99,7 +98,7 @@ impl v1::admin_server::Admin for AdminService {
             }
             let sum = checksum::of(&replica.shared.state)
                 .await
-                .map_err(|error| failed(OpError::new(v1::Code::Storage, error.to_string())))?;
+                .map_err(|error| status(OpError::new(v1::Code::Storage, error.to_string())))?;
             // A replica without a state, or between two of them, has no checksum now.
             ranges.extend(sum.map(|sum| v1::RangeChecksum {
                 range_id: replica.range.0,

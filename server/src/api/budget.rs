@@ -18,16 +18,18 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use quintet_proto::v1;
 use tokio::sync::oneshot;
 use tonic::Response;
 
-use super::{encode, line::Line};
+use super::line::Line;
 use crate::{
     error::OpError,
     ids::NodeId,
-    range::request::{OpResult, ReplySink},
-    router::{ForwardSink, admission::Admission},
+    request::{
+        answer::{Answered, Answers},
+        weight,
+    },
+    router::admission::Admission,
     storage::codec::Descriptor,
 };
 
@@ -174,42 +176,30 @@ impl Drop for Budget {
 
 /// The way back of one request: hands the first answer over, within the budget of its call.
 pub(super) struct Awaited {
-    back: Mutex<Option<oneshot::Sender<v1::SessionResponse>>>,
+    back: Mutex<Option<oneshot::Sender<Answered>>>,
     budget: Arc<Budget>,
 }
 
 impl Awaited {
     /// Both ends.
-    pub(super) fn new(
-        budget: &Arc<Budget>,
-    ) -> (Arc<Awaited>, oneshot::Receiver<v1::SessionResponse>) {
+    pub(super) fn new(budget: &Arc<Budget>) -> (Arc<Awaited>, oneshot::Receiver<Answered>) {
         let (tx, rx) = oneshot::channel();
         (Arc::new(Awaited { back: Mutex::new(Some(tx)), budget: budget.clone() }), rx)
     }
+}
 
-    fn push(&self, mut response: v1::SessionResponse) {
+impl Answers for Awaited {
+    fn answered(&self, _id: u64, mut answered: Answered) {
         let Some(waiting) = self.back.lock().take() else { return };
-        let bytes = encode::size(&response);
-        if !encode::has_value(&response) {
+        let bytes = weight::bytes(&answered);
+        if !weight::has_value(&answered) {
             self.budget.hold(bytes);
         } else if !self.budget.take(bytes) {
-            response = encode::value_left_out(response);
-            self.budget.hold(encode::size(&response));
+            answered = weight::value_left_out(answered);
+            self.budget.hold(weight::bytes(&answered));
         }
         // The caller may have gone.
-        waiting.send(response).ok();
-    }
-}
-
-impl ReplySink for Awaited {
-    fn answer(&self, id: u64, result: OpResult) {
-        self.push(encode::response(id, result));
-    }
-}
-
-impl ForwardSink for Awaited {
-    fn encoded(&self, response: v1::SessionResponse) {
-        self.push(response);
+        waiting.send(answered).ok();
     }
 
     fn note_route(&self, _route: &Arc<Descriptor>, _leader: NodeId) {}
@@ -220,15 +210,10 @@ pub(super) fn batch_is_full() -> OpError {
     OpError::overloaded("the batch's answer is full; ask for this key again")
 }
 
-/// What a read is answered with that there is no room for.
-pub(super) fn no_room() -> OpError {
-    OpError::overloaded("too many bytes of answers wait; take them, then ask again")
-}
-
 #[cfg(all(test, not(madsim)))]
 mod tests {
     use bytes::Bytes;
-    use quintet_proto::v1::{Code, session_response::Result as Body};
+    use quintet_proto::v1::{self, Code, session_response::Result as Body};
 
     use super::*;
     use crate::{config::Limits, ops::metrics::Metrics};
@@ -258,8 +243,8 @@ mod tests {
 
     fn through(budget: &Arc<Budget>, response: v1::SessionResponse) -> Body {
         let (sink, mut rx) = Awaited::new(budget);
-        sink.encoded(response);
-        rx.try_recv().expect("answered").result.expect("a body")
+        sink.answered(1, Answered::from_wire(response));
+        rx.try_recv().expect("answered").into_wire(1).result.expect("a body")
     }
 
     fn code(body: &Body) -> Option<Code> {

@@ -14,20 +14,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quintet_proto::v1::{self, session_request::Op, session_response::Result as Body};
 
-use super::{budget::Budget, decode, encode, kv};
-use crate::{error::OpError, router::Router, time::local::Instant};
+use super::{budget::Budget, call::call};
+use crate::{
+    error::OpError,
+    request::{
+        context::{name, timeout_of},
+        limits::check_deleted_span,
+    },
+    router::Router,
+    time::local::Instant,
+};
 
 /// Removes pages until the span, the limit or the time is at its end.
 pub(super) async fn run(
     router: &Arc<Router>,
     mut asked: v1::DeleteRangeRequest,
     budget: &Arc<Budget>,
-) -> Result<v1::DeleteRangeResponse, v1::Error> {
-    decode::check_deleted_span(&asked).map_err(encode::error)?;
+) -> Result<v1::DeleteRangeResponse, OpError> {
+    check_deleted_span(&asked)?;
     let mut context = asked.context.take().unwrap_or_default();
-    let timeout = kv::time_of(&context);
+    let timeout = timeout_of(&context);
     let (began, limited) = (Instant::now(), asked.limit > 0);
-    kv::name(&mut context, router);
+    name(&mut context, router.hlc().peek());
     let left = || {
         let left = timeout.saturating_sub(began.elapsed());
         u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
@@ -41,9 +49,9 @@ pub(super) async fn run(
     loop {
         let context = v1::RequestContext { timeout_ms: left(), ..context.clone() };
         let page = v1::DeleteRangeRequest { context: Some(context), ..asked.clone() };
-        let page = match kv::call(router, Op::DeleteRange(page), budget).await {
+        let page = match call(router, Op::DeleteRange(page), budget).await {
             Ok(Body::DeleteRange(page)) => page,
-            Ok(_) => return Err(encode::error(OpError::ambiguous("an answer of another kind"))),
+            Ok(_) => return Err(OpError::ambiguous("an answer of another kind")),
             Err(error) if has_begun && !error.maybe_committed => {
                 return Ok(told(deleted, &asked, asked.start.clone()));
             }
@@ -63,7 +71,7 @@ pub(super) async fn run(
             // It would never end.
             let message =
                 "a page of the deletion does not advance; ask again with the same request id";
-            return Err(encode::error(OpError::ambiguous(message)));
+            return Err(OpError::ambiguous(message));
         }
         asked.start = page.next;
     }
@@ -79,7 +87,7 @@ async fn moment(
     asked: &v1::DeleteRangeRequest,
     context: v1::RequestContext,
     budget: &Arc<Budget>,
-) -> Result<u64, v1::Error> {
+) -> Result<u64, OpError> {
     let is_later = context.attempt > 0;
     let scan = v1::ScanRequest {
         context: Some(context),
@@ -89,11 +97,11 @@ async fn moment(
         keys_only: true,
         ..v1::ScanRequest::default()
     };
-    match kv::call(router, Op::Scan(scan), budget).await {
+    match call(router, Op::Scan(scan), budget).await {
         Ok(Body::Scan(page)) => Ok(page.at),
         // An earlier copy may have acted.
-        Err(error) if is_later => Err(encode::error(OpError::ambiguous(error.message))),
+        Err(error) if is_later => Err(OpError::ambiguous(error.message)),
         Err(error) => Err(error),
-        Ok(_) => Err(encode::error(OpError::unavailable("an answer of another kind"))),
+        Ok(_) => Err(OpError::unavailable("an answer of another kind")),
     }
 }

@@ -1,13 +1,19 @@
-//! The front doors: decode, validate, identify, map errors.
+//! The front doors: take requests off the wire, bound what answers hold, map errors.
 //!
-//! Every request has a caller, checked in one place, [`decode::decode`]; until there are users that
-//! is [`decode::Caller::Anonymous`].
+//! ```text
+//!   kv.rs      unary calls     session.rs  many operations on one stream     scan.rs  pages as a stream
+//!   admin.rs   forming the cluster and looking at it                        delete_range.rs  pages to their end
+//!   call.rs    how a request enters the router, whichever door it came by; deadline and retries
+//!   status.rs  errors in gRPC's model
+//!   budget.rs line.rs outgoing.rs  bytes of answers: until they are encoded, and until the peer took them
+//! ```
+//!
+//! What requests and answers are is said in [`crate::request`].
 
 pub mod admin;
 mod budget;
-pub mod decode;
+mod call;
 mod delete_range;
-pub(crate) mod encode;
 #[cfg(not(madsim))]
 pub(crate) mod health;
 pub mod kv;
@@ -16,5 +22,4 @@ pub(crate) mod line;
 pub(crate) mod outgoing;
 mod scan;
 mod session;
-
-pub(crate) use encode::{error as encode_error, response as encode_response};
+mod status;

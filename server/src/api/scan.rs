@@ -31,11 +31,12 @@ use tonic::Status;
 
 use super::{
     budget::Budget,
-    kv::{call, stamp, status, unexpected},
+    call::call,
     line::Line,
+    status::{stamp, status, unexpected},
 };
 use crate::{
-    router::{Router, SpanParts},
+    router::{Router, parts::SpanParts},
     size::Size,
     time::local::sleep,
 };
@@ -182,7 +183,7 @@ async fn ask(router: Arc<Router>, request: v1::ScanRequest, budget: Arc<Budget>)
         match call(&router, Op::Scan(request.clone()), &budget).await {
             Ok(Body::Scan(page)) => return Ok(page),
             Ok(_) => return Err(unexpected()),
-            Err(error) if error.code() == Code::Overloaded && budget.is_full() => {}
+            Err(error) if error.code == Code::Overloaded && budget.is_full() => {}
             Err(error) => return Err(status(error)),
         }
     }

@@ -25,16 +25,20 @@ use quintet_proto::v1;
 use tokio::sync::{Notify, mpsc};
 use tonic::{Status, Streaming};
 
-use super::{encode, kv};
+use super::{call, status::status};
 use crate::{
     error::OpError,
     ids::NodeId,
     ops::metrics::{Metrics, Queue},
-    range::request::{OpResult, ReplySink},
+    request::{
+        answer::{Answered, Answers},
+        context::check_cluster,
+        settle, weight,
+    },
     router::{
-        self, ForwardSink, Router,
+        Router,
         admission::{self, Admission, Admitted},
-        settle,
+        hints::client_routes,
     },
     size::Size,
     storage::codec::Descriptor,
@@ -65,9 +69,15 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Frames = wire::Outbound<v1::SessionFrame>;
 
+/// An answer, and what it counts as while it waits.
+struct Waiting {
+    response: v1::SessionResponse,
+    bytes: usize,
+}
+
 /// Where a session's answers gather.
 struct Sink {
-    answers: mpsc::UnboundedSender<v1::SessionResponse>,
+    answers: mpsc::UnboundedSender<Waiting>,
     /// Requests read from the stream whose answer is not yet in a frame.
     open: AtomicUsize,
     waiting_bytes: AtomicUsize,
@@ -82,35 +92,34 @@ struct Sink {
 }
 
 impl Sink {
-    fn push(&self, mut response: v1::SessionResponse) {
+    fn push(&self, id: u64, mut answered: Answered) {
         // One frame may have asked for more than memory holds, before any answer was there.
         let waiting = self.waiting_bytes.load(Ordering::Acquire);
         if waiting > WAITING_BYTES_MAX || self.admission.answers_are_full() {
-            response = encode::without_value(response);
+            answered = weight::without_value(answered);
         }
-        let bytes = encode::size(&response);
+        let bytes = weight::bytes(&answered);
         self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.admission.answers_wait(bytes);
         self.answered.fetch_add(1, Ordering::AcqRel);
         self.metrics.queue(Queue::Session).inc();
         // The session may be over; nobody waits then.
-        self.answers.send(response).ok();
+        self.answers.send(Waiting { response: answered.into_wire(id), bytes }).ok();
     }
 
     /// Answers what is not let in.
     fn refuse(&self, request: &v1::SessionRequest, error: OpError) {
-        let error = settle::refused(request.op.as_ref(), error);
-        let result = Some(v1::session_response::Result::Error(error));
-        self.push(v1::SessionResponse { id: request.id, result });
+        let error = settle::told(request.op.as_ref(), error);
+        self.push(request.id, Answered::Failed(error));
     }
 
-    fn took(&self, responses: &[v1::SessionResponse]) {
-        let bytes = responses.iter().map(encode::size).sum();
+    fn took(&self, answers: &[Waiting]) {
+        let bytes = answers.iter().map(|answer| answer.bytes).sum();
         self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.admission.answers_taken(bytes);
-        self.open.fetch_sub(responses.len(), Ordering::AcqRel);
-        self.answered.fetch_sub(responses.len(), Ordering::AcqRel);
-        let taken = responses.len() as u64;
+        self.open.fetch_sub(answers.len(), Ordering::AcqRel);
+        self.answered.fetch_sub(answers.len(), Ordering::AcqRel);
+        let taken = answers.len() as u64;
         self.metrics.requests_in_flight.dec_by(taken);
         self.metrics.queue(Queue::Session).dec_by(taken);
         self.taken.notify_one();
@@ -126,12 +135,6 @@ impl Drop for Sink {
     }
 }
 
-impl ReplySink for Sink {
-    fn answer(&self, id: u64, result: OpResult) {
-        self.push(encode::response(id, result));
-    }
-}
-
 /// The way back of the requests of one frame that were admitted. It holds the frame's bytes for as long
 /// as one of them does, and gives back the room of each with its answer.
 struct FrameSink {
@@ -139,17 +142,10 @@ struct FrameSink {
     admitted: Admitted,
 }
 
-impl ReplySink for FrameSink {
-    fn answer(&self, id: u64, result: OpResult) {
+impl Answers for FrameSink {
+    fn answered(&self, id: u64, answered: Answered) {
         self.admitted.one_done();
-        self.sink.answer(id, result);
-    }
-}
-
-impl ForwardSink for FrameSink {
-    fn encoded(&self, response: v1::SessionResponse) {
-        self.admitted.one_done();
-        self.sink.push(response);
+        self.sink.push(id, answered);
     }
 
     fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId) {
@@ -170,11 +166,11 @@ pub(super) fn open(
     let most = u64::from(router.limits().sessions_max);
     if router.metrics().sessions_open.get() >= most {
         let error = OpError::overloaded(format!("{most} sessions are open; close some"));
-        return Err(kv::status(encode::error(error)));
+        return Err(status(error));
     }
     if router.peers().identity().cluster.is_empty() {
         // Said here and not request by request: a client goes on to a node that knows better.
-        return Err(kv::status(encode::error(router.peers().no_cluster())));
+        return Err(status(router.peers().no_cluster()));
     }
     let (answers, queue) = mpsc::unbounded_channel();
     let sink = Arc::new(Sink {
@@ -226,7 +222,7 @@ pub(super) fn open(
 
 struct Outbound {
     welcome: Option<v1::SessionWelcome>,
-    queue: mpsc::UnboundedReceiver<v1::SessionResponse>,
+    queue: mpsc::UnboundedReceiver<Waiting>,
     sink: Arc<Sink>,
     router: Arc<Router>,
     ended: Option<tokio::sync::oneshot::Receiver<Status>>,
@@ -266,11 +262,11 @@ impl Outbound {
     }
 
     /// Adds what waits already, up to a frame.
-    fn fill(&mut self, responses: &mut Vec<v1::SessionResponse>) {
-        let mut bytes: usize = responses.iter().map(encode::size).sum();
+    fn fill(&mut self, responses: &mut Vec<Waiting>) {
+        let mut bytes: usize = responses.iter().map(|answer| answer.bytes).sum();
         while responses.len() < FRAME_ANSWERS_MAX.get() && bytes < FRAME_BYTES_MAX {
             let Ok(next) = self.queue.try_recv() else { return };
-            bytes += encode::size(&next);
+            bytes += next.bytes;
             responses.push(next);
         }
     }
@@ -285,16 +281,16 @@ impl Outbound {
         Ok(Some(self.frame(responses)))
     }
 
-    fn frame(&mut self, responses: Vec<v1::SessionResponse>) -> v1::SessionFrame {
-        self.sink.took(&responses);
+    fn frame(&mut self, answers: Vec<Waiting>) -> v1::SessionFrame {
+        self.sink.took(&answers);
         let routes = std::mem::take(&mut *self.sink.routes.lock());
         let routes = routes.into_iter().filter_map(|(descriptor, leader)| {
             let address = self.router.peers().client_address(leader)?;
-            Some(router::client_routes(&descriptor, &address))
+            Some(client_routes(&descriptor, &address))
         });
         let body = v1::SessionResponses {
             welcome: self.welcome.take(),
-            responses,
+            responses: answers.into_iter().map(|answer| answer.response).collect(),
             cluster_time: self.router.hlc().told().0,
             routes: routes.flatten().collect(),
         };
@@ -345,17 +341,8 @@ async fn read(
     let hello = first
         .hello
         .ok_or_else(|| Status::invalid_argument("the first frame of a session carries a hello"))?;
-    let identity = router.peers().identity();
-    let another = (!hello.cluster_id.is_empty() && hello.cluster_id != identity.cluster)
-        || (hello.incarnation != 0 && hello.incarnation != identity.incarnation);
-    if another {
-        let message = format!(
-            "this is cluster {} incarnation {}, the session is for {} incarnation {}: use that \
-                 cluster's addresses, or connect anew",
-            identity.cluster, identity.incarnation, hello.cluster_id, hello.incarnation
-        );
-        return Err(kv::status(encode::error(OpError::new(v1::Code::WrongCluster, message))));
-    }
+    check_cluster(&router.peers().identity(), "session", &hello.cluster_id, hello.incarnation)
+        .map_err(status)?;
     let mut requests = first.requests;
     loop {
         let refused = begin(router, requests, bytes, sink, most);
@@ -397,7 +384,7 @@ fn begin(
             sink.refuse(&request, admission::refusal());
         } else {
             left -= 1;
-            router.dispatch(request, &frame);
+            call::enter(router, request, &frame);
         }
     }
     refused
@@ -431,7 +418,7 @@ fn decode(frame: v1::SessionFrame, router: &Router) -> Result<v1::SessionRequest
         String::new()
     };
     if !too_many.is_empty() {
-        return Err(kv::status(encode::error(OpError::invalid(too_many))));
+        return Err(status(OpError::invalid(too_many)));
     }
     v1::SessionRequests::decode(frame.body)
         .map_err(|error| Status::invalid_argument(format!("undecodable frame: {error}")))

@@ -19,11 +19,11 @@ use super::{
     state::NodeState,
 };
 use crate::{
-    api::encode_error,
     error::OpError,
     ids::{NodeId, SYSTEM_RANGE},
     peer::{Kind, Lane},
     range::replica::Replica,
+    request::decode,
     time::local::{Instant, sleep, timeout},
 };
 
@@ -43,7 +43,7 @@ impl NodeState {
     pub async fn drain(
         self: &Arc<Self>,
         request: v1::DrainRequest,
-    ) -> Result<v1::DrainResponse, v1::Error> {
+    ) -> Result<v1::DrainResponse, OpError> {
         let Some(other) = self.better_placed(NodeId(request.node_id)) else {
             return self.drain_here(request).await;
         };
@@ -71,19 +71,19 @@ impl NodeState {
     pub(super) async fn drain_here(
         self: &Arc<Self>,
         request: v1::DrainRequest,
-    ) -> Result<v1::DrainResponse, v1::Error> {
+    ) -> Result<v1::DrainResponse, OpError> {
         let node = NodeId(request.node_id);
         let Some(cluster) = self.cluster() else {
-            return Err(encode_error(self.peers().no_cluster()));
+            return Err(self.peers().no_cluster());
         };
         if !cluster.nodes.contains(&node) {
             let message = format!("there is no node {}; 'quintet status' lists them", node.0);
-            return Err(encode_error(OpError::invalid(message)));
+            return Err(OpError::invalid(message));
         }
         let until = Instant::now() + allowed(request);
         let was_to_be_told = self.is_to_be_told(node);
         if request.undo && was_to_be_told {
-            self.order(node, false, until).await.map_err(encode_error)?;
+            self.order(node, false, until).await?;
         }
         if node == self.peers().me() {
             return self.drain_self(request).await;
@@ -94,7 +94,7 @@ impl NodeState {
                 // It went away, and may have noted it: noting it twice does no harm.
                 Err(Gone) if request.undo => {
                     let message = format!("node {} went away; ask again", node.0);
-                    return Err(encode_error(OpError::ambiguous(message)));
+                    return Err(OpError::ambiguous(message));
                 }
                 Err(Gone) => {}
             }
@@ -109,9 +109,9 @@ impl NodeState {
                 "node {} can't be reached, and may have noted that it is drained: ask again when it is back",
                 node.0
             );
-            return Err(encode_error(OpError::unavailable(message)));
+            return Err(OpError::unavailable(message));
         }
-        self.order(node, true, until).await.map_err(encode_error)?;
+        self.order(node, true, until).await?;
         tracing::info!(%node, "drained while it can't be reached: it is told when it is back");
         Ok(v1::DrainResponse {
             leaders_left: self.wait_led_elsewhere(node, until).await,
@@ -126,7 +126,7 @@ impl NodeState {
         node: NodeId,
         request: Kind,
         until: Instant,
-    ) -> Result<Result<v1::DrainResponse, v1::Error>, Gone> {
+    ) -> Result<Result<v1::DrainResponse, OpError>, Gone> {
         let message = wire::PeerMessage { kind: Some(request), ..wire::PeerMessage::default() };
         let answer = self.peers().ask(node, Lane::Urgent, message);
         let patience = until.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
@@ -134,7 +134,7 @@ impl NodeState {
             Ok(Ok(Ok(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })))) => {
                 Ok(match result {
                     wire::drain_answer::Result::Ok(done) => Ok(done),
-                    wire::drain_answer::Result::Error(error) => Err(error),
+                    wire::drain_answer::Result::Error(error) => Err(decode::error(error)),
                 })
             }
             _ => Err(Gone),
@@ -145,16 +145,16 @@ impl NodeState {
     pub(super) async fn drain_asked(
         self: &Arc<Self>,
         request: v1::DrainRequest,
-    ) -> Result<v1::DrainResponse, v1::Error> {
+    ) -> Result<v1::DrainResponse, OpError> {
         let node = NodeId(request.node_id);
         if node == self.peers().me() {
             return self.drain_self(request).await;
         }
         if !self.cluster().is_some_and(|cluster| cluster.nodes.contains(&node)) {
             let message = format!("there is no node {}; 'quintet status' lists them", node.0);
-            return Err(encode_error(OpError::invalid(message)));
+            return Err(OpError::invalid(message));
         }
-        registry::order_drain(self, node, !request.undo).await.map_err(encode_error)?;
+        registry::order_drain(self, node, !request.undo).await?;
         Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true, not_noted: false })
     }
 
@@ -237,7 +237,7 @@ impl NodeState {
     pub(super) async fn drain_self(
         &self,
         request: v1::DrainRequest,
-    ) -> Result<v1::DrainResponse, v1::Error> {
+    ) -> Result<v1::DrainResponse, OpError> {
         let patience = allowed(request);
         // At once, and noted beside it: a disk that does not answer is a reason to drain.
         self.set_draining(!request.undo);
@@ -253,7 +253,7 @@ impl NodeState {
             Ok(Ok(())) => false,
             Ok(Err(error)) => {
                 let error = OpError::new(v1::Code::Storage, format!("not noted: {error}"));
-                return Err(encode_error(error));
+                return Err(error);
             }
             // What waits for the disk is written, in the order in which it was asked for, once it answers.
             Err(_) => true,

@@ -24,13 +24,13 @@ use super::{
     status,
 };
 use crate::{
-    api::encode_error,
     error::OpError,
     failpoint,
     ids::{Generation, NodeId, ReplicaId},
     peer::{Kind, Lane},
     placement::{initial, policy},
     range::replica::Replica,
+    request::decode,
     storage::codec::{ClusterRecord, Descriptor},
     time::local::{Instant, sleep},
 };
@@ -74,26 +74,26 @@ impl NodeState {
         self: &Arc<Self>,
         request: v1::InitClusterRequest,
         may_forward: bool,
-    ) -> Result<v1::InitClusterResponse, v1::Error> {
+    ) -> Result<v1::InitClusterResponse, OpError> {
         let wanted = if request.nodes == 0 { NODES_DEFAULT } else { request.nodes };
         if !matches!(wanted, 1 | 3 | 5 | 7) {
             let message = format!("a cluster begins with 1, 3, 5 or 7 nodes, not {wanted}");
-            return Err(encode_error(OpError::invalid(message)));
+            return Err(OpError::invalid(message));
         }
         self.refuse_second()?;
         let spans = self.spans(&request)?;
         if let Some(cluster) = self.peers().cluster_around() {
-            return Err(encode_error(OpError::new(
+            return Err(OpError::new(
                 v1::Code::AlreadyInitialized,
                 OpError::no_cluster(self.peers().me(), Some(&cluster)).message,
-            )));
+            ));
         }
         let members = self.wait_for_nodes(wanted as usize).await?;
         let first = members.first().copied().unwrap_or(self.peers().me());
         if first != self.peers().me() {
             if !may_forward {
                 let message = "the nodes do not agree yet who knows whom; try again";
-                return Err(encode_error(OpError::unavailable(message)));
+                return Err(OpError::unavailable(message));
             }
             return self.forward_init(first, request).await;
         }
@@ -102,7 +102,7 @@ impl NodeState {
         let cluster = self.plan(&members, &spans);
         self.take(one_at_a_time, cluster.clone())
             .await
-            .map_err(|why| encode_error(OpError::new(v1::Code::Storage, why)))?;
+            .map_err(|why| OpError::new(v1::Code::Storage, why))?;
         self.wait_for_members(&cluster).await?;
         Ok(v1::InitClusterResponse {
             cluster_id: cluster.cluster,
@@ -111,21 +111,21 @@ impl NodeState {
         })
     }
 
-    fn refuse_second(&self) -> Result<(), v1::Error> {
+    fn refuse_second(&self) -> Result<(), OpError> {
         match self.cluster() {
             None => Ok(()),
-            Some(cluster) => Err(encode_error(OpError::new(
+            Some(cluster) => Err(OpError::new(
                 v1::Code::AlreadyInitialized,
                 format!(
                     "the cluster was formed before: {}; there is nothing to do",
                     cluster.cluster
                 ),
-            ))),
+            )),
         }
     }
 
     /// The live nodes that the default policy places replicas on, lowest id first.
-    async fn wait_for_nodes(&self, wanted: usize) -> Result<Vec<NodeId>, v1::Error> {
+    async fn wait_for_nodes(&self, wanted: usize) -> Result<Vec<NodeId>, OpError> {
         let until = Instant::now() + INIT_TIMEOUT;
         loop {
             let live: Vec<_> = self
@@ -137,15 +137,14 @@ impl NodeState {
                 .collect();
             let known = live.len();
             if known >= wanted {
-                return policy::choose_voters(&live, wanted)
-                    .map_err(|why| encode_error(OpError::invalid(why)));
+                return policy::choose_voters(&live, wanted).map_err(OpError::invalid);
             }
             if Instant::now() >= until {
                 let message = format!(
                     "{known} of {wanted} nodes know each other; start the others, with this node \
                      among their seeds"
                 );
-                return Err(encode_error(OpError::unavailable(message)));
+                return Err(OpError::unavailable(message));
             }
             sleep(POLL).await;
         }
@@ -155,26 +154,26 @@ impl NodeState {
         &self,
         to: NodeId,
         request: v1::InitClusterRequest,
-    ) -> Result<v1::InitClusterResponse, v1::Error> {
+    ) -> Result<v1::InitClusterResponse, OpError> {
         let message =
             wire::PeerMessage { kind: Some(Kind::Init(request)), ..wire::PeerMessage::default() };
         match self.peers().ask(to, Lane::Urgent, message).await {
             Ok(Ok(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))) => match result {
                 wire::init_answer::Result::Ok(formed) => Ok(formed),
-                wire::init_answer::Result::Error(error) => Err(error),
+                wire::init_answer::Result::Error(error) => Err(decode::error(error)),
             },
             _ => {
                 let message = format!("node {} went away; ask again", to.0);
-                Err(encode_error(OpError::ambiguous(message)))
+                Err(OpError::ambiguous(message))
             }
         }
     }
 
     /// The spans of the ranges that were asked for.
-    fn spans(&self, request: &v1::InitClusterRequest) -> Result<Vec<initial::Span>, v1::Error> {
+    fn spans(&self, request: &v1::InitClusterRequest) -> Result<Vec<initial::Span>, OpError> {
         let key_max = self.router().limits().key_bytes_max as usize;
         initial::spans(request.initial_ranges, &request.split_points, key_max)
-            .map_err(|why| encode_error(OpError::invalid(why)))
+            .map_err(OpError::invalid)
     }
 
     fn plan(&self, members: &[NodeId], spans: &[initial::Span]) -> ClusterRecord {
@@ -251,7 +250,7 @@ impl NodeState {
     }
 
     /// Waits until every member runs the plan.
-    async fn wait_for_members(&self, cluster: &ClusterRecord) -> Result<(), v1::Error> {
+    async fn wait_for_members(&self, cluster: &ClusterRecord) -> Result<(), OpError> {
         let until = Instant::now() + INIT_TIMEOUT;
         loop {
             let led = self.replicas().iter().all(|replica| replica.leader_node().is_some());
@@ -264,7 +263,7 @@ impl NodeState {
                      status'",
                     cluster.cluster
                 );
-                return Err(encode_error(OpError::ambiguous(message)));
+                return Err(OpError::ambiguous(message));
             }
             sleep(POLL).await;
         }

@@ -14,7 +14,10 @@ use super::{
     state::NodeState,
 };
 use crate::{
-    api::decode, error::OpError, ids::NodeId, range::replica::Replica, router::routes::Place,
+    error::OpError,
+    ids::NodeId,
+    range::replica::Replica,
+    request::{limits, place::Place},
     storage::codec::AddressRecord,
 };
 
@@ -91,7 +94,7 @@ pub fn locate(
     node_state: &NodeState,
     request: &v1::LocateRequest,
 ) -> Result<v1::LocateResponse, OpError> {
-    let key = decode::stored_key(&request.keyspace, &request.key)?;
+    let key = limits::stored_key(&request.keyspace, &request.key)?;
     let Some(found) = node_state.router().routes().find(Place::Key(&key)) else {
         return Err(node_state.peers().no_cluster());
     };

@@ -688,6 +688,7 @@ fn answer(
                 value: held.value,
                 expires_at: held.expires_at,
                 ttl_ms: held.expires_at.map_or(0, |expires_at| expires_at.ms_after(now)),
+                value_left_out: false,
             })))
         }
         (Outcome::NotANumber, _) => Err(OpError::new(

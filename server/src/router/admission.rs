@@ -120,10 +120,7 @@ impl Admission {
 
 /// Bytes that count for the items of a batch of puts, beside those that they came in; 0 of other requests.
 pub fn items_bytes(op: Option<&Op>) -> usize {
-    match op {
-        Some(Op::PutMany(many)) => many.items.len().saturating_mul(ITEM_BYTES),
-        _ => 0,
-    }
+    op.map_or(0, Op::items).saturating_mul(ITEM_BYTES)
 }
 
 /// What is told to those who are refused.

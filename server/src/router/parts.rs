@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use quintet_proto::v1::{self, session_request::Op};
 
-use super::{Router, hints, scan::RANGES_MAX};
+use super::{Router, hints, routes::RANGES_MAX};
 use crate::{ids::KeyspaceId, storage::codec::Descriptor};
 
 /// What is left of a span: user keys, in the direction of the scan. Each part follows on the one before.
@@ -55,7 +55,7 @@ impl Router {
     pub(crate) fn parts_of(&self, scan: &v1::ScanRequest) -> Option<SpanParts> {
         let asked = v1::ScanRequest { at: 0, ..scan.clone() };
         let mut request = v1::SessionRequest { id: 0, op: Some(Op::Scan(asked)) };
-        let decoded = self.decode(&mut request).ok()?;
+        let decoded = self.decoder.decode(&mut request).ok()?;
         let ((from, upto), keyspace) = (decoded.first_page_span()?, decoded.keyspace()?);
         let ranges = self.routes.covering(from, upto, RANGES_MAX);
         // A border that is no whole key is none for a client.

@@ -18,40 +18,21 @@
 //! * A request is relayed once: who relays asks the leader itself or says that it can't.
 //! * Where a link breaks behind a request that was sent, its outcome is unknown, whichever link it was.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use quintet_proto::{internal::v1 as wire, v1};
 
-use super::{Router, lost, lost_sight_of, writes};
+use super::{
+    Router,
+    forward::writes,
+    way::{Way, lost, lost_sight_of},
+};
 use crate::{
-    api::encode_response,
     error::OpError,
     ids::{NodeId, RangeId},
     peer::{Kind, Lane, LinkDown},
     planted::{self, Bug},
+    request::encode,
     storage::codec::Descriptor,
 };
-
-/// Whose turn it is to relay.
-#[derive(Default)]
-pub(super) struct Turns(AtomicUsize);
-
-impl Turns {
-    /// One of these nodes, each in turn: one that does not reach the leader either is not asked again and
-    /// again.
-    fn next(&self, of: &[NodeId]) -> Option<NodeId> {
-        let turn = self.0.fetch_add(1, Relaxed);
-        of.get(turn.checked_rem(of.len())?).copied()
-    }
-}
-
-/// Whom to ask for a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) node: NodeId,
-    /// It is to pass the request on.
-    pub(super) relay: bool,
-}
 
 impl Router {
     /// The way to a range's leader, where one is known: straight to it, or around the link that is down.
@@ -81,7 +62,7 @@ impl Router {
         let (id, writes) =
             forward.request.as_ref().map_or((0, false), |request| (request.id, writes(request)));
         let refusal = move |error| wire::ForwardAnswer {
-            response: Some(encode_response(id, Err(error))),
+            response: Some(encode::response(id, Err(error))),
             ..wire::ForwardAnswer::default()
         };
         let Some(leader) = self.leader_of(range).filter(|leader| *leader != self.peers.me()) else {
@@ -126,15 +107,6 @@ fn by_way_of_us(mut answer: wire::ForwardAnswer, leader: NodeId) -> wire::Forwar
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn relays_take_turns() {
-        let turns = Turns::default();
-        let of = [NodeId(2), NodeId(5)];
-        let asked: Vec<_> = (0..4).filter_map(|_| turns.next(&of)).map(|node| node.0).collect();
-        assert_eq!(asked, [2, 5, 2, 5]);
-        assert_eq!(turns.next(&[]), None);
-    }
 
     #[test]
     fn a_relayed_result_names_who_gave_it() {

@@ -14,16 +14,10 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use parking_lot::RwLock;
 
-use crate::{ids::RangeId, storage::codec::Descriptor};
+use crate::{ids::RangeId, request::place::Place, storage::codec::Descriptor};
 
-/// Where a request begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'a> {
-    /// At a stored key.
-    Key(&'a [u8]),
-    /// At the last key below a bound; an empty bound is the end of the key space.
-    Below(&'a [u8]),
-}
+/// Ranges of one scan.
+pub(super) const RANGES_MAX: usize = 100_000;
 
 /// The cache. Bounded by the ranges of the cluster: pieces of old entries go when their keys are
 /// learnt.

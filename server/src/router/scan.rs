@@ -22,23 +22,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use quintet_proto::{
-    internal::v1 as wire,
-    v1::{self, session_request::Op, session_response::Result as Body},
-};
-use tokio::sync::Semaphore;
-
-use super::{CORRECTIONS_MAX, ForwardSink, Router, misrouted, once::Once, relay::Way};
+use super::{CORRECTIONS_MAX, Router, routes::RANGES_MAX, way::Way};
 use crate::{
-    api::{decode::Decoded, encode_response},
     error::OpError,
     ids::{Generation, NodeId, RangeId},
     peer::{Kind, Lane},
     planted::{self, Bug},
     range::{
         replica::Replica,
-        request::{Read, ReadKind, Reply, Scan},
+        request::{Answer, Read, ReadKind, Reply, Scan},
+    },
+    request::{
+        answer::{Answered, Answers, Once},
+        decode,
+        decoded::Request,
+        encode,
     },
     size::Size,
     storage::{
@@ -51,60 +49,41 @@ use crate::{
         local::{Instant, timeout},
     },
 };
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use quintet_proto::{
+    internal::v1 as wire,
+    v1::{self, session_request::Op, session_response::Result as Body},
+};
 
-/// Scans over several ranges that are opened at the same time.
-const SCANS_MAX: usize = 256;
 /// Ranges that one of them asks at a time.
 const RANGES_AT_ONCE: Size = Size::new("scan-ranges-at-once", 32, 1);
-/// Ranges of one scan.
-pub(super) const RANGES_MAX: usize = 100_000;
 /// How long one range may take for a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a step is sent on.
 const STEP_TRIES: u32 = 1 + CORRECTIONS_MAX;
 
-/// Room for scans that are being opened.
-pub(super) struct Slots(Arc<Semaphore>);
-
-impl Default for Slots {
-    fn default() -> Slots {
-        Slots(Arc::new(Semaphore::new(SCANS_MAX)))
-    }
-}
-
 /// Answers the first page of a scan over several ranges.
-pub(super) fn begin<S: ForwardSink + 'static>(
-    router: Arc<Router>,
-    request: v1::SessionRequest,
-    decoded: Decoded,
-    sink: Arc<S>,
-) {
-    let id = request.id;
-    let Ok(slot) = router.scans.0.clone().try_acquire_owned() else {
+pub(super) fn begin<S: Answers>(router: Arc<Router>, request: Request, sink: Arc<S>) {
+    let id = request.wire.id;
+    let Ok(slot) = router.scans.clone().try_acquire_owned() else {
         let message = "too many scans over several ranges begin at this moment; slow down";
-        return sink.answer(id, Err(OpError::overloaded(message)));
+        return sink.answered(id, Answered::Failed(OpError::overloaded(message)));
     };
     tokio::spawn(async move {
         let _slot = slot;
-        let left = decoded.deadline().saturating_duration_since(Instant::now());
-        let page = match timeout(left, first_page(&router, request, &decoded)).await {
-            Ok(page) => page,
-            Err(_) => Err(OpError::deadline()),
+        let left = request.decoded.deadline().saturating_duration_since(Instant::now());
+        let page = match timeout(left, first_page(&router, request)).await {
+            Ok(page) => page.unwrap_or_else(Answered::Failed),
+            Err(_) => Answered::Failed(OpError::deadline()),
         };
-        match page {
-            Ok(response) => sink.encoded(v1::SessionResponse { id, ..response }),
-            Err(error) => sink.answer(id, Err(error)),
-        }
+        sink.answered(id, page);
     });
 }
 
-async fn first_page(
-    router: &Arc<Router>,
-    mut request: v1::SessionRequest,
-    decoded: &Decoded,
-) -> Result<v1::SessionResponse, OpError> {
+async fn first_page(router: &Arc<Router>, request: Request) -> Result<Answered, OpError> {
+    let Request { wire: mut asked, decoded } = request;
     let Some((start, end)) = decoded.first_page_span() else { return Err(OpError::stale_route()) };
-    let Some(Op::Scan(scan)) = &mut request.op else { return Err(OpError::stale_route()) };
+    let Some(Op::Scan(scan)) = &mut asked.op else { return Err(OpError::stale_route()) };
     let mut routes = router.routes.covering(start, end, RANGES_MAX);
     let page_max = u64::from(router.limits.scan_page_records_max);
     let is_little = (1..=page_max).contains(&scan.limit);
@@ -125,18 +104,10 @@ async fn first_page(
     };
     each(router, &routes, wire::scan_step::Kind::Close(at.0)).await?;
     scan.at = at.0;
-    ask(router, request, CORRECTIONS_MAX).await
-}
-
-/// Serves a request as a client's.
-async fn ask(
-    router: &Arc<Router>,
-    mut request: v1::SessionRequest,
-    corrections: u32,
-) -> Result<v1::SessionResponse, OpError> {
+    // From now on it is a further page, which one range answers.
+    let decoded = router.decoder.decode(&mut asked)?;
     let (sink, answer) = Once::new();
-    let decoded = router.decode(&mut request)?;
-    router.route(request, decoded, sink, corrections, None);
+    router.go(Request { wire: asked, decoded }, sink, CORRECTIONS_MAX, None);
     answer.await.map_err(|_| OpError::unavailable("the node gave the scan up; try again"))
 }
 
@@ -204,11 +175,12 @@ async fn ask_leader(
         return (Err(OpError::unavailable("the link is down")), None);
     };
     let response = answer.response.unwrap_or_default();
-    let Some(Body::Error(error)) = &response.result else { return (Ok(answer.newest), None) };
+    let Some(Body::Error(error)) = response.result else { return (Ok(answer.newest), None) };
+    let error = decode::error(error);
     let next = Some(NodeId(answer.leader_node)).filter(|node| node.0 != 0);
-    let next = next.filter(|_| misrouted(&response).is_some());
+    let next = next.filter(|_| error.misrouted().is_some());
     router.correct(&answer.descriptors);
-    (Err(OpError::unavailable(error.message.clone())), next)
+    (Err(OpError::unavailable(error.message)), next)
 }
 
 impl Router {
@@ -240,7 +212,7 @@ impl Router {
                 descriptors: self.replica(range).map_or_else(Vec::new, |replica| {
                     vec![codec::encode(&*replica.shared.state.descriptor()).into()]
                 }),
-                response: Some(encode_response(0, Err(error))),
+                response: Some(encode::response(0, Err(error))),
                 ..wire::ForwardAnswer::default()
             },
         }
@@ -285,10 +257,9 @@ impl Router {
         });
         let reply = Reply::uncounted(sink, 0);
         replica.read(Read { kind, deadline, reply });
-        let answer = answer.await.map(|response| response.result);
-        match answer {
-            Ok(Some(Body::Scan(page))) => Ok(page.at),
-            Ok(Some(Body::Error(error))) if error.code() == v1::Code::NotLeader => {
+        match answer.await {
+            Ok(Answered::Found(Answer::Scan(page))) => Ok(page.at.0),
+            Ok(Answered::Failed(error)) if error.code == v1::Code::NotLeader => {
                 Err(OpError::not_leader(None))
             }
             _ => Err(OpError::unavailable("the range's newest version can't be told; try again")),

@@ -19,14 +19,13 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Timestamp,
+    Clock, Timestamp,
     discipline::{BOUND, Discipline, Seen, Window},
     local::Instant,
 };
 use crate::{
     ids::NodeId,
     planted::{self, Bug},
-    seams::Clock,
 };
 
 /// How far a time may be ahead of this node's that a client claims for the cluster's, or a scan for its

@@ -11,7 +11,7 @@ use crate::{
     },
     ids::SYSTEM_RANGE,
     range::request::{OpResult, ReplySink},
-    router::routes::Place,
+    request::place::Place,
     storage::{self, codec::RequestId},
 };
 

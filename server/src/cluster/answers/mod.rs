@@ -1,53 +1,40 @@
 //! What a node answers its peers.
 
+mod forward;
+mod pings;
+mod raft;
 mod snapshot;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use parking_lot::Mutex;
-use prost::Message as _;
 use quintet_proto::{internal::v1 as wire, v1};
-use tokio::sync::oneshot;
 
-use super::{disks::DiskNews, reach, state::NodeState};
+use self::forward::Forwarded;
+use super::{reach, state::NodeState};
 use crate::{
-    api::{encode, encode_response},
     error::OpError,
     ids::{Generation, NodeId, RangeId, ReplicaId},
     peer::{Handler, Kind, SnapshotPipe},
     planted::{self, Bug},
-    range::{
-        leadership,
-        raft::wire as raft_wire,
-        replica::Replica,
-        request::{OpResult, ReplySink},
-    },
-    router::admission::{self, Admitted},
+    range::{leadership, replica::Replica},
+    request::encode,
 };
-
-/// Bytes of answers to forwarded requests that may wait for their links; over it reads are refused.
-/// What one client that takes nothing costs the cluster is this and, on the way to it, the frames of
-/// a link (`peer/server.rs`) and of its session (`api/session.rs`), encoded and decoded.
-const WAITING_BYTES_MAX: usize = 32 << 20;
 
 /// Answers peers for a node.
 pub(crate) struct NodeHandler {
     /// The peers hold this handler and the node holds the peers: a node that has ended must go.
     node_state: Weak<NodeState>,
-    waiting_bytes: Arc<AtomicUsize>,
+    forwarded: Forwarded,
 }
 
 impl NodeHandler {
     /// Answers for this node for as long as it is there.
     pub(crate) fn new(node_state: &Arc<NodeState>) -> NodeHandler {
-        NodeHandler { node_state: Arc::downgrade(node_state), waiting_bytes: Arc::default() }
+        NodeHandler { node_state: Arc::downgrade(node_state), forwarded: Forwarded::default() }
     }
 }
 
@@ -79,7 +66,7 @@ impl Handler for NodeHandler {
                         if matches!(&kind, Kind::Transfer(to) if to.to_replica == replica.id.0) {
                             node_state.handovers.lock().returns(replica.range);
                         }
-                        raft(replica, from, kind)
+                        raft::hand_over(replica, from, kind)
                     }
                     None => failed("no such replica here"),
                 }
@@ -94,7 +81,10 @@ impl Handler for NodeHandler {
                 }
                 .boxed()
             }
-            Kind::Forward(forward) => self.forward(&node_state, forward, RangeId(message.range_id)),
+            Kind::Forward(forward) => {
+                let router = node_state.router().clone();
+                self.forwarded.serve(router, forward, RangeId(message.range_id))
+            }
             Kind::Claims(claims) => {
                 let holds = claims.claims.iter().map(|claim| holds(&node_state, claim)).collect();
                 let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
@@ -106,7 +96,7 @@ impl Handler for NodeHandler {
             }
             .boxed(),
             Kind::Ping(ping) => {
-                heard(&node_state, from, ping);
+                pings::heard(&node_state, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
             Kind::Bootstrap(plan) => {
@@ -153,7 +143,7 @@ impl Handler for NodeHandler {
             Kind::Replace(request) => async move {
                 let result = match node_state.replace(request, false).await {
                     Ok(done) => wire::replace_answer::Result::Ok(done),
-                    Err(error) => wire::replace_answer::Result::Error(error),
+                    Err(error) => wire::replace_answer::Result::Error(encode::error(error)),
                 };
                 Some(Kind::ReplaceAnswer(wire::ReplaceAnswer { result: Some(result) }))
             }
@@ -161,7 +151,7 @@ impl Handler for NodeHandler {
             Kind::Init(request) => async move {
                 let result = match node_state.init(request, false).await {
                     Ok(formed) => wire::init_answer::Result::Ok(formed),
-                    Err(error) => wire::init_answer::Result::Error(error),
+                    Err(error) => wire::init_answer::Result::Error(encode::error(error)),
                 };
                 Some(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))
             }
@@ -187,49 +177,6 @@ impl Handler for NodeHandler {
     }
 }
 
-impl NodeHandler {
-    fn forward(
-        &self,
-        node_state: &NodeState,
-        forward: wire::Forward,
-        range: RangeId,
-    ) -> BoxFuture<'static, Option<Kind>> {
-        let request = forward.request.clone().unwrap_or_default();
-        let router = node_state.router().clone();
-        let bytes = request.encoded_len() + admission::items_bytes(request.op.as_ref());
-        let admitted = match router.admission().admit_one(bytes) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                let response = Some(encode_response(request.id, Err(error)));
-                let answer = wire::ForwardAnswer { response, ..wire::ForwardAnswer::default() };
-                return async move { Some(Kind::ForwardAnswer(answer)) }.boxed();
-            }
-        };
-        let (tx, rx) = oneshot::channel();
-        let waiting_bytes = self.waiting_bytes.clone();
-        if forward.relay && !router.leads(range) {
-            let done = Box::new(move |answer| {
-                let _admitted = admitted;
-                // The link may have gone.
-                tx.send(Waiting::of(answer, waiting_bytes)).ok();
-            });
-            router.relay(forward, range, done);
-            return async move { Some(Kind::ForwardAnswer(rx.await.ok()?.take())) }.boxed();
-        }
-        let sink = Arc::new(ForwardedOnce {
-            back: Mutex::new(Some(tx)),
-            waiting_bytes,
-            _admitted: admitted,
-        });
-        router.serve_forwarded(forward, range, sink);
-        async move {
-            let response = rx.await.ok()?.take().response.unwrap_or_default();
-            Some(Kind::ForwardAnswer(router.correction(request, range, response)))
-        }
-        .boxed()
-    }
-}
-
 /// Whether a replica of this node follows a leader; never another one than it names.
 fn holds(node_state: &NodeState, claim: &wire::Claim) -> bool {
     let replica = node_state.router().replica(RangeId(claim.range_id));
@@ -243,138 +190,10 @@ fn holds(node_state: &NodeState, claim: &wire::Claim) -> bool {
     })
 }
 
-fn drained(result: Result<v1::DrainResponse, v1::Error>) -> Kind {
+fn drained(result: Result<v1::DrainResponse, OpError>) -> Kind {
     let result = match result {
         Ok(done) => wire::drain_answer::Result::Ok(done),
-        Err(error) => wire::drain_answer::Result::Error(error),
+        Err(error) => wire::drain_answer::Result::Error(encode::error(error)),
     };
     Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })
-}
-
-fn heard(node_state: &NodeState, from: NodeId, ping: wire::Ping) {
-    node_state.draining.lock().insert(from, ping.draining);
-    node_state.clocks.lock().insert(from, ping.clock_wrong_by_us);
-    let disk = DiskNews::from_wire(ping.disk(), ping.disk_free_bytes);
-    node_state.disks.lock().insert(from, disk);
-    node_state.heard_reaches(from, ping.reaches);
-    let mut news = node_state.news.lock();
-    for range in ping.ranges {
-        let id = RangeId(range.range_id);
-        // Only of ranges that this node knows: a peer can't make the map grow.
-        let router = node_state.router();
-        if router.replica(id).is_none() && !router.routes().knows(id) {
-            continue;
-        }
-        node_state.router().heard_leader(id, NodeId(range.leader_node), range.term);
-        match news.get(&id) {
-            Some(known) if known.term > range.term => {}
-            _ => {
-                news.insert(id, range);
-            }
-        }
-    }
-}
-
-fn raft(replica: Replica, from: NodeId, kind: Kind) -> BoxFuture<'static, Option<Kind>> {
-    let nonsense = || Some(Kind::Failed("a request that makes no sense".to_owned()));
-    async move {
-        let raft = &replica.raft;
-        let stopped = |error: &dyn std::fmt::Display| Some(Kind::Failed(error.to_string()));
-        match kind {
-            Kind::Append(append) => {
-                let Some(append) = raft_wire::append_in(append) else { return nonsense() };
-                match raft.append_entries(append).await {
-                    Ok(answer) => {
-                        if raft_wire::is_accepted(&answer) {
-                            replica.shared.leader_heard.note(from);
-                        }
-                        Some(Kind::AppendAnswer(raft_wire::append_answer_out(&answer)))
-                    }
-                    Err(error) => stopped(&error),
-                }
-            }
-            Kind::Vote(request) => {
-                let Some(request) = raft_wire::vote_request_in(request) else { return nonsense() };
-                match raft.vote(request).await {
-                    Ok(answer) => Some(Kind::VoteAnswer(raft_wire::vote_answer_out(&answer))),
-                    Err(error) => stopped(&error),
-                }
-            }
-            Kind::PreVote(request) => {
-                let Some(request) = raft_wire::vote_request_in(request) else { return nonsense() };
-                match raft.pre_vote(request).await {
-                    Ok(answer) => Some(Kind::VoteAnswer(raft_wire::vote_answer_out(&answer))),
-                    Err(error) => stopped(&error),
-                }
-            }
-            Kind::Transfer(request) => {
-                let Some(request) = raft_wire::transfer_in(request) else { return nonsense() };
-                match raft.handle_transfer_leader(request).await {
-                    Ok(answer) => {
-                        let refusal = answer.err().map(|error| error.to_string());
-                        let refusal = refusal.unwrap_or_default();
-                        Some(Kind::TransferAnswer(wire::TransferResponse { refusal }))
-                    }
-                    Err(error) => stopped(&error),
-                }
-            }
-            _ => nonsense(),
-        }
-    }
-    .boxed()
-}
-
-/// The way back of a forwarded request.
-struct ForwardedOnce {
-    back: Mutex<Option<oneshot::Sender<Waiting>>>,
-    waiting_bytes: Arc<AtomicUsize>,
-    /// Until the request is over.
-    _admitted: Admitted,
-}
-
-/// An answer that counts as waiting until it is taken or dropped.
-struct Waiting {
-    answer: wire::ForwardAnswer,
-    bytes: usize,
-    waiting_bytes: Arc<AtomicUsize>,
-}
-
-impl Waiting {
-    /// Without its value, where too much waits already.
-    fn of(mut answer: wire::ForwardAnswer, waiting_bytes: Arc<AtomicUsize>) -> Waiting {
-        let mut response = answer.response.take().unwrap_or_default();
-        if waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
-            response = encode::without_value(response);
-        }
-        let bytes = encode::size(&response);
-        waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
-        answer.response = Some(response);
-        Waiting { answer, bytes, waiting_bytes }
-    }
-
-    fn take(mut self) -> wire::ForwardAnswer {
-        std::mem::take(&mut self.answer)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.waiting_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-impl ReplySink for ForwardedOnce {
-    fn answer(&self, id: u64, result: OpResult) {
-        let Some(back) = self.back.lock().take() else { return };
-        let response = Some(encode_response(id, result));
-        let answer = wire::ForwardAnswer { response, ..wire::ForwardAnswer::default() };
-        // The link may have gone.
-        back.send(Waiting::of(answer, self.waiting_bytes.clone())).ok();
-    }
-}
-
-impl Drop for ForwardedOnce {
-    fn drop(&mut self) {
-        self.answer(0, Err(OpError::ambiguous("the node gave the request up")));
-    }
 }

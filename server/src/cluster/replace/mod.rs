@@ -57,10 +57,10 @@ use quintet_proto::{internal::v1 as wire, v1};
 
 use super::{plan, state::NodeState};
 use crate::{
-    api::encode_error,
     error::OpError,
     ids::{NodeId, RangeId},
     peer::{Kind, Lane},
+    request::decode,
     time::local::{Instant, sleep, timeout},
 };
 
@@ -86,7 +86,7 @@ impl NodeState {
         self: &Arc<Self>,
         request: v1::ReplaceNodeRequest,
         may_forward: bool,
-    ) -> Result<v1::ReplaceNodeResponse, v1::Error> {
+    ) -> Result<v1::ReplaceNodeResponse, OpError> {
         let allowed = match request.timeout_ms {
             0 => TIMEOUT_DEFAULT,
             ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
@@ -94,14 +94,14 @@ impl NodeState {
         let until = Instant::now() + allowed;
         let Some(cluster) = self.cluster() else {
             if self.peers().cluster_around().is_none() || !may_forward {
-                return Err(encode_error(self.peers().no_cluster()));
+                return Err(self.peers().no_cluster());
             }
             return self.let_another(request, allowed).await;
         };
         let node = NodeId(request.node_id);
         if !cluster.nodes.contains(&node) {
             let message = format!("node {} is no member; 'quintet status' lists them", node.0);
-            return Err(encode_error(OpError::invalid(message)));
+            return Err(OpError::invalid(message));
         }
         let never_lost = match node == self.peers().me() {
             true => self.has_first_replicas(&cluster),
@@ -113,7 +113,7 @@ impl NodeState {
                  empty directory first",
                 node.0
             );
-            return Err(encode_error(OpError::new(v1::Code::NodeNotEmpty, message)));
+            return Err(OpError::new(v1::Code::NodeNotEmpty, message));
         }
         let known = self.router().routes().all();
         let ranges: BTreeSet<_> = known.iter().map(|descriptor| descriptor.range).collect();
@@ -141,8 +141,8 @@ impl NodeState {
         self: &Arc<Self>,
         request: v1::ReplaceNodeRequest,
         allowed: Duration,
-    ) -> Result<v1::ReplaceNodeResponse, v1::Error> {
-        let mut refusal = encode_error(self.peers().no_cluster());
+    ) -> Result<v1::ReplaceNodeResponse, OpError> {
+        let mut refusal = self.peers().no_cluster();
         for node in self.peers().book().nodes() {
             let message = wire::PeerMessage {
                 kind: Some(Kind::Replace(request)),
@@ -156,13 +156,16 @@ impl NodeState {
             };
             match result {
                 wire::replace_answer::Result::Ok(done) => return Ok(done),
-                wire::replace_answer::Result::Error(error) => match error.code() {
-                    // Another one like this, or one that just can't.
-                    v1::Code::EmptyNode | v1::Code::NotInitialized | v1::Code::Unavailable => {
-                        refusal = error;
+                wire::replace_answer::Result::Error(error) => {
+                    let error = decode::error(error);
+                    match error.code {
+                        // Another one like this, or one that just can't.
+                        v1::Code::EmptyNode | v1::Code::NotInitialized | v1::Code::Unavailable => {
+                            refusal = error;
+                        }
+                        _ => return Err(error),
                     }
-                    _ => return Err(error),
-                },
+                }
             }
         }
         Err(refusal)
@@ -173,7 +176,7 @@ impl NodeState {
         self: &Arc<Self>,
         node: NodeId,
         plan: wire::Bootstrap,
-    ) -> Result<bool, v1::Error> {
+    ) -> Result<bool, OpError> {
         let message =
             wire::PeerMessage { kind: Some(Kind::Enlist(plan)), ..wire::PeerMessage::default() };
         let asked = self.peers().ask(node, Lane::Urgent, message);
@@ -183,14 +186,14 @@ impl NodeState {
             }
             Ok(Ok(Ok(Kind::EnlistAnswer(answer)))) => {
                 let message = format!("node {} refuses: {}", node.0, answer.refusal);
-                Err(encode_error(OpError::new(v1::Code::WrongCluster, message)))
+                Err(OpError::new(v1::Code::WrongCluster, message))
             }
             _ => {
                 let message = format!(
                     "node {} can't be reached: start it, with an empty directory, and ask again",
                     node.0
                 );
-                Err(encode_error(OpError::unavailable(message)))
+                Err(OpError::unavailable(message))
             }
         }
     }

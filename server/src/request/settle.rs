@@ -16,15 +16,13 @@
 
 use std::sync::Arc;
 
-use quintet_proto::v1::{self, Code, RetryClass, session_request::Op};
+use quintet_proto::v1::{Code, session_request::Op};
 
-use super::ForwardSink;
+use super::answer::{Answered, Answers};
 use crate::{
-    api::{encode_error, encode_response},
     error::OpError,
     ids::NodeId,
     planted::{self, Bug},
-    range::request::{OpResult, ReplySink},
     storage::codec::Descriptor,
 };
 
@@ -63,69 +61,41 @@ pub(crate) fn settles_all(code: Code) -> bool {
     }
 }
 
-/// Whether a request is a write of which an earlier copy was sent.
-pub(crate) fn is_repetition(op: Option<&Op>) -> bool {
-    let context = match op {
-        Some(Op::Put(put)) => &put.context,
-        Some(Op::Delete(delete)) => &delete.context,
-        Some(Op::Increment(increment)) => &increment.context,
-        Some(Op::Expire(expire)) => &expire.context,
-        Some(Op::PutMany(many)) => &many.context,
-        Some(Op::DeleteRange(delete)) => &delete.context,
-        Some(Op::Get(_) | Op::Scan(_)) | None => return false,
-    };
-    context.as_ref().is_some_and(|context| context.attempt > 0)
-}
-
 /// What the caller of a request is told of an error that one copy of it got.
-pub(crate) fn told(op: Option<&Op>, error: v1::Error) -> v1::Error {
-    if is_repetition(op) { unsettled(error) } else { error }
+pub(crate) fn told(op: Option<&Op>, error: OpError) -> OpError {
+    if op.is_some_and(Op::is_repetition) { unsettled(error) } else { error }
 }
 
 /// What the caller of a repetition is told of an error.
-fn unsettled(error: v1::Error) -> v1::Error {
-    if settles_all(error.code()) || error.code() == Code::UnknownOutcome {
+fn unsettled(error: OpError) -> OpError {
+    if settles_all(error.code) || error.code == Code::UnknownOutcome {
         return error;
     }
-    let retry = match error.retry() {
-        RetryClass::Never => RetryClass::Never,
-        _ => RetryClass::Ambiguous,
-    };
     let message = format!(
         "an earlier copy of the request may have acted, or may do so still; this one did not: {}",
         error.message
     );
-    v1::Error {
-        code: Code::UnknownOutcome.into(),
+    OpError {
+        code: Code::UnknownOutcome,
         message,
-        retry: retry.into(),
         maybe_committed: true,
-        refused_for: error.code,
+        refused_for: Some(error.code),
         ..error
     }
 }
 
 /// The way back of a repetition.
-pub(super) struct Repetition<S>(pub(super) Arc<S>);
+pub(crate) struct Repetition<S>(pub(crate) Arc<S>);
 
-impl<S: ForwardSink> ReplySink for Repetition<S> {
-    fn answer(&self, id: u64, result: OpResult) {
-        match result {
-            Ok(answer) => self.0.answer(id, Ok(answer)),
-            Err(error) => self.encoded(encode_response(id, Err(error))),
-        }
-    }
-}
-
-impl<S: ForwardSink> ForwardSink for Repetition<S> {
-    fn encoded(&self, mut response: v1::SessionResponse) {
-        use v1::session_response::Result as Body;
-        if let Some(Body::Error(error)) =
-            response.result.take_if(|body| matches!(body, Body::Error(_)))
-        {
-            response.result = Some(Body::Error(unsettled(error)));
-        }
-        self.0.encoded(response);
+impl<S: Answers> Answers for Repetition<S> {
+    fn answered(&self, id: u64, answered: Answered) {
+        self.0.answered(
+            id,
+            match answered {
+                Answered::Failed(error) => Answered::Failed(unsettled(error)),
+                answered => answered,
+            },
+        );
     }
 
     fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId) {
@@ -133,17 +103,13 @@ impl<S: ForwardSink> ForwardSink for Repetition<S> {
     }
 }
 
-/// What the caller of a request is told that is refused at the door.
-pub(crate) fn refused(op: Option<&Op>, error: OpError) -> v1::Error {
-    told(op, encode_error(error))
-}
-
 #[cfg(all(test, not(madsim)))]
 mod tests {
     use parking_lot::Mutex;
-    use quintet_proto::v1::session_response::Result as Body;
+    use quintet_proto::v1::{self, RetryClass};
 
     use super::*;
+    use crate::{range::request::ReplySink, request::encode};
 
     /// Every code, and whether it settles all copies of a write.
     const TABLE: [(Code, bool); 20] = [
@@ -185,8 +151,7 @@ mod tests {
         assert_eq!(codes.count(), TABLE.len(), "a code is missing in the table");
         for (code, settles) in TABLE {
             assert_eq!(settles_all(code), settles, "{code:?}");
-            let refusal = OpError { hint: Some("a:1".to_owned()), ..OpError::new(code, "why") };
-            let error = encode_error(refusal);
+            let error = OpError { hint: Some("a:1".to_owned()), ..OpError::new(code, "why") };
             // Of the only copy, and of a read, an answer is what it says.
             assert_eq!(told(Some(&put(0)), error.clone()), error);
             assert_eq!(told(Some(&get(3)), error.clone()), error);
@@ -196,28 +161,22 @@ mod tests {
                 assert_eq!(of_repetition, error);
                 continue;
             }
-            assert_eq!(of_repetition.code(), Code::UnknownOutcome, "{code:?}");
+            assert_eq!(of_repetition.code, Code::UnknownOutcome, "{code:?}");
             assert!(of_repetition.maybe_committed, "{code:?}");
-            assert_eq!(of_repetition.refused_for(), code);
-            assert_eq!(of_repetition.hint_address, "a:1");
-            let ends = error.retry() == RetryClass::Never;
+            assert_eq!(of_repetition.refused_for, Some(code));
+            assert_eq!(of_repetition.hint.as_deref(), Some("a:1"));
+            let ends = error.retry_class() == RetryClass::Never;
             let retry = if ends { RetryClass::Never } else { RetryClass::Ambiguous };
-            assert_eq!(of_repetition.retry(), retry, "{code:?}");
+            assert_eq!(of_repetition.retry_class(), retry, "{code:?}");
         }
     }
 
     #[derive(Default)]
-    struct Heard(Mutex<Vec<v1::SessionResponse>>);
+    struct Heard(Mutex<Vec<(u64, Answered)>>);
 
-    impl ReplySink for Heard {
-        fn answer(&self, id: u64, result: OpResult) {
-            self.encoded(encode_response(id, result));
-        }
-    }
-
-    impl ForwardSink for Heard {
-        fn encoded(&self, response: v1::SessionResponse) {
-            self.0.lock().push(response);
+    impl Answers for Heard {
+        fn answered(&self, id: u64, answered: Answered) {
+            self.0.lock().push((id, answered));
         }
 
         fn note_route(&self, _route: &Arc<Descriptor>, _leader: NodeId) {}
@@ -229,18 +188,12 @@ mod tests {
         let way_back = Repetition(heard.clone());
         let full = || OpError::new(Code::Storage, "full");
         way_back.answer(1, Err(full()));
-        way_back.encoded(encode_response(2, Err(full())));
-        way_back.encoded(encode_response(3, Err(OpError::conflict(None))));
-        let codes: Vec<_> = heard
-            .0
-            .lock()
-            .drain(..)
-            .map(|response| match response.result {
-                Some(Body::Error(error)) => (response.id, error.code()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        let expected = [(1, Code::UnknownOutcome), (2, Code::UnknownOutcome), (3, Code::Conflict)];
-        assert_eq!(codes, expected);
+        let of_another = |error| encode::response(2, Err(error));
+        way_back.answered(2, Answered::from_wire(of_another(full())));
+        way_back.answered(3, Answered::from_wire(of_another(OpError::conflict(None))));
+        let heard = heard.0.lock();
+        let codes = heard.iter().map(|(id, answered)| (*id, answered.error().map(|why| why.code)));
+        let (unknown, conflict) = (Some(Code::UnknownOutcome), Some(Code::Conflict));
+        assert_eq!(codes.collect::<Vec<_>>(), [(1, unknown), (2, unknown), (3, conflict)]);
     }
 }

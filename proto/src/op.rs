@@ -1,0 +1,135 @@
+//! What every operation has, whatever it asks: its context, where it begins, its size.
+//!
+//! The one place that names all kinds of operations to get at these. Whoever adds a kind adds it here, and
+//! the compiler leads there: no match below has a catch-all.
+
+use crate::v1::{RequestContext, session_request::Op};
+
+impl Op {
+    /// What the caller said of itself and of its copies of the request; none where it said nothing.
+    pub fn context(&self) -> Option<&RequestContext> {
+        let context = match self {
+            Op::Get(get) => &get.context,
+            Op::Put(put) => &put.context,
+            Op::Delete(delete) => &delete.context,
+            Op::Increment(increment) => &increment.context,
+            Op::Expire(expire) => &expire.context,
+            Op::PutMany(many) => &many.context,
+            Op::Scan(scan) => &scan.context,
+            Op::DeleteRange(delete) => &delete.context,
+        };
+        context.as_ref()
+    }
+
+    /// The same, to be filled in; there is one from now on.
+    pub fn context_mut(&mut self) -> &mut RequestContext {
+        let context = match self {
+            Op::Get(get) => &mut get.context,
+            Op::Put(put) => &mut put.context,
+            Op::Delete(delete) => &mut delete.context,
+            Op::Increment(increment) => &mut increment.context,
+            Op::Expire(expire) => &mut expire.context,
+            Op::PutMany(many) => &mut many.context,
+            Op::Scan(scan) => &mut scan.context,
+            Op::DeleteRange(delete) => &mut delete.context,
+        };
+        context.get_or_insert_default()
+    }
+
+    /// The key that it is about; of several keys the first, of a span where it begins.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Op::Get(get) => &get.key,
+            Op::Put(put) => &put.key,
+            Op::Delete(delete) => &delete.key,
+            Op::Increment(increment) => &increment.key,
+            Op::Expire(expire) => &expire.key,
+            Op::PutMany(many) => many.items.first().map_or(&[], |item| &item.key),
+            Op::Scan(scan) => &scan.start,
+            Op::DeleteRange(delete) => &delete.start,
+        }
+    }
+
+    /// Whether it may change something. Writes carry a request id; reads need none.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Op::Get(_) | Op::Scan(_) => false,
+            Op::Put(_)
+            | Op::Delete(_)
+            | Op::Increment(_)
+            | Op::Expire(_)
+            | Op::PutMany(_)
+            | Op::DeleteRange(_) => true,
+        }
+    }
+
+    /// Whether it is a write of which an earlier copy was sent.
+    pub fn is_repetition(&self) -> bool {
+        self.is_write() && self.context().is_some_and(|context| context.attempt > 0)
+    }
+
+    /// How many items it has: those of a batch of puts, none of any other kind.
+    pub fn items(&self) -> usize {
+        match self {
+            Op::PutMany(many) => many.items.len(),
+            Op::Get(_)
+            | Op::Put(_)
+            | Op::Delete(_)
+            | Op::Increment(_)
+            | Op::Expire(_)
+            | Op::Scan(_)
+            | Op::DeleteRange(_) => 0,
+        }
+    }
+
+    /// Bytes of keys, bounds and values.
+    pub fn content_bytes(&self) -> usize {
+        match self {
+            Op::Get(get) => get.key.len(),
+            Op::Put(put) => put.key.len() + put.value.len(),
+            Op::Delete(delete) => delete.key.len(),
+            Op::Increment(increment) => increment.key.len(),
+            Op::Expire(expire) => expire.key.len(),
+            Op::PutMany(many) => {
+                many.items.iter().map(|item| item.key.len() + item.value.len()).sum()
+            }
+            Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
+            Op::DeleteRange(delete) => delete.start.len() + delete.end.len() + delete.prefix.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::v1;
+
+    #[test]
+    fn every_kind_says_where_it_begins_and_whether_it_writes() {
+        let key = Bytes::from("key");
+        let item = v1::PutManyItem { key: key.clone(), value: Bytes::from("value") };
+        let kinds = [
+            (Op::Get(v1::GetRequest { key: key.clone(), ..Default::default() }), false, 3),
+            (Op::Put(v1::PutRequest { key: key.clone(), ..Default::default() }), true, 3),
+            (Op::Delete(v1::DeleteRequest { key: key.clone(), ..Default::default() }), true, 3),
+            (
+                Op::Increment(v1::IncrementRequest { key: key.clone(), ..Default::default() }),
+                true,
+                3,
+            ),
+            (Op::Expire(v1::ExpireRequest { key: key.clone(), ..Default::default() }), true, 3),
+            (Op::PutMany(v1::PutManyRequest { items: vec![item], ..Default::default() }), true, 8),
+            (Op::Scan(v1::ScanRequest { start: key.clone(), ..Default::default() }), false, 3),
+            (Op::DeleteRange(v1::DeleteRangeRequest { start: key, ..Default::default() }), true, 3),
+        ];
+        for (mut op, writes, bytes) in kinds {
+            assert_eq!((op.key(), op.is_write(), op.content_bytes()), (&b"key"[..], writes, bytes));
+            assert!(op.context().is_none() && !op.is_repetition(), "{op:?}");
+            op.context_mut().attempt = 1;
+            assert_eq!(op.context().map(|context| context.attempt), Some(1), "{op:?}");
+            assert_eq!(op.is_repetition(), writes, "{op:?}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! From requests on the wire to requests on a range, and from errors on the wire to errors.
+//!
+//! Every request has a caller, checked in one place, [`Decoder::decode`]; until there are users that is
+//! [`Caller::Anonymous`](super::limits::Caller).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use quintet_proto::v1::{self, Code, RetryClass, session_request::Op};
+
+use super::{
+    context::Context,
+    decoded::{Decoded, DecodedRead, DecodedWrite},
+    hash::hash,
+    limits::{
+        Caller, authorize, check_condition, check_deleted_span, check_key, check_length,
+        check_stored_key, check_ttl, check_value, stored_span,
+    },
+};
+use crate::{
+    config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX},
+    error::{OpError, Standing},
+    peer::{ClusterIdentity, Peers},
+    range::{
+        command::evaluate::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
+        request::{ReadKind, Scan},
+    },
+    size::Size,
+    storage::{Direction, keys, mvcc::PageLimit},
+    time::{Hlc, Timestamp},
+};
+
+/// Versions that one page of a scan steps over.
+const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 500);
+
+/// Decodes requests by what a node accepts.
+pub(crate) struct Decoder {
+    limits: Limits,
+    hlc: Arc<Hlc>,
+    peers: Arc<Peers>,
+}
+
+impl Decoder {
+    /// Decodes by these limits, this clock, and the cluster that the node belongs to by then.
+    pub(crate) fn new(limits: Limits, hlc: Arc<Hlc>, peers: Arc<Peers>) -> Decoder {
+        Decoder { limits, hlc, peers }
+    }
+
+    /// Decodes and checks a request. What its caller left out, its id and the time of the first attempt, is
+    /// filled in, in the request too: it may be forwarded.
+    pub(crate) fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {
+        decode(request, &self.limits, &self.hlc, &self.peers.identity())
+    }
+}
+
+fn decode(
+    request: &mut v1::SessionRequest,
+    limits: &Limits,
+    hlc: &Hlc,
+    identity: &ClusterIdentity,
+) -> Result<Decoded, OpError> {
+    let op = request.op.as_mut().ok_or_else(|| OpError::invalid("the request asks nothing"))?;
+    let context = Context::of(op, hlc, identity)?;
+    authorize(Caller::Anonymous, context.keyspace)?;
+    match op {
+        Op::Get(get) => {
+            let key = check_stored_key(&get.key, context.keyspace)?;
+            let Context { keyspace, deadline, .. } = context;
+            Ok(Decoded::Read(DecodedRead { keyspace, kind: ReadKind::Get(key), deadline }))
+        }
+        Op::Scan(scan) => decode_scan(scan, &context, limits),
+        Op::Put(put) => {
+            check_value(&put.value, limits)?;
+            let condition = check_condition(put.condition.as_ref())?;
+            let life = match (check_ttl(put.ttl_ms)?, put.keep_ttl) {
+                (None, false) => Lifetime::Forever,
+                (Some(ttl), false) => Lifetime::For(ttl),
+                (None, true) => Lifetime::AsBefore,
+                (Some(_), true) => {
+                    return Err(OpError::invalid(
+                        "the put has a ttl and keeps the one before: leave 'ttl_ms' or 'keep_ttl' out",
+                    ));
+                }
+            };
+            let kind = WriteKind::Put { value: put.value.clone(), condition, life };
+            write(context, &put.key, kind, limits)
+        }
+        Op::Delete(delete) => {
+            let condition = check_condition(delete.condition.as_ref())?;
+            let key = check_stored_key(&delete.key, context.keyspace)?;
+            Ok(named_write(context, key, WriteKind::Delete { condition }))
+        }
+        Op::Increment(increment) => {
+            let ttl = check_ttl(increment.ttl_ms)?;
+            let kind = WriteKind::Increment { delta: increment.delta, ttl };
+            write(context, &increment.key, kind, limits)
+        }
+        Op::Expire(expire) => {
+            let condition = check_condition(expire.condition.as_ref())?;
+            if condition == Condition::Absent {
+                return Err(OpError::invalid(
+                    "a key that is absent (version 0) has no expiry: set the condition 'version' or none",
+                ));
+            }
+            let kind = WriteKind::Expire { ttl: check_ttl(expire.ttl_ms)?, condition };
+            let key = check_stored_key(&expire.key, context.keyspace)?;
+            Ok(named_write(context, key, kind))
+        }
+        Op::PutMany(many) => put_many(context, many, limits),
+        Op::DeleteRange(delete) => delete_range(context, delete),
+    }
+}
+
+fn write(
+    context: Context,
+    key: &[u8],
+    kind: WriteKind,
+    limits: &Limits,
+) -> Result<Decoded, OpError> {
+    let key = check_key(key, context.keyspace, limits)?;
+    Ok(named_write(context, key, kind))
+}
+
+fn named_write(context: Context, key: Bytes, kind: WriteKind) -> Decoded {
+    let hash = hash(&key, &kind);
+    Decoded::Write(DecodedWrite {
+        key,
+        kind,
+        request: context.request,
+        first_attempt: context.first_attempt,
+        later_attempt: context.later_attempt,
+        refusal_not_remembered: context.refusal_not_remembered,
+        hash,
+        deadline: context.deadline,
+    })
+}
+
+/// Keys are encoded into one piece of memory: a batch is cheaper than its items.
+fn put_many(
+    context: Context,
+    many: &v1::PutManyRequest,
+    limits: &Limits,
+) -> Result<Decoded, OpError> {
+    let (count, most) = (many.items.len(), PUT_MANY_ITEMS_MAX as usize);
+    if count > most {
+        let message = format!("the batch has {count} items, {most} are allowed; split it");
+        return Err(OpError::invalid(message));
+    }
+    let bytes: usize = many.items.iter().map(|item| item.key.len() + item.value.len()).sum();
+    if bytes > PUT_MANY_BYTES_MAX as usize {
+        return Err(OpError::invalid(format!(
+            "the batch has {bytes} bytes of keys and values, {PUT_MANY_BYTES_MAX} are allowed; split it"
+        )));
+    }
+    let key_bytes: usize = many.items.iter().map(|item| item.key.len()).sum();
+    let mut encoded = Vec::with_capacity(key_bytes + count * keys::ENCODED_MORE_BYTES);
+    let mut ends = Vec::with_capacity(count);
+    let mut before: &[u8] = &[];
+    for item in &many.items {
+        check_length(&item.key, limits.key_bytes_max)?;
+        check_value(&item.value, limits)?;
+        // No key is empty: the first is above it.
+        if before >= &item.key[..] {
+            return Err(OpError::invalid(
+                "the keys of a batch rise from item to item: sort them, and name none twice",
+            ));
+        }
+        before = &item.key;
+        keys::append(context.keyspace, &item.key, &mut encoded);
+        ends.push(encoded.len());
+    }
+    let encoded = Bytes::from(encoded);
+    let mut start = 0;
+    let keys = ends.into_iter().map(|end| encoded.slice(std::mem::replace(&mut start, end)..end));
+    let items: Vec<_> = keys.zip(many.items.iter().map(|item| item.value.clone())).collect();
+    let Some((key, _)) = items.first().cloned() else {
+        return Err(OpError::invalid("the batch has no items; put one in"));
+    };
+    let kind = WriteKind::PutMany(PutMany { items, ttl: check_ttl(many.ttl_ms)? });
+    Ok(named_write(context, key, kind))
+}
+
+fn delete_range(context: Context, delete: &v1::DeleteRangeRequest) -> Result<Decoded, OpError> {
+    check_deleted_span(delete)?;
+    if delete.at == 0 {
+        return Err(OpError::invalid(
+            "a page of a deletion names its moment: set 'at' to that of a scan of the whole span",
+        ));
+    }
+    let bounds = (&delete.start[..], &delete.end[..], &delete.prefix[..]);
+    let (start, end) = stored_span(context.keyspace, bounds)?;
+    let (end, moment) = (Bytes::from(end), Timestamp(delete.at));
+    let kind = WriteKind::DeleteRange(DeleteRange { end, moment, limit: delete.limit });
+    Ok(named_write(context, Bytes::from(start), kind))
+}
+
+fn decode_scan(
+    scan: &v1::ScanRequest,
+    context: &Context,
+    limits: &Limits,
+) -> Result<Decoded, OpError> {
+    let keyspace = context.keyspace;
+    let bounds = (&scan.start[..], &scan.end[..], &scan.prefix[..]);
+    let (start, end) = stored_span(keyspace, bounds)?;
+    let records = match usize::try_from(scan.limit).unwrap_or(usize::MAX) {
+        0 => limits.scan_page_records_max as usize,
+        limit => limit.min(limits.scan_page_records_max as usize),
+    };
+    let kind = ReadKind::Scan(Scan {
+        start,
+        end,
+        direction: if scan.reverse { Direction::Reverse } else { Direction::Forward },
+        at: (scan.at > 0).then_some(Timestamp(scan.at)),
+        limit: PageLimit {
+            records,
+            bytes: limits.scan_page_bytes_max as usize,
+            versions: PAGE_VERSIONS_MAX.get(),
+        },
+        keys_only: scan.keys_only,
+    });
+    let deadline = context.deadline;
+    Ok(Decoded::Read(DecodedRead { keyspace, kind, deadline }))
+}
+
+/// An error that another node answered. What a later version calls by a code that this one does not know is
+/// taken for what its retry class says.
+pub(crate) fn error(error: v1::Error) -> OpError {
+    let code = Code::try_from(error.code).unwrap_or(match error.retry() {
+        RetryClass::Reroute => Code::Unavailable,
+        RetryClass::Ambiguous => Code::UnknownOutcome,
+        _ => Code::Unspecified,
+    });
+    let standing = |current: v1::KeyState| Standing {
+        version: Timestamp(current.version),
+        value: current.value,
+        expires_at: (current.expires_at > 0).then_some(Timestamp(current.expires_at)),
+        ttl_ms: current.ttl_ms,
+        value_left_out: current.value_left_out,
+    };
+    let current = error.current.filter(|current| current.version > 0);
+    let retry_after = Duration::from_millis(error.retry_after_ms.into());
+    OpError {
+        code,
+        message: error.message,
+        maybe_committed: error.maybe_committed,
+        retry_after: (!retry_after.is_zero()).then_some(retry_after),
+        current: current.map(|current| Box::new(standing(*current))),
+        hint: Some(error.hint_address).filter(|hint| !hint.is_empty()),
+        refused_for: Code::try_from(error.refused_for)
+            .ok()
+            .filter(|code| *code != Code::Unspecified),
+    }
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use crate::{config::KEY_BYTES_MAX, request::encode, seams::SystemClock};
+
+    fn decoded(op: Op) -> Result<Decoded, OpError> {
+        let limits = Limits { key_bytes_max: 4, ..Limits::default() };
+        let mut request = v1::SessionRequest { id: 1, op: Some(op) };
+        let hlc = Hlc::new(Arc::new(SystemClock));
+        decode(&mut request, &limits, &hlc, &ClusterIdentity::default())
+    }
+
+    /// They are longer than a limit that was lowered since.
+    #[test]
+    fn keys_that_are_there_are_read_and_removed_whatever_the_limit() {
+        let key = |bytes| Bytes::from(vec![b'k'; bytes]);
+        let most = KEY_BYTES_MAX as usize;
+        let get = |key| decoded(Op::Get(v1::GetRequest { key, ..Default::default() })).is_ok();
+        let delete =
+            |key| decoded(Op::Delete(v1::DeleteRequest { key, ..Default::default() })).is_ok();
+        let expire =
+            |key| decoded(Op::Expire(v1::ExpireRequest { key, ..Default::default() })).is_ok();
+        let put = |key| decoded(Op::Put(v1::PutRequest { key, ..Default::default() })).is_ok();
+        let add = |key| {
+            decoded(Op::Increment(v1::IncrementRequest { key, ..Default::default() })).is_ok()
+        };
+        for (bytes, stored, new) in
+            [(4, true, true), (5, true, false), (most, true, false), (most + 1, false, false)]
+        {
+            let of = |takes: &dyn Fn(Bytes) -> bool| takes(key(bytes));
+            assert_eq!([of(&get), of(&delete), of(&expire)], [stored; 3], "{bytes}");
+            assert_eq!([of(&put), of(&add)], [new; 2], "{bytes}");
+        }
+        // A page goes on at a key, or just behind one.
+        for (bytes, taken) in [(5, true), (most + 1, true), (most + 2, false)] {
+            let bound = || key(bytes);
+            for scan in [
+                v1::ScanRequest { start: bound(), ..Default::default() },
+                v1::ScanRequest { end: bound(), reverse: true, ..Default::default() },
+                v1::ScanRequest { prefix: bound(), ..Default::default() },
+            ] {
+                assert_eq!(decoded(Op::Scan(scan)).is_ok(), taken, "{bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_comes_out_of_another_nodes_answer_as_it_went_in() {
+        let standing = Standing {
+            version: Timestamp(7),
+            value: Bytes::from("v"),
+            expires_at: Some(Timestamp(9)),
+            ttl_ms: 3,
+            value_left_out: false,
+        };
+        let errors = [
+            OpError::conflict(None),
+            OpError::conflict(Some(standing)),
+            OpError::overloaded("full"),
+            OpError::not_leader(Some("a:1".to_owned())),
+            OpError::ambiguous("who knows"),
+            OpError {
+                refused_for: Some(Code::Storage),
+                ..OpError::ambiguous("full, and who knows")
+            },
+        ];
+        for told in errors {
+            let wire = encode::error(told.clone());
+            assert_eq!(encode::error(error(wire.clone())), wire, "{told:?}");
+        }
+        let later =
+            v1::Error { code: 1_000, retry: RetryClass::Reroute.into(), ..v1::Error::default() };
+        assert_eq!(error(later).code, Code::Unavailable);
+    }
+}

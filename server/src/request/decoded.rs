@@ -1,0 +1,155 @@
+//! A request in domain types: decoded and checked, and without the way back of its answer.
+
+use bytes::Bytes;
+use quintet_proto::v1;
+
+use super::place::Place;
+use crate::{
+    ids::KeyspaceId,
+    range::{
+        command::evaluate::WriteKind,
+        replica::Replica,
+        request::{Read, ReadKind, Reply, Scan, Write},
+    },
+    storage::{
+        Direction,
+        codec::{Descriptor, RequestId},
+    },
+    time::{Timestamp, local::Instant},
+};
+
+/// A request as it came, and what it asks. What came is what another node is sent.
+pub struct Request {
+    /// As it came; what it had left out is filled in.
+    pub wire: v1::SessionRequest,
+    /// What it asks.
+    pub decoded: Decoded,
+}
+
+/// A request that is ready for its range, but for the way back.
+pub enum Decoded {
+    /// A change.
+    Write(DecodedWrite),
+    /// A read.
+    Read(DecodedRead),
+}
+
+/// A [`Write`] without its reply.
+pub struct DecodedWrite {
+    pub(super) key: Bytes,
+    pub(super) kind: WriteKind,
+    pub(super) request: RequestId,
+    pub(super) first_attempt: Timestamp,
+    pub(super) later_attempt: bool,
+    pub(super) refusal_not_remembered: bool,
+    pub(super) hash: u64,
+    pub(super) deadline: Instant,
+}
+
+/// A [`Read`] without its reply.
+pub struct DecodedRead {
+    pub(super) keyspace: KeyspaceId,
+    pub(super) kind: ReadKind,
+    pub(super) deadline: Instant,
+}
+
+impl Decoded {
+    /// Where it begins: this decides the range.
+    pub fn place(&self) -> Place<'_> {
+        match self {
+            Decoded::Write(write) => Place::Key(&write.key),
+            Decoded::Read(read) => match &read.kind {
+                ReadKind::Get(key) => Place::Key(key),
+                ReadKind::Scan(Scan { end, direction: Direction::Reverse, .. }) => {
+                    Place::Below(end)
+                }
+                ReadKind::Scan(Scan { start, .. }) => Place::Key(start),
+                ReadKind::Confirm { .. } => Place::Key(&[]),
+            },
+        }
+    }
+
+    /// The stored keys, from the first to below the second, of a scan that begins.
+    pub fn first_page_span(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Decoded::Read(DecodedRead {
+                kind: ReadKind::Scan(Scan { start, end, at: None, .. }),
+                ..
+            }) => Some((start, end)),
+            _ => None,
+        }
+    }
+
+    /// Whether a range can serve it: holds its key, or what it scans. A later page of a scan only
+    /// has to begin there; it ends with the range at the latest.
+    pub fn lies_in(&self, range: &Descriptor) -> bool {
+        if let Some((start, end)) = self.first_page_span() {
+            return range.covers(start, end);
+        }
+        match self.place() {
+            Place::Key(key) => range.contains(key),
+            Place::Below(end) => {
+                let above = end.is_empty() || range.start.as_slice() < end;
+                above && (range.end.is_empty() || (!end.is_empty() && end <= range.end.as_slice()))
+            }
+        }
+    }
+
+    /// Whether it asks for something that a range may hold.
+    pub fn overlaps(&self, range: &Descriptor) -> bool {
+        match self {
+            Decoded::Read(DecodedRead {
+                kind: ReadKind::Scan(Scan { start, end, .. }), ..
+            }) => range.overlaps(start, end),
+            _ => self.lies_in(range),
+        }
+    }
+
+    /// The keyspace of a read.
+    pub fn keyspace(&self) -> Option<KeyspaceId> {
+        match self {
+            Decoded::Read(read) => Some(read.keyspace),
+            Decoded::Write(_) => None,
+        }
+    }
+
+    /// Not begun after this.
+    pub fn deadline(&self) -> Instant {
+        match self {
+            Decoded::Write(write) => write.deadline,
+            Decoded::Read(read) => read.deadline,
+        }
+    }
+
+    /// Hands it to a replica, with the way back of its answer.
+    pub fn submit(self, replica: &Replica, reply: Reply) {
+        match self {
+            Decoded::Read(read) => replica.read(read.with_reply(reply)),
+            Decoded::Write(write) => replica.write(write.with_reply(reply)),
+        }
+    }
+}
+
+impl DecodedWrite {
+    /// The request with its way back.
+    fn with_reply(self, reply: Reply) -> Write {
+        Write {
+            key: self.key,
+            kind: self.kind,
+            request: self.request,
+            first_attempt: self.first_attempt,
+            later_attempt: self.later_attempt,
+            refusal_not_remembered: self.refusal_not_remembered,
+            hash: self.hash,
+            deadline: self.deadline,
+            reply,
+        }
+    }
+}
+
+impl DecodedRead {
+    /// The request with its way back.
+    fn with_reply(self, reply: Reply) -> Read {
+        Read { kind: self.kind, deadline: self.deadline, reply }
+    }
+}

@@ -1,0 +1,98 @@
+//! From results to answers on the wire.
+
+use bytes::Bytes;
+use quintet_proto::v1::{self, session_response::Result as Body};
+
+use crate::{
+    error::{OpError, Standing},
+    range::request::Answer,
+    storage::{keys, mvcc::Version},
+    time::Timestamp,
+};
+
+fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
+    let Some(Version { at, value, expires_at }) = version else { return v1::KeyState::default() };
+    v1::KeyState {
+        version: at.0,
+        value: Bytes::from(value),
+        expires_at: expires_at.map_or(0, |at| at.0),
+        ttl_ms: expires_at.map_or(0, |at| at.ms_after(now)),
+        value_left_out: false,
+    }
+}
+
+/// An error on the wire.
+pub(crate) fn error(error: OpError) -> v1::Error {
+    let current = (error.code == v1::Code::Conflict).then(|| match error.current.as_deref() {
+        Some(Standing { version, value, expires_at, ttl_ms, value_left_out }) => v1::KeyState {
+            version: version.0,
+            value: value.clone(),
+            expires_at: expires_at.map_or(0, |at| at.0),
+            ttl_ms: *ttl_ms,
+            value_left_out: *value_left_out,
+        },
+        None => v1::KeyState::default(),
+    });
+    let retry_after = error.retry_after.map_or(0, |wait| wait.as_millis());
+    v1::Error {
+        code: error.code.into(),
+        retry: error.retry_class().into(),
+        maybe_committed: error.maybe_committed,
+        retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
+        current: current.map(Box::new),
+        hint_address: error.hint.unwrap_or_default(),
+        message: error.message,
+        refused_for: error.refused_for.unwrap_or(v1::Code::Unspecified).into(),
+    }
+}
+
+/// What a range answered.
+pub(crate) fn body(answer: Answer) -> Body {
+    match answer {
+        Answer::Get { found, now } => {
+            Body::Get(v1::GetResponse { context: None, state: Some(state(found, now)) })
+        }
+        Answer::Put(at) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
+        Answer::PutMany(at) => Body::PutMany(v1::PutManyResponse { context: None, version: at.0 }),
+        Answer::Delete(at) => {
+            Body::Delete(v1::DeleteResponse { context: None, version: at.map_or(0, |at| at.0) })
+        }
+        Answer::Increment(value, at) => {
+            Body::Increment(v1::IncrementResponse { context: None, value, version: at.0 })
+        }
+        Answer::Expire(written) => {
+            let (version, expires_at) = written.unwrap_or_default();
+            let expires_at = expires_at.unwrap_or_default().0;
+            Body::Expire(v1::ExpireResponse { context: None, version: version.0, expires_at })
+        }
+        Answer::Scan(page) => Body::Scan(v1::ScanResponse {
+            context: None,
+            records: page
+                .records
+                .into_iter()
+                .map(|(key, version)| v1::Record {
+                    key: Bytes::from(key),
+                    state: Some(state(Some(version), page.now)),
+                })
+                .collect(),
+            at: page.at.0,
+            next: page.next.map(Bytes::from).unwrap_or_default(),
+        }),
+        Answer::DeleteRange(removed) => Body::DeleteRange(v1::DeleteRangeResponse {
+            context: None,
+            deleted: removed.keys.into(),
+            at: removed.moment.0,
+            // What is stored as a key, or as a border of ranges in a keyspace, is one.
+            next: removed
+                .next
+                .and_then(|stored| keys::decode(&stored).map(|(_, key, _)| key.into()))
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+/// The answer to a request, or why there is none.
+pub(crate) fn response(id: u64, result: Result<Body, OpError>) -> v1::SessionResponse {
+    let body = result.unwrap_or_else(|failed| Body::Error(error(failed)));
+    v1::SessionResponse { id, result: Some(body) }
+}

@@ -1,0 +1,151 @@
+//! A request goes where its route says: to this node's replica, or to the node that leads its range.
+
+use std::sync::Arc;
+
+use quintet_proto::v1::session_request::Op;
+
+use super::{CORRECTIONS_MAX, Router, scan};
+use crate::{
+    error::OpError,
+    ids::{Generation, NodeId, RangeId},
+    ops::requests::Named,
+    planted::{self, Bug},
+    range::{
+        replica::Replica,
+        request::{Reply, ReplySink},
+    },
+    request::{
+        answer::Answers,
+        context::named,
+        decoded::{Decoded, Request},
+    },
+    storage::codec::Descriptor,
+};
+
+/// Descriptors that one answer carries to correct a route.
+const CORRECTING_DESCRIPTORS_MAX: usize = 256;
+
+impl Router {
+    /// Serves a client's request: here, or on the node that leads its range.
+    pub(crate) fn dispatch<S: Answers>(self: &Arc<Self>, request: Request, sink: Arc<S>) {
+        self.go(request, sink, CORRECTIONS_MAX, None);
+    }
+
+    /// Answers a request that was not begun here; it is counted and logged like those that were.
+    pub(crate) fn refuse(&self, sink: Arc<dyn ReplySink>, id: u64, named: Named, error: OpError) {
+        self.reply(sink, id, named).send(Err(error));
+    }
+
+    /// The way back of a request's answer; counted, timed and, where it fails or is slow, logged.
+    pub(super) fn reply(&self, sink: Arc<dyn ReplySink>, id: u64, named: Named) -> Reply {
+        Reply::new(sink, id, self.metrics.clone(), named)
+    }
+
+    /// Sends a request on: to a node that is said to know better, or where the routes say. A scan may turn out
+    /// to go over several ranges at any time.
+    pub(super) fn go<S: Answers>(
+        self: &Arc<Self>,
+        request: Request,
+        sink: Arc<S>,
+        corrections: u32,
+        better: Option<NodeId>,
+    ) {
+        if self.spans_ranges(&request.decoded) {
+            scan::begin(self.clone(), request, sink);
+        } else {
+            self.route(request, sink, corrections, better);
+        }
+    }
+
+    fn route<S: Answers>(
+        self: &Arc<Self>,
+        request: Request,
+        sink: Arc<S>,
+        corrections: u32,
+        better: Option<NodeId>,
+    ) {
+        let (id, op) = (request.wire.id, request.wire.op.as_ref());
+        let refuse = |sink, range: Option<RangeId>, error| {
+            self.refuse(sink, id, named(op, range), error);
+        };
+        let Some(route) = self.routes.find(request.decoded.place()) else {
+            return refuse(sink, None, self.peers.no_cluster());
+        };
+        let leader = better.or_else(|| self.leader_of(route.range)).or_else(|| self.holder(&route));
+        let Some(way) = self.way(&route, leader) else {
+            let message = "the range has no leader at the moment; try again";
+            return refuse(sink, Some(route.range), OpError::unavailable(message));
+        };
+        if way.node != self.peers.me() {
+            return self.forward(way, route, request.wire, sink, corrections);
+        }
+        let Some(replica) = self.replica(route.range) else {
+            let message = "this node has no replica of the range; try again";
+            return refuse(sink, Some(route.range), OpError::unavailable(message));
+        };
+        match self.admit(&replica, &request.decoded, route.generation) {
+            Ok(()) => {
+                self.note_span(&replica, op, &*sink);
+                let reply = self.reply(sink, id, named(op, Some(route.range)));
+                request.decoded.submit(&replica, reply);
+            }
+            Err(newer) if corrections > 0 => {
+                newer.iter().for_each(|descriptor| self.routes.learn(descriptor));
+                self.go(request, sink, corrections - 1, None);
+            }
+            Err(_) => refuse(sink, Some(route.range), OpError::stale_route()),
+        }
+    }
+
+    /// Whether a scan begins that goes over several ranges. Its further pages need no care: they are
+    /// read at the version of the first.
+    fn spans_ranges(&self, decoded: &Decoded) -> bool {
+        let Some((start, end)) = decoded.first_page_span() else { return false };
+        self.routes.covering(start, end, 2).len() > 1
+    }
+
+    /// Tells who sent several keys which ones can go together, if it does not know.
+    fn note_span<S: Answers>(&self, replica: &Replica, op: Option<&Op>, sink: &S) {
+        let Some(Op::PutMany(many)) = op else { return };
+        let routed_by = many.context.as_ref().map_or((0, 0), |by| (by.range_id, by.generation));
+        let descriptor = replica.shared.state.descriptor();
+        if routed_by != (descriptor.range.0, descriptor.generation.0) {
+            sink.note_route(&descriptor, self.peers.me());
+        }
+    }
+
+    /// Some node that should have a replica, where nothing is known about the leader.
+    pub(super) fn holder(&self, route: &Descriptor) -> Option<NodeId> {
+        if self.replica(route.range).is_some() {
+            return None;
+        }
+        let me = self.peers.me();
+        let mut nodes = route.replicas.iter().map(|(_, node)| *node);
+        nodes.find(|node| *node != me && self.peers.is_live(*node))
+    }
+
+    /// Whether a replica may serve a request that was routed by a generation. `Err`: it has moved on;
+    /// what is true by now, as far as this node knows.
+    pub(super) fn admit(
+        &self,
+        replica: &Replica,
+        decoded: &Decoded,
+        generation: Generation,
+    ) -> Result<(), Vec<Arc<Descriptor>>> {
+        let descriptor = replica.shared.state.descriptor();
+        let admitted = generation >= descriptor.generation && decoded.lies_in(&descriptor);
+        if admitted || planted::active(Bug::StaleRouteAccepted) {
+            return Ok(());
+        }
+        self.metrics.stale_routes.inc();
+        Err(self.newer(decoded))
+    }
+
+    /// The descriptors of this node's replicas where a request wants to go.
+    pub(super) fn newer(&self, decoded: &Decoded) -> Vec<Arc<Descriptor>> {
+        let replicas = self.replicas.read();
+        let descriptors = replicas.values().map(|replica| replica.shared.state.descriptor());
+        let wanted = descriptors.filter(|descriptor| decoded.overlaps(descriptor));
+        wanted.take(CORRECTING_DESCRIPTORS_MAX).collect()
+    }
+}
