@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use quintet_proto::v1;
 
-use super::{registry::Registry, state::NodeState, status::ms};
+use super::{registry::Registry, state::NodeState};
 use crate::{
     error::OpError,
     ids::{RangeId, SYSTEM_RANGE},
@@ -17,6 +17,7 @@ use crate::{
         replica::Replica,
     },
     storage::codec::Descriptor,
+    time::ms,
 };
 
 /// The answer to `Admin.DebugRange`.

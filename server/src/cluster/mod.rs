@@ -4,7 +4,7 @@
 //!   state.rs          what the node knows and is: one value a node     records.rs  what of it is on disk
 //!   forming.rs        the cluster is formed, once                      plan.rs     how that looks on the wire
 //!   registry.rs       what the system range holds of the cluster
-//!   drain.rs          leaders move off a node, and stay away           leaders.rs  where leaders belong, moves
+//!   drain.rs          leaders move off a node, and stay away           leaders.rs  moves them (candidates.rs: whom to)
 //!   replace/          a node that lost its disk is taken back
 //!   news.rs           what this node's leaders know, told to all       around.rs disks.rs  what others said
 //!   reach.rs          whom a node reaches at the moment
@@ -18,6 +18,7 @@
 
 pub mod answers;
 mod around;
+mod candidates;
 pub mod debug;
 mod disks;
 mod drain;

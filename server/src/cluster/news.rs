@@ -8,12 +8,13 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
-use super::{leaders, state::NodeState, status};
+use super::{candidates::candidates, state::NodeState};
 use crate::{
     ids::RangeId,
     peer::{Kind, Lane},
     placement::policy,
     range::{raft::types, replica::Replica},
+    time::ms,
 };
 
 /// Tells every other node what this one's leaders know and what it is good for; waits for their answers.
@@ -50,7 +51,7 @@ pub(crate) async fn tell_all(node_state: &NodeState) {
 
 /// What a leader knows of its range.
 pub(super) fn news(node_state: &NodeState, replica: &Replica) -> wire::RangeNews {
-    let voters = leaders::candidates(node_state, replica);
+    let voters = candidates(node_state, replica);
     let leader_reason = policy::reason(&voters, replica.range, node_state.peers().me());
     let metrics = replica.raft.metrics();
     let metrics = metrics.borrow_watched();
@@ -73,7 +74,7 @@ pub(super) fn news(node_state: &NodeState, replica: &Replica) -> wire::RangeNews
                 role: if votes { "voter" } else { "learner" }.to_owned(),
                 lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
                 lag_known: answers && matched(*id).is_some(),
-                heard_ms_ago: heard.map_or(0, status::ms),
+                heard_ms_ago: heard.map_or(0, ms),
                 heard_known: heard.is_some(),
             }
         })

@@ -19,6 +19,7 @@ use crate::{
     range::replica::Replica,
     request::{limits, place::Place},
     storage::codec::AddressRecord,
+    time::ms,
 };
 
 /// The answer to `Admin.Status`.
@@ -174,11 +175,6 @@ pub(super) fn time_ahead(node_state: &NodeState, replica: &Replica) -> Duration 
 /// Milliseconds, rounded away from 0, which stands for a clock that is right.
 pub(super) fn in_ms(us: i64) -> i64 {
     us / 1_000 + us.signum() * i64::from(us % 1_000 != 0)
-}
-
-/// Whole milliseconds.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is wrong with a node that can serve clients all the same.

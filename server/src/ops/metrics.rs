@@ -10,7 +10,7 @@
 mod connections;
 mod histogram;
 mod labels;
-mod operations;
+pub mod operations;
 mod queues;
 mod ranges;
 mod snapshots;

@@ -20,7 +20,7 @@ use crate::{
 
 /// What a request was answered.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answered {
+pub(crate) enum Answered {
     /// By this node.
     Found(Answer),
     /// By another one, as it came. Never [`Body::Error`].
@@ -70,7 +70,7 @@ impl From<OpResult> for Answered {
 
 /// Takes what the router answers: a session, a call that waits. Dropped unanswered it is for whoever waits to
 /// know that the outcome is unknown.
-pub trait Answers: Send + Sync + 'static {
+pub(crate) trait Answers: Send + Sync + 'static {
     /// The answer to request `id`. Must not block.
     fn answered(&self, id: u64, answered: Answered);
 

@@ -19,15 +19,15 @@ use crate::{
 };
 
 /// A request as it came, and what it asks. What came is what another node is sent.
-pub struct Request {
+pub(crate) struct Request {
     /// As it came; what it had left out is filled in.
-    pub wire: v1::SessionRequest,
+    pub(crate) wire: v1::SessionRequest,
     /// What it asks.
-    pub decoded: Decoded,
+    pub(crate) decoded: Decoded,
 }
 
 /// A request that is ready for its range, but for the way back.
-pub enum Decoded {
+pub(crate) enum Decoded {
     /// A change.
     Write(DecodedWrite),
     /// A read.
@@ -35,7 +35,7 @@ pub enum Decoded {
 }
 
 /// A [`Write`] without its reply.
-pub struct DecodedWrite {
+pub(crate) struct DecodedWrite {
     pub(super) key: Bytes,
     pub(super) kind: WriteKind,
     pub(super) request: RequestId,
@@ -47,7 +47,7 @@ pub struct DecodedWrite {
 }
 
 /// A [`Read`] without its reply.
-pub struct DecodedRead {
+pub(crate) struct DecodedRead {
     pub(super) keyspace: KeyspaceId,
     pub(super) kind: ReadKind,
     pub(super) deadline: Instant,
@@ -55,7 +55,7 @@ pub struct DecodedRead {
 
 impl Decoded {
     /// Where it begins: this decides the range.
-    pub fn place(&self) -> Place<'_> {
+    pub(crate) fn place(&self) -> Place<'_> {
         match self {
             Decoded::Write(write) => Place::Key(&write.key),
             Decoded::Read(read) => match &read.kind {
@@ -70,7 +70,7 @@ impl Decoded {
     }
 
     /// The stored keys, from the first to below the second, of a scan that begins.
-    pub fn first_page_span(&self) -> Option<(&[u8], &[u8])> {
+    pub(crate) fn first_page_span(&self) -> Option<(&[u8], &[u8])> {
         match self {
             Decoded::Read(DecodedRead {
                 kind: ReadKind::Scan(Scan { start, end, at: None, .. }),
@@ -82,7 +82,7 @@ impl Decoded {
 
     /// Whether a range can serve it: holds its key, or what it scans. A later page of a scan only
     /// has to begin there; it ends with the range at the latest.
-    pub fn lies_in(&self, range: &Descriptor) -> bool {
+    pub(crate) fn lies_in(&self, range: &Descriptor) -> bool {
         if let Some((start, end)) = self.first_page_span() {
             return range.covers(start, end);
         }
@@ -96,7 +96,7 @@ impl Decoded {
     }
 
     /// Whether it asks for something that a range may hold.
-    pub fn overlaps(&self, range: &Descriptor) -> bool {
+    pub(crate) fn overlaps(&self, range: &Descriptor) -> bool {
         match self {
             Decoded::Read(DecodedRead {
                 kind: ReadKind::Scan(Scan { start, end, .. }), ..
@@ -106,7 +106,7 @@ impl Decoded {
     }
 
     /// The keyspace of a read.
-    pub fn keyspace(&self) -> Option<KeyspaceId> {
+    pub(crate) fn keyspace(&self) -> Option<KeyspaceId> {
         match self {
             Decoded::Read(read) => Some(read.keyspace),
             Decoded::Write(_) => None,
@@ -114,7 +114,7 @@ impl Decoded {
     }
 
     /// Not begun after this.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         match self {
             Decoded::Write(write) => write.deadline,
             Decoded::Read(read) => read.deadline,
@@ -122,7 +122,7 @@ impl Decoded {
     }
 
     /// Hands it to a replica, with the way back of its answer.
-    pub fn submit(self, replica: &Replica, reply: Reply) {
+    pub(crate) fn submit(self, replica: &Replica, reply: Reply) {
         match self {
             Decoded::Read(read) => replica.read(read.with_reply(reply)),
             Decoded::Write(write) => replica.write(write.with_reply(reply)),

@@ -19,7 +19,7 @@ use crate::{
 
 /// Who asks. There are no users yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// Anybody.
     Anonymous,
 }
@@ -48,7 +48,7 @@ pub(super) fn keyspace(name: &str) -> Result<KeyspaceId, OpError> {
 }
 
 /// The stored form of a key in a keyspace that a client names.
-pub fn stored_key(name: &str, key: &[u8]) -> Result<Bytes, OpError> {
+pub(crate) fn stored_key(name: &str, key: &[u8]) -> Result<Bytes, OpError> {
     let keyspace = keyspace(name)?;
     authorize(Caller::Anonymous, keyspace)?;
     check_stored_key(key, keyspace)

@@ -2,7 +2,7 @@
 
 /// Where a request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'a> {
+pub(crate) enum Place<'a> {
     /// At a stored key.
     Key(&'a [u8]),
     /// At the last key below a bound; an empty bound is the end of the key space.

@@ -11,7 +11,7 @@ const KEYSPACES: [(KeyspaceId, &str); 2] =
 
 /// The route of a range for clients, one a keyspace that it has keys of. A range of the keyspace
 /// `system` has none.
-pub fn client_routes(descriptor: &Descriptor, leader_address: &str) -> Vec<v1::Route> {
+pub(crate) fn client_routes(descriptor: &Descriptor, leader_address: &str) -> Vec<v1::Route> {
     let in_keyspace = |(keyspace, name): (KeyspaceId, &str)| {
         let first = keys::keyspace_start(keyspace);
         let end = keys::keyspace_start(KeyspaceId(keyspace.0 + 1));

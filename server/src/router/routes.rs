@@ -29,7 +29,7 @@ pub struct Routes {
 
 impl Routes {
     /// The descriptor for a place.
-    pub fn find(&self, place: Place<'_>) -> Option<Arc<Descriptor>> {
+    pub(crate) fn find(&self, place: Place<'_>) -> Option<Arc<Descriptor>> {
         let routes = self.by_start.read();
         let upto = match place {
             Place::Key(key) => Bound::Included(key),

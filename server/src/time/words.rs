@@ -10,6 +10,11 @@ const DAYS_BEFORE: u64 = 737_730;
 /// Days of 400 years, which repeat.
 const DAYS_OF_ERA: u64 = 146_097;
 
+/// Whole milliseconds, as answers tell how long something lasts.
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A cluster time in UTC, as in `2026-11-24T20:14:04.120Z`; `-` for 0.
 ///
 /// The date is counted as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".

@@ -14,9 +14,8 @@ use madsim::time::TimeHandle;
 use parking_lot::Mutex;
 use quintet_server::{
     ids::NodeId,
-    seams::Clock,
-    time::discipline::BOUND,
     time::local::simulated::{self, IDEAL_PPM, LocalClock},
+    time::{Clock, discipline::BOUND},
 };
 
 use super::{Cluster, machine::Machine};

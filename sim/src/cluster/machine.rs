@@ -9,12 +9,8 @@ use std::{
 use madsim::runtime::{Handle, NodeHandle};
 use parking_lot::Mutex;
 use quintet_server::{
-    config::Config,
-    ids::NodeId,
-    node::{Node, state::NodeState},
-    placement::locality::Locality,
-    seams::Seams,
-    storage::memory::MemoryDisk,
+    cluster::state::NodeState, config::Config, ids::NodeId, node::Node,
+    placement::locality::Locality, seams::Seams, storage::memory::MemoryDisk,
 };
 
 use super::{

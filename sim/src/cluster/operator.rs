@@ -62,7 +62,7 @@ impl Cluster {
         let is_done = match &done {
             Ok(Ok(done)) => done.replaced == done.ranges,
             // What is wrong then the judges must see by themselves.
-            Ok(Err(error)) => error.code() == v1::Code::NodeNotEmpty,
+            Ok(Err(error)) => error.code == v1::Code::NodeNotEmpty,
             Err(_) => false,
         };
         if is_done {

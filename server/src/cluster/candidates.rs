@@ -1,0 +1,54 @@
+//! The voters of a range as its leader sees them: what a placement policy needs to know of each to say where the
+//! leader belongs (`placement/policy.rs`).
+
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+
+use super::state::NodeState;
+use crate::{
+    placement::policy::Candidate,
+    planted::{self, Bug},
+    range::{raft::types, replica::Replica},
+    storage::disk::Condition,
+    time::local::Instant,
+};
+
+/// A follower this far behind takes no leader.
+const LAG_MAX: u64 = 200;
+/// Nor does one that answered nothing for so long: its node may be up and not hold it any more.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// The voters of a range as its leader sees them.
+pub(super) fn candidates(node_state: &NodeState, replica: &Replica) -> Vec<Candidate> {
+    let metrics = replica.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let last = metrics.last_log_index.unwrap_or(0);
+    let membership = metrics.membership_config.membership();
+    let (handovers, now) = (node_state.handovers.lock(), Instant::now());
+    let may_go = |node| {
+        handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
+    };
+    let clocks = node_state.clocks.lock();
+    membership
+        .voter_ids()
+        .filter_map(|id| {
+            let node = membership.get_node(&id)?.node;
+            let address = node_state.peers().book().get(node)?;
+            let matched = types::matched(&metrics, id);
+            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last)
+                && types::has_answered(&metrics, id, SILENCE_MAX);
+            Some(Candidate {
+                node,
+                replica: id,
+                city: address.city,
+                room: address.room,
+                disk: node_state.disk_of(node).map_or(Condition::Well, |known| known.condition),
+                fit: node == node_state.peers().me()
+                    || (caught_up && node_state.peers().is_live(node) && may_go(node)),
+                draining: node_state.is_draining(node),
+                clock_is_wrong: clocks.get(&node).is_some_and(|wrong_by_us| *wrong_by_us != 0),
+            })
+        })
+        .collect()
+}
