@@ -14,6 +14,9 @@ use crate::{
     time::Clock,
 };
 
+/// Gives 64 random bits at a time.
+pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// Opens a node's storage.
 pub trait Engines: Send + Sync {
     /// The engine of all Raft logs: [`storage::Durability::WriteAheadLog`].
@@ -48,7 +51,7 @@ pub struct Seams {
     /// The node's disks.
     pub engines: Arc<dyn Engines>,
     /// 64 random bits.
-    pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub random: Random,
     /// Runs the log writer: a thread of its own in production (a sync blocks), a task in the
     /// simulation (a sync takes simulated time).
     pub spawn_disk_writer: Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>,

@@ -18,7 +18,7 @@ use crate::{
     planted::{self, Bug},
     request::{
         answer::{Answered, Answers},
-        context::{name, named, timeout_of},
+        context::{named, timeout_of},
         decoded::Request,
         settle::{self, Repetition},
         weight,
@@ -68,7 +68,9 @@ pub(super) async fn call(
     let timeout_after = timeout_of(context);
     let deadline = Instant::now() + timeout_after;
     context.timeout_ms = u32::try_from(timeout_after.as_millis()).unwrap_or(u32::MAX);
-    name(context, router.hlc().peek());
+    if !reads {
+        router.decoder().name(context);
+    }
     loop {
         let (sink, rx) = Awaited::new(budget);
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };

@@ -17,10 +17,7 @@ use quintet_proto::v1::{self, session_request::Op, session_response::Result as B
 use super::{budget::Budget, call::call};
 use crate::{
     error::OpError,
-    request::{
-        context::{name, timeout_of},
-        limits::check_deleted_span,
-    },
+    request::{context::timeout_of, limits::check_deleted_span},
     router::Router,
     time::local::Instant,
 };
@@ -35,7 +32,7 @@ pub(super) async fn run(
     let mut context = asked.context.take().unwrap_or_default();
     let timeout = timeout_of(&context);
     let (began, limited) = (Instant::now(), asked.limit > 0);
-    name(&mut context, router.hlc().peek());
+    router.decoder().name(&mut context);
     let left = || {
         let left = timeout.saturating_sub(began.elapsed());
         u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)

@@ -30,6 +30,7 @@ use crate::{
     placement::handover::Handovers,
     range::replica::{Host, Replica},
     router::Router,
+    seams::Random,
     storage::codec::ClusterRecord,
 };
 
@@ -37,7 +38,7 @@ use crate::{
 pub struct NodeState {
     host: Host,
     router: Arc<Router>,
-    random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    random: Random,
     pub(super) cluster: Mutex<Option<ClusterRecord>>,
     /// One plan at a time.
     pub(super) planning: Arc<tokio::sync::Mutex<()>>,
@@ -63,11 +64,7 @@ pub struct NodeState {
 
 impl NodeState {
     /// The state of a node that belongs to no cluster yet.
-    pub(crate) fn new(
-        host: Host,
-        router: Arc<Router>,
-        random: Arc<dyn Fn() -> u64 + Send + Sync>,
-    ) -> Arc<NodeState> {
+    pub(crate) fn new(host: Host, router: Arc<Router>, random: Random) -> Arc<NodeState> {
         Arc::new(NodeState {
             host,
             router,

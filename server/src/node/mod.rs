@@ -132,6 +132,7 @@ impl Node {
             metrics.clone(),
             config.limits.clone(),
             times.patience(),
+            seams.random.clone(),
         ));
         let host = Host {
             log: log.clone(),

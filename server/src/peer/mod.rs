@@ -47,7 +47,7 @@ use crate::{
     error::OpError,
     ids::NodeId,
     ops::metrics::Metrics,
-    seams::Wire,
+    seams::{Random, Wire},
     storage::codec::AddressRecord,
     time::{Hlc, Timestamp, local::Instant},
 };
@@ -123,7 +123,7 @@ pub struct Peers {
     hlc: Arc<Hlc>,
     metrics: Arc<Metrics>,
     handler: OnceLock<Arc<dyn Handler>>,
-    random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    random: Random,
     /// Whether a node of the same cluster was met since the start.
     met_own: AtomicBool,
     /// By address: seeds that belong to another cluster, and which.
@@ -153,7 +153,7 @@ impl Peers {
         identity: ClusterIdentity,
         hlc: Arc<Hlc>,
         metrics: Arc<Metrics>,
-        random: Arc<dyn Fn() -> u64 + Send + Sync>,
+        random: Random,
         stall: Duration,
         wire: Option<Arc<dyn Wire>>,
     ) -> Arc<Peers> {

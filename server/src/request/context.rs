@@ -15,6 +15,7 @@ use crate::{
     ids::{KeyspaceId, RangeId},
     ops::{metrics::Operation, requests::Named},
     peer::ClusterIdentity,
+    seams::Random,
     storage::codec::RequestId,
     time::{AHEAD_MAX, Hlc, Timestamp, local::Instant},
 };
@@ -41,6 +42,7 @@ impl Context {
         op: &mut Op,
         hlc: &Hlc,
         identity: &ClusterIdentity,
+        random: &Random,
     ) -> Result<Context, OpError> {
         let is_write = op.is_write();
         let context = op.context_mut();
@@ -50,7 +52,7 @@ impl Context {
         let (mut request, mut first_attempt) = (RequestId::default(), Timestamp::ZERO);
         if is_write {
             let now = hlc.peek();
-            name(context, now);
+            name(context, now, random);
             if context.first_attempt_time == 0 {
                 return Err(OpError::invalid("a later attempt must name the time of the first"));
             }
@@ -85,10 +87,10 @@ pub(crate) fn timeout_of(context: &v1::RequestContext) -> Duration {
 
 /// Gives a request an id and the time of its first attempt, where its caller has not. The time of a repetition
 /// is its caller's to say.
-pub(crate) fn name(context: &mut v1::RequestContext, now: Timestamp) {
+pub(crate) fn name(context: &mut v1::RequestContext, now: Timestamp, random: &Random) {
     if context.request_id.is_none() {
-        let client: u128 = rand::random();
-        let client = Bytes::copy_from_slice(&client.to_be_bytes());
+        let client = [random(), random()].map(u64::to_be_bytes).concat();
+        let client = Bytes::from(client);
         context.request_id = Some(v1::RequestId { origin_room: 0, client, sequence: 1 });
         // Nobody else can repeat it, and a unary call heeds only the last copy's refusal.
         context.refusal_not_remembered = true;
@@ -152,22 +154,26 @@ pub(crate) fn named(op: Option<&Op>, range: Option<RangeId>) -> Named {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
     fn what_a_caller_leaves_out_is_filled_in_and_what_it_says_is_kept() {
+        let random: Random = Arc::new(|| 5);
         let mut bare = v1::RequestContext::default();
-        name(&mut bare, Timestamp(7));
+        name(&mut bare, Timestamp(7), &random);
         assert_eq!((bare.first_attempt_time, bare.refusal_not_remembered), (7, true));
         let id = bare.request_id.clone().expect("an id");
-        assert_eq!(id_of(&id).map(|id| (id.origin_room, id.sequence)), Ok((0, 1)));
+        let client = (5 << 64) | 5;
+        assert_eq!(id_of(&id), Ok(RequestId { origin_room: 0, client, sequence: 1 }));
         // Its repetition has both already.
         let mut again = v1::RequestContext { attempt: 1, ..bare.clone() };
-        name(&mut again, Timestamp(9));
+        name(&mut again, Timestamp(9), &random);
         assert_eq!((again.first_attempt_time, again.request_id), (7, Some(id)));
         // A repetition that does not say when the first was sent is not given a time.
         let mut late = v1::RequestContext { attempt: 1, ..v1::RequestContext::default() };
-        name(&mut late, Timestamp(9));
+        name(&mut late, Timestamp(9), &random);
         assert_eq!(late.first_attempt_time, 0);
     }
 

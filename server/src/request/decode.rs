@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quintet_proto::v1::{self, Code, RetryClass, session_request::Op};
 
 use super::{
-    context::Context,
+    context::{self, Context},
     decoded::{Decoded, DecodedRead, DecodedWrite},
     hash::hash,
     limits::{
@@ -25,6 +25,7 @@ use crate::{
         command::evaluate::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
         request::{ReadKind, Scan},
     },
+    seams::Random,
     size::Size,
     storage::{Direction, keys, mvcc::PageLimit},
     time::{Hlc, Timestamp},
@@ -38,18 +39,24 @@ pub(crate) struct Decoder {
     limits: Limits,
     hlc: Arc<Hlc>,
     peers: Arc<Peers>,
+    random: Random,
 }
 
 impl Decoder {
     /// Decodes by these limits, this clock, and the cluster that the node belongs to by then.
-    pub(crate) fn new(limits: Limits, hlc: Arc<Hlc>, peers: Arc<Peers>) -> Decoder {
-        Decoder { limits, hlc, peers }
+    pub(crate) fn new(limits: Limits, hlc: Arc<Hlc>, peers: Arc<Peers>, random: Random) -> Decoder {
+        Decoder { limits, hlc, peers, random }
+    }
+
+    /// Names a write that its caller has not named.
+    pub(crate) fn name(&self, context: &mut v1::RequestContext) {
+        context::name(context, self.hlc.peek(), &self.random);
     }
 
     /// Decodes and checks a request. What its caller left out, its id and the time of the first attempt, is
     /// filled in, in the request too: it may be forwarded.
     pub(crate) fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {
-        decode(request, &self.limits, &self.hlc, &self.peers.identity())
+        decode(request, &self.limits, &self.hlc, &self.peers.identity(), &self.random)
     }
 }
 
@@ -58,9 +65,10 @@ fn decode(
     limits: &Limits,
     hlc: &Hlc,
     identity: &ClusterIdentity,
+    random: &Random,
 ) -> Result<Decoded, OpError> {
     let op = request.op.as_mut().ok_or_else(|| OpError::invalid("the request asks nothing"))?;
-    let context = Context::of(op, hlc, identity)?;
+    let context = Context::of(op, hlc, identity, random)?;
     authorize(Caller::Anonymous, context.keyspace)?;
     match op {
         Op::Get(get) => {
@@ -261,7 +269,8 @@ mod tests {
         let limits = Limits { key_bytes_max: 4, ..Limits::default() };
         let mut request = v1::SessionRequest { id: 1, op: Some(op) };
         let hlc = Hlc::new(Arc::new(SystemClock));
-        decode(&mut request, &limits, &hlc, &ClusterIdentity::default())
+        let random: Random = Arc::new(|| 1);
+        decode(&mut request, &limits, &hlc, &ClusterIdentity::default(), &random)
     }
 
     /// They are longer than a limit that was lowered since.

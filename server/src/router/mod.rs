@@ -47,6 +47,7 @@ use crate::{
     planted::{self, Bug},
     range::replica::Replica,
     request::decode::Decoder,
+    seams::Random,
     time::Hlc,
 };
 
@@ -83,6 +84,7 @@ impl Router {
         metrics: Arc<Metrics>,
         limits: Limits,
         patience: Duration,
+        random: Random,
     ) -> Router {
         Router {
             patience,
@@ -92,7 +94,7 @@ impl Router {
             relays: Turns::default(),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             admission: Admission::new(&limits, metrics.clone()),
-            decoder: Decoder::new(limits.clone(), hlc.clone(), peers.clone()),
+            decoder: Decoder::new(limits.clone(), hlc.clone(), peers.clone(), random),
             peers,
             hlc,
             metrics,
