@@ -10,9 +10,8 @@ use crate::{
     error::OpError,
     ids::KeyspaceId,
     peer::ClusterIdentity,
-    range::{
-        command::evaluate::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
-        request::{Read, ReadKind, Reply, Scan, Write},
+    range::request::{
+        Condition, DeleteRange, Lifetime, PutMany, Read, ReadKind, Reply, Scan, Write, WriteKind,
     },
     router::routes::Place,
     size::Size,

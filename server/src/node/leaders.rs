@@ -6,13 +6,12 @@ use std::{
     time::Duration,
 };
 
-use openraft::async_runtime::watch::WatchReceiver;
-
 use super::{bootstrap::Bootstrap, reach::Words};
 use crate::{
+    ids::ReplicaId,
     placement::policy::{self, Candidate},
     planted::{self, Bug},
-    range::{raft::types, replica::Replica},
+    range::replica::Replica,
     storage::disk::Condition,
     time::local::{Instant, sleep, timeout},
     trace,
@@ -28,26 +27,23 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// The voters of a range as its leader sees them.
 pub(super) fn candidates(bootstrap: &Bootstrap, replica: &Replica) -> Vec<Candidate> {
-    let metrics = replica.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let last = metrics.last_log_index.unwrap_or(0);
-    let membership = metrics.membership_config.membership();
+    let progress = replica.raft.progress();
     let (handovers, now) = (bootstrap.handovers.lock(), Instant::now());
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
     };
     let clocks = bootstrap.clocks.lock();
-    membership
-        .voter_ids()
+    let voters = progress.members.voters().into_iter();
+    voters
         .filter_map(|id| {
-            let node = membership.get_node(&id)?.node;
+            let node = progress.members.holder(id)?;
             let address = bootstrap.peers().book().get(node)?;
-            let matched = types::matched(&metrics, id);
-            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last)
-                && types::has_answered(&metrics, id, SILENCE_MAX);
+            let matched = progress.matched(id);
+            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= progress.last_index)
+                && progress.answered_ago(id).is_some_and(|ago| ago <= SILENCE_MAX);
             Some(Candidate {
                 node,
-                replica: id,
+                replica: id.0,
                 city: address.city,
                 room: address.room,
                 disk: bootstrap.disk_of(node).map_or(Condition::Well, |known| known.condition),
@@ -114,7 +110,7 @@ async fn move_home(bootstrap: &Bootstrap, replica: &Replica, words: &mut Words) 
         tracing::info!(%range, from = %me, to = %home.node, "leader moves");
     }
     bootstrap.handovers.lock().begins(range, home.node, Instant::now());
-    replica.raft.trigger().transfer_leader(home.replica).await.ok();
+    replica.raft.hand_over_to(ReplicaId(home.replica)).await;
     true
 }
 

@@ -3,7 +3,6 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
 use super::{bootstrap::Bootstrap, clock, clock::in_ms, disk, readiness::Here};
@@ -128,12 +127,7 @@ pub fn locate(
 fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
     {
         let descriptor = replica.shared.state.descriptor();
-        let metrics = replica.raft.metrics();
-        let (term, last, applied) = {
-            let metrics = metrics.borrow_watched();
-            let applied = metrics.last_applied.map_or(0, |at| at.index());
-            (metrics.current_term, metrics.last_log_index.unwrap_or(0), applied)
-        };
+        let progress = replica.raft.progress();
         let known = known_leader(bootstrap, replica);
         let leader = known.leader;
         let news = if leader == Some(bootstrap.peers().me()) {
@@ -171,11 +165,11 @@ fn range(bootstrap: &Bootstrap, replica: &Replica) -> v1::RangeStatus {
             start: descriptor.start.clone().into(),
             end: descriptor.end.clone().into(),
             leader_node: leader.map_or(0, |node| node.0),
-            term,
+            term: progress.term,
             leader_reason: reason,
             replicas: news.map_or_else(unknown, |news| news.replicas),
-            last_index: last,
-            applied_index: applied,
+            last_index: progress.last_index,
+            applied_index: progress.applied_index(),
             last_leader_node: known.last.map_or(0, |node| node.0),
             last_leader_ms_ago: known.ago.map_or(0, ms),
             last_leader_known: known.ago.is_some(),
@@ -199,20 +193,18 @@ pub(super) fn refresh(bootstrap: &Bootstrap) {
         range.lag_entries.set(lag.unwrap_or(0));
         let leader = known.leader.map_or(0, |node| node.0);
         let silent = known.ago.unwrap_or_else(|| bootstrap.peers().running_for());
-        let raft = replica.raft.metrics();
-        let raft = raft.borrow_watched();
-        let last = raft.last_log_index.unwrap_or(0);
-        let purged = replica.log.purged().map_or(0, |purged| purged.index());
-        range.term.set(raft.current_term);
+        let progress = replica.raft.progress();
+        let last = progress.last_index;
+        range.term.set(progress.term);
         range.leader_node.set(leader);
         range.is_leader.set(u64::from(is_leader));
         range.leader_silent.set(silent.as_secs());
         if is_leader {
-            range.leads_in(raft.current_term);
+            range.leads_in(progress.term);
         }
         range.last_index.set(last);
-        range.log_entries.set(last.saturating_sub(purged));
-        range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
+        range.log_entries.set(last.saturating_sub(replica.log.purged_index()));
+        range.applied_index.set(progress.applied_index());
         range.log_bytes.set(replica.log.bytes());
         range.time_ahead.set(clock::time_ahead(bootstrap, &replica).as_secs_f64());
     }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 use super::{bootstrap::Bootstrap, upkeep::pause};
 use crate::{
-    range::{raft::state_machine::RangeState, replica::Replica},
+    range::{replica::Replica, state::RangeState},
     storage::codec::{Command, Descriptor},
     time::Timestamp,
 };
