@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver;
-
 use super::state::NodeState;
 use crate::{
     placement::policy::Candidate,
     planted::{self, Bug},
-    range::{raft::types, replica::Replica},
+    range::replica::Replica,
     storage::disk::Condition,
     time::local::Instant,
 };
@@ -21,26 +19,23 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// The voters of a range as its leader sees them.
 pub(super) fn candidates(node_state: &NodeState, replica: &Replica) -> Vec<Candidate> {
-    let metrics = replica.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let last = metrics.last_log_index.unwrap_or(0);
-    let membership = metrics.membership_config.membership();
+    let progress = replica.raft.progress();
     let (handovers, now) = (node_state.handovers.lock(), Instant::now());
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
     };
     let clocks = node_state.clocks.lock();
-    membership
-        .voter_ids()
+    let voters = progress.members.voters().into_iter();
+    voters
         .filter_map(|id| {
-            let node = membership.get_node(&id)?.node;
+            let node = progress.members.holder(id)?;
             let address = node_state.peers().book().get(node)?;
-            let matched = types::matched(&metrics, id);
-            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= last)
-                && types::has_answered(&metrics, id, SILENCE_MAX);
+            let matched = progress.matched(id);
+            let caught_up = matched.is_some_and(|index| index + LAG_MAX >= progress.last_index)
+                && progress.answered_ago(id).is_some_and(|ago| ago <= SILENCE_MAX);
             Some(Candidate {
                 node,
-                replica: id,
+                replica: id.0,
                 city: address.city,
                 room: address.room,
                 disk: node_state.disk_of(node).map_or(Condition::Well, |known| known.condition),

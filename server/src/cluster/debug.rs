@@ -4,7 +4,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use quintet_proto::v1;
 
 use super::{registry::Registry, state::NodeState};
@@ -13,10 +12,10 @@ use crate::{
     ids::{RangeId, SYSTEM_RANGE},
     range::{
         faults::Fault,
-        raft::types::{self, RaftMetrics},
+        raft::progress::{Progress, Role},
         replica::Replica,
     },
-    storage::codec::Descriptor,
+    storage::codec::{Descriptor, Position},
     time::ms,
 };
 
@@ -77,9 +76,9 @@ fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {
     let durable = state.durable();
     let durable =
         durable.map_err(|error| OpError::new(v1::Code::Storage, error.to_string()))?.applied;
-    let mut raft = raft(&replica.raft.metrics().borrow_watched());
+    let mut raft = raft(&replica.raft.progress());
     raft.durable_index = durable.map_or(0, |at| at.index);
-    raft.purged_index = replica.log.purged().map_or(0, |purged| purged.index());
+    raft.purged_index = replica.log.purged_index();
     Ok(v1::ReplicaDebug {
         replica_id: replica.id.0,
         descriptor: Some(descriptor(&state.descriptor())),
@@ -112,51 +111,49 @@ fn descriptor(descriptor: &Descriptor) -> v1::RangeDescriptor {
     }
 }
 
-fn raft(metrics: &RaftMetrics) -> v1::RaftDebug {
-    let membership = metrics.membership_config.membership();
-    let sets = membership.get_joint_config().iter();
-    let index = |at: &Option<types::LogId>| at.as_ref().map_or(0, |at| at.index());
-    let heard = |replica: &u64| types::answered_ago(metrics, *replica).map(ms);
-    let others = membership.nodes().filter(|(id, _)| **id != metrics.id);
-    let followers = others.map(|(id, holder)| {
-        let (matched, heard) = (types::matched(metrics, *id), heard(id));
+fn raft(progress: &Progress) -> v1::RaftDebug {
+    let index = |at: Option<Position>| at.map_or(0, |at| at.index);
+    let members = &progress.members;
+    let others = members.holders.iter().filter(|(id, _)| **id != progress.me);
+    let followers = others.map(|(id, node)| {
+        let (matched, heard) = (progress.matched(*id), progress.answered_ago(*id).map(ms));
         v1::FollowerDebug {
-            replica_id: *id,
-            node_id: holder.node.0,
+            replica_id: id.0,
+            node_id: node.0,
             matched_index: matched.unwrap_or(0),
             matched_known: matched.is_some(),
             heard_ms_ago: heard.unwrap_or(0),
             heard_known: heard.is_some(),
         }
     });
-    let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+    let sets = members.configs.iter();
     v1::RaftDebug {
-        role: match (&stopped, metrics.state) {
-            (Some(_), _) | (None, ServerState::Shutdown) => "stopped",
-            (None, ServerState::Leader) => "leader",
-            (None, ServerState::Follower) => "follower",
-            (None, ServerState::Candidate) => "candidate",
-            (None, ServerState::Learner) => "learner",
+        role: match (&progress.stopped, progress.role) {
+            (Some(_), _) | (None, Role::Stopped) => "stopped",
+            (None, Role::Leader) => "leader",
+            (None, Role::Follower) => "follower",
+            (None, Role::Candidate) => "candidate",
+            (None, Role::Learner) => "learner",
         }
         .to_owned(),
-        stopped: stopped.unwrap_or_default(),
-        term: metrics.current_term,
-        vote_replica: metrics.vote.leader_id.voted_for,
-        vote_committed: metrics.vote.committed,
-        leader_replica: metrics.current_leader.unwrap_or(0),
-        last_index: metrics.last_log_index.unwrap_or(0),
-        committed_index: index(&metrics.local_committed),
-        applied_index: index(&metrics.last_applied),
+        stopped: progress.stopped.clone().unwrap_or_default(),
+        term: progress.term,
+        vote_replica: progress.vote.replica.0,
+        vote_committed: progress.vote.committed,
+        leader_replica: progress.leader.map_or(0, |leader| leader.0),
+        last_index: progress.last_index,
+        committed_index: index(progress.committed),
+        applied_index: index(progress.applied),
         durable_index: 0,
-        snapshot_index: index(&metrics.snapshot),
+        snapshot_index: index(progress.snapshot),
         purged_index: 0,
-        membership_index: index(metrics.membership_config.log_id()),
+        membership_index: index(members.at),
         voters: sets
-            .map(|set| v1::VoterSet { replica_ids: set.iter().copied().collect() })
+            .map(|set| v1::VoterSet { replica_ids: set.iter().map(|id| id.0).collect() })
             .collect(),
-        learners: membership.learner_ids().collect(),
-        followers: match metrics.state {
-            ServerState::Leader => followers.collect(),
+        learners: members.learners().map(|id| id.0).collect(),
+        followers: match progress.role {
+            Role::Leader => followers.collect(),
             _ => Vec::new(),
         },
     }

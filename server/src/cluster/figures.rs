@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use openraft::async_runtime::watch::WatchReceiver;
-
 use super::{known_leader::known_leader, news::news, state::NodeState, status::time_ahead};
 use crate::{
     ops::metrics::{Metrics, Queue},
@@ -26,20 +24,18 @@ pub(crate) fn refresh(node_state: &NodeState) {
         range.lag_entries.set(lag.unwrap_or(0));
         let leader = known.leader.map_or(0, |node| node.0);
         let silent = known.ago.unwrap_or_else(|| node_state.peers().running_for());
-        let raft = replica.raft.metrics();
-        let raft = raft.borrow_watched();
-        let last = raft.last_log_index.unwrap_or(0);
-        let purged = replica.log.purged().map_or(0, |purged| purged.index());
-        range.term.set(raft.current_term);
+        let progress = replica.raft.progress();
+        let last = progress.last_index;
+        range.term.set(progress.term);
         range.leader_node.set(leader);
         range.is_leader.set(u64::from(is_leader));
         range.leader_silent.set(silent.as_secs());
         if is_leader {
-            range.leads_in(raft.current_term);
+            range.leads_in(progress.term);
         }
         range.last_index.set(last);
-        range.log_entries.set(last.saturating_sub(purged));
-        range.applied_index.set(raft.last_applied.map_or(0, |at| at.index()));
+        range.log_entries.set(last.saturating_sub(replica.log.purged_index()));
+        range.applied_index.set(progress.applied_index());
         range.log_bytes.set(replica.log.bytes());
         range.time_ahead.set(time_ahead(node_state, &replica).as_secs_f64());
     }

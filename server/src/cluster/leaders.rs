@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::{candidates::candidates, news, reach::Words, state::NodeState};
 use crate::{
+    ids::ReplicaId,
     placement::policy::{self, Candidate},
     planted::{self, Bug},
     range::replica::Replica,
@@ -54,7 +55,7 @@ pub(crate) async fn move_home(
         tracing::info!(%range, from = %me, to = %home.node, "leader moves");
     }
     node_state.handovers.lock().begins(range, home.node, Instant::now());
-    replica.raft.trigger().transfer_leader(home.replica).await.ok();
+    replica.raft.hand_over_to(ReplicaId(home.replica)).await;
     true
 }
 

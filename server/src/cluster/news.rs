@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
 use super::{candidates::candidates, state::NodeState};
@@ -13,7 +12,7 @@ use crate::{
     ids::RangeId,
     peer::{Kind, Lane},
     placement::policy,
-    range::{raft::types, replica::Replica},
+    range::replica::Replica,
     time::ms,
 };
 
@@ -53,25 +52,23 @@ pub(crate) async fn tell_all(node_state: &NodeState) {
 pub(super) fn news(node_state: &NodeState, replica: &Replica) -> wire::RangeNews {
     let voters = candidates(node_state, replica);
     let leader_reason = policy::reason(&voters, replica.range, node_state.peers().me());
-    let metrics = replica.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let last = metrics.last_log_index.unwrap_or(0);
-    let membership = metrics.membership_config.membership();
-    let matched = |id: u64| types::matched(&metrics, id);
+    let progress = replica.raft.progress();
+    let (last, members) = (progress.last_index, &progress.members);
+    let matched = |replica| progress.matched(replica);
     let patience = node_state.host().times.patience();
-    let replicas: Vec<_> = membership
-        .nodes()
-        .map(|(id, holder)| {
-            let heard = match *id == replica.id.0 {
+    let replicas: Vec<_> = members
+        .holders
+        .iter()
+        .map(|(id, node)| {
+            let heard = match *id == replica.id {
                 true => Some(Duration::ZERO),
-                false => types::answered_ago(&metrics, *id),
+                false => progress.answered_ago(*id),
             };
             let answers = heard.is_some_and(|ago| ago <= patience);
-            let votes = membership.voter_ids().any(|voter| voter == *id);
             quintet_proto::v1::ReplicaStatus {
-                replica_id: *id,
-                node_id: holder.node.0,
-                role: if votes { "voter" } else { "learner" }.to_owned(),
+                replica_id: id.0,
+                node_id: node.0,
+                role: if members.is_voter(*id) { "voter" } else { "learner" }.to_owned(),
                 lag_entries: last.saturating_sub(matched(*id).unwrap_or(0)),
                 lag_known: answers && matched(*id).is_some(),
                 heard_ms_ago: heard.map_or(0, ms),
@@ -79,15 +76,15 @@ pub(super) fn news(node_state: &NodeState, replica: &Replica) -> wire::RangeNews
             }
         })
         .collect();
-    let held_by_all = membership.nodes().map(|(id, _)| matched(*id).unwrap_or(0)).min();
+    let held_by_all = members.holders.keys().map(|id| matched(*id).unwrap_or(0)).min();
     wire::RangeNews {
         range_id: replica.range.0,
-        term: metrics.current_term,
+        term: progress.term,
         leader_replica: replica.id.0,
         leader_node: node_state.peers().me().0,
         held_by_all: held_by_all.unwrap_or(0),
         last_index: last,
-        applied_index: metrics.last_applied.map_or(0, |at| at.index()),
+        applied_index: progress.applied_index(),
         replicas,
         leader_reason,
     }

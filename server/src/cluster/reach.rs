@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
 use super::state::NodeState;
 use crate::{
-    ids::NodeId,
+    ids::{NodeId, ReplicaId},
     peer::{Kind, Lane},
-    range::{raft::types, replica::Replica},
+    range::{members::Members, replica::Replica},
     time::local::{Instant, timeout},
 };
 
@@ -56,9 +55,7 @@ impl Words {
             Entry::Occupied(said) => said.into_mut(),
             Entry::Vacant(unasked) => unasked.insert(ask(node_state, node).await),
         };
-        let metrics = replica.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        is_majority(metrics.membership_config.membership(), reached)
+        is_majority(&replica.members(), reached)
     }
 }
 
@@ -104,12 +101,12 @@ impl NodeState {
 }
 
 /// Whether nodes hold a majority of the voters, of both halves where the membership is joint.
-fn is_majority(membership: &types::Membership, nodes: &BTreeSet<NodeId>) -> bool {
-    let configs = membership.get_joint_config();
+fn is_majority(members: &Members, nodes: &BTreeSet<NodeId>) -> bool {
+    let configs = &members.configs;
     !configs.is_empty()
         && configs.iter().all(|config| {
-            let holds = |id: &&u64| {
-                membership.get_node(id).is_some_and(|holder| nodes.contains(&holder.node))
+            let holds = |replica: &&ReplicaId| {
+                members.holder(**replica).is_some_and(|node| nodes.contains(&node))
             };
             config.iter().filter(holds).count() * 2 > config.len()
         })
@@ -118,14 +115,13 @@ fn is_majority(membership: &types::Membership, nodes: &BTreeSet<NodeId>) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::range::raft::types::{Holder, Membership};
 
     /// Replicas 11.. are held by nodes 1..
-    fn membership(configs: &[&[u64]]) -> Membership {
-        let sets = configs.iter().map(|config| config.iter().map(|id| 10 + id).collect()).collect();
-        let holders: BTreeMap<u64, Holder> =
-            configs.concat().into_iter().map(|id| (10 + id, Holder { node: NodeId(id) })).collect();
-        Membership::new(sets, holders).expect("a membership")
+    fn membership(configs: &[&[u64]]) -> Members {
+        let sets =
+            configs.iter().map(|config| config.iter().map(|id| ReplicaId(10 + id)).collect());
+        let holders = configs.concat().into_iter().map(|id| (ReplicaId(10 + id), NodeId(id)));
+        Members { at: None, configs: sets.collect(), holders: holders.collect() }
     }
 
     fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {

@@ -41,9 +41,8 @@ use crate::{
     ids::{KeyspaceId, NodeId, SYSTEM_RANGE},
     peer::CLUSTER_VERSION,
     range::{
-        command::evaluate::{Condition, Lifetime, WriteKind},
         replica::Replica,
-        request::{OpResult, Reply, ReplySink, Write},
+        request::{Condition, Lifetime, OpResult, Reply, ReplySink, Write, WriteKind},
     },
     size::Size,
     storage::{

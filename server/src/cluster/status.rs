@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::v1;
 
 use super::{
@@ -111,12 +110,7 @@ pub fn locate(
 fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
     {
         let descriptor = replica.shared.state.descriptor();
-        let metrics = replica.raft.metrics();
-        let (term, last, applied) = {
-            let metrics = metrics.borrow_watched();
-            let applied = metrics.last_applied.map_or(0, |at| at.index());
-            (metrics.current_term, metrics.last_log_index.unwrap_or(0), applied)
-        };
+        let progress = replica.raft.progress();
         let known = known_leader(node_state, replica);
         let leader = known.leader;
         let news = if leader == Some(node_state.peers().me()) {
@@ -154,11 +148,11 @@ fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
             start: descriptor.start.clone().into(),
             end: descriptor.end.clone().into(),
             leader_node: leader.map_or(0, |node| node.0),
-            term,
+            term: progress.term,
             leader_reason: reason,
             replicas: news.map_or_else(unknown, |news| news.replicas),
-            last_index: last,
-            applied_index: applied,
+            last_index: progress.last_index,
+            applied_index: progress.applied_index(),
             last_leader_node: known.last.map_or(0, |node| node.0),
             last_leader_ms_ago: known.ago.map_or(0, ms),
             last_leader_known: known.ago.is_some(),

@@ -219,7 +219,7 @@ impl Node {
         leaders::drain(&self.state, until).await;
         let stopping = self.state.replicas().into_iter().map(|replica| async move {
             // A group that has failed already is stopped enough.
-            replica.raft.shutdown().await.ok();
+            replica.raft.shutdown().await;
         });
         let all = futures::future::join_all(stopping).map(|_| ());
         crate::time::local::timeout(deadline.mul_f64(0.2), all).await.ok();

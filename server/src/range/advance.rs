@@ -5,41 +5,21 @@
 //! A write that was evaluated at or below the new time and comes behind it in the log is evaluated
 //! again.
 
-use bytes::Bytes;
-use openraft::impls::OneshotResponder;
-
-use super::{
-    faults::Doing,
-    raft::types::{Applied, Proposal, Raft},
-    replica::Shared,
-};
+use super::{command::outcome::Applied, faults::Doing, raft::group::Group, shared::Shared};
 use crate::{
     error::OpError,
-    storage::codec::{self, Command},
+    storage::codec::Command,
     time::{
         Timestamp,
         local::{Instant, timeout},
     },
 };
 
-/// Proposes a command in the term that it belongs to. Raft has it when this returns; what comes then
-/// is what became of it once it is applied. `None`, here and there: nobody knows.
-pub(super) async fn propose(
-    raft: &Raft,
-    term: u64,
-    command: &Command<'_>,
-) -> Option<impl Future<Output = Option<Applied>> + use<>> {
-    let (responder, answer) = OneshotResponder::new_pair();
-    let proposal = Proposal(Bytes::from(codec::encode(command)));
-    raft.write(proposal).responder(responder).with_leader(term).await.ok()?;
-    Some(async { Some(answer.await.ok()?.ok()?.data) })
-}
-
 /// Proposes an advance in the term that this replica leads, and waits until it is applied. Any error
 /// says that the time may not have moved; that it may have is harmless.
 pub(super) async fn advance_time(
     shared: &Shared,
-    raft: &Raft,
+    raft: &Group,
     to: Timestamp,
     deadline: Instant,
 ) -> Result<(), OpError> {
@@ -47,13 +27,12 @@ pub(super) async fn advance_time(
         return Ok(());
     }
     let not_leader = || OpError::not_leader(shared.leader_hint(raft));
-    let Ok(leader) = raft.as_leader() else { return Err(not_leader()) };
-    let term = leader.term();
+    let Some(term) = raft.leads() else { return Err(not_leader()) };
     shared.metrics.time_advances.inc();
     // What is evaluated from now on is above it, and not evaluated in vain.
     shared.hlc.observe(to);
     let command = Command::AdvanceTime { evaluated_under: term, to };
-    let proposed = async { propose(raft, term, &command).await?.await };
+    let proposed = async { raft.propose_command(term, &command).await?.await };
     match timeout(deadline.saturating_duration_since(Instant::now()), proposed).await {
         Ok(Some(Applied::Done)) => Ok(()),
         Ok(Some(_)) => Err(not_leader()),

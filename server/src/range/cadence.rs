@@ -40,10 +40,11 @@ const FEW: usize = 3;
 
 /// The proposals of a node; every clone is the same.
 #[derive(Clone, Debug)]
-pub struct Cadence(Arc<Shared>);
+pub struct Cadence(Arc<Node>);
 
+/// The one of a node.
 #[derive(Debug)]
-struct Shared {
+struct Node {
     state: Mutex<State>,
     turn_ended: Notify,
 }
@@ -92,7 +93,7 @@ impl Default for Cadence {
             least: [Duration::MAX; 2],
             window_ends: now + LEAST_WINDOW,
         };
-        Cadence(Arc::new(Shared { state: Mutex::new(state), turn_ended: Notify::new() }))
+        Cadence(Arc::new(Node { state: Mutex::new(state), turn_ended: Notify::new() }))
     }
 }
 

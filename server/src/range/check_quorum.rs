@@ -8,7 +8,7 @@
 //! openraft (0.10.0-alpha.37) refuses proposals of such a leader and can hold its heartbeats back for a while
 //! (`Config::quorum_loss_probe_interval`), but the replica stays leader in name: it never stands for election
 //! again, and shows itself as the leader. So the replica is asked for its vote here, as a candidate of the next
-//! term would ask with the leader's permission (`VoteRequest::leadership_transfer`). The candidate named is the
+//! term would ask with the leader's permission (`raft/step_down.rs`). The candidate named is the
 //! voter that the leader heard last; it knows nothing of it, gets no answer, and has to ask for that vote
 //! like any other. Granting a vote in a later term is always safe: the promise is durable before anything
 //! else happens, and nothing that was acknowledged is touched.
@@ -27,28 +27,18 @@
 
 use std::collections::BTreeMap;
 
-use openraft::{
-    async_runtime::watch::WatchReceiver,
-    raft::{TransferLeaderRequest, VoteRequest},
-};
-
 use super::{
     elections::RaftTimes,
-    raft::{
-        types::{self, LogId, Vote},
-        wire,
-    },
+    raft::{progress::Vote, step_down},
     replica::Replica,
 };
 use crate::{
-    ids::{NodeId, RangeId},
+    ids::{NodeId, RangeId, ReplicaId},
     peer::{Kind, Lane},
     planted::{self, Bug},
+    storage::codec::Position,
     time::local::Instant,
 };
-
-/// The replica of a transfer of leadership that is to nobody: the leader lets its followers go.
-const NOBODY: u64 = 0;
 
 /// What a leader does at the moment of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,56 +97,34 @@ impl CheckQuorum {
     }
 }
 
-/// What a leader knows of its followers at a moment.
-struct Followers {
-    term: u64,
-    acked: Option<Instant>,
-    /// It is the only voter.
-    is_alone: bool,
-}
-
-/// What this replica knows of its followers; none where it does not lead.
-fn followers(replica: &Replica) -> Option<Followers> {
-    let term = replica.raft.as_leader().ok()?.term();
-    let metrics = replica.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let voters = metrics.membership_config.membership().voter_ids().count();
-    let acked = metrics.last_quorum_acked.map(|acked| acked.into_inner().local());
-    Some(Followers { term, acked, is_alone: voters <= 1 })
-}
-
 /// What this leader does at the moment of a heartbeat.
 pub fn beat(check: &mut CheckQuorum, replica: &Replica) -> Beat {
-    let Some(followers) = followers(replica) else { return Beat::Hold };
+    let Some(quorum) = replica.raft.quorum() else { return Beat::Hold };
     // The careless hand: "it is the leader until somebody says otherwise".
-    if followers.is_alone || planted::active(Bug::LonelyLeaderHoldsOn) {
+    if quorum.is_alone || planted::active(Bug::LonelyLeaderHoldsOn) {
         return Beat::Send;
     }
-    check.beat(replica.range, followers.term, followers.acked)
+    check.beat(replica.range, quorum.term, quorum.answered_at)
 }
 
 /// Ends the leadership of this replica, and tells its followers. Does nothing where it leads no more.
 pub async fn step_down(replica: Replica) {
     let Some(ending) = Ending::of(&replica) else { return };
-    let mut request = VoteRequest::new(ending.next, ending.last);
-    request.leadership_transfer = true;
-    match replica.raft.vote(request).await {
-        Ok(answer) if answer.vote_granted => {}
+    if !replica.raft.ask_vote_for(ending.next, ending.last).await {
         // Its log has grown since, or it has lost its leadership anyway: looked at again.
-        Ok(_) | Err(_) => return,
+        return;
     }
     tracing::warn!(
-        range = %replica.range, term = ending.led.leader_id.term,
+        range = %replica.range, term = ending.led.term,
         "no majority has answered this leader for an election timeout: it steps down"
     );
     replica.shared.metrics.leaders_stepped_down.inc();
-    let released = TransferLeaderRequest::new(ending.led, NOBODY, ending.last);
     for (to, node) in ending.others {
         let message = quintet_proto::internal::v1::PeerMessage {
             range_id: replica.range.0,
             from_replica: replica.id.0,
-            to_replica: to,
-            kind: Some(Kind::Transfer(wire::transfer_out(&released))),
+            to_replica: to.0,
+            kind: Some(Kind::Transfer(step_down::release(ending.led, ending.last))),
             ..Default::default()
         };
         // Who does not hear it waits a little longer.
@@ -167,34 +135,30 @@ pub async fn step_down(replica: Replica) {
 /// Lets the leader go whom a replica follows, as if it had said so itself: votes for others are not refused for
 /// its sake any more. Returns the vote for it.
 pub async fn release(replica: &Replica) -> Vote {
-    let (vote, last) = (replica.raft.metrics().borrow_watched().vote, replica.log.last());
-    // A group that has failed follows nobody.
-    replica.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, NOBODY, last)).await.ok();
-    vote
+    replica.raft.release_leader(replica.log.last()).await
 }
 
 /// How a leadership ends.
 struct Ending {
     led: Vote,
     next: Vote,
-    last: Option<LogId>,
-    others: Vec<(u64, NodeId)>,
+    last: Option<Position>,
+    others: Vec<(ReplicaId, NodeId)>,
 }
 
 impl Ending {
     fn of(replica: &Replica) -> Option<Ending> {
-        replica.raft.as_leader().ok()?;
-        let me = replica.id.0;
-        let metrics = replica.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let others = membership.voter_ids().filter(|voter| *voter != me);
+        replica.raft.leads()?;
+        let progress = replica.raft.progress();
+        let others = progress.members.voters().into_iter().filter(|voter| *voter != replica.id);
         let others: Vec<_> =
-            others.filter_map(|voter| Some((voter, membership.get_node(&voter)?.node))).collect();
-        let (heard_last, _) =
-            others.iter().max_by_key(|(voter, _)| types::answered_at(&metrics, *voter))?;
-        let next = Vote::new(metrics.current_term.checked_add(1)?, *heard_last);
-        Some(Ending { led: metrics.vote, next, last: replica.log.last(), others })
+            others.filter_map(|voter| Some((voter, progress.members.holder(voter)?))).collect();
+        let answered_at =
+            |voter: &ReplicaId| progress.followers.get(voter).and_then(|it| it.answered_at);
+        let (heard_last, _) = others.iter().max_by_key(|(voter, _)| answered_at(voter))?;
+        let term = progress.term.checked_add(1)?;
+        let next = Vote { term, replica: *heard_last, committed: false };
+        Some(Ending { led: progress.vote, next, last: replica.log.last(), others })
     }
 }
 

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{
-    raft::state_machine::RangeState,
+    dedup,
     snapshot::{
         content::{self, Cursor, Step},
         source::Source,
     },
+    state::RangeState,
 };
 use crate::storage::{
     Family,
@@ -60,7 +61,9 @@ pub async fn of(state: &Arc<RangeState>) -> Result<Option<Checksum>, Error> {
                 }
                 if family == Family::Dedup {
                     match codec::decode::<DedupRecord>(value) {
-                        Ok(record) if record.first_attempt < threshold => return true,
+                        Ok(record) if dedup::is_forgotten(record.first_attempt, threshold) => {
+                            return true;
+                        }
                         Ok(_) => {}
                         Err(error) => failed = Some(error),
                     }

@@ -32,7 +32,7 @@
 //!
 //! # Batches
 //!
-//! A batch ([`PutMany`](super::command::evaluate::PutMany)) is one request on several keys of the range: one
+//! A batch ([`PutMany`](super::request::PutMany)) is one request on several keys of the range: one
 //! id, one timestamp, one record in dedup, under its first key, the anchor. It latches all its keys or
 //! none:
 //!
@@ -72,30 +72,29 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
-use openraft::impls::OneshotResponder;
 use tokio::sync::mpsc;
 
 use self::entry::{
     ENTRY_OPERATIONS_MAX, Evaluated, Pending, PendingBatch, PendingGroup, PendingRemoval,
 };
 use super::{
+    answer::answer,
     cadence::{Cadence, Turn, Wait},
-    command::evaluate::{Current, Held, WriteKind, evaluate, expiry},
+    command::{evaluate::evaluate, outcome::Applied},
+    dedup,
     faults::Doing,
-    leadership,
-    raft::types::{Applied, Proposal, Raft},
-    reads::ReadQueue,
-    replica::Shared,
+    held::Current,
+    raft::group::Group,
+    reads::queue::ReadQueue,
     request::{Answer, OpResult, Read, ReadKind, Write},
+    shared::Shared,
 };
 use crate::{
-    error::{OpError, Standing},
+    error::OpError,
     planted::{self, Bug},
     storage::{
-        Family,
-        codec::{self, DedupRecord, Descriptor, Effect, Outcome},
+        codec::{self, Descriptor, Effect},
         engine::Error,
-        keys, mvcc,
     },
     time::{Timestamp, local::Instant},
 };
@@ -117,7 +116,7 @@ type InFlight = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 pub(super) struct Executor {
     shared: Arc<Shared>,
-    raft: Raft,
+    raft: Group,
     writes: mpsc::Receiver<Write>,
     reads: ReadQueue,
     ready: VecDeque<Write>,
@@ -143,7 +142,7 @@ pub(super) struct Executor {
 impl Executor {
     pub(super) fn new(
         shared: Arc<Shared>,
-        raft: Raft,
+        raft: Group,
         writes: mpsc::Receiver<Write>,
         reads: ReadQueue,
     ) -> Executor {
@@ -356,13 +355,11 @@ impl Executor {
         }
         // The careless hand: "why look, there is no room".
         let denied = planted::active(Bug::FullDiskDenies).then(is_full).flatten();
-        if let (None, Some(result)) = (&denied, self.look_back(write)?) {
+        if let (None, Some(result)) = (&denied, self.look_up(write)?) {
             return Ok(Some(result));
         }
-        // The careless hand: "if it was done, it is remembered".
-        let is_too_old = write.first_attempt < state.dedup_threshold();
-        if is_too_old && !planted::active(Bug::ExpiredRequestActs) {
-            return Ok(Some(Err(too_old())));
+        if let Some(too_old) = dedup::is_too_old(write, state.dedup_threshold()) {
+            return Ok(Some(Err(too_old)));
         }
         Ok(denied.or_else(is_full).map(Err))
     }
@@ -384,13 +381,10 @@ impl Executor {
             Some(group) => group.after.clone(),
             // What is there does not matter.
             None if write.kind.is_unconditional() => Current(None),
-            None => read_current(&self.shared, &write.key)?,
+            None => Current::read(&**state.engine(), &write.key)?,
         };
         let at = self.shared.hlc.now();
-        let expires_at = current.expires_at();
-        let current = current.seen_at(at);
-        // Expired by the clock, and the range does not know it yet.
-        let is_news = current.0.is_none() && expires_at > Some(state.time());
+        let (current, is_news) = current.seen_at(state.time(), at);
         let (effect, outcome) = evaluate(&current, &write.kind, at);
         let changes_nothing = effect == Effect::Nothing;
         // The careless hands: "a refusal is a refusal".
@@ -399,7 +393,7 @@ impl Executor {
         let forgets = write.refusal_not_remembered && !write.later_attempt;
         let forgets = forgets || planted::active(Bug::RefusalNotStored);
         if changes_nothing && rests_on_applied && forgets && !is_news {
-            let result = answer(&write, outcome, Timestamp::ZERO, &current, at);
+            let result = answer(&write.kind, outcome, Timestamp::ZERO, current.0.as_ref(), at);
             self.confirm(write, term, result);
             return Ok(None);
         }
@@ -414,60 +408,24 @@ impl Executor {
         self.reads.send(read);
     }
 
-    /// What a request was answered, if it was done before.
-    fn look_back(&self, write: &Write) -> Result<Option<OpResult>, Error> {
-        if planted::active(Bug::RetryAppliedTwice) {
-            return Ok(None);
+    fn look_up(&self, write: &Write) -> Result<Option<OpResult>, Error> {
+        let engine = &**self.shared.state.engine();
+        let result = dedup::look_up(engine, write, || self.shared.hlc.peek())?;
+        if result.is_some() {
+            self.shared.metrics.dedup_hits.inc();
         }
-        let key = keys::dedup(&write.key, write.request);
-        let Some(record) = self.shared.state.engine().get(Family::Dedup, &key)? else {
-            return Ok(None);
-        };
-        self.shared.metrics.dedup_hits.inc();
-        self.remembered(write, codec::decode(&record)?).map(Some)
-    }
-
-    /// The answer of a request that was done before.
-    fn remembered(&self, write: &Write, record: DedupRecord) -> Result<OpResult, Error> {
-        if record.hash != write.hash {
-            return Ok(Err(OpError::new(
-                quintet_proto::v1::Code::RequestIdReused,
-                "the request id was used with another request; ids must not be used twice",
-            )));
-        }
-        let current = match record.outcome {
-            Outcome::Conflict(version) if version > Timestamp::ZERO => {
-                match mvcc::read_exact(&**self.shared.state.engine(), &write.key, version)? {
-                    Some(stood) => Current(Some(held(stood))),
-                    // Kept for as long as requests are remembered; a clock that leapt may break that.
-                    None => {
-                        return Ok(Err(OpError::new(
-                            quintet_proto::v1::Code::Expired,
-                            "the request was refused, by a version that is not kept any more",
-                        )));
-                    }
-                }
-            }
-            _ => Current(None),
-        };
-        Ok(answer(write, record.outcome, record.at, &current, self.shared.hlc.peek()))
+        Ok(result)
     }
 
     async fn propose(&mut self, term: u64, asked: Evaluated) {
         let command = asked.command(term, self.shared.time_domain);
-        let proposal = Proposal(Bytes::from(codec::encode_sized(&command, asked.bytes)));
-        let (responder, answer) = OneshotResponder::new_pair();
-        let write = self.raft.write(proposal).responder(responder);
-        let write = if planted::active(Bug::StaleEvaluationApplied) {
-            write
-        } else {
-            write.with_leader(term)
-        };
+        let command = Bytes::from(codec::encode_sized(&command, asked.bytes));
         let epoch = self.epoch;
         let counted = self.shared.cadence.begin();
         self.requests_in_flight += asked.requests();
         let accepted = planted::active(Bug::AcknowledgedBeforeCommit).then(|| asked.accepted());
-        let sent = write.await;
+        let careless = planted::active(Bug::StaleEvaluationApplied);
+        let sent = self.raft.propose((!careless).then_some(term), command).await;
         if planted::active(Bug::UncommittedReadable) {
             // The careless hand: "it is in the log, readers may have it".
             self.shared.state.engine().write(asked.versions()).ok();
@@ -481,13 +439,9 @@ impl Executor {
             // Any error may come after the entry was appended: all are ambiguous.
             let applied = match (sent, accepted) {
                 // The careless hand: "it is in the log".
-                (Ok(()), Some(accepted)) => Ok(accepted),
-                (Ok(()), None) => match answer.await {
-                    Ok(Ok(response)) => Ok(response.data),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err("the Raft group gave a proposal up".to_owned()),
-                },
-                (Err(error), _) => Err(error.to_string()),
+                (Ok(_), Some(accepted)) => Ok(accepted),
+                (Ok(applied), None) => applied.await,
+                (Err(error), _) => Err(error),
             };
             let applied = applied.inspect_err(|why| faults.note(Doing::Propose, None, why)).ok();
             Finished { epoch, proposal, applied }
@@ -550,7 +504,7 @@ impl Executor {
                     Some(true) => {
                         let Pending { write, outcome, at, refused_by, .. } = pending;
                         let now = self.shared.hlc.peek();
-                        let result = answer(&write, outcome, at, &refused_by, now);
+                        let result = answer(&write.kind, outcome, at, refused_by.0.as_ref(), now);
                         write.reply.send(result);
                     }
                     Some(false) => {
@@ -580,7 +534,7 @@ impl Executor {
     /// The term in which this replica leads and may evaluate. Where it does not, everything that
     /// waits is turned away.
     async fn lead(&mut self) -> Option<u64> {
-        let term = self.raft.as_leader().ok().map(|leader| leader.term());
+        let term = self.raft.leads();
         if term.is_some() && term == self.prepared {
             return term;
         }
@@ -589,8 +543,8 @@ impl Executor {
             self.turn_away();
             return None;
         };
-        if !leadership::prepare(&self.raft, term, PREPARE_TIMEOUT).await {
-            if leadership::leads_in(&self.raft, term) {
+        if !self.raft.prepare(term, PREPARE_TIMEOUT).await {
+            if self.raft.leads_in(term) {
                 let why =
                     "the new leader has not applied its log in time; requests are turned away";
                 self.shared.faults.note(Doing::Lead, None, why);
@@ -624,13 +578,6 @@ impl Executor {
     }
 }
 
-fn too_old() -> OpError {
-    OpError::new(
-        quintet_proto::v1::Code::Expired,
-        "the request is older than the cluster remembers; ask again under a new id",
-    )
-}
-
 fn lost() -> OpError {
     OpError::ambiguous(
         "leadership changed while the request was under way; ask again with the same id",
@@ -649,52 +596,5 @@ async fn hangs(shared: &Shared) {
 async fn wait(cadence: &Cadence, wait: Option<Wait>) {
     if let Some(wait) = wait {
         cadence.wait(wait).await;
-    }
-}
-
-/// The newest version of a key, expired or not.
-fn read_current(shared: &Shared, key: &[u8]) -> Result<Current, Error> {
-    let found = mvcc::read(&**shared.state.engine(), key, Timestamp::MAX)?;
-    Ok(Current(found.map(held)))
-}
-
-fn held(version: mvcc::Version) -> Held {
-    let mvcc::Version { at, value, expires_at } = version;
-    Held { version: at, value: Bytes::from(value), expires_at }
-}
-
-/// What a caller is told of an outcome; `now` says what is left of the life of what stands.
-fn answer(
-    write: &Write,
-    outcome: Outcome,
-    at: Timestamp,
-    current: &Current,
-    now: Timestamp,
-) -> OpResult {
-    match (outcome, &write.kind) {
-        (Outcome::Written, WriteKind::Delete { .. }) => Ok(Answer::Delete(Some(at))),
-        (Outcome::Written, WriteKind::Expire { ttl, .. }) => {
-            Ok(Answer::Expire(Some((at, expiry(at, *ttl)))))
-        }
-        (Outcome::NoSuchKey, _) => Ok(Answer::Expire(None)),
-        (Outcome::Written, WriteKind::PutMany(_)) => Ok(Answer::PutMany(at)),
-        (Outcome::Written, _) => Ok(Answer::Put(at)),
-        (Outcome::NothingToDelete, _) => Ok(Answer::Delete(None)),
-        (Outcome::Removed(removed), _) => Ok(Answer::DeleteRange(removed)),
-        (Outcome::Number(sum), _) => Ok(Answer::Increment(sum, at)),
-        (Outcome::Conflict(_), _) => {
-            Err(OpError::conflict(current.0.clone().map(|held| Standing {
-                version: held.version,
-                value: held.value,
-                expires_at: held.expires_at,
-                ttl_ms: held.expires_at.map_or(0, |expires_at| expires_at.ms_after(now)),
-                value_left_out: false,
-            })))
-        }
-        (Outcome::NotANumber, _) => Err(OpError::new(
-            quintet_proto::v1::Code::NotANumber,
-            "the value is not a decimal number, or the sum does not fit in 64 bits; put a number \
-             first",
-        )),
     }
 }

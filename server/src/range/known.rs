@@ -10,10 +10,9 @@
 
 use std::time::Duration;
 
-use openraft::{Instant as _, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 
-use super::raft::types::{Raft, RaftMetrics};
+use super::raft::{group::Group, progress::Progress};
 use crate::{ids::NodeId, time::local::Instant};
 
 /// What a replica can tell of its leader.
@@ -63,14 +62,10 @@ impl LeaderHeard {
     }
 
     /// Who leads now.
-    pub fn known(&self, raft: &Raft) -> Known {
-        let (confirmed, named) = {
-            let metrics = raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let membership = metrics.membership_config.membership();
-            let named = metrics.current_leader.and_then(|leader| membership.get_node(&leader));
-            (confirmed_here(&metrics), named.map(|holder| holder.node))
-        };
+    pub fn known(&self, raft: &Group) -> Known {
+        let progress = raft.progress();
+        let named = progress.leader.and_then(|leader| progress.members.holder(leader));
+        let confirmed = confirmed_here(&progress);
         let mut last = self.last.lock();
         if let Some(ago) = confirmed {
             // Kept: who leads no more knows all the same until when it did.
@@ -83,15 +78,14 @@ impl LeaderHeard {
 
 /// How long ago a majority confirmed that this replica leads; none where it does not lead, or was not
 /// confirmed yet.
-fn confirmed_here(metrics: &RaftMetrics) -> Option<Duration> {
-    if !metrics.state.is_leader() {
+fn confirmed_here(progress: &Progress) -> Option<Duration> {
+    if !progress.is_leader() {
         return None;
     }
-    let mut voters = metrics.membership_config.membership().voter_ids();
-    if voters.all(|voter| voter == metrics.id) {
+    if progress.members.voters().into_iter().all(|voter| voter == progress.me) {
         return Some(Duration::ZERO);
     }
-    metrics.last_quorum_acked.map(|asked_at| asked_at.elapsed())
+    progress.quorum_answered_at.map(|asked_at| asked_at.elapsed())
 }
 
 #[cfg(test)]

@@ -31,26 +31,28 @@
 //!
 //! Nothing is kept. A restarted leader leads nothing until it is elected again in a later term.
 
+pub mod claim;
+mod expected;
+
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::AcqRel},
     },
-    time::Duration,
 };
 
-use openraft::{LinearizerOption, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
 use tokio::sync::oneshot;
 
-use super::raft::{
-    log_store::LogStore,
-    types::{Raft, Vote},
+use self::{
+    claim::Claim,
+    expected::{CONFIRM_TIMEOUT, Expected},
 };
+use super::raft::{log_store::LogStore, progress::Vote};
 use crate::{
-    ids::{NodeId, RangeId, ReplicaId},
+    ids::{NodeId, ReplicaId},
     ops::metrics::Metrics,
     peer::{Kind, Lane, LinkDown, Peers},
     planted::{self, Bug},
@@ -58,79 +60,8 @@ use crate::{
     time::local::{Instant, timeout},
 };
 
-/// How long a claim waits for the voters that were asked first, at least, before all are asked; and
-/// this many times as long as they used to take.
-const PATIENCE: Duration = Duration::from_millis(20);
-const PATIENCE_FACTOR: u32 = 4;
-/// How long a claim waits for its majority at most.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
-/// An answer's time counts as one part of so many in what is expected of its node.
-const EXPECTED_PARTS: u32 = 8;
-/// What is expected of a node falls by one part of so many with each answer of another one, so that
-/// one that was slow once is asked again some day.
-const FORGET_PARTS: u32 = 1 << 16;
 /// Claims of one message; more take several.
 const MESSAGE_CLAIMS_MAX: Size = Size::new("message-claims", 4_096, 1);
-
-/// That a replica leads its range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    range: RangeId,
-    leader: ReplicaId,
-    term: u64,
-    electorate: Electorate,
-}
-
-impl Claim {
-    /// What a replica may claim; none where it does not lead.
-    pub fn of(range: RangeId, raft: &Raft) -> Option<Claim> {
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let vote = metrics.vote;
-        let leads = metrics.state.is_leader() && vote.is_committed();
-        if !leads || vote.leader_id.voted_for != metrics.id {
-            return None;
-        }
-        let (leader, term) = (ReplicaId(metrics.id), vote.leader_id.term);
-        let membership = metrics.membership_config.membership();
-        let configs: Vec<Vec<_>> = membership
-            .get_joint_config()
-            .iter()
-            .map(|config| config.iter().copied().map(ReplicaId).collect())
-            .collect();
-        let others = membership
-            .nodes()
-            .map(|(id, holder)| (ReplicaId(*id), holder.node))
-            .filter(|(replica, _)| *replica != leader)
-            .filter(|(replica, _)| configs.iter().any(|config| config.contains(replica)))
-            .collect();
-        let electorate = Electorate { configs, others };
-        Some(Claim { range, leader, term, electorate })
-    }
-
-    /// The term that it is for.
-    pub fn term(&self) -> u64 {
-        self.term
-    }
-}
-
-/// Waits until a replica that leads in a term has applied the first entry of its leadership, and with it
-/// all that was in its log when it was elected. Raft confirms the leadership on the way. `false`: not
-/// within so long, or the leadership ended.
-pub(super) async fn prepare(raft: &Raft, term: u64, within: Duration) -> bool {
-    let ready = async {
-        let option = LinearizerOption::new(Some(Duration::ZERO), true);
-        let linearizer = raft.get_read_linearizer(option).await.ok()?;
-        linearizer.await_ready(raft).await.ok()
-    };
-    // The wait may have outlived the term that it was for.
-    timeout(within, ready).await.ok().flatten().is_some() && leads_in(raft, term)
-}
-
-/// Whether a replica leads in a term, as far as it knows.
-pub(super) fn leads_in(raft: &Raft, term: u64) -> bool {
-    raft.as_leader().is_ok_and(|leader| leader.term() == term)
-}
 
 /// Whether a replica's durable vote is for a leader.
 pub fn follows(log: &LogStore, leader: ReplicaId, term: u64) -> bool {
@@ -139,46 +70,7 @@ pub fn follows(log: &LogStore, leader: ReplicaId, term: u64) -> bool {
 
 fn is_for(vote: &Vote, leader: ReplicaId, term: u64) -> bool {
     // A higher term may have a leader already; with a lower one, it has not heard of this one yet.
-    vote.leader_id.term == term && vote.leader_id.voted_for == leader.0
-}
-
-/// Whose majority counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Electorate {
-    /// One, or two while the membership is joint.
-    configs: Vec<Vec<ReplicaId>>,
-    /// All voters but the leader, and who holds them.
-    others: Vec<(ReplicaId, NodeId)>,
-}
-
-impl Electorate {
-    /// Whether these are a majority of each configuration.
-    fn is_quorum(&self, replicas: &[ReplicaId]) -> bool {
-        let majority = |config: &Vec<ReplicaId>| {
-            config.iter().filter(|voter| replicas.contains(voter)).count() * 2 > config.len()
-        };
-        !self.configs.is_empty() && self.configs.iter().all(majority)
-    }
-
-    /// The others that make a majority with these, the fastest ones.
-    fn needed(
-        &self,
-        mut with: Vec<ReplicaId>,
-        expected: &BTreeMap<NodeId, Duration>,
-    ) -> Vec<(ReplicaId, NodeId)> {
-        let mut others = self.others.clone();
-        others.sort_by_key(|(_, node)| expected.get(node).copied().unwrap_or_default());
-        let mut needed = Vec::with_capacity(others.len());
-        others.retain(|(replica, _)| !with.contains(replica));
-        for (replica, node) in others {
-            if self.is_quorum(&with) {
-                break;
-            }
-            with.push(replica);
-            needed.push((replica, node));
-        }
-        needed
-    }
+    vote.term == term && vote.replica == leader
 }
 
 /// A claim that waits for its majority.
@@ -247,7 +139,7 @@ impl Open {
     }
 
     /// Whom to ask in a round that has begun. The leader itself is asked here.
-    fn ask(&self, round: u64, expected: &BTreeMap<NodeId, Duration>) -> Vec<(ReplicaId, NodeId)> {
+    fn ask(&self, round: u64, expected: &Expected) -> Vec<(ReplicaId, NodeId)> {
         {
             let mut state = self.state.lock();
             if state.round == 0 {
@@ -284,7 +176,7 @@ struct Gathering {
     /// A round is under way, or about to begin.
     busy: bool,
     /// How long nodes take to answer.
-    expected: BTreeMap<NodeId, Duration>,
+    expected: Expected,
 }
 
 /// Takes what a node answers, or that it does not.
@@ -341,7 +233,7 @@ impl Leaderships {
             let mut gathering = self.gathering.lock();
             gathering.waiting.push(open.clone());
             let begins = !std::mem::replace(&mut gathering.busy, true);
-            (begins, gathering.patience(&open.claim))
+            (begins, gathering.expected.patience(open.claim.voters_asked()))
         };
         if begins {
             // Claims of other ranges that are ready by now go into the same round.
@@ -353,7 +245,7 @@ impl Leaderships {
         }
         // Either its own round hangs, or the one that it waits for.
         for node in open.silent() {
-            self.gathering.lock().took(node, patience, true);
+            self.gathering.lock().expected.took(node, patience, true);
         }
         self.ask_all(open);
         self.begin();
@@ -412,7 +304,7 @@ impl Leaderships {
 
     /// Takes a node's answer to its part of a round; nothing holds where it is empty.
     fn take(self: &Arc<Self>, round: &Round, node: NodeId, part: Part, holds: &[bool]) {
-        self.gathering.lock().took(node, round.begun.elapsed(), holds.is_empty());
+        self.gathering.lock().expected.took(node, round.begun.elapsed(), holds.is_empty());
         let holds = holds.iter().copied().chain(std::iter::repeat(false));
         for ((open, replica), holds) in part.into_iter().zip(holds) {
             match holds {
@@ -439,31 +331,6 @@ impl Leaderships {
             tokio::task::yield_now().await;
             leaderships.begin();
         });
-    }
-}
-
-impl Gathering {
-    /// Learns how long a node takes; one that does not answer is asked last.
-    fn took(&mut self, node: NodeId, took: Duration, failed: bool) {
-        let took = if failed { took.max(CONFIRM_TIMEOUT) } else { took };
-        self.expected.entry(node).or_insert(took);
-        for (other, expected) in &mut self.expected {
-            *expected = match *other == node {
-                true if failed || *expected >= CONFIRM_TIMEOUT => took,
-                true => (*expected * (EXPECTED_PARTS - 1) + took) / EXPECTED_PARTS,
-                false => *expected - *expected / FORGET_PARTS,
-            };
-        }
-    }
-
-    /// How long to wait for those that are asked first.
-    fn patience(&self, claim: &Claim) -> Duration {
-        let others = claim.electorate.others.iter();
-        let expected = others.map(|(_, node)| self.expected.get(node).copied().unwrap_or_default());
-        let mut expected: Vec<_> = expected.collect();
-        expected.sort_unstable();
-        let slowest = expected.get((expected.len() / 2).saturating_sub(1)).copied();
-        (slowest.unwrap_or_default() * PATIENCE_FACTOR).clamp(PATIENCE, CONFIRM_TIMEOUT)
     }
 }
 

@@ -1,20 +1,38 @@
 //! One replicated range: its Raft group, the leader's write path, reads.
 //!
 //! ```text
-//!   request --> executor --(evaluate under latches)--> proposal --> raft --> apply --> answer
-//!           \-> reads    --(leadership confirmed)----> state  --------------------> answer
-//!                    \-> expiring --(the range's time moved)--> state -----------> answer
+//!   replica.rs       a replica on this node: its queues and tasks      shared.rs  what they share
+//!   request.rs       requests and answers                              answer.rs  what a caller is told
+//!   executor/        writes: gathered, latched, stamped, evaluated, proposed, applied
+//!     cadence.rs       when they are proposed                          dedup.rs   exactly once
+//!   reads/           reads: leadership confirmed, served               expiry.rs  when a key is absent
+//!     leadership.rs    confirmations, for all ranges of a node         advance.rs the range's time moves by itself
+//!   command/         what a command does, pure                         held.rs    what a key holds
+//!   state.rs         the applied state                                 checksum.rs a hash over it
+//!   raft/            openraft, and the only user of it                 snapshot/  raft snapshots
+//!   truncation.rs    how far the log may go
+//!   members.rs       who the replicas are                              change.rs  changing them
+//!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
+//!   known.rs         who leads, for people                             faults.rs  what went wrong last
 //! ```
+//!
+//! Files know only what is below them: `request.rs`, `members.rs`, `expiry.rs` at the bottom, then `dedup.rs`,
+//! `command/`, `snapshot/`, `state.rs`, `raft/`, `shared.rs`, reads and executor, and `replica.rs` with what is done to a
+//! replica on top.
 
 mod advance;
+mod answer;
 pub mod cadence;
+mod change;
 pub mod check_quorum;
 pub mod checksum;
 pub mod command;
+pub mod dedup;
 pub mod elections;
 mod executor;
-mod expiring;
+pub mod expiry;
 pub mod faults;
+pub mod held;
 pub mod known;
 pub mod leadership;
 pub mod members;
@@ -22,4 +40,7 @@ pub mod raft;
 mod reads;
 pub mod replica;
 pub mod request;
+pub mod shared;
 pub mod snapshot;
+pub mod state;
+mod truncation;

@@ -1,10 +1,9 @@
 //! Requests on a range and the way their answers go back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::command::evaluate::WriteKind;
 use crate::{
     error::OpError,
     ops::{
@@ -146,6 +145,129 @@ impl Write {
     pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
         let others = self.kind.many().and_then(|many| many.items.get(1..)).unwrap_or_default();
         std::iter::once(&self.key).chain(others.iter().map(|(key, _)| key))
+    }
+}
+
+/// When a write may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    Always,
+    /// The key must not exist.
+    Absent,
+    /// The key must exist with exactly this version.
+    Version(Timestamp),
+}
+
+/// How long a key is there once it is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It does not expire.
+    Forever,
+    /// So long after the write.
+    For(Duration),
+    /// As long as before the write: for ever, where the key did not expire or was absent.
+    AsBefore,
+}
+
+impl Lifetime {
+    /// The time that it names by itself.
+    pub fn ttl(self) -> Option<Duration> {
+        match self {
+            Lifetime::For(ttl) => Some(ttl),
+            Lifetime::Forever | Lifetime::AsBefore => None,
+        }
+    }
+}
+
+/// What a request asks of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteKind {
+    /// A new value.
+    Put {
+        /// The value.
+        value: Bytes,
+        /// When it may happen.
+        condition: Condition,
+        /// How long the key is there.
+        life: Lifetime,
+    },
+    /// Absence.
+    Delete {
+        /// When it may happen.
+        condition: Condition,
+    },
+    /// The sum of the decimal number in the key, absent being 0, and a number.
+    Increment {
+        /// The number.
+        delta: i64,
+        /// After which the key expires; none leaves that as it is.
+        ttl: Option<Duration>,
+    },
+    /// The same value with another expiry, if the key exists.
+    Expire {
+        /// After which the key expires; none is never.
+        ttl: Option<Duration>,
+        /// When it may happen.
+        condition: Condition,
+    },
+    /// New values of several keys.
+    PutMany(PutMany),
+    /// Absence of what a span holds, a page of it.
+    DeleteRange(DeleteRange),
+}
+
+/// New values of several keys of one range, whatever they hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutMany {
+    /// `enc(key)`, rising, and values; one at least. The first key is the anchor.
+    pub items: Vec<(Bytes, Bytes)>,
+    /// After which they expire; none is never.
+    pub ttl: Option<Duration>,
+}
+
+/// Absence of the keys of a span that were written at a moment or before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteRange {
+    /// Where the span ends, as stored, exclusive. It begins at the request's key.
+    pub end: Bytes,
+    /// What is newer stays.
+    pub moment: Timestamp,
+    /// Keys at most; 0 is as many as a page has.
+    pub limit: u64,
+}
+
+impl WriteKind {
+    /// Whether it means the same on every state.
+    pub fn is_unconditional(&self) -> bool {
+        match self {
+            WriteKind::Put { condition: Condition::Always, life, .. } => {
+                *life != Lifetime::AsBefore
+            }
+            WriteKind::PutMany(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it makes the data grow.
+    pub fn needs_space(&self) -> bool {
+        !matches!(self, WriteKind::Delete { .. } | WriteKind::DeleteRange(_))
+    }
+
+    /// What it removes, where that is a span.
+    pub fn range(&self) -> Option<&DeleteRange> {
+        match self {
+            WriteKind::DeleteRange(range) => Some(range),
+            _ => None,
+        }
+    }
+
+    /// What it writes, where that are several keys.
+    pub fn many(&self) -> Option<&PutMany> {
+        match self {
+            WriteKind::PutMany(many) => Some(many),
+            _ => None,
+        }
     }
 }
 

@@ -21,10 +21,7 @@ use crate::{
     config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX},
     error::{OpError, Standing},
     peer::{ClusterIdentity, Peers},
-    range::{
-        command::evaluate::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
-        request::{ReadKind, Scan},
-    },
+    range::request::{Condition, DeleteRange, Lifetime, PutMany, ReadKind, Scan, WriteKind},
     seams::Random,
     size::Size,
     storage::{Direction, keys, mvcc::PageLimit},

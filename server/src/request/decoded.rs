@@ -7,9 +7,8 @@ use super::place::Place;
 use crate::{
     ids::KeyspaceId,
     range::{
-        command::evaluate::WriteKind,
         replica::Replica,
-        request::{Read, ReadKind, Reply, Scan, Write},
+        request::{Read, ReadKind, Reply, Scan, Write, WriteKind},
     },
     storage::{
         Direction,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::Xxh3Default as Xxh3;
 
-use crate::range::command::evaluate::{Condition, DeleteRange, Lifetime, PutMany, WriteKind};
+use crate::range::request::{Condition, DeleteRange, Lifetime, PutMany, WriteKind};
 
 /// Of what a request asks, the same on every build: it is stored.
 pub(super) fn hash(key: &[u8], kind: &WriteKind) -> u64 {

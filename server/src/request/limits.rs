@@ -12,7 +12,7 @@ use crate::{
     config::{KEY_BYTES_MAX, Limits, TTL_MS_MAX},
     error::OpError,
     ids::KeyspaceId,
-    range::command::evaluate::Condition,
+    range::request::Condition,
     storage::keys,
     time::Timestamp,
 };

@@ -1,7 +1,7 @@
 //! Versions of keys: reading the newest one, and the keys of a span.
 //!
 //! A version may expire: at a timestamp at or above its `expires_at` the key is absent. Whether a key
-//! is absent *now* is decided by the range's time, never by a clock alone: [`Version::life`].
+//! is absent *now* is decided by the range's time, never by a clock alone (`range/expiry.rs`).
 
 use std::ops::ControlFlow;
 
@@ -24,29 +24,6 @@ pub struct Version {
     pub value: Vec<u8>,
     /// From then on the key is absent.
     pub expires_at: Option<Timestamp>,
-}
-
-/// Whether a version is still there for those who ask now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It is.
-    Alive,
-    /// The range's time has passed its expiry: it is not, for anybody ever after.
-    Expired,
-    /// The clock has passed its expiry, the range's time has not: it is absent as soon as the
-    /// range's time is moved to this moment, which has to come first.
-    Expiring(Timestamp),
-}
-
-impl Version {
-    /// Whether it is there, by the range's time and the leader's clock.
-    pub fn life(&self, time: Timestamp, clock: Timestamp) -> Life {
-        match self.expires_at {
-            Some(expires_at) if expires_at <= time => Life::Expired,
-            Some(expires_at) if expires_at <= clock => Life::Expiring(expires_at),
-            _ => Life::Alive,
-        }
-    }
 }
 
 /// The newest version of `enc(key)` that is not above `at`; none if that is a removal or there is

@@ -38,7 +38,7 @@ pub(super) async fn run(node_state: Arc<NodeState>, times: RaftTimes) {
             let beat = check_quorum::beat(&mut check, replica);
             async move {
                 match beat {
-                    Beat::Send => drop(replica.raft.trigger().heartbeat().await),
+                    Beat::Send => replica.raft.heartbeat().await,
                     Beat::Hold => {}
                     // It waits for the disk.
                     Beat::GiveUp => drop(tokio::spawn(check_quorum::step_down(replica.clone()))),

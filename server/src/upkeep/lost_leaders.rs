@@ -23,8 +23,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use openraft::async_runtime::watch::WatchReceiver;
-
 use crate::{
     cluster::state::NodeState,
     ids::RangeId,
@@ -32,8 +30,7 @@ use crate::{
     range::{
         check_quorum,
         elections::{self, RaftTimes},
-        raft::types::Vote,
-        replica::Replica,
+        raft::progress::Vote,
     },
     time::local::{Instant, sleep},
 };
@@ -75,13 +72,13 @@ pub(super) async fn run(node_state: Arc<NodeState>, times: RaftTimes) {
         let mut left = BTreeMap::new();
         for (range, of) in std::mem::take(&mut lost) {
             let Some(replica) = node_state.router().replica(range) else { continue };
-            let is_over = vote(&replica) != of.vote || now >= of.since + PATIENCE;
+            let is_over = replica.raft.vote() != of.vote || now >= of.since + PATIENCE;
             if is_over {
                 continue;
             }
             if now >= of.since + turn(times) * place(&node_state, range) {
                 // Where it is refused it asks again.
-                replica.raft.trigger().elect(true).await.ok();
+                replica.raft.stand_for_election().await;
             }
             left.insert(range, of);
         }
@@ -91,10 +88,6 @@ pub(super) async fn run(node_state: Arc<NodeState>, times: RaftTimes) {
 
 fn turn(times: RaftTimes) -> Duration {
     times.election_min / TURN_PARTS
-}
-
-fn vote(replica: &Replica) -> Vote {
-    replica.raft.metrics().borrow_watched().vote
 }
 
 /// How many nodes that are there stand before this one.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     cluster::state::NodeState,
     planted::{self, Bug},
-    range::raft::state_machine::RangeState,
+    range::{dedup, state::RangeState},
     size::Size,
     storage::{
         self, Batch, Direction, Engine, Family,
@@ -105,7 +105,10 @@ fn remove_refused(
                     return ControlFlow::Break(());
                 }
             };
-            if thresholds.get(anchor).is_some_and(|threshold| record.first_attempt < threshold) {
+            if thresholds
+                .get(anchor)
+                .is_some_and(|threshold| dedup::is_forgotten(record.first_attempt, threshold))
+            {
                 batch.delete(Family::Dedup, key.to_vec());
                 kept = 0;
             } else {

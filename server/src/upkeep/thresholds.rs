@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 use super::pause::pause;
 use crate::{
     cluster::state::NodeState,
-    range::{raft::state_machine::RangeState, replica::Replica},
+    range::{replica::Replica, state::RangeState},
     storage::codec::{Command, Descriptor},
     time::Timestamp,
 };

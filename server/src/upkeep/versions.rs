@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! * Only what is collectable at the threshold that is applied on this node goes. A read that finds
-//!   the threshold at or below its moment afterwards has missed nothing (`range/reads.rs`).
+//!   the threshold at or below its moment afterwards has missed nothing (`range/reads/serve.rs`).
 //! * A base that says "absent" goes in the same batch as the last of what is older, or later.
 //!
 //! # On a crash
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     cluster::state::NodeState,
     planted::{self, Bug},
-    range::raft::state_machine::RangeState,
+    range::state::RangeState,
     size::Size,
     storage::{
         self, Batch, Direction, Engine, Family,

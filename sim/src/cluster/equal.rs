@@ -22,13 +22,11 @@ use crate::judge::{
 impl Cluster {
     /// Whether all replicas of each range are at one applied index; then their states are compared.
     pub fn together(&self) -> Together {
-        use openraft::async_runtime::watch::WatchReceiver;
         let nodes = self.machines.keys().map(|node| node.0).collect();
         let replicas = self.replicas();
         let mut states = Replicas::new();
         for (node, replica) in &replicas {
-            let metrics = replica.raft.metrics();
-            let applied = metrics.borrow_watched().last_applied.map(|at| at.index());
+            let applied = replica.raft.progress().applied.map(|at| at.index);
             let state = State { applied, hash: None };
             states.entry(replica.range.0).or_default().insert(node.0, state);
         }
@@ -65,11 +63,9 @@ pub struct Difference {
 impl Cluster {
     /// The first record that replicas of a range at one index do not share, if any two differ.
     pub fn difference(&self) -> Option<Difference> {
-        use openraft::async_runtime::watch::WatchReceiver;
         let mut seen: BTreeMap<(RangeId, Option<u64>), (NodeId, Vec<Stored>)> = BTreeMap::new();
         for (node, replica) in self.replicas() {
-            let metrics = replica.raft.metrics();
-            let applied = metrics.borrow_watched().last_applied.map(|at| at.index());
+            let applied = replica.raft.progress().applied.map(|at| at.index);
             let mut records = Vec::new();
             state(&replica, &mut |family, key, value| {
                 records.push(([&[family as u8], key].concat(), value.to_vec()));

@@ -110,12 +110,9 @@ impl Cluster {
 
     /// Whether a node runs, with all its replicas, and knows who leads each range.
     pub fn is_ready(&self, node: NodeId) -> bool {
-        use openraft::async_runtime::watch::WatchReceiver;
         let replicas = self.replicas();
         let mine = replicas.iter().filter(|(on, _)| *on == node);
-        let led = mine.filter(|(_, replica)| {
-            replica.raft.metrics().borrow_watched().current_leader.is_some()
-        });
+        let led = mine.filter(|(_, replica)| replica.raft.progress().leader.is_some());
         led.count() >= self.ranges
     }
 
@@ -147,9 +144,8 @@ impl Cluster {
 /// The term that a replica leads its range in. Its vote alone does not say so: a restarted leader's is still
 /// for itself.
 fn leads(replica: &Replica) -> Option<u64> {
-    use openraft::async_runtime::watch::WatchReceiver;
-    let is_leader = replica.raft.metrics().borrow_watched().state.is_leader();
-    replica.raft.as_leader().ok().filter(|_| is_leader).map(|leader| leader.term())
+    let is_leader = replica.raft.progress().is_leader();
+    replica.raft.leads().filter(|_| is_leader)
 }
 
 /// Raft snapshots that a node has installed since its start.

@@ -4,12 +4,15 @@
 //! who leads, which membership is in force and on which disks an entry is durable, the cluster is asked
 //! then. Looking changes nothing: no draw, no message, no task.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use quintet_server::{
-    ids::{NodeId, RangeId},
+    ids::{NodeId, RangeId, ReplicaId},
     observe::{self, Seen},
-    range::{raft::log_store, replica::Replica},
+    range::{raft::log_records, replica::Replica},
     storage::{
         Family,
         codec::{self, AppliedRecord, Position},
@@ -115,21 +118,16 @@ impl Watch {
 fn leader(cluster: &Cluster, node: NodeId, range: RangeId, term: u64) -> Option<Replica> {
     let running = cluster.machines.get(&node)?.lock().running.lock().clone()?;
     let replica = running.router().replica(range)?;
-    let leader = replica.log.vote()?.leader_id;
-    (leader.term == term && leader.voted_for == replica.id.0).then_some(replica)
+    let vote = replica.log.vote()?;
+    (vote.term == term && vote.replica == replica.id).then_some(replica)
 }
 
 fn configs(replica: &Replica) -> Configs {
-    use openraft::async_runtime::watch::WatchReceiver;
-    let metrics = replica.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let membership = metrics.membership_config.membership();
-    let holders: BTreeMap<u64, u64> =
-        membership.nodes().map(|(id, holder)| (*id, holder.node.0)).collect();
-    let config = |voters: &std::collections::BTreeSet<u64>| {
-        voters.iter().filter_map(|voter| holders.get(voter).copied()).collect()
+    let members = replica.members();
+    let config = |voters: &BTreeSet<ReplicaId>| {
+        voters.iter().filter_map(|voter| Some(members.holder(*voter)?.0)).collect()
     };
-    membership.get_joint_config().iter().map(config).collect()
+    members.configs.iter().map(config).collect()
 }
 
 impl Cluster {
@@ -140,7 +138,7 @@ impl Cluster {
         let (wiped, damaged) = (self.wiped.lock(), self.damaged.lock());
         let machines = self.machines.iter().filter(|(node, machine)| {
             let disk = &machine.lock().disk;
-            let voted = log_store::voted(range, |family, key| disk.durable("log", family, key));
+            let voted = log_records::voted(range, |family, key| disk.durable("log", family, key));
             let has_voted = voted.is_some_and(|(of, to)| of > term || (of, to) == (term, leader));
             has_voted || wiped.contains(node) || damaged.contains(node)
         });
@@ -151,7 +149,7 @@ impl Cluster {
     fn has_entry(&self, node: NodeId, range: RangeId, index: u64) -> bool {
         let Some(machine) = self.machines.get(&node) else { return false };
         let disk = machine.lock().disk.clone();
-        log_store::has_entry(range, index, |family, key| disk.durable("log", family, key))
+        log_records::has_entry(range, index, |family, key| disk.durable("log", family, key))
     }
 
     /// The nodes on which an entry is durable: in the log or applied. A node that lost its disk and is not
@@ -166,7 +164,7 @@ impl Cluster {
                 codec::decode::<AppliedRecord>(&record).ok()?.applied
             };
             wiped.contains(node)
-                || log_store::holds(range, at, |family, key| disk.durable("log", family, key))
+                || log_records::holds(range, at, |family, key| disk.durable("log", family, key))
                 || applied().is_some_and(|applied| applied.index >= at.index)
         });
         machines.map(|(node, _)| node.0).collect()

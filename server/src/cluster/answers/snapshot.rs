@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
-use openraft::async_runtime::watch::WatchReceiver;
 use quintet_proto::internal::v1 as wire;
 
 use crate::{
@@ -12,9 +11,8 @@ use crate::{
     peer::SnapshotPipe,
     range::{
         faults::Doing,
-        raft::{state_machine::snapshot_meta, types, wire as raft_wire},
         replica::Replica,
-        snapshot::{SnapshotData, Ticket, receive},
+        snapshot::{receive, stage::Ticket},
     },
     router::Router,
     storage::{
@@ -58,7 +56,7 @@ impl receive::Target for Here {
     }
 
     fn vote(&self) -> wire::Vote {
-        raft_wire::vote_out(&self.replica.raft.metrics().borrow_watched().vote)
+        self.replica.raft.vote_out()
     }
 
     fn applied(&self) -> Option<u64> {
@@ -82,24 +80,8 @@ impl receive::Target for Here {
         self.replica.shared.faults.note(Doing::ReceiveSnapshot, None, why);
     }
 
-    /// openraft takes these for broken invariants, and stops.
     fn check(&self, vote: &wire::Vote, head: &SnapshotHead) -> Result<(), String> {
-        let applied = head.applied.applied.ok_or("it is of nothing")?;
-        if !vote.committed {
-            return Err("whoever sends it is no leader".to_owned());
-        }
-        if applied.term > vote.term {
-            return Err(format!("its term {} is above its leader's {}", applied.term, vote.term));
-        }
-        types::membership(&head.applied.membership).map_err(|error| error.to_string())?;
-        let raft = self.replica.raft.metrics();
-        let committed = raft.borrow_watched().local_committed.as_ref().map(types::position);
-        match committed {
-            Some(known) if applied > known && applied.index <= known.index => {
-                Err(format!("it contradicts what is committed here: {applied:?} against {known:?}"))
-            }
-            _ => Ok(()),
-        }
+        self.replica.raft.check_snapshot(vote, head)
     }
 
     fn install(
@@ -108,18 +90,6 @@ impl receive::Target for Here {
         ticket: Ticket,
     ) -> BoxFuture<'static, Result<wire::Vote, String>> {
         let raft = self.replica.raft.clone();
-        async move {
-            let vote = raft_wire::vote_in(Some(vote)).ok_or("an offer without a vote")?;
-            let meta = snapshot_meta(&ticket.head.applied).map_err(|error| error.to_string())?;
-            let snapshot = openraft::alias::SnapshotOf::<types::TypeConfig, SnapshotData> {
-                meta,
-                snapshot: SnapshotData::Staged(Box::new(ticket)),
-            };
-            let installed = raft.install_full_snapshot(vote, snapshot).await;
-            installed
-                .map(|answer| raft_wire::vote_out(&answer.vote))
-                .map_err(|error| error.to_string())
-        }
-        .boxed()
+        async move { raft.install(vote, ticket).await }.boxed()
     }
 }

@@ -1,193 +1,17 @@
 //! What a request means on a given state at a given moment: the leader's half, pure.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::{
     planted::{Bug, active},
+    range::{
+        expiry::expiry,
+        held::Current,
+        request::{Lifetime, WriteKind},
+    },
     storage::codec::{Effect, Outcome},
     time::Timestamp,
 };
-
-/// When a write may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// Always.
-    Always,
-    /// The key must not exist.
-    Absent,
-    /// The key must exist with exactly this version.
-    Version(Timestamp),
-}
-
-/// How long a key is there once it is put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
-    /// It does not expire.
-    Forever,
-    /// So long after the write.
-    For(Duration),
-    /// As long as before the write: for ever, where the key did not expire or was absent.
-    AsBefore,
-}
-
-impl Lifetime {
-    /// The time that it names by itself.
-    pub fn ttl(self) -> Option<Duration> {
-        match self {
-            Lifetime::For(ttl) => Some(ttl),
-            Lifetime::Forever | Lifetime::AsBefore => None,
-        }
-    }
-}
-
-/// What a request asks of its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteKind {
-    /// A new value.
-    Put {
-        /// The value.
-        value: Bytes,
-        /// When it may happen.
-        condition: Condition,
-        /// How long the key is there.
-        life: Lifetime,
-    },
-    /// Absence.
-    Delete {
-        /// When it may happen.
-        condition: Condition,
-    },
-    /// The sum of the decimal number in the key, absent being 0, and a number.
-    Increment {
-        /// The number.
-        delta: i64,
-        /// After which the key expires; none leaves that as it is.
-        ttl: Option<Duration>,
-    },
-    /// The same value with another expiry, if the key exists.
-    Expire {
-        /// After which the key expires; none is never.
-        ttl: Option<Duration>,
-        /// When it may happen.
-        condition: Condition,
-    },
-    /// New values of several keys.
-    PutMany(PutMany),
-    /// Absence of what a span holds, a page of it.
-    DeleteRange(DeleteRange),
-}
-
-/// New values of several keys of one range, whatever they hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutMany {
-    /// `enc(key)`, rising, and values; one at least. The first key is the anchor.
-    pub items: Vec<(Bytes, Bytes)>,
-    /// After which they expire; none is never.
-    pub ttl: Option<Duration>,
-}
-
-/// Absence of the keys of a span that were written at a moment or before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeleteRange {
-    /// Where the span ends, as stored, exclusive. It begins at the request's key.
-    pub end: Bytes,
-    /// What is newer stays.
-    pub moment: Timestamp,
-    /// Keys at most; 0 is as many as a page has.
-    pub limit: u64,
-}
-
-impl WriteKind {
-    /// Whether it means the same on every state.
-    pub fn is_unconditional(&self) -> bool {
-        match self {
-            WriteKind::Put { condition: Condition::Always, life, .. } => {
-                *life != Lifetime::AsBefore
-            }
-            WriteKind::PutMany(_) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether it makes the data grow.
-    pub fn needs_space(&self) -> bool {
-        !matches!(self, WriteKind::Delete { .. } | WriteKind::DeleteRange(_))
-    }
-
-    /// What it removes, where that is a span.
-    pub fn range(&self) -> Option<&DeleteRange> {
-        match self {
-            WriteKind::DeleteRange(range) => Some(range),
-            _ => None,
-        }
-    }
-
-    /// What it writes, where that are several keys.
-    pub fn many(&self) -> Option<&PutMany> {
-        match self {
-            WriteKind::PutMany(many) => Some(many),
-            _ => None,
-        }
-    }
-}
-
-/// What a key holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Timestamp of the write.
-    pub version: Timestamp,
-    /// Its value.
-    pub value: Bytes,
-    /// From then on the key is absent.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A key's newest state: what it holds, or absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Current(pub Option<Held>);
-
-impl Current {
-    /// The version, or `ZERO` where the key is absent.
-    pub fn version(&self) -> Timestamp {
-        self.0.as_ref().map_or(Timestamp::ZERO, |held| held.version)
-    }
-
-    /// When what it holds expires, if it holds something that does.
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.0.as_ref().and_then(|held| held.expires_at)
-    }
-
-    /// The state as it is at a moment: absent where the key has expired.
-    pub fn seen_at(self, at: Timestamp) -> Current {
-        Current(self.0.filter(|held| held.expires_at.is_none_or(|expires_at| expires_at > at)))
-    }
-
-    fn holds(&self, condition: Condition) -> bool {
-        match condition {
-            Condition::Always => true,
-            Condition::Absent => self.0.is_none(),
-            Condition::Version(version) => self.version() == version && self.0.is_some(),
-        }
-    }
-
-    /// The state after an effect at a timestamp.
-    pub fn after(&self, effect: &Effect, at: Timestamp) -> Current {
-        match effect {
-            Effect::Nothing => self.clone(),
-            Effect::Delete => Current(None),
-            Effect::Put { value, expires_at } => {
-                Current(Some(Held { version: at, value: value.clone(), expires_at: *expires_at }))
-            }
-        }
-    }
-}
-
-/// When a key that is written at `at` expires.
-pub fn expiry(at: Timestamp, ttl: Option<Duration>) -> Option<Timestamp> {
-    ttl.map(|ttl| at.saturating_add(ttl))
-}
 
 /// What a request does at the timestamp `at` to a state as it is then ([`Current::seen_at`]), and
 /// what its caller is told.
@@ -250,7 +74,10 @@ fn sum(current: &Current, delta: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::range::{held::Held, request::Condition};
 
     const AT: Timestamp = Timestamp(100);
 
@@ -314,11 +141,13 @@ mod tests {
 
     #[test]
     fn a_key_is_absent_from_its_expiry_on() {
-        let current = expiring(5, "7", Some(AT.0));
-        assert_eq!(current.clone().seen_at(Timestamp(AT.0 - 1)), current);
-        assert_eq!(current.seen_at(AT), Current(None));
+        let (current, before) = (expiring(5, "7", Some(AT.0)), Timestamp(AT.0 - 1));
+        assert_eq!(current.clone().seen_at(Timestamp::ZERO, before), (current.clone(), false));
+        // By the write's timestamp alone it is news to the range.
+        assert_eq!(current.clone().seen_at(before, AT), (Current(None), true));
+        assert_eq!(current.seen_at(AT, Timestamp(AT.0 + 1)), (Current(None), false));
         let forever = holding(5, "7");
-        assert_eq!(forever.clone().seen_at(Timestamp::MAX), forever);
+        assert_eq!(forever.clone().seen_at(AT, Timestamp::MAX), (forever, false));
     }
 
     #[test]

@@ -1,7 +1,30 @@
-//! Replicated commands: pure rules, no clocks, no randomness, no hash order.
+//! Replicated commands: one file a command, pure rules, no clocks, no randomness, no hash order.
+//!
+//! ```text
+//!   evaluate.rs         the leader's half: what a request means on the state of its key, before it is proposed
+//!   apply.rs            every replica's half: which command an entry holds
+//!   target.rs           what it is applied to, and the conditions that all writes are held to
+//!   write.rs            results of requests on one key, in groups, and of requests on several
+//!   remove.rs           a page of a deletion
+//!   thresholds.rs       time, dedup threshold and gc threshold move
+//!   reserve_replica.rs  a replica id is given, once
+//!   outcome.rs          what a command came to
+//! ```
+//!
+//! # Invariants
+//!
+//! * The same command on the same state gives the same state and the same outcome on every replica.
+//! * A command that was evaluated in another term than its entry's leaves no trace: between the two another leader
+//!   may have changed what it was evaluated on.
 
 pub mod apply;
 pub mod evaluate;
+pub mod outcome;
+mod remove;
+mod reserve_replica;
+pub mod target;
+mod thresholds;
+mod write;
 
 #[cfg(all(test, not(madsim)))]
 mod tests;

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::apply::{Overlay, Target, apply};
+use super::{apply::apply, outcome::Applied, target::Target};
 use crate::{
     ids::{Generation, RangeId, ReplicaId, TimeDomain},
-    range::raft::types::Applied,
+    range::{
+        dedup::Overlay,
+        expiry::{Life, life},
+    },
     storage::{
         Batch, Direction, Durability, Engine, Family,
         codec::{
@@ -15,7 +18,7 @@ use crate::{
             Operation, Outcome, PutBatch, RemoveCommand, Removed, RequestId, WriteCommand,
         },
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
-        mvcc::{self, Life},
+        mvcc,
     },
     time::Timestamp,
 };
@@ -185,14 +188,14 @@ fn an_expiry_is_stored_with_its_version() {
     expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
     range.apply(vec![write(vec![(b"k", vec![expiring]), (b"l", vec![put(2, 6, "y")])])]);
     let read = |key| mvcc::read(&*range.engine, key, Timestamp::MAX).expect("read").expect("found");
-    let (version, time) = (read(b"k"), Timestamp);
-    assert_eq!(version.expires_at, expires_at);
-    assert_eq!(version.life(time(8), time(8)), Life::Alive);
-    assert_eq!(version.life(time(8), time(9)), Life::Expiring(time(9)));
-    assert_eq!(version.life(time(9), time(9)), Life::Expired);
+    assert_eq!(read(b"k").expires_at, expires_at);
+    let of_k = |time, clock| life(read(b"k").expires_at, Timestamp(time), Timestamp(clock));
+    assert_eq!(of_k(8, 8), Life::Alive);
+    assert_eq!(of_k(8, 9), Life::Expiring(Timestamp(9)));
+    assert_eq!(of_k(9, 9), Life::Expired);
     // The range's time decides, also for a clock that is behind it.
-    assert_eq!(version.life(time(9), time(1)), Life::Expired);
-    assert_eq!(read(b"l").life(Timestamp::MAX, Timestamp::MAX), Life::Alive);
+    assert_eq!(of_k(9, 1), Life::Expired);
+    assert_eq!(life(read(b"l").expires_at, Timestamp::MAX, Timestamp::MAX), Life::Alive);
 }
 
 #[test]

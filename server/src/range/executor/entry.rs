@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::{
     ids::TimeDomain,
     range::{
-        command::evaluate::{Current, expiry},
-        raft::types::Applied,
+        command::outcome::Applied,
+        expiry::expiry,
+        held::Current,
         request::{Reply, Write},
     },
     size::Size,

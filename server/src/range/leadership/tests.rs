@@ -1,4 +1,7 @@
-use super::*;
+use std::time::Duration;
+
+use super::{claim::Electorate, expected::PATIENCE, *};
+use crate::ids::RangeId;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -33,16 +36,18 @@ fn nodes(asked: &[(ReplicaId, NodeId)]) -> Vec<u64> {
 
 #[test]
 fn only_a_vote_for_the_leader_in_its_term_confirms_it() {
-    let follows = |vote| is_for(&vote, ReplicaId(1), 7);
-    assert!(follows(Vote::new_committed(7, 1)));
+    let follows = |term, replica, committed| {
+        is_for(&Vote { term, replica: ReplicaId(replica), committed }, ReplicaId(1), 7)
+    };
+    assert!(follows(7, 1, true));
     // It was voted for, and has not been heard as the leader yet.
-    assert!(follows(Vote::new(7, 1)));
+    assert!(follows(7, 1, false));
     for term in [6, 8] {
-        assert!(!follows(Vote::new_committed(term, 1)));
-        assert!(!follows(Vote::new(term, 2)));
+        assert!(!follows(term, 1, true));
+        assert!(!follows(term, 2, false));
     }
-    assert!(!follows(Vote::new(7, 2)));
-    assert!(!follows(Vote::new_committed(8, 2)));
+    assert!(!follows(7, 2, false));
+    assert!(!follows(8, 2, true));
 }
 
 #[test]
@@ -63,12 +68,12 @@ fn a_majority_of_every_configuration_counts() {
 #[test]
 fn a_replica_counts_once() {
     let (open, mut decided) = open(&[&[1, 2, 3, 4, 5]]);
-    open.ask(11, &BTreeMap::new());
+    open.ask(11, &Expected::default());
     open.holds_at(ReplicaId(2));
     open.holds_at(ReplicaId(2));
     assert!(decided.try_recv().is_err());
     // Asked again in a later round: it was begun in the first.
-    open.ask(12, &BTreeMap::new());
+    open.ask(12, &Expected::default());
     open.holds_at(ReplicaId(4));
     assert_eq!(decided.try_recv(), Ok(11));
 }
@@ -76,7 +81,7 @@ fn a_replica_counts_once() {
 #[test]
 fn a_leader_that_voted_for_another_since_does_not_count() {
     let (open, mut decided) = Open::new(claim(&[&[1, 2, 3, 4, 5]]), || false);
-    assert_eq!(open.ask(1, &BTreeMap::new()).len(), 3);
+    assert_eq!(open.ask(1, &Expected::default()).len(), 3);
     open.holds_at(ReplicaId(2));
     open.holds_at(ReplicaId(3));
     assert!(decided.try_recv().is_err());
@@ -86,47 +91,47 @@ fn a_leader_that_voted_for_another_since_does_not_count() {
 
 #[test]
 fn the_fastest_majority_is_asked_first_and_then_everybody() {
-    let mut gathering = Gathering::default();
+    let mut expected = Expected::default();
     for (node, took) in [(2, 9), (3, 1), (4, 5), (5, 2)] {
-        gathering.took(NodeId(node), took * MS, false);
+        expected.took(NodeId(node), took * MS, false);
     }
     let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
-    assert_eq!(nodes(&open.ask(1, &gathering.expected)), [3, 5]);
+    assert_eq!(nodes(&open.ask(1, &expected)), [3, 5]);
     // One has confirmed; who failed is asked last.
     open.holds_at(ReplicaId(5));
-    gathering.took(NodeId(3), MS, true);
-    assert_eq!(nodes(&open.ask(2, &gathering.expected)), [4]);
+    expected.took(NodeId(3), MS, true);
+    assert_eq!(nodes(&open.ask(2, &expected)), [4]);
     assert_eq!(open.silent(), [NodeId(4)]);
     assert!(open.has_to_ask_all());
     assert!(!open.has_to_ask_all(), "said once");
-    assert_eq!(nodes(&open.ask(3, &gathering.expected)), [2, 3, 4, 5]);
+    assert_eq!(nodes(&open.ask(3, &expected)), [2, 3, 4, 5]);
     // It answers again: what was before does not count.
-    gathering.took(NodeId(3), MS, false);
-    assert_eq!(gathering.expected[&NodeId(3)], MS);
+    expected.took(NodeId(3), MS, false);
+    assert_eq!(expected.of(NodeId(3)), MS);
 }
 
 #[test]
 fn half_of_the_others_decide_how_long_to_wait() {
-    let mut gathering = Gathering::default();
+    let mut expected = Expected::default();
     let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
-    assert_eq!(gathering.patience(&open.claim), PATIENCE);
+    assert_eq!(expected.patience(open.claim.voters_asked()), PATIENCE);
     for (node, took) in [(2, 1), (3, 30), (4, 100), (5, 5_000)] {
-        gathering.took(NodeId(node), took * MS, false);
+        expected.took(NodeId(node), took * MS, false);
     }
-    let patience = gathering.patience(&open.claim);
+    let patience = expected.patience(open.claim.voters_asked());
     assert!(patience > 110 * MS && patience <= 120 * MS, "{patience:?}");
-    gathering.expected.values_mut().for_each(|expected| *expected *= 1_000);
-    assert_eq!(gathering.patience(&open.claim), CONFIRM_TIMEOUT);
+    expected.0.values_mut().for_each(|expected| *expected *= 1_000);
+    assert_eq!(expected.patience(open.claim.voters_asked()), CONFIRM_TIMEOUT);
 }
 
 #[test]
 fn a_node_that_was_slow_is_asked_again_some_day() {
-    let mut gathering = Gathering::default();
-    gathering.took(NodeId(2), MS, true);
+    let mut expected = Expected::default();
+    expected.took(NodeId(2), MS, true);
     for _ in 0..2_000_000 {
-        gathering.took(NodeId(3), 10 * MS, false);
+        expected.took(NodeId(3), 10 * MS, false);
     }
-    assert!(gathering.expected[&NodeId(2)] < gathering.expected[&NodeId(3)]);
+    assert!(expected.of(NodeId(2)) < expected.of(NodeId(3)));
 }
 
 /// What was asked of nodes and is not answered yet.
@@ -143,7 +148,7 @@ fn rounds() -> (Arc<Leaderships>, Asked) {
     let leaderships = Leaderships::asking(Box::new(ask), Arc::new(Metrics::new()));
     // So slow that no round is given up while a test looks.
     for node in 2..=5 {
-        leaderships.gathering.lock().took(NodeId(node), 250 * MS, false);
+        leaderships.gathering.lock().expected.took(NodeId(node), 250 * MS, false);
     }
     (leaderships, asked)
 }
@@ -211,7 +216,7 @@ async fn a_claim_that_some_do_not_confirm_is_asked_again_of_everybody() {
 #[tokio::test]
 async fn a_claim_that_nobody_answers_is_asked_again_and_given_up() {
     let (leaderships, asked) = rounds();
-    leaderships.gathering.lock().expected.clear();
+    leaderships.gathering.lock().expected.0.clear();
     let confirmed = confirm(&leaderships);
     while asked.lock().len() < 2 + 4 {
         crate::time::local::sleep(MS).await;

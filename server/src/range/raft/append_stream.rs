@@ -28,13 +28,13 @@ use openraft::{
 };
 
 use super::{
-    network::Error,
-    types::{LogId, TypeConfig},
+    types::{LogId, RpcError as Error, TypeConfig},
     watch,
 };
-
-use crate::size::Size;
-use crate::time::local::{Instant, sleep};
+use crate::{
+    size::Size,
+    time::local::{Instant, sleep},
+};
 
 /// Appends of one stream that are sent and not yet answered.
 const UNDER_WAY_MAX: Size = Size::new("appends-under-way", 64, 1);

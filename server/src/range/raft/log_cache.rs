@@ -10,7 +10,6 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::log_store::GroupLog;
 use crate::size::Size;
 
 /// Bytes of entries that all groups of a node keep in memory together.
@@ -25,15 +24,24 @@ pub(super) const GROUP_BYTES_MAX: Size = Size::new("log-cache-bytes", 16 << 20, 
 /// A log's size is noted each time it has grown by so much.
 const SAMPLE_BYTES: u64 = 16 << 10;
 
+/// A log that keeps entries in memory.
+pub(super) trait Cache: Send + Sync {
+    /// Bytes of entries in memory.
+    fn cached_bytes(&self) -> usize;
+
+    /// Keeps no more than so many bytes of written entries in memory.
+    fn shrink(&self, bytes_max: usize);
+}
+
 /// The cache budget of a node: its logs, and what they keep together.
 #[derive(Default)]
 pub(super) struct Budget {
     used: AtomicUsize,
-    groups: Mutex<Vec<Weak<GroupLog>>>,
+    groups: Mutex<Vec<Weak<dyn Cache>>>,
 }
 
 impl Budget {
-    pub(super) fn join(&self, log: &Arc<GroupLog>) {
+    pub(super) fn join(&self, log: &Arc<dyn Cache>) {
         let mut groups = self.groups.lock();
         groups.retain(|group| group.strong_count() > 0);
         groups.push(Arc::downgrade(log));

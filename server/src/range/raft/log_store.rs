@@ -1,10 +1,12 @@
 //! A group's Raft log in the node's log engine, as openraft's log store.
 //!
-//! Records in [`Family::Log`]: `1 | range id | kind | index`, where kind is the vote, the purged
-//! position, or an entry. The newest entries are kept in memory as well: replication and apply read
-//! them there, and an entry is readable as soon as `append` returned, before it is written. The
-//! cache drops an entry only after it is written; all groups of a node share one budget of memory
-//! (`log_cache.rs`).
+//! What is known of the log is in `group_log.rs`, its records in `log_records.rs`; here is what openraft asks for, and
+//! what others may know of a log.
+//!
+//! # Invariants
+//!
+//! * An append is acknowledged, and a vote known to others, only after the sync that covers it (`log_writer.rs`).
+//! * What is written takes effect in the order in which openraft asked for it.
 //!
 //! # On a crash
 //!
@@ -12,27 +14,28 @@
 //! A torn tail is cut by the engine. Entries must be contiguous; a hole is damage and an error.
 
 use std::{
-    collections::VecDeque,
     fmt::Debug,
     io,
-    ops::{Bound, ControlFlow, RangeBounds},
+    ops::{Bound, RangeBounds},
     sync::Arc,
 };
 
 use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
-    async_runtime::watch::{Watch as _, WatchSender},
+    async_runtime::watch::WatchSender,
     entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
-use parking_lot::Mutex;
 
 use super::{
-    log_cache::{GROUP_BYTES_MAX, Sizes},
+    group_log::{Cached, GroupLog},
+    log_cache::GROUP_BYTES_MAX,
+    log_records::{Kind, encode_entry, key},
     log_writer::{Done, Job, LogWriter},
-    types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote},
-    watch::{self, Watch},
+    progress,
+    types::{self, Entry, LogId, TypeConfig, Vote},
+    watch,
 };
 use crate::{
     failpoint,
@@ -41,82 +44,14 @@ use crate::{
     planted::{self, Bug},
     size::Size,
     storage::{
-        Direction, Engine, Family,
-        codec::{self, EntryRecord, PayloadRecord, Position},
+        Engine, Family,
+        codec::{self, Position},
         engine::{Change, Error},
     },
 };
 
 /// Bytes that one read for replication or apply returns, but at least one entry.
 const READ_BYTES_MAX: Size = Size::new("log-read-bytes", 1 << 20, 256);
-
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Kind {
-    Vote = 0,
-    Purged = 1,
-    Entry = 2,
-}
-
-fn key(range: RangeId, kind: Kind, index: u64) -> Vec<u8> {
-    let mut out = vec![1];
-    out.extend_from_slice(&range.0.to_be_bytes());
-    out.push(kind as u8);
-    if matches!(kind, Kind::Entry) {
-        out.extend_from_slice(&index.to_be_bytes());
-    }
-    out
-}
-
-struct Cached {
-    entry: Entry,
-    bytes: usize,
-    /// The append that wrote it.
-    sequence: u64,
-}
-
-#[derive(Default)]
-struct State {
-    vote: Option<Vote>,
-    purged: Option<LogId>,
-    last: Option<LogId>,
-    /// The newest entries, contiguous, up to `last`.
-    cache: VecDeque<Cached>,
-    cache_bytes: usize,
-    /// Appends so far, and how many of them are written.
-    appended: u64,
-    written: u64,
-    sizes: Sizes,
-}
-
-impl State {
-    /// Drops written entries from the cache until it has at most so many bytes.
-    fn evict(&mut self, bytes_max: usize) {
-        while self.cache_bytes > bytes_max
-            && self.cache.front().is_some_and(|cached| cached.sequence <= self.written)
-        {
-            let bytes = self.cache.pop_front().map_or(0, |cached| cached.bytes);
-            self.cache_bytes -= bytes;
-        }
-    }
-
-    fn first_cached(&self) -> u64 {
-        match self.cache.front() {
-            Some(cached) => cached.entry.log_id.index(),
-            None => self.last.map_or(0, |last| last.index() + 1),
-        }
-    }
-}
-
-/// A group's log: shared by openraft's store and its readers.
-pub struct GroupLog {
-    range: RangeId,
-    engine: Arc<dyn Engine>,
-    writer: LogWriter,
-    state: Mutex<State>,
-    /// Changes with every append.
-    appended: watch::Sender<()>,
-}
 
 /// openraft's handle to a group's log; every clone is the same log.
 #[derive(Clone)]
@@ -129,39 +64,7 @@ impl LogStore {
         engine: Arc<dyn Engine>,
         writer: LogWriter,
     ) -> Result<LogStore, Error> {
-        let read = |kind| engine.get(Family::Log, &key(range, kind, 0));
-        let vote = match read(Kind::Vote)? {
-            Some(bytes) => Some(types::vote(codec::decode(&bytes)?)),
-            None => None,
-        };
-        let purged = match read(Kind::Purged)? {
-            Some(bytes) => Some(types::log_id(codec::decode(&bytes)?)),
-            None => None,
-        };
-        let mut newest = None;
-        let (start, end) = (key(range, Kind::Entry, 0), key(range, Kind::Entry, u64::MAX));
-        engine.scan(Family::Log, &start, &end, Direction::Reverse, &mut |_, record| {
-            newest = Some(decode_entry(record));
-            ControlFlow::Break(())
-        })?;
-        let last = match newest.transpose()? {
-            Some(entry) => Some(entry.log_id),
-            None => purged,
-        };
-        let mut sizes = Sizes::default();
-        let first = purged.map_or(0, |purged| purged.index() + 1);
-        let start = key(range, Kind::Entry, first);
-        engine.scan_once(Family::Log, &start, &end, &mut |key, record| {
-            if let Some(index) = key.last_chunk() {
-                sizes.push(u64::from_be_bytes(*index), record.len());
-            }
-            ControlFlow::Continue(())
-        })?;
-        let state = Mutex::new(State { vote, purged, last, sizes, ..State::default() });
-        let (appended, _) = Watch::channel(());
-        let log = Arc::new(GroupLog { range, engine, writer, state, appended });
-        log.writer.budget.join(&log);
-        Ok(LogStore(log))
+        GroupLog::open(range, engine, writer).map(LogStore)
     }
 
     /// Bytes of its entries, about.
@@ -176,217 +79,28 @@ impl LogStore {
     }
 
     /// The last entry's position.
-    pub fn last(&self) -> Option<LogId> {
+    pub fn last(&self) -> Option<Position> {
+        self.last_id().as_ref().map(types::position)
+    }
+
+    pub(super) fn last_id(&self) -> Option<LogId> {
         self.0.state.lock().last
     }
 
     /// Learns of every append, and sees the entries by then.
-    pub fn appended(&self) -> watch::Receiver<()> {
+    pub(super) fn appended(&self) -> watch::Receiver<()> {
         self.0.appended.subscribe()
     }
 
     /// The vote, as far as it is durable.
-    pub fn vote(&self) -> Option<Vote> {
-        self.0.state.lock().vote
+    pub fn vote(&self) -> Option<progress::Vote> {
+        self.0.state.lock().vote.as_ref().map(types::vote_record)
     }
 
-    /// The position up to which the log is truncated.
-    pub fn purged(&self) -> Option<LogId> {
-        self.0.state.lock().purged
+    /// The index up to which the log is truncated; 0 where it never was.
+    pub fn purged_index(&self) -> u64 {
+        self.0.state.lock().purged.map_or(0, |purged| purged.index())
     }
-}
-
-impl GroupLog {
-    /// Whose log it is.
-    pub(super) fn range(&self) -> RangeId {
-        self.range
-    }
-
-    /// An append is durable.
-    pub(super) fn written(&self, sequence: u64) {
-        self.change(|state| {
-            state.written = state.written.max(sequence);
-            state.evict(GROUP_BYTES_MAX.get());
-        });
-        self.writer.budget.balance();
-    }
-
-    /// Bytes of entries in memory.
-    pub(super) fn cached_bytes(&self) -> usize {
-        self.state.lock().cache_bytes
-    }
-
-    /// Keeps no more than so many bytes of written entries in memory.
-    pub(super) fn shrink(&self, bytes_max: usize) {
-        self.change(|state| state.evict(bytes_max));
-    }
-
-    /// Changes the state and tells the node's budget what that did to the cache.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock();
-        let before = state.cache_bytes;
-        let result = change(&mut state);
-        let after = state.cache_bytes;
-        if after > before {
-            self.writer.budget.take(after - before);
-        } else {
-            self.writer.budget.give(before - after);
-        }
-        result
-    }
-
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        loop {
-            let next = start + out.len() as u64;
-            if next >= end || (bytes >= bytes_max && !out.is_empty()) {
-                return Ok(out);
-            }
-            let (first_cached, stop) = {
-                let state = self.state.lock();
-                let first = state.first_cached();
-                if next >= first {
-                    let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
-                    for cached in state.cache.iter().skip(skip) {
-                        if cached.entry.log_id.index() >= end
-                            || (bytes >= bytes_max && !out.is_empty())
-                        {
-                            break;
-                        }
-                        bytes += cached.bytes;
-                        out.push(cached.entry.clone());
-                    }
-                    return Ok(out);
-                }
-                (first, end.min(first))
-            };
-            // What lies below the cache is written, so the engine has it.
-            let before = out.len();
-            self.read_engine(next, stop, bytes_max, &mut bytes, &mut out)?;
-            if out.len() == before {
-                // Purged meanwhile, or the cache moved on: look again, unless nothing moved.
-                let state = self.state.lock();
-                let purged = state.purged.is_some_and(|purged| purged.index() >= next);
-                if purged || state.first_cached() == first_cached {
-                    return Ok(out);
-                }
-            }
-        }
-    }
-
-    fn read_engine(
-        &self,
-        start: u64,
-        end: u64,
-        bytes_max: usize,
-        bytes: &mut usize,
-        out: &mut Vec<Entry>,
-    ) -> Result<(), Error> {
-        let (from, to) = (key(self.range, Kind::Entry, start), key(self.range, Kind::Entry, end));
-        let mut expected = start;
-        let mut failed = None;
-        self.engine.scan(Family::Log, &from, &to, Direction::Forward, &mut |_, record| {
-            if *bytes >= bytes_max && !out.is_empty() {
-                return ControlFlow::Break(());
-            }
-            match decode_entry(record) {
-                Ok(entry) if entry.log_id.index() == expected => {
-                    *bytes += record.len();
-                    expected += 1;
-                    out.push(entry);
-                    ControlFlow::Continue(())
-                }
-                Ok(entry) => {
-                    failed = Some(Error::Corrupt(format!(
-                        "log of {}: entry {} stands where {expected} belongs",
-                        self.range,
-                        entry.log_id.index()
-                    )));
-                    ControlFlow::Break(())
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        failed.map_or(Ok(()), |error| {
-            (self.writer.failed)(error.clone());
-            Err(error)
-        })
-    }
-
-    async fn write(&self, changes: Vec<Change>) -> io::Result<()> {
-        self.writer.write(changes).await
-    }
-
-    /// The careless hand: "the disk will have it by the time that anybody asks".
-    async fn begin_write(&self, changes: Vec<Change>) -> io::Result<()> {
-        let (done, _) = tokio::sync::oneshot::channel();
-        self.writer.submit(Job { changes, bytes: 0, entries: 0, done: Done::Wait(done) }).await
-    }
-}
-
-impl Drop for GroupLog {
-    fn drop(&mut self) {
-        self.writer.budget.give(self.state.get_mut().cache_bytes);
-    }
-}
-
-fn encode_entry(entry: &Entry) -> Vec<u8> {
-    let payload = match &entry.payload {
-        Payload::Blank => PayloadRecord::Blank,
-        Payload::Normal(proposal) => PayloadRecord::Command(&proposal.0),
-        Payload::Membership(membership) => {
-            PayloadRecord::Membership(types::membership_record(membership))
-        }
-    };
-    let record = EntryRecord { position: types::position(&entry.log_id), payload };
-    codec::encode_sized(&record, types::payload_bytes(entry))
-}
-
-fn decode_entry(bytes: &[u8]) -> Result<Entry, Error> {
-    let record: EntryRecord<'_> = codec::decode_borrowed(bytes)?;
-    let payload = match record.payload {
-        PayloadRecord::Blank => Payload::Blank,
-        PayloadRecord::Command(command) => {
-            Payload::Normal(Proposal(bytes::Bytes::copy_from_slice(command)))
-        }
-        PayloadRecord::Membership(membership) => {
-            Payload::Membership(types::membership(&membership)?)
-        }
-    };
-    Ok(Entry { log_id: types::log_id(record.position), payload })
-}
-
-/// Whether a log holds an entry, by the records of its engine: the entry is there, or the log is
-/// truncated above it. For whoever looks at a disk from outside.
-pub fn holds(range: RangeId, at: Position, get: impl Fn(Family, &[u8]) -> Option<Vec<u8>>) -> bool {
-    let purged = get(Family::Log, &key(range, Kind::Purged, 0));
-    let purged: Option<Position> = purged.and_then(|bytes| codec::decode(&bytes).ok());
-    if purged.is_some_and(|purged| purged.index >= at.index) {
-        return true;
-    }
-    let entry = get(Family::Log, &key(range, Kind::Entry, at.index));
-    let entry = entry.and_then(|bytes| decode_entry(&bytes).ok());
-    entry.is_some_and(|entry| types::position(&entry.log_id) == at)
-}
-
-/// The term of the vote that a log holds and the replica that it is for, by the record of its engine. For
-/// whoever looks at a disk from outside.
-pub fn voted(range: RangeId, get: impl Fn(Family, &[u8]) -> Option<Vec<u8>>) -> Option<(u64, u64)> {
-    let record = get(Family::Log, &key(range, Kind::Vote, 0))?;
-    let vote = types::vote(codec::decode(&record).ok()?);
-    Some((vote.leader_id.term, vote.leader_id.voted_for))
-}
-
-/// Whether a log holds any entry at an index, by the records of its engine.
-pub fn has_entry(
-    range: RangeId,
-    index: u64,
-    get: impl Fn(Family, &[u8]) -> Option<Vec<u8>>,
-) -> bool {
-    get(Family::Log, &key(range, Kind::Entry, index)).is_some()
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

@@ -1,7 +1,7 @@
 //! The one writer of a node's log engine: group commit for all groups.
 //!
 //! Every group's appends, votes and truncations go through one queue. Whatever is queued while a
-//! sync runs becomes one batch with one sync (design, section 4). A job is acknowledged only after
+//! sync runs becomes one batch with one sync. A job is acknowledged only after
 //! the sync that covers it; jobs take effect in the order of the queue, so a crash leaves a prefix.
 //!
 //! Where appends of several groups have queued up behind a sync, the writer gathers for about as long as
@@ -14,9 +14,10 @@
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{log_cache::Budget, log_store::GroupLog, types::TypeConfig};
+use super::{log_cache::Budget, types::TypeConfig};
 use crate::{
     failpoint,
     ids::RangeId,
@@ -44,10 +45,19 @@ const GATHER_MAX: Duration = Duration::from_millis(2);
 
 type Pause = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// A log that is appended to.
+pub(super) trait Appends: Send + Sync {
+    /// Whose log it is.
+    fn range(&self) -> RangeId;
+
+    /// An append is durable.
+    fn written(&self, sequence: u64);
+}
+
 /// Whom to tell when a job is durable.
 pub(super) enum Done {
     /// openraft's callback for appended entries; `sequence` of the group's log is written then.
-    Append { flushed: openraft::storage::IOFlushed<TypeConfig>, log: Arc<GroupLog>, sequence: u64 },
+    Append { flushed: IOFlushed<TypeConfig>, log: Arc<dyn Appends>, sequence: u64 },
     /// A waiting task.
     Wait(oneshot::Sender<io::Result<()>>),
 }

@@ -24,7 +24,8 @@ use tokio::sync::oneshot;
 use super::{
     append_stream::{self, Watched},
     log_store::LogStore,
-    types::{Holder, LogId, TypeConfig, Vote},
+    snapshot_data::SnapshotData,
+    types::{Holder, LogId, RpcError as Error, TypeConfig, Vote},
     wire,
 };
 use crate::{
@@ -33,13 +34,13 @@ use crate::{
     peer::{Kind, Lane, LinkDown, Peers},
     range::{
         faults::{Doing, Faults},
-        snapshot::{SnapshotData, limits::Transfers, send::Sending, source::Outbox},
+        snapshot::{limits::Transfers, send::Sending, source::Outbox},
     },
 };
 
 /// Makes connections to a range's other replicas.
 #[derive(Clone)]
-pub struct Network {
+pub(in crate::range) struct Network {
     /// The range.
     pub range: RangeId,
     /// The replica whose connections these are.
@@ -68,13 +69,12 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
 /// To one other replica.
 #[derive(Clone)]
-pub struct Connection {
+pub(in crate::range) struct Connection {
     network: Network,
     target: ReplicaId,
     node: NodeId,
 }
 
-pub(super) type Error = RPCError<TypeConfig>;
 type Answer = oneshot::Receiver<Result<Kind, LinkDown>>;
 
 impl Connection {
@@ -165,7 +165,7 @@ impl NetStreamAppend<TypeConfig> for Connection {
     {
         let log = self.network.log.clone();
         let appended = log.appended();
-        let log = Watched { last: move || log.last(), appended };
+        let log = Watched { last: move || log.last_id(), appended };
         let connection = &*self;
         let answers = append_stream::answers(input, log, move |request| {
             let answer = connection.append(request);

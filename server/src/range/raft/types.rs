@@ -1,6 +1,9 @@
-//! What openraft is configured with, and its types under short names.
+//! What openraft is built with, its types under short names, and their stored and plain forms.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bytes::Bytes;
 use openraft::{RaftTypeConfig, impls};
@@ -9,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::runtime::Runtime;
 use crate::{
     ids::{NodeId, ReplicaId},
+    range::{command::outcome::Applied, members::Members},
     storage::{
         Error,
-        codec::{self, Position},
+        codec::{self, EntryRecord, PayloadRecord, Position},
     },
-    time::local,
 };
 
 /// A replicated command, encoded: the log and the network pass it on as it is.
@@ -30,19 +33,6 @@ impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
-}
-
-/// What became of a command when it was applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Applied {
-    /// It was no write.
-    Done,
-    /// Nothing was done: another leader's entry (design, section 3).
-    ReEvaluate,
-    /// One flag a group, then one a batch: whether it was applied. What was not left no trace.
-    Groups(Vec<bool>),
-    /// The replica id that was reserved.
-    Replica(ReplicaId),
 }
 
 /// A replica of the membership: which node holds it.
@@ -88,65 +78,55 @@ impl RaftTypeConfig for TypeConfig {
     type ErrorSource = openraft::AnyError;
 }
 
-/// A Raft group's handle.
-pub type Raft = openraft::Raft<TypeConfig, super::state_machine::StateMachine>;
 /// A log id.
-pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
+pub(super) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 /// A vote.
-pub type Vote = openraft::alias::VoteOf<TypeConfig>;
+pub(super) type Vote = openraft::alias::VoteOf<TypeConfig>;
 /// A log entry.
-pub type Entry = openraft::alias::EntryOf<TypeConfig>;
+pub(super) type Entry = openraft::alias::EntryOf<TypeConfig>;
 /// What an entry says.
-pub type Payload = openraft::alias::PayloadOf<TypeConfig>;
+pub(super) type Payload = openraft::alias::PayloadOf<TypeConfig>;
 /// A membership.
-pub type Membership = openraft::Membership<u64, Holder>;
+pub(super) type Membership = openraft::Membership<u64, Holder>;
 /// A membership and where it stands in the log.
-pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
+pub(super) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
+
+/// Why another replica could not be asked.
+pub(super) type RpcError = openraft::errors::RPCError<TypeConfig>;
 
 /// What a group's handle knows of its state.
-pub type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
-
-/// The index up to which another replica is known to hold the log; only the leader knows.
-pub fn matched(metrics: &RaftMetrics, replica: u64) -> Option<u64> {
-    metrics.replication.as_ref()?.get(&replica).copied().flatten().map(|at| at.index())
-}
-
-/// When that was sent which another replica answered last; only the leader knows.
-pub fn answered_at(metrics: &RaftMetrics, replica: u64) -> Option<local::Instant> {
-    let heard = metrics.heartbeat.as_ref()?.get(&replica).copied().flatten()?;
-    Some(heard.into_inner().local())
-}
-
-/// Whether another replica has answered the leader within so long; only the leader knows.
-pub fn has_answered(metrics: &RaftMetrics, replica: u64, within: Duration) -> bool {
-    answered_at(metrics, replica).is_some_and(|asked_at| asked_at.elapsed() <= within)
-}
-
-/// How long ago the leader asked what another replica answered last; only the leader knows.
-pub fn answered_ago(metrics: &RaftMetrics, replica: u64) -> Option<Duration> {
-    answered_at(metrics, replica).map(|asked_at| asked_at.elapsed())
-}
+pub(super) type RaftMetrics = openraft::RaftMetrics<TypeConfig>;
 
 /// openraft's log id of a position.
-pub fn log_id(position: Position) -> LogId {
+pub(super) fn log_id(position: Position) -> LogId {
     LogId::new(position.term.into(), position.index)
 }
 
 /// The position of a log id.
-pub fn position(log_id: &LogId) -> Position {
+pub(super) fn position(log_id: &LogId) -> Position {
     Position { term: **log_id.committed_leader_id(), index: log_id.index() }
 }
 
 /// Bytes of an entry's command; 0 for other entries.
-pub fn payload_bytes(entry: &Entry) -> usize {
+pub(super) fn payload_bytes(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Normal(proposal) => proposal.0.len(),
         Payload::Blank | Payload::Membership(_) => 0,
     }
 }
 
+/// An entry in its stored form.
+pub(super) fn entry_record(entry: &Entry) -> EntryRecord<'_> {
+    let payload = match &entry.payload {
+        Payload::Blank => PayloadRecord::Blank,
+        Payload::Normal(proposal) => PayloadRecord::Command(&proposal.0),
+        Payload::Membership(membership) => PayloadRecord::Membership(membership_record(membership)),
+    };
+    EntryRecord { position: position(&entry.log_id), payload }
+}
+
 /// The stored form of a membership.
-pub fn membership_record(membership: &Membership) -> codec::Membership {
+pub(super) fn membership_record(membership: &Membership) -> codec::Membership {
     codec::Membership {
         configs: membership
             .get_joint_config()
@@ -158,20 +138,31 @@ pub fn membership_record(membership: &Membership) -> codec::Membership {
 }
 
 /// The membership of a stored form.
-pub fn membership(record: &codec::Membership) -> Result<Membership, Error> {
+pub(super) fn membership(record: &codec::Membership) -> Result<Membership, Error> {
     if record.configs.is_empty() {
         return Ok(Membership::default());
     }
     let configs =
         record.configs.iter().map(|config| config.iter().map(|id| id.0).collect()).collect();
-    let nodes: std::collections::BTreeMap<u64, Holder> =
+    let nodes: BTreeMap<u64, Holder> =
         record.replicas.iter().map(|(id, node)| (id.0, Holder { node: *node })).collect();
     Membership::new(configs, nodes)
         .map_err(|error| Error::Corrupt(format!("a membership that cannot be: {error}")))
 }
 
+/// A membership and its place in plain words.
+pub(super) fn members(stored: &StoredMembership) -> Members {
+    let membership = stored.membership();
+    let config = |config: &BTreeSet<u64>| config.iter().copied().map(ReplicaId).collect();
+    Members {
+        at: stored.log_id().as_ref().map(position),
+        configs: membership.get_joint_config().iter().map(config).collect(),
+        holders: membership.nodes().map(|(id, holder)| (ReplicaId(*id), holder.node)).collect(),
+    }
+}
+
 /// The stored form of a vote.
-pub fn vote_record(vote: &Vote) -> codec::VoteRecord {
+pub(super) fn vote_record(vote: &Vote) -> codec::VoteRecord {
     codec::VoteRecord {
         term: vote.leader_id.term,
         replica: ReplicaId(vote.leader_id.voted_for),
@@ -180,7 +171,7 @@ pub fn vote_record(vote: &Vote) -> codec::VoteRecord {
 }
 
 /// The vote of a stored form.
-pub fn vote(record: codec::VoteRecord) -> Vote {
+pub(super) fn vote(record: codec::VoteRecord) -> Vote {
     if record.committed {
         Vote::new_committed(record.term, record.replica.0)
     } else {

@@ -22,7 +22,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 #[derive(Debug)]
 pub struct Watch;
 
-struct Shared<T> {
+/// A value and who waits for the next one.
+struct Cell<T> {
     value: RwLock<(u64, T)>,
     waiters: Mutex<Waiters>,
     senders: AtomicUsize,
@@ -36,7 +37,7 @@ struct Waiters {
     wakers: Vec<(u64, Waker)>,
 }
 
-impl<T> Shared<T> {
+impl<T> Cell<T> {
     fn wake(&self) {
         let wakers = std::mem::take(&mut self.waiters.lock().wakers);
         for (_, waker) in wakers {
@@ -46,11 +47,11 @@ impl<T> Shared<T> {
 }
 
 /// Sets the value.
-pub struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<Cell<T>>);
 
 /// Sees the newest value, and learns when it changes.
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    cell: Arc<Cell<T>>,
     seen: u64,
 }
 
@@ -82,14 +83,14 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        self.shared.receivers.fetch_add(1, Ordering::AcqRel);
-        Receiver { shared: self.shared.clone(), seen: self.seen }
+        self.cell.receivers.fetch_add(1, Ordering::AcqRel);
+        Receiver { cell: self.cell.clone(), seen: self.seen }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.shared.receivers.fetch_sub(1, Ordering::AcqRel);
+        self.cell.receivers.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -99,13 +100,13 @@ impl watch::Watch for Watch {
     type Ref<'a, T: OptionalSend + 'a> = Ref<'a, T>;
 
     fn channel<T: OptionalSend + OptionalSync>(init: T) -> (Sender<T>, Receiver<T>) {
-        let shared = Arc::new(Shared {
+        let cell = Arc::new(Cell {
             value: RwLock::new((0, init)),
             waiters: Mutex::new(Waiters::default()),
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
         });
-        (Sender(shared.clone()), Receiver { shared, seen: 0 })
+        (Sender(cell.clone()), Receiver { cell, seen: 0 })
     }
 }
 
@@ -145,22 +146,22 @@ impl<T: OptionalSend + OptionalSync> watch::WatchSender<Watch, T> for Sender<T> 
     fn subscribe(&self) -> Receiver<T> {
         self.0.receivers.fetch_add(1, Ordering::AcqRel);
         let seen = self.0.value.read().0;
-        Receiver { shared: self.0.clone(), seen }
+        Receiver { cell: self.0.clone(), seen }
     }
 }
 
 impl<T: OptionalSend + OptionalSync> watch::WatchReceiver<Watch, T> for Receiver<T> {
     async fn changed(&mut self) -> Result<(), RecvError> {
-        let mut registration = Registration { shared: &self.shared, id: None };
+        let mut registration = Registration { cell: &self.cell, id: None };
         let seen = self.seen;
         let now = poll_fn(|context| {
             // Registered before the check, so that no change falls between the two.
             registration.register(context.waker());
-            let version = self.shared.value.read().0;
+            let version = self.cell.value.read().0;
             if version != seen {
                 return Poll::Ready(Ok(version));
             }
-            if self.shared.senders.load(Ordering::Acquire) == 0 {
+            if self.cell.senders.load(Ordering::Acquire) == 0 {
                 return Poll::Ready(Err(RecvError(())));
             }
             Poll::Pending
@@ -172,11 +173,11 @@ impl<T: OptionalSend + OptionalSync> watch::WatchReceiver<Watch, T> for Receiver
     }
 
     fn borrow_watched(&self) -> Ref<'_, T> {
-        Ref(self.shared.value.read())
+        Ref(self.cell.value.read())
     }
 
     fn borrow_and_update(&mut self) -> Ref<'_, T> {
-        let slot = self.shared.value.read();
+        let slot = self.cell.value.read();
         self.seen = slot.0;
         Ref(slot)
     }
@@ -184,13 +185,13 @@ impl<T: OptionalSend + OptionalSync> watch::WatchReceiver<Watch, T> for Receiver
 
 /// Takes its waker out when the wait is given up, so that the list stays bounded by the waiters.
 struct Registration<'a, T> {
-    shared: &'a Shared<T>,
+    cell: &'a Cell<T>,
     id: Option<u64>,
 }
 
 impl<T> Registration<'_, T> {
     fn register(&mut self, waker: &Waker) {
-        let mut waiters = self.shared.waiters.lock();
+        let mut waiters = self.cell.waiters.lock();
         if let Some(id) = self.id
             && let Some((_, known)) = waiters.wakers.iter_mut().find(|(other, _)| *other == id)
         {
@@ -207,7 +208,7 @@ impl<T> Registration<'_, T> {
 impl<T> Drop for Registration<'_, T> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.shared.waiters.lock().wakers.retain(|(other, _)| *other != id);
+            self.cell.waiters.lock().wakers.retain(|(other, _)| *other != id);
         }
     }
 }

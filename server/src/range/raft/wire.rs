@@ -11,7 +11,7 @@ use super::types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote};
 use crate::storage::codec::{self, Position};
 
 /// A vote, for the wire.
-pub fn vote_out(vote: &Vote) -> wire::Vote {
+pub(super) fn vote_out(vote: &Vote) -> wire::Vote {
     wire::Vote {
         term: vote.leader_id.term,
         replica_id: vote.leader_id.voted_for,
@@ -20,7 +20,7 @@ pub fn vote_out(vote: &Vote) -> wire::Vote {
 }
 
 /// A vote, from the wire.
-pub fn vote_in(vote: Option<wire::Vote>) -> Option<Vote> {
+pub(super) fn vote_in(vote: Option<wire::Vote>) -> Option<Vote> {
     let vote = vote?;
     Some(if vote.committed {
         Vote::new_committed(vote.term, vote.replica_id)
@@ -39,7 +39,9 @@ fn log_id_in(log_id: wire::LogId) -> LogId {
 }
 
 /// An append for the wire, and the bytes of its entries.
-pub fn append_out(request: AppendEntriesRequest<TypeConfig>) -> (wire::AppendRequest, usize) {
+pub(super) fn append_out(
+    request: AppendEntriesRequest<TypeConfig>,
+) -> (wire::AppendRequest, usize) {
     let mut bytes = 0;
     let entries = request
         .entries
@@ -70,7 +72,7 @@ pub fn append_out(request: AppendEntriesRequest<TypeConfig>) -> (wire::AppendReq
 }
 
 /// An append from the wire.
-pub fn append_in(append: wire::AppendRequest) -> Option<AppendEntriesRequest<TypeConfig>> {
+pub(super) fn append_in(append: wire::AppendRequest) -> Option<AppendEntriesRequest<TypeConfig>> {
     let prev_log_id = append.prev.map(log_id_in);
     let mut entries = Vec::with_capacity(append.entries.len());
     let mut expected = prev_log_id.map_or(Some(0), |prev| prev.index().checked_add(1));
@@ -94,7 +96,9 @@ pub fn append_in(append: wire::AppendRequest) -> Option<AppendEntriesRequest<Typ
 }
 
 /// The answer to an append, for the wire.
-pub fn append_answer_out(answer: &AppendEntriesResponse<TypeConfig>) -> wire::AppendResponse {
+pub(super) fn append_answer_out(
+    answer: &AppendEntriesResponse<TypeConfig>,
+) -> wire::AppendResponse {
     use wire::append_response::Result;
     let result = match answer {
         AppendEntriesResponse::Success => Result::Success(true),
@@ -107,12 +111,14 @@ pub fn append_answer_out(answer: &AppendEntriesResponse<TypeConfig>) -> wire::Ap
 }
 
 /// Whether who answers so follows the sender of the append as its leader.
-pub fn is_accepted(answer: &AppendEntriesResponse<TypeConfig>) -> bool {
+pub(super) fn is_accepted(answer: &AppendEntriesResponse<TypeConfig>) -> bool {
     !matches!(answer, AppendEntriesResponse::HigherVote(_))
 }
 
 /// The answer to an append, from the wire.
-pub fn append_answer_in(answer: wire::AppendResponse) -> Option<AppendEntriesResponse<TypeConfig>> {
+pub(super) fn append_answer_in(
+    answer: wire::AppendResponse,
+) -> Option<AppendEntriesResponse<TypeConfig>> {
     use wire::append_response::Result;
     Some(match answer.result? {
         Result::Success(_) => AppendEntriesResponse::Success,
@@ -124,7 +130,7 @@ pub fn append_answer_in(answer: wire::AppendResponse) -> Option<AppendEntriesRes
 }
 
 /// A request for a vote, for the wire.
-pub fn vote_request_out(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
+pub(super) fn vote_request_out(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
     wire::VoteRequest {
         vote: Some(vote_out(&request.vote)),
         last: request.last_log_id.as_ref().map(log_id_out),
@@ -133,14 +139,14 @@ pub fn vote_request_out(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest 
 }
 
 /// A request for a vote, from the wire.
-pub fn vote_request_in(request: wire::VoteRequest) -> Option<VoteRequest<TypeConfig>> {
+pub(super) fn vote_request_in(request: wire::VoteRequest) -> Option<VoteRequest<TypeConfig>> {
     let mut out = VoteRequest::new(vote_in(request.vote)?, request.last.map(log_id_in));
     out.leadership_transfer = request.leadership_transfer;
     Some(out)
 }
 
 /// The answer to a request for a vote, for the wire.
-pub fn vote_answer_out(answer: &VoteResponse<TypeConfig>) -> wire::VoteResponse {
+pub(super) fn vote_answer_out(answer: &VoteResponse<TypeConfig>) -> wire::VoteResponse {
     wire::VoteResponse {
         vote: Some(vote_out(&answer.vote)),
         granted: answer.vote_granted,
@@ -149,13 +155,13 @@ pub fn vote_answer_out(answer: &VoteResponse<TypeConfig>) -> wire::VoteResponse 
 }
 
 /// The answer to a request for a vote, from the wire.
-pub fn vote_answer_in(answer: wire::VoteResponse) -> Option<VoteResponse<TypeConfig>> {
+pub(super) fn vote_answer_in(answer: wire::VoteResponse) -> Option<VoteResponse<TypeConfig>> {
     let vote = vote_in(answer.vote)?;
     Some(VoteResponse::new(vote, answer.last.map(log_id_in), answer.granted))
 }
 
 /// A leader's wish to hand over, for the wire.
-pub fn transfer_out(request: &TransferLeaderRequest<TypeConfig>) -> wire::TransferRequest {
+pub(super) fn transfer_out(request: &TransferLeaderRequest<TypeConfig>) -> wire::TransferRequest {
     wire::TransferRequest {
         from_leader: Some(vote_out(request.from_leader())),
         to_replica: *request.to_node_id(),
@@ -164,7 +170,9 @@ pub fn transfer_out(request: &TransferLeaderRequest<TypeConfig>) -> wire::Transf
 }
 
 /// A leader's wish to hand over, from the wire.
-pub fn transfer_in(request: wire::TransferRequest) -> Option<TransferLeaderRequest<TypeConfig>> {
+pub(super) fn transfer_in(
+    request: wire::TransferRequest,
+) -> Option<TransferLeaderRequest<TypeConfig>> {
     let from = vote_in(request.from_leader)?;
     Some(TransferLeaderRequest::new(from, request.to_replica, request.last.map(log_id_in)))
 }

@@ -6,6 +6,8 @@
 
 use std::ops::ControlFlow;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::{
     ids::RangeId,
     planted::{self, Bug},
@@ -178,4 +180,13 @@ pub fn records<'a>(of: &Descriptor, chunk: &'a [u8]) -> Result<Vec<Record<'a>>, 
         out.push((family, record.key, record.value));
     }
     Ok(out)
+}
+
+/// The checksum over the checksums of chunks, one chunk further.
+pub fn sum_with(sum: u64, chunk: u64) -> u64 {
+    let mut both = [0; 16];
+    let (first, second) = both.split_at_mut(8);
+    first.copy_from_slice(&sum.to_le_bytes());
+    second.copy_from_slice(&chunk.to_le_bytes());
+    xxh3_64(&both)
 }

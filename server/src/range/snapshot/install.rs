@@ -14,7 +14,10 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
-use super::{SYNC_BYTES, Ticket, content, stage};
+use super::{
+    content,
+    stage::{self, SYNC_BYTES, Ticket},
+};
 use crate::{
     failpoint,
     ids::RangeId,

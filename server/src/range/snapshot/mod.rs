@@ -32,7 +32,7 @@
 //!   an older position than the applied one, under a lower vote, or over a span of which another
 //!   replica of the node holds a part.
 //! * Memory is bounded: one chunk on either side, and the engine's memtables, which are flushed every
-//!   [`SYNC_BYTES`].
+//!   [`stage::SYNC_BYTES`].
 //!
 //! # On a crash
 //!
@@ -48,50 +48,3 @@ pub mod source;
 pub mod stage;
 #[cfg(all(test, not(madsim)))]
 mod tests;
-
-use std::{fmt, sync::Arc};
-
-use xxhash_rust::xxh3::xxh3_64;
-
-use crate::storage::codec::SnapshotHead;
-
-/// Bytes that are staged or installed before the data engine is flushed.
-pub const SYNC_BYTES: usize = 16 << 20;
-
-/// What goes through openraft as a raft snapshot's data: never the content itself.
-pub enum SnapshotData {
-    /// A durable point of this replica: permits to truncate its log, can't be sent.
-    Durable,
-    /// To be sent.
-    Source(Arc<source::Source>),
-    /// Received, staged and checked.
-    Staged(Box<Ticket>),
-}
-
-impl fmt::Debug for SnapshotData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SnapshotData::Durable => f.write_str("durable point"),
-            SnapshotData::Source(source) => write!(f, "source {:032x}", source.head().id),
-            SnapshotData::Staged(ticket) => write!(f, "staged {:032x}", ticket.head.id),
-        }
-    }
-}
-
-/// The right to install what is staged.
-#[derive(Clone, Debug)]
-pub struct Ticket {
-    /// Of what.
-    pub head: SnapshotHead,
-    /// How many chunks are staged.
-    pub chunks: u64,
-}
-
-/// The checksum over the checksums of chunks, one chunk further.
-pub fn sum_with(sum: u64, chunk: u64) -> u64 {
-    let mut both = [0; 16];
-    let (first, second) = both.split_at_mut(8);
-    first.copy_from_slice(&sum.to_le_bytes());
-    second.copy_from_slice(&chunk.to_le_bytes());
-    xxh3_64(&both)
-}

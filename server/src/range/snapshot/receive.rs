@@ -16,7 +16,11 @@ use parking_lot::Mutex;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{SYNC_BYTES, Ticket, content, limits::Transfers, stage, stage::Stage};
+use super::{
+    content,
+    limits::Transfers,
+    stage::{self, SYNC_BYTES, Stage, Ticket},
+};
 use crate::{
     failpoint,
     ids::{RangeId, ReplicaId},

@@ -7,9 +7,8 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    content::{self, Cursor},
+    content::{self, Cursor, sum_with},
     limits::Transfers,
-    sum_with,
 };
 use crate::{
     ids::{RangeId, ReplicaId},

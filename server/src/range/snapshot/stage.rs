@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use super::{Ticket, sum_with};
+use super::content::sum_with;
 use crate::{
     ids::RangeId,
     storage::{
@@ -12,6 +12,18 @@ use crate::{
         keys,
     },
 };
+
+/// Bytes that are staged or installed before the data engine is flushed.
+pub const SYNC_BYTES: usize = 16 << 20;
+
+/// The right to install what is staged.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// Of what.
+    pub head: SnapshotHead,
+    /// How many chunks are staged.
+    pub chunks: u64,
+}
 
 /// The staged chunks of a range's replica.
 pub struct Stage {

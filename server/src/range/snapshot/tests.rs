@@ -9,7 +9,10 @@ mod installation;
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,20 +20,21 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use proptest::prelude::*;
 use quintet_proto::internal::v1::{self as wire, snapshot_message::Kind};
 use tokio::sync::mpsc;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     limits::Transfers,
     receive::{Inbox, Target, receive},
     send::Sending,
     source::{Outbox, Source},
-    stage::Stage,
+    stage::{Stage, Ticket},
     *,
 };
 use crate::{
     ids::{Generation, NodeId, RangeId, ReplicaId, TimeDomain},
     ops::metrics::Metrics,
     peer::{ClusterIdentity, Peers, SnapshotPipe},
-    range::raft::state_machine::RangeState,
+    range::state::RangeState,
     seams::SystemClock,
     storage::{
         Batch, Direction, Engine, Family,

@@ -1,0 +1,38 @@
+//! A page of a deletion: held to the conditions of a batch, its anchor being where it begins.
+
+use super::{
+    outcome::Applied,
+    target::{Target, is_of_term},
+};
+use crate::storage::{
+    codec::{DedupRecord, Outcome, RemoveCommand, VersionRecord},
+    engine::Error,
+};
+
+pub(super) fn apply(
+    target: &mut Target<'_>,
+    term: u64,
+    remove: &RemoveCommand<'_>,
+) -> Result<Applied, Error> {
+    if !is_of_term(remove.evaluated_under, term) {
+        return Ok(Applied::ReEvaluate);
+    }
+    if !target.holds(std::iter::once(remove.start).chain(remove.keys.iter().map(|key| &key[..]))) {
+        return Ok(Applied::Groups(vec![false]));
+    }
+    let RemoveCommand { at, request, first_attempt, hash, start: anchor, .. } = *remove;
+    if !target.is_new((anchor, request), (at, first_attempt), target.applied.time)? {
+        return Ok(Applied::Groups(vec![false]));
+    }
+    let absent = VersionRecord { value: None, txn: None, expires_at: None };
+    for key in &remove.keys {
+        target.put_version(key, at, &absent);
+    }
+    let outcome = Outcome::Removed(remove.removed.clone());
+    target.remember((anchor, request), &DedupRecord { first_attempt, hash, at, outcome });
+    let applied = &mut *target.applied;
+    applied.newest = applied.newest.max(at);
+    applied.time = applied.time.max(at);
+    applied.time_domain = remove.time_domain;
+    Ok(Applied::Groups(vec![true]))
+}

@@ -1,0 +1,125 @@
+//! Results of requests that write: groups of requests on one key, and batches on several.
+//!
+//! Both are held to the same conditions: the term, the span of every key, the range's time, the dedup threshold,
+//! and that no record of the request is there. What fails one of them leaves no trace, and is evaluated again. A
+//! batch is remembered by one record, under its first key.
+
+use super::{
+    outcome::Applied,
+    target::{Target, is_of_term},
+};
+use crate::{
+    storage::{
+        codec::{
+            DedupRecord, Effect, Group, Operation, Outcome, PutBatch, VersionRecord, WriteCommand,
+        },
+        engine::Error,
+    },
+    time::Timestamp,
+};
+
+pub(super) fn apply(
+    target: &mut Target<'_>,
+    term: u64,
+    write: &WriteCommand<'_>,
+) -> Result<Applied, Error> {
+    if !is_of_term(write.evaluated_under, term) {
+        return Ok(Applied::ReEvaluate);
+    }
+    // Versions rise: everything that was written before is at or below the range's time.
+    let before = target.applied.time;
+    let mut newest = target.applied.newest;
+    let mut results = Vec::with_capacity(write.groups.len() + write.batches.len());
+    for group in &write.groups {
+        let accepted = accepts(target, group, before)?;
+        if accepted {
+            let mut last = Timestamp::ZERO;
+            for operation in &group.operations {
+                assert!(
+                    operation.at > last,
+                    "versions of a group must rise: {} is not above {last}",
+                    operation.at
+                );
+                last = operation.at;
+                newest = newest.max(operation.at);
+                apply_operation(target, group, operation);
+            }
+        }
+        results.push(accepted);
+    }
+    for batch in &write.batches {
+        let accepted = accepts_batch(target, batch, before)?;
+        if accepted {
+            newest = newest.max(batch.at);
+            apply_batch(target, batch);
+        }
+        results.push(accepted);
+    }
+    target.applied.newest = newest;
+    target.applied.time = before.max(newest);
+    target.applied.time_domain = write.time_domain;
+    Ok(Applied::Groups(results))
+}
+
+fn accepts(target: &Target<'_>, group: &Group, time: Timestamp) -> Result<bool, Error> {
+    if !target.holds(std::iter::once(&group.key[..])) {
+        return Ok(false);
+    }
+    for operation in &group.operations {
+        let (at, first_attempt) = (operation.at, operation.first_attempt);
+        if !target.is_new((&group.key, operation.request), (at, first_attempt), time)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn accepts_batch(
+    target: &Target<'_>,
+    batch: &PutBatch<'_>,
+    time: Timestamp,
+) -> Result<bool, Error> {
+    // Without keys there is no anchor: nobody proposes that.
+    let Some(anchor) = batch.items.first() else { return Ok(false) };
+    if !target.holds(batch.items.iter().map(|item| item.key)) {
+        return Ok(false);
+    }
+    target.is_new((anchor.key, batch.request), (batch.at, batch.first_attempt), time)
+}
+
+fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation) {
+    let version = match &operation.effect {
+        Effect::Nothing => None,
+        Effect::Delete => Some(VersionRecord { value: None, txn: None, expires_at: None }),
+        Effect::Put { value, expires_at } => {
+            Some(VersionRecord { value: Some(value), txn: None, expires_at: *expires_at })
+        }
+    };
+    if let Some(version) = version {
+        target.put_version(&group.key, operation.at, &version);
+    }
+    let remembered = DedupRecord {
+        first_attempt: operation.first_attempt,
+        hash: operation.hash,
+        at: operation.at,
+        outcome: operation.outcome.clone(),
+    };
+    target.remember((&group.key, operation.request), &remembered);
+}
+
+fn apply_batch(target: &mut Target<'_>, batch: &PutBatch<'_>) {
+    for item in &batch.items {
+        let expires_at = batch.expires_at;
+        let version = VersionRecord { value: Some(item.value), txn: None, expires_at };
+        target.put_version(item.key, batch.at, &version);
+    }
+    let remembered = DedupRecord {
+        first_attempt: batch.first_attempt,
+        hash: batch.hash,
+        at: batch.at,
+        outcome: Outcome::Written,
+    };
+    if let Some(anchor) = batch.items.first() {
+        target.remember((anchor.key, batch.request), &remembered);
+    }
+}

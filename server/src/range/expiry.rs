@@ -1,0 +1,89 @@
+//! When a key that expires is absent.
+//!
+//! The rule is one sentence: at a timestamp at or above its expiry a key is absent, and nothing else makes it so
+//! ([`life`]). What needs care is *whose* now that timestamp is:
+//!
+//! ```text
+//!   the range's time     rises with what is applied; no clock and no failover takes it back
+//!   the leader's clock   is ahead of it by some milliseconds, or by hours where nobody writes
+//!
+//!   ------ alive ------|------ alive by the one, absent by the other ------|------ absent for ever ------>
+//!                 expiry, by the clock                            expiry, by the range's time
+//! ```
+//!
+//! # Invariants
+//!
+//! * "Absent, because it expired" is said only by a range whose time has passed the expiry: otherwise the next
+//!   leader, whose clock may be behind, would say "present". In between ([`Life::Expiring`]) the range's time is
+//!   moved first: a read waits for that (`reads/wait_for_time.rs`), a refusal is proposed, and the entry moves
+//!   it (`executor/evaluated.rs`).
+//! * A write decides by its own timestamp, which becomes the range's time when it is applied.
+//! * Scans and pages of deletions look by the same two moments (`storage/mvcc.rs`).
+//!
+//! On a crash nothing is lost: the range's time is part of the applied state.
+
+use std::time::Duration;
+
+use crate::{
+    planted::{self, Bug},
+    time::{Hlc, Timestamp},
+};
+
+/// Only with [`Bug::ExpiryShownLate`]: so much too late. Clocks of other scenarios differ by as much.
+const SHOWN_LATE: Duration = Duration::from_secs(2);
+
+/// Whether something that may expire is there for those who ask now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It is.
+    Alive,
+    /// The range's time has passed its expiry: it is not, for anybody ever after.
+    Expired,
+    /// The clock has passed its expiry, the range's time has not: it is absent as soon as the
+    /// range's time is moved to this moment, which has to come first.
+    Expiring(Timestamp),
+}
+
+/// Whether what expires at `expires_at` is there, by the range's time and a clock.
+pub fn life(expires_at: Option<Timestamp>, time: Timestamp, clock: Timestamp) -> Life {
+    match expires_at {
+        Some(expires_at) if expires_at <= time => Life::Expired,
+        Some(expires_at) if expires_at <= clock => Life::Expiring(expires_at),
+        _ => Life::Alive,
+    }
+}
+
+/// When a key that is written at `at` expires.
+pub fn expiry(at: Timestamp, ttl: Option<Duration>) -> Option<Timestamp> {
+    ttl.map(|ttl| at.saturating_add(ttl))
+}
+
+/// How a read decides what has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// By the leader's clock: what that has passed and the range's time has not makes it wait.
+    ByClock,
+    /// By the range's time, which was moved since the read arrived.
+    ByTime,
+}
+
+impl Expiry {
+    /// The two moments that a get goes by, in a range whose time is `time`; `now` is the leader's clock.
+    pub(super) fn moments(
+        self,
+        time: Timestamp,
+        now: Timestamp,
+        hlc: &Hlc,
+    ) -> (Timestamp, Timestamp) {
+        match self {
+            // The careless hand: "everybody has a clock".
+            _ if planted::active(Bug::ExpiryByReplicaClock) => (hlc.wall(), hlc.wall()),
+            // The careless hand: "a little later does no harm".
+            Expiry::ByClock if planted::active(Bug::ExpiryShownLate) => {
+                (time.min(now.saturating_sub(SHOWN_LATE)), now.saturating_sub(SHOWN_LATE))
+            }
+            Expiry::ByClock => (time, now),
+            Expiry::ByTime => (time, time),
+        }
+    }
+}

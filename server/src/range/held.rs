@@ -1,0 +1,86 @@
+//! What a key holds, as requests on it are evaluated.
+
+use bytes::Bytes;
+
+use super::{
+    expiry::{self, Life},
+    request::Condition,
+};
+use crate::{
+    storage::{
+        codec::Effect,
+        engine::{Error, Reader},
+        mvcc,
+    },
+    time::Timestamp,
+};
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Timestamp of the write.
+    pub version: Timestamp,
+    /// Its value.
+    pub value: Bytes,
+    /// From then on the key is absent.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key's newest state: what it holds, or absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Current(pub Option<Held>);
+
+impl From<mvcc::Version> for Held {
+    fn from(version: mvcc::Version) -> Held {
+        let mvcc::Version { at, value, expires_at } = version;
+        Held { version: at, value: Bytes::from(value), expires_at }
+    }
+}
+
+impl Current {
+    /// What an engine shows of `enc(key)`, expired or not.
+    pub fn read(engine: &dyn Reader, key: &[u8]) -> Result<Current, Error> {
+        let found = mvcc::read(engine, key, Timestamp::MAX)?;
+        Ok(Current(found.map(Held::from)))
+    }
+
+    /// The version, or `ZERO` where the key is absent.
+    pub fn version(&self) -> Timestamp {
+        self.0.as_ref().map_or(Timestamp::ZERO, |held| held.version)
+    }
+
+    /// When what it holds expires, if it holds something that does.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.0.as_ref().and_then(|held| held.expires_at)
+    }
+
+    /// The state as a write at `at` sees it, in a range whose time is `time`, and whether that it is absent is
+    /// news to the range: the key has expired by the one and not by the other.
+    pub fn seen_at(self, time: Timestamp, at: Timestamp) -> (Current, bool) {
+        match expiry::life(self.expires_at(), time, at) {
+            Life::Alive => (self, false),
+            Life::Expired => (Current(None), false),
+            Life::Expiring(_) => (Current(None), true),
+        }
+    }
+
+    /// Whether a condition holds.
+    pub fn holds(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::Always => true,
+            Condition::Absent => self.0.is_none(),
+            Condition::Version(version) => self.version() == version && self.0.is_some(),
+        }
+    }
+
+    /// The state after an effect at a timestamp.
+    pub fn after(&self, effect: &Effect, at: Timestamp) -> Current {
+        match effect {
+            Effect::Nothing => self.clone(),
+            Effect::Delete => Current(None),
+            Effect::Put { value, expires_at } => {
+                Current(Some(Held { version: at, value: value.clone(), expires_at: *expires_at }))
+            }
+        }
+    }
+}
