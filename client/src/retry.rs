@@ -6,8 +6,6 @@ use parking_lot::Mutex;
 use quintet_proto::v1::{Code, Error as WireError, RetryClass};
 use rand::{RngExt, rngs::StdRng};
 
-use crate::error::Error;
-
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -50,16 +48,6 @@ pub(crate) fn judge(error: &WireError) -> Verdict {
         // an outcome that is called unknown is unknown, whatever stands beside it
         (_, false) if error.code() == Code::UnknownOutcome => Verdict::Unknown,
         (_, false) => Verdict::Final,
-    }
-}
-
-/// The error for a write of which some copy may have acted.
-pub(crate) fn unknown_outcome(cause: &Error) -> Error {
-    match cause {
-        Error::UnknownOutcome(_) => cause.clone(),
-        cause => Error::UnknownOutcome(format!(
-            "the write may have happened, or may happen still ({cause}); read before writing again"
-        )),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Item;
+use super::item::Item;
 use crate::routes::Span;
 
 /// Requests under way of one range: one that is written while the next is on its way.
