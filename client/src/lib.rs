@@ -92,3 +92,8 @@ pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, ItemOutcome, Progre
 
 /// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.
 pub use quintet_proto::v1;
+
+/// Compiles the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
