@@ -76,9 +76,9 @@ impl RangeDeletion {
     /// Removes pages until all is done; how many keys that were.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a range without bounds; else as [`Client::put`](crate::Client::put), of one page. What was
-    /// removed by then is gone; called again it goes on there. [`deleted`](Self::deleted) does not count the
-    /// keys of a page with an unknown outcome.
+    /// [`Error::InvalidArgument`] for a range without bounds; else as [`Client::put`](crate::Client::put), of one
+    /// page. What was removed by then is gone; called again it goes on there. [`deleted`](Self::deleted) does not
+    /// count the keys of a page with an unknown outcome.
     pub async fn run(&mut self) -> Result<u64, Error> {
         while self.step().await? {}
         Ok(self.deleted)

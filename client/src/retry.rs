@@ -67,7 +67,7 @@ impl Pacer {
         if count == 0 { 0 } else { self.rng.lock().random_range(0..count) }
     }
 
-    /// Pause after so many failures in a row (from 1): between half and the whole of
+    /// Pause after a number of failures in a row (from 1): between half and the whole of
     /// 5 ms · 2^(failures - 1), at most 500 ms.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(10);

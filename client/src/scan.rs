@@ -33,12 +33,12 @@ use crate::{
     types::{Record, Version},
 };
 
-/// Parts of a scan, one a range, that are read at the same time.
+/// Parts of a scan, one per range, that are read at the same time.
 const PARTS_AT_ONCE: usize = 4;
 /// Bytes of keys and values of a part that may wait while its next page is fetched. The parts behind the
 /// one that is being read fill up to it meanwhile, so that all of them are read at the same time.
 const BYTES_AHEAD_MAX: usize = 4 << 20;
-/// While records wait, what is fetched ahead is looked after at every so many of them.
+/// While records wait, pages that are fetched ahead are looked after once per this number of records.
 const LOOK_AFTER_RECORDS: usize = 64;
 /// Borders of ranges that a scan looks for at a time.
 const BORDERS_MAX: usize = 64;

@@ -14,9 +14,9 @@
 //! ```
 //!
 //! Nothing waits for a batch to fill: while the requests of a range are under way, the next one fills.
-//! Which keys can go together, the cluster tells with its answers ([`crate::routes`]); where that is wrong, or
-//! an item is, the batch is refused whole, surely and for good, and its items go alone. A node that does not
-//! know batches is sent puts.
+//! Which keys can go together, the cluster tells with its answers ([`crate::routes`]). Where that is wrong, or one
+//! item is, the batch is refused as a whole and for good: nothing of it was done or will be, and its items go
+//! alone. A node that does not know batches is sent puts.
 //!
 //! Invariants:
 //! - *Bounds.* What was accepted and has no outcome holds one permit of `room` and one of `memory` for

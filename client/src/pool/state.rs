@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    /// One of the nodes that are nearest to the client, by lot; none where it does not say where it
+    /// One of the nodes that are nearest to the client, chosen at random; none where it does not say where it
     /// stands.
     pub(super) fn nearest(&self, pacer: &Pacer) -> Option<usize> {
         self.locality.as_ref()?;

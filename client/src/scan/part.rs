@@ -1,5 +1,5 @@
-//! A part of a scan: a span of keys that is read by itself, page by page. Whoever reads it asks for the pages;
-//! here is what a page changes.
+//! A part of a scan: a span of keys that is read by itself, page by page. The scan asks
+//! for the pages; here is what a page changes.
 //!
 //! Invariant: each page moves the bound of what is left inward, or is the last. A node that answers otherwise
 //! is refused as one that breaks the protocol, because such a scan would never end. Checked in

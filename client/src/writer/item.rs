@@ -14,7 +14,7 @@ pub(super) struct Item {
     pub(super) memory: u32,
     /// From its first try on.
     pub(super) deadline: Option<Deadline>,
-    /// To whoever waits for this item by itself.
+    /// To the caller that waits for this item by itself, if one does.
     pub(super) tell: Option<oneshot::Sender<Result<Version, Error>>>,
 }
 
@@ -24,7 +24,7 @@ impl Item {
         self.key.len().saturating_add(self.value.len())
     }
 
-    /// Tells whoever waits for this item, if somebody does and is still there.
+    /// Tells the caller that waits for this item, if one does and is still there.
     pub(super) fn tell(&mut self, outcome: impl FnOnce() -> Result<Version, Error>) {
         if let Some(tell) = self.tell.take() {
             drop(tell.send(outcome()));

@@ -104,7 +104,7 @@ impl Ledger {
         tally.progress.bytes += bytes as u64;
     }
 
-    /// An item failed, or nobody knows: the error says which. Whoever waits for it is told.
+    /// An item failed, or nobody knows: the error says which. The caller that waits for it is told.
     pub(super) fn failed(&self, mut item: Item, error: Error) {
         let mut tally = self.tally.lock();
         let errors = if error.maybe_committed() {

@@ -34,7 +34,7 @@ use crate::{
 
 /// Items that the task takes over at a time.
 const TAKEN_AT_ONCE: usize = 256;
-/// Items of one request, where the cluster takes so many.
+/// Items of one request, where the cluster takes as many.
 const BATCH_ITEMS_MAX: usize = 1_000;
 /// Bytes of their keys and values.
 const BATCH_BYTES_MAX: usize = 512 << 10;
@@ -226,7 +226,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        // Whoever still waits learns that nothing more will come.
+        // Callers that still wait learn that nothing more will come.
         self.ledger.close();
     }
 }
