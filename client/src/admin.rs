@@ -1,12 +1,16 @@
 //! Forming a cluster and looking after it: calls that one node answers for itself, each on a connection
 //! of its own.
+//!
+//! They do not travel on sessions, so that they work also at a node that takes none: no cluster is formed yet,
+//! or its directory is empty. The pool's nodes are asked in turn, the preferred one first, until one answers.
+//! Only the request to form a cluster is never repeated at another node, because two nodes could both believe
+//! that they were asked first; where its outcome is unknown the error says so.
 
 use quintet_proto::v1::{self, admin_client::AdminClient};
 use tonic::transport::Channel;
 
 use crate::{
-    client::Client, connection::open_channel, error::Error, retry::unknown_outcome,
-    types::IntoBytes,
+    client::Client, connection::open_channel, deadline::timeout_ms, error::Error, types::IntoBytes,
 };
 
 impl Client {
@@ -25,7 +29,7 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidArgument`] if there is no such node.
     pub async fn drain(&self, node: u64) -> Result<v1::DrainResponse, Error> {
-        let timeout_ms = u32::try_from(self.timeout.as_millis() / 2).unwrap_or(u32::MAX);
+        let timeout_ms = timeout_ms(self.caller.timeout / 2);
         let request = v1::DrainRequest { node_id: node, undo: false, timeout_ms };
         self.ask_any(async |mut admin| admin.drain(request).await).await
     }
@@ -47,7 +51,7 @@ impl Client {
     /// [`Error::NodeNotEmpty`] if the node has not lost its disk, [`Error::InvalidArgument`] if it is no
     /// member, [`Error::Unavailable`] if it can't be reached.
     pub async fn replace_node(&self, node: u64) -> Result<v1::ReplaceNodeResponse, Error> {
-        let timeout_ms = u32::try_from(self.timeout.as_millis() / 2).unwrap_or(u32::MAX);
+        let timeout_ms = timeout_ms(self.caller.timeout / 2);
         let request = v1::ReplaceNodeRequest { node_id: node, timeout_ms };
         self.ask_any(async |mut admin| admin.replace_node(request).await).await
     }
@@ -58,7 +62,7 @@ impl Client {
     /// As [`status`](Self::status), and [`Error::InvalidArgument`] for what is no key.
     pub async fn locate(&self, key: impl IntoBytes) -> Result<v1::RangeStatus, Error> {
         let request =
-            v1::LocateRequest { keyspace: self.keyspace.to_string(), key: key.into_bytes() };
+            v1::LocateRequest { keyspace: self.caller.keyspace.to_string(), key: key.into_bytes() };
         let found = self.ask_any(async |mut admin| admin.locate(request.clone()).await).await?;
         found.range.ok_or_else(|| Error::Protocol("an answer without a range".to_owned()))
     }
@@ -112,7 +116,7 @@ impl Client {
         &self,
         request: v1::InitClusterRequest,
     ) -> Result<v1::InitClusterResponse, Error> {
-        let pool = &self.shared.pool;
+        let pool = &self.caller.attachment.pool;
         let init = async {
             let channel = self.any_channel().await?;
             let mut admin = AdminClient::new(channel);
@@ -123,16 +127,17 @@ impl Client {
                 let broken = status.details().is_empty()
                     && matches!(error, Error::Unavailable(_) | Error::DeadlineExceeded(_));
                 let definite = status.code() == tonic::Code::FailedPrecondition;
-                if broken && !definite { unknown_outcome(&error) } else { error }
+                if broken && !definite { error.to_unknown_outcome() } else { error }
             })
         };
-        match tokio::time::timeout(self.timeout, init).await {
+        match tokio::time::timeout(self.caller.timeout, init).await {
             Ok(result) => {
                 pool.forget_failures();
                 Ok(result?.into_inner())
             }
             Err(_) => {
-                let text = format!("`cluster init` was not answered within {:?}", self.timeout);
+                let text =
+                    format!("`cluster init` was not answered within {:?}", self.caller.timeout);
                 Err(Error::UnknownOutcome(text))
             }
         }
@@ -143,7 +148,7 @@ impl Client {
         &self,
         ask: impl AsyncFn(AdminClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
     ) -> Result<T, Error> {
-        let pool = &self.shared.pool;
+        let pool = &self.caller.attachment.pool;
         let rounds = async {
             let mut last = Error::Unavailable("no node is known".to_owned());
             for address in pool.addresses() {
@@ -160,14 +165,17 @@ impl Client {
             }
             Err(last)
         };
-        tokio::time::timeout(self.timeout, rounds).await.unwrap_or_else(|_| {
-            Err(Error::DeadlineExceeded(format!("no node answered within {:?}", self.timeout)))
+        tokio::time::timeout(self.caller.timeout, rounds).await.unwrap_or_else(|_| {
+            Err(Error::DeadlineExceeded(format!(
+                "no node answered within {:?}",
+                self.caller.timeout
+            )))
         })
     }
 
     /// A channel to the first node that can be connected to.
     async fn any_channel(&self) -> Result<Channel, Error> {
-        let pool = &self.shared.pool;
+        let pool = &self.caller.attachment.pool;
         let mut last = Error::Unavailable("no node is known".to_owned());
         for address in pool.addresses() {
             match open_channel(&address, pool.connect_timeout()).await {

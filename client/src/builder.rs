@@ -1,25 +1,33 @@
 //! Settings of a client, and the first connection.
+//!
+//! What is wrong with the settings is said by [`Builder::attach`], before anything is dialled; durations out of
+//! bounds are cut to them, since no caller wants to handle that as an error.
+//!
+//! The one random generator of a client is made here, from the system or from a seed: its first bytes are the
+//! client's part of request ids, the others are for pauses and for choices between nodes ([`Pacer`]). With a
+//! seed a client does the same each time, which the simulation relies on.
+//!
+//! It brings a [`Caller`]; `client.rs`, above, makes a client of it (`Builder::connect`).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use rand::{
-    RngExt, SeedableRng,
+    SeedableRng,
     rngs::{StdRng, SysRng},
 };
 
 use crate::{
-    client::{Client, Shared},
+    attachment::Attachment,
+    caller::{Caller, keyspace_on_the_wire},
+    deadline::{TIMEOUT_DEFAULT, TIMEOUT_MAX},
     error::Error,
     nearness::locality,
     pool::{NODES_MAX, Pool, Settings},
+    request_ids::RequestIds,
     retry::Pacer,
 };
 
-/// Longest timeout of a call; longer ones are cut to it.
-pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Settings of a [`Client`], from [`Client::builder`].
+/// Settings of a [`Client`](crate::Client), from [`Client::builder`](crate::Client::builder).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), quintet_client::Error> {
@@ -49,7 +57,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
-            timeout: Duration::from_secs(10),
+            timeout: TIMEOUT_DEFAULT,
             connect_timeout: Duration::from_secs(1),
             stall_timeout: Duration::from_secs(2),
             keyspace: String::new(),
@@ -108,15 +116,8 @@ impl Builder {
         self
     }
 
-    /// Connects to the first node that answers; tries until the timeout.
-    ///
-    /// Succeeds also where the nodes say that no cluster has been formed yet, so that
-    /// [`Client::init_cluster`] can be called.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] if no node answered in time, [`Error::InvalidArgument`] if no node was
-    /// given or too many.
-    pub async fn connect(self) -> Result<Client, Error> {
+    /// Checks the settings and waits for the first session.
+    pub(crate) async fn attach(self) -> Result<Caller, Error> {
         if self.nodes.is_empty() {
             return Err(Error::InvalidArgument("no node was given".to_owned()));
         }
@@ -137,21 +138,12 @@ impl Builder {
                 Error::Unavailable(format!("the system gave no random bytes: {error}"))
             })?,
         };
-        let id: [u8; 16] = rng.random();
+        let request_ids = RequestIds::draw(&mut rng);
         let settings =
             Settings { connect_timeout: self.connect_timeout, stall_timeout: self.stall_timeout };
         let pool = Pool::new(self.nodes, locality, settings, Pacer::new(rng));
-        let client = Client::new(
-            Shared::new(pool, Bytes::copy_from_slice(&id)),
-            self.keyspace.into(),
-            self.timeout,
-        );
-        client.attach().await?;
-        Ok(client)
+        let attachment = Arc::new(Attachment { pool, request_ids });
+        attachment.attach(self.timeout).await?;
+        Ok(Caller { attachment, keyspace: self.keyspace.into(), timeout: self.timeout })
     }
-}
-
-/// `default` travels as the empty name.
-pub(crate) fn keyspace_on_the_wire(keyspace: String) -> String {
-    if keyspace == "default" { String::new() } else { keyspace }
 }

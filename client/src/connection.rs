@@ -25,7 +25,7 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 /// HTTP/2 windows: what may be on its way here on a stream and on a connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// A stall is noticed within so many parts of the limit more.
+/// Ticks per stall limit. A stall is noticed at most two ticks after the limit.
 const STALL_TICKS: u32 = 4;
 
 /// A stream past its welcome.

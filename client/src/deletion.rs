@@ -8,10 +8,14 @@ use std::fmt;
 use bytes::Bytes;
 use quintet_proto::v1;
 
-use crate::{client::Client, error::Error, scan::ScanOptions, types::Version};
+use crate::{caller::Caller, error::Error, scan::ScanOptions, types::Version};
 
 /// A deletion under way. From [`Client::delete_range`], [`Client::delete_prefix`] and
 /// [`Client::delete_everything`].
+///
+/// [`Client::delete_range`]: crate::Client::delete_range
+/// [`Client::delete_prefix`]: crate::Client::delete_prefix
+/// [`Client::delete_everything`]: crate::Client::delete_everything
 ///
 /// A page removes up to a thousand keys of one range of the cluster, all of them at once and once, whatever was
 /// retried. The whole is not atomic: others see some keys gone and others not while it goes on, and after an
@@ -28,7 +32,7 @@ use crate::{client::Client, error::Error, scan::ScanOptions, types::Version};
 /// ```
 #[must_use = "a deletion does nothing until it is run"]
 pub struct RangeDeletion {
-    client: Client,
+    caller: Caller,
     /// What is left; `None` where that is nothing.
     left: Option<(Bytes, Bytes)>,
     everything: bool,
@@ -50,8 +54,8 @@ impl fmt::Debug for RangeDeletion {
 }
 
 impl RangeDeletion {
-    pub(crate) fn new(client: Client, span: ScanOptions, everything: bool) -> Self {
-        Self { client, left: span.into_span(), everything, limit: None, at: 0, deleted: 0 }
+    pub(crate) fn new(caller: Caller, span: ScanOptions, everything: bool) -> Self {
+        Self { caller, left: span.into_span(), everything, limit: None, at: 0, deleted: 0 }
     }
 
     /// Ends after so many keys.
@@ -72,9 +76,9 @@ impl RangeDeletion {
     /// Removes pages until all is done; how many keys that were.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a range without bounds; else as [`Client::put`], of one page. What was
-    /// removed by then is gone; called again it goes on there. [`deleted`](Self::deleted) does not count the
-    /// keys of a page with an unknown outcome.
+    /// [`Error::InvalidArgument`] for a range without bounds; else as [`Client::put`](crate::Client::put), of one
+    /// page. What was removed by then is gone; called again it goes on there. [`deleted`](Self::deleted) does not
+    /// count the keys of a page with an unknown outcome.
     pub async fn run(&mut self) -> Result<u64, Error> {
         while self.step().await? {}
         Ok(self.deleted)
@@ -106,7 +110,7 @@ impl RangeDeletion {
             limit: self.limit.map_or(0, |limit| limit - self.deleted),
             at: self.at,
         };
-        let page = self.client.delete_page(request).await?;
+        let page = self.caller.delete_page(request).await?;
         self.deleted += page.deleted;
         self.left = match page.next {
             next if next.is_empty() => None,
@@ -136,7 +140,7 @@ impl RangeDeletion {
             keys_only: true,
             ..v1::ScanRequest::default()
         };
-        match self.client.ask_page(scan).await?.at {
+        match self.caller.scan_page(scan).await?.at {
             0 => Err(Error::Protocol("a page of a scan does not say its version".to_owned())),
             at => Ok(at),
         }

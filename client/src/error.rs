@@ -1,13 +1,17 @@
-//! Why a call failed: variants by what the caller does about them.
+//! Why a call failed: variants by what the caller does about them, as the errors of an API should be.
+//!
+//! Three sources become one type here: an error answer on a session ([`Error::from_wire`]), the status of a
+//! unary call ([`Error::from_status`]), and what the library itself finds.
+//!
+//! Invariant: a write of which some copy may have acted ends as [`Error::UnknownOutcome`] and as nothing else,
+//! so that every other error means "it did not happen and will not". Who knows whether a copy may have acted
+//! is the call (`call.rs`); it says so by [`Error::to_unknown_outcome`]. Checked by `tests/session.rs`.
 
 use std::time::Duration;
 
 use quintet_proto::{details, v1};
 
-use crate::{
-    retry::unknown_outcome,
-    types::{Version, Versioned},
-};
+use crate::types::{Version, Versioned};
 
 /// Why a call did not bring its result.
 ///
@@ -176,7 +180,7 @@ impl Error {
         if let Some(error) = wire_error(status) {
             let maybe_committed = error.maybe_committed;
             let error = Self::from_wire(error);
-            return if maybe_committed { unknown_outcome(&error) } else { error };
+            return if maybe_committed { error.to_unknown_outcome() } else { error };
         }
         let text = status.message().to_owned();
         match status.code() {
@@ -189,6 +193,21 @@ impl Error {
             }
             _ => Self::Unavailable(text),
         }
+    }
+
+    /// The error of a write of which some copy may have acted, with this one as the cause.
+    pub(crate) fn to_unknown_outcome(&self) -> Self {
+        match self {
+            Self::UnknownOutcome(_) => self.clone(),
+            cause => Self::UnknownOutcome(format!(
+                "the write may have happened, or may happen still ({cause}); read before writing again"
+            )),
+        }
+    }
+
+    /// A node answered an operation with the result of another one.
+    pub(crate) fn mismatch() -> Self {
+        Self::Protocol("an answer of another kind".to_owned())
     }
 
     /// Whether trying the same node again is hopeless.

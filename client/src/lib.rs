@@ -31,14 +31,21 @@
 //!   in one request, in order for each key, and tells of each that failed or whose outcome is unknown.
 //!
 //! ```text
-//! client.rs      the calls on keys              scan.rs    pages as a stream
-//! admin.rs       the cluster as a whole         writer.rs  many puts in bounded memory
-//! call.rs        one call: send, judge, retry   retry.rs   what an error answer means, pauses
-//! pool.rs        nodes, which one is used       routes.rs  who leads which keys
-//! nearness.rs    nodes near the client          time.rs    cluster time
-//! connection.rs  dial, read, stall              pending.rs what awaits an answer
-//! session.rs     the live stream: send, deliver  deletion.rs  a range, page by page
+//! lib.rs
+//!   keys.rs  batch.rs  admin.rs     the calls: single keys, several at once, the cluster as a whole
+//!   client.rs                       the handle that they belong to
+//!   builder.rs                      settings, the first connection
+//!   scan.rs  deletion.rs  writer.rs  pages as a stream, a range page by page, many puts in bounded memory
+//!   caller.rs                       who asks: attachment, keyspace, timeout
+//!   call.rs                         one operation: send, judge, retry   (op.rs, checks.rs, retry.rs)
+//!   attachment.rs                   what clones share                   (request_ids.rs)
+//!   pool.rs                         which node is used                  (routes.rs, nearness.rs, time.rs)
+//!   connection.rs                   dial, read, stall
+//!   session.rs                      the live stream: send, deliver      (pending.rs)
+//!   error.rs  types.rs  deadline.rs
 //! ```
+//!
+//! Imports run downwards.
 //!
 //! The same code runs in the deterministic simulation (`--cfg madsim`): no threads, no clock but
 //! tokio's, and randomness that can be seeded.
@@ -47,15 +54,23 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod admin;
+mod attachment;
+mod batch;
 mod builder;
 mod call;
+mod caller;
+mod checks;
 mod client;
 mod connection;
+mod deadline;
 mod deletion;
 mod error;
+mod keys;
 mod nearness;
+mod op;
 mod pending;
 mod pool;
+mod request_ids;
 mod retry;
 mod routes;
 mod scan;
@@ -77,3 +92,8 @@ pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, ItemOutcome, Progre
 
 /// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.
 pub use quintet_proto::v1;
+
+/// Compiles the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,12 +1,15 @@
 //! The nodes that a client knows, and the session that it uses.
 //!
-//! One node is preferred, and kept while it answers. When its stream breaks, or it says that it can
-//! do nothing, the next one becomes preferred. A request whose range is known to be led by
-//! another node goes there instead, once a session to it is up (`routes.rs`). Sessions are opened when a call needs one, by a task a session (never a task a call),
-//! and a node that failed is left alone for a growing pause. While no session is up, another node is
-//! tried every [`HEAD_START`], so that a node that swallows packets costs no more than that.
+//! One node is preferred, and kept while it answers. When its stream breaks, or it says that it can do nothing,
+//! the next one becomes preferred. A request whose range is known to be led by another node goes there instead,
+//! once a session to it is up (`routes.rs`). Sessions are opened when a call needs one, by one task per session
+//! (never one per call), and a node that failed is left alone for a growing pause. While no session is up,
+//! another node is tried every [`HEAD_START`], so that a node that swallows packets costs no more than that.
 //!
-//! Bounds: [`NODES_MAX`] nodes, configured and learnt together; one session and one task a node.
+//! Bounds: [`NODES_MAX`] nodes, configured and learnt together; one session and one task per node. What is
+//! known of each is in `pool/state.rs`.
+
+mod state;
 
 use std::{
     sync::{Arc, Weak},
@@ -21,10 +24,12 @@ use tokio::{
 };
 use tonic::codec::Streaming;
 
+pub(crate) use self::state::NODES_MAX;
+use self::state::{Node, Phase, State};
 use crate::{
     connection::{self, Dialed},
     error::Error,
-    nearness::{Locality, Nearness, nearness},
+    nearness::Locality,
     retry::Pacer,
     routes::{Place, Routes, Span},
     session::{Lane, Session},
@@ -32,8 +37,6 @@ use crate::{
     types::{ClusterInfo, Limits},
 };
 
-/// Nodes that a client keeps in mind.
-pub(crate) const NODES_MAX: usize = 64;
 /// How long a dial has before the next node is dialled beside it.
 const HEAD_START: Duration = Duration::from_millis(200);
 
@@ -57,56 +60,6 @@ pub(crate) struct Pool {
     this: Weak<Pool>,
 }
 
-#[derive(Debug)]
-struct State {
-    nodes: Vec<Node>,
-    preferred: usize,
-    /// The session that calls use; `None` while it must be looked for.
-    current: Option<Arc<Session>>,
-    /// What the newest welcome said.
-    info: Option<ClusterInfo>,
-    /// Id and incarnation of the cluster, from the first welcome that had them.
-    identity: Option<(String, u64)>,
-    last_dial: Option<Instant>,
-    /// Room of the first welcome.
-    origin_room: Option<u32>,
-    /// Where the client stands.
-    locality: Option<Locality>,
-    /// Whether a welcome has come.
-    met: bool,
-}
-
-#[derive(Debug)]
-struct Node {
-    /// As it was given, or told.
-    address: String,
-    /// As the node itself says.
-    advertised: String,
-    /// Its id, once it is known; 0 before.
-    id: u64,
-    nearness: Nearness,
-    phase: Phase,
-    /// In a row.
-    failures: u32,
-    last_error: Option<Error>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Idle,
-    /// Dropping the sender ends the task.
-    Dialing {
-        _stop: oneshot::Sender<()>,
-    },
-    Ready {
-        session: Arc<Session>,
-        _stop: oneshot::Sender<()>,
-    },
-    Down {
-        until: Instant,
-    },
-}
-
 impl Pool {
     pub(crate) fn new(
         addresses: Vec<String>,
@@ -119,17 +72,7 @@ impl Pool {
             clock: Arc::default(),
             pacer,
             routes: Routes::default(),
-            state: Mutex::new(State {
-                nodes: addresses.into_iter().map(Node::new).collect(),
-                locality,
-                preferred: 0,
-                current: None,
-                info: None,
-                identity: None,
-                last_dial: None,
-                origin_room: None,
-                met: false,
-            }),
+            state: Mutex::new(State::new(addresses, locality)),
             changed: Notify::new(),
             this: this.clone(),
         })
@@ -392,111 +335,6 @@ impl Pool {
         }
         drop(state);
         self.changed.notify_waiters();
-    }
-}
-
-impl Node {
-    fn new(address: String) -> Node {
-        Node {
-            address,
-            advertised: String::new(),
-            id: 0,
-            nearness: Nearness::default(),
-            phase: Phase::Idle,
-            failures: 0,
-            last_error: None,
-        }
-    }
-}
-
-impl State {
-    /// The session of a node, if it is up.
-    fn ready(&self, index: usize) -> Option<Arc<Session>> {
-        match self.nodes.get(index).map(|node| &node.phase) {
-            Some(Phase::Ready { session, .. }) if !session.is_closed() => Some(Arc::clone(session)),
-            _ => None,
-        }
-    }
-
-    /// The node at an address, a new one where it is not known; none where there are too many.
-    fn index_of(&mut self, address: &str) -> Option<usize> {
-        let is_it = |node: &Node| node.address == address || node.advertised == address;
-        if let Some(known) = self.nodes.iter().position(is_it) {
-            return Some(known);
-        }
-        if self.nodes.len() >= NODES_MAX {
-            return None;
-        }
-        self.nodes.push(Node::new(address.to_owned()));
-        Some(self.nodes.len() - 1)
-    }
-
-    /// Takes in which nodes there are, and where they stand.
-    fn meet(&mut self, places: Vec<v1::NodePlace>) {
-        for place in places {
-            let by_id = self.nodes.iter().position(|node| node.id != 0 && node.id == place.node_id);
-            let Some(index) = by_id.or_else(|| self.index_of(&place.client_address)) else {
-                continue;
-            };
-            let nearness = nearness(self.locality.as_ref(), &place);
-            if let Some(node) = self.nodes.get_mut(index) {
-                node.id = place.node_id;
-                node.advertised = place.client_address;
-                node.nearness = nearness;
-            }
-        }
-    }
-
-    /// One of the nodes that are nearest to the client, by lot; none where it does not say where it
-    /// stands.
-    fn nearest(&self, pacer: &Pacer) -> Option<usize> {
-        self.locality.as_ref()?;
-        let best = self.nodes.iter().map(|node| node.nearness).min()?;
-        let near = (0..self.nodes.len())
-            .filter(|index| self.nodes.get(*index).is_some_and(|node| node.nearness == best));
-        let near: Vec<usize> = near.collect();
-        near.get(pacer.choose(near.len())).copied()
-    }
-
-    /// The session in use, if it is alive.
-    fn live(&self) -> Option<Arc<Session>> {
-        self.current.as_ref().filter(|session| !session.is_closed()).map(Arc::clone)
-    }
-
-    /// Indices of the nodes: the preferred one, then near ones before far ones.
-    fn order(&self) -> Vec<usize> {
-        let (count, first) = (self.nodes.len(), self.preferred);
-        let mut order: Vec<usize> = (0..count).map(|offset| (first + offset) % count).collect();
-        if let Some(others) = order.get_mut(1..) {
-            others.sort_by_key(|index| self.nodes.get(*index).map(|node| node.nearness));
-        }
-        order
-    }
-
-    fn prefer_next(&mut self) {
-        self.preferred = match self.locality {
-            Some(_) => self.order().get(1).copied().unwrap_or(self.preferred),
-            None => (self.preferred + 1) % self.nodes.len().max(1),
-        };
-        self.current = None;
-    }
-
-    fn is_dialable(&self, index: usize, now: Instant) -> bool {
-        match self.nodes.get(index).map(|node| &node.phase) {
-            Some(Phase::Idle) => true,
-            Some(Phase::Down { until }) => *until <= now,
-            _ => false,
-        }
-    }
-
-    /// The reason, where every node refuses this client.
-    fn refusal(&self) -> Option<Error> {
-        let refusal = |node: &Node| match (&node.phase, &node.last_error) {
-            (Phase::Down { .. }, Some(error)) if error.is_refusal() => Some(error.clone()),
-            _ => None,
-        };
-        let refusals: Option<Vec<Error>> = self.nodes.iter().map(refusal).collect();
-        refusals?.into_iter().next()
     }
 }
 

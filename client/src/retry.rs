@@ -6,8 +6,6 @@ use parking_lot::Mutex;
 use quintet_proto::v1::{Code, Error as WireError, RetryClass};
 use rand::{RngExt, rngs::StdRng};
 
-use crate::error::Error;
-
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -53,16 +51,6 @@ pub(crate) fn judge(error: &WireError) -> Verdict {
     }
 }
 
-/// The error for a write of which some copy may have acted.
-pub(crate) fn unknown_outcome(cause: &Error) -> Error {
-    match cause {
-        Error::UnknownOutcome(_) => cause.clone(),
-        cause => Error::UnknownOutcome(format!(
-            "the write may have happened, or may happen still ({cause}); read before writing again"
-        )),
-    }
-}
-
 /// Pauses between tries: exponential, jittered, from a generator of the client's own.
 #[derive(Debug)]
 pub(crate) struct Pacer {
@@ -79,7 +67,7 @@ impl Pacer {
         if count == 0 { 0 } else { self.rng.lock().random_range(0..count) }
     }
 
-    /// Pause after so many failures in a row (from 1): between half and the whole of
+    /// Pause after a number of failures in a row (from 1): between half and the whole of
     /// 5 ms · 2^(failures - 1), at most 500 ms.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(10);

@@ -7,7 +7,7 @@
 //! encoding in the one task that is busiest.)
 //!
 //! Invariants:
-//! - What is queued or in flight is bounded by permits: one an operation and one more for every
+//! - What is queued or in flight is bounded by permits: one per operation and one more for every
 //!   16 KiB of it, as many as the server announced operations. They are taken in [`Session::reserve`]
 //!   and given back when the answer comes, in [`Session::deliver`].
 //! - A request is in `pending` before its bytes are in a frame, and nothing is added to either after
@@ -35,7 +35,7 @@ use crate::{
     types::Limits,
 };
 
-/// A frame is closed once it is so long. With one value of the greatest size on top it stays below
+/// A frame is closed once it has this length. With one value of the greatest size on top it stays below
 /// the 4 MiB that gRPC servers accept by default.
 const FRAME_BYTES_MAX: usize = 256 << 10;
 /// Number of `requests` in `SessionRequests`.
@@ -109,7 +109,7 @@ impl Session {
         self.lane.closed.load(Ordering::Acquire)
     }
 
-    /// Waits for room for a request with so many bytes of key and value. `None`: the stream ended.
+    /// Waits for room for a request with `bytes` bytes of key and value. `None`: the stream ended.
     pub(crate) async fn reserve(&self, bytes: usize) -> Option<Reserved<'_>> {
         let parts = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX);
         let permits = parts.saturating_add(1).min(self.permits_max);

@@ -1,4 +1,11 @@
-//! What goes into calls and comes out of them.
+//! What goes into calls and comes out of them: keys, values, versions, options, limits.
+//!
+//! They are types of the library's own, not those of the wire, so that the schema can grow without changing
+//! what callers compile against; what callers only read is `#[non_exhaustive]` for the same reason. This is the
+//! one place where either becomes the other (errors aside: `error.rs`).
+//!
+//! Bytes that a caller keeps are detached from the frame in which they came ([`detach`]), or ten of them would
+//! keep 256 KiB alive.
 
 use std::{fmt, time::Duration};
 

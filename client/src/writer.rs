@@ -1,22 +1,22 @@
 //! Many puts with bounded memory: the batch writer.
 //!
 //! [`BatchWriter::write`] takes room, hands the item to the one task of the writer, and returns; the
-//! task groups what it has by range and keeps all requests under way in one set. (A task a put was rejected
-//! for its cost; requests driven by `write` itself, because then nothing would be retried while the caller
+//! task groups what it has by range and keeps all requests under way in one set. (Rejected: a task per
+//! put, for its cost; requests driven by `write` itself, because then nothing would be retried while the caller
 //! is busy elsewhere.)
 //!
 //! ```text
 //!   write -> channel -> by key: one at a time (task.rs)
-//!                         -> by range: what has gathered goes as one request, two under way a range
+//!                         -> by range: what has gathered goes as one request, two under way per range
 //!                            (lanes.rs), tried again until its deadline (call.rs)
 //!                         -> alone: what no batch takes, and the first of a range that is not known yet;
 //!                            the others wait for what those learn
 //! ```
 //!
 //! Nothing waits for a batch to fill: while the requests of a range are under way, the next one fills.
-//! Which keys can go together, the cluster tells with its answers ([`crate::routes`]); where that is wrong, or
-//! an item is, the batch is refused whole, surely and for good, and its items go alone. A node that does not
-//! know batches is sent puts.
+//! Which keys can go together, the cluster tells with its answers ([`crate::routes`]). Where that is wrong, or one
+//! item is, the batch is refused as a whole and for good: nothing of it was done or will be, and its items go
+//! alone. A node that does not know batches is sent puts.
 //!
 //! Invariants:
 //! - *Bounds.* What was accepted and has no outcome holds one permit of `room` and one of `memory` for
@@ -34,7 +34,9 @@
 //! Dropping the writer ends its task: what has no outcome by then may happen or not, as with any write
 //! that is dropped.
 
+mod item;
 mod lanes;
+mod ledger;
 mod task;
 
 use std::{
@@ -46,15 +48,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 
-use self::task::Task;
+pub use self::ledger::{ItemError, Progress, Summary};
+use self::{item::Item, ledger::Ledger, task::Task};
 use crate::{
-    client::Client,
+    caller::Caller,
     error::Error,
     types::{IntoBytes, PutOptions, Version},
 };
@@ -64,22 +63,20 @@ const IN_FLIGHT_MAX: usize = 1 << 20;
 const BYTES_DEFAULT: usize = 32 << 20;
 /// As many as a semaphore can give to one caller.
 const BYTES_MAX: usize = 1 << 30;
-/// Errors that are kept with their keys, of failures and of unknown outcomes each.
-const ERRORS_KEPT: usize = 32;
 
-/// Settings of a [`BatchWriter`], from [`Client::batch_writer`].
+/// Settings of a [`BatchWriter`], from [`Client::batch_writer`](crate::Client::batch_writer).
 #[derive(Clone, Debug)]
 #[must_use = "nothing is written before `start`"]
 pub struct BatchWriterBuilder {
-    client: Client,
+    caller: Caller,
     in_flight_max: usize,
     bytes_max: usize,
     ttl: Option<Duration>,
 }
 
 impl BatchWriterBuilder {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, in_flight_max: IN_FLIGHT_DEFAULT, bytes_max: BYTES_DEFAULT, ttl: None }
+    pub(crate) fn new(caller: Caller) -> Self {
+        Self { caller, in_flight_max: IN_FLIGHT_DEFAULT, bytes_max: BYTES_DEFAULT, ttl: None }
     }
 
     /// Most items that are accepted and have no outcome yet: 16,384 unless set; from 1 to 1,048,576.
@@ -106,23 +103,19 @@ impl BatchWriterBuilder {
     /// # Errors
     /// [`Error::InvalidArgument`] for a time to live of zero or of more than the cluster allows.
     pub fn start(self) -> Result<BatchWriter, Error> {
-        let ttl_max = self.client.cluster().limits.ttl_max;
+        let ttl_max = self.caller.cluster().limits.ttl_max;
         if let Some(ttl) = self.ttl.filter(|ttl| ttl.is_zero() || *ttl > ttl_max) {
             let text = format!("a ttl of {ttl:?}; it must be above zero and at most {ttl_max:?}");
             return Err(Error::InvalidArgument(text));
         }
-        let shared = Arc::new(Shared {
-            room: Semaphore::new(self.in_flight_max),
-            memory: Semaphore::new(self.bytes_max),
-            tally: Mutex::default(),
-        });
+        let ledger = Arc::new(Ledger::new(self.in_flight_max, self.bytes_max));
         // as long as there are permits, so that it is never full
         let (items, receiver) = mpsc::channel(self.in_flight_max);
         let options = PutOptions { ttl: self.ttl, ..PutOptions::new() };
-        let task = Task::new(self.client, options, Arc::clone(&shared));
+        let task = Task::new(self.caller, options, Arc::clone(&ledger));
         drop(tokio::spawn(task.run(receiver)));
         Ok(BatchWriter {
-            shared,
+            ledger,
             items,
             in_flight_max: self.in_flight_max as u32,
             bytes_max: self.bytes_max,
@@ -131,6 +124,8 @@ impl BatchWriterBuilder {
 }
 
 /// Writes many keys, with a bounded number of them under way: from [`Client::batch_writer`].
+///
+/// [`Client::batch_writer`]: crate::Client::batch_writer
 ///
 /// Each item is a put of its own for whoever looks: others may be written without it, and nothing is
 /// promised about the moment. Those of one range travel together, with a deadline and retries, so that a
@@ -143,63 +138,10 @@ impl BatchWriterBuilder {
 /// what had no outcome may have happened or not.
 #[derive(Debug)]
 pub struct BatchWriter {
-    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
     items: mpsc::Sender<Item>,
     in_flight_max: u32,
     bytes_max: usize,
-}
-
-/// How far a [`BatchWriter`] is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Items that the writer took.
-    pub accepted: u64,
-    /// Items that are written.
-    pub acknowledged: u64,
-    /// Items that were not written and will not be.
-    pub failed: u64,
-    /// Items that may be written, or may be still.
-    pub unknown: u64,
-    /// Bytes of keys and values that are written.
-    pub bytes: u64,
-}
-
-/// What came of everything that a [`BatchWriter`] accepted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "some items may have failed"]
-pub struct Summary {
-    /// Items that are written.
-    pub written: u64,
-    /// Bytes of their keys and values.
-    pub bytes: u64,
-    /// Items that were not written and will not be.
-    pub failed: u64,
-    /// The first of them, 32 at most.
-    pub failures: Vec<ItemError>,
-    /// Items that may be written, or may be still: read these keys before you write them again.
-    pub unknown: u64,
-    /// The first of them, 32 at most.
-    pub unknown_outcomes: Vec<ItemError>,
-}
-
-impl Summary {
-    /// Whether every item is written.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.failed == 0 && self.unknown == 0
-    }
-}
-
-/// An item that was not written, or whose outcome is unknown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ItemError {
-    /// The key.
-    pub key: Bytes,
-    /// Why.
-    pub error: Error,
 }
 
 impl BatchWriter {
@@ -234,11 +176,11 @@ impl BatchWriter {
         let bytes = key.len().saturating_add(value.len());
         let memory = bytes.min(self.bytes_max) as u32;
         let item = Item { key, value, memory, deadline: None, tell };
-        let room = self.shared.room.acquire().await;
-        let held = self.shared.memory.acquire_many(memory).await;
-        self.shared.tally.lock().progress.accepted += 1;
+        let room = self.ledger.room.acquire().await;
+        let held = self.ledger.memory.acquire_many(memory).await;
+        self.ledger.accepted();
         let (Ok(room), Ok(held)) = (room, held) else {
-            self.shared.failed(item, ended());
+            self.ledger.failed(item, ended());
             return;
         };
         match self.items.try_send(item) {
@@ -247,7 +189,7 @@ impl BatchWriter {
                 room.forget();
                 held.forget();
             }
-            Err(refused) => self.shared.failed(refused.into_inner(), ended()),
+            Err(refused) => self.ledger.failed(refused.into_inner(), ended()),
         }
     }
 
@@ -256,31 +198,20 @@ impl BatchWriter {
     pub async fn flush(&self) -> Progress {
         // All the room there is: in the order of asking, so that later items cannot starve this. It
         // fails where the task has ended: then there is nothing to wait for.
-        drop(self.shared.room.acquire_many(self.in_flight_max).await);
+        drop(self.ledger.room.acquire_many(self.in_flight_max).await);
         self.progress()
     }
 
     /// How far it is, at this moment. Cheap.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.shared.tally.lock().progress
+        self.ledger.progress()
     }
 
     /// Waits for every outcome and ends the writer.
     pub async fn finish(self) -> Summary {
         self.flush().await;
-        let mut tally = self.shared.tally.lock();
-        let Progress { accepted, acknowledged, failed, unknown, bytes } = tally.progress;
-        // above 0 only where the task ended early: nobody knows what became of these
-        let lost = accepted.saturating_sub(acknowledged + failed + unknown);
-        Summary {
-            written: acknowledged,
-            bytes,
-            failed,
-            failures: std::mem::take(&mut tally.failures),
-            unknown: unknown + lost,
-            unknown_outcomes: std::mem::take(&mut tally.unknown_outcomes),
-        }
+        self.ledger.summary()
     }
 }
 
@@ -303,83 +234,5 @@ impl Future for ItemOutcome {
             let lost = "the batch writer ended before the outcome was known".to_owned();
             told.unwrap_or(Err(Error::UnknownOutcome(lost)))
         })
-    }
-}
-
-#[derive(Debug)]
-struct Item {
-    key: Bytes,
-    value: Bytes,
-    /// Permits of `memory` that it holds.
-    memory: u32,
-    /// From its first try on.
-    deadline: Option<Instant>,
-    /// Who wants to know.
-    tell: Option<oneshot::Sender<Result<Version, Error>>>,
-}
-
-impl Item {
-    /// Of key and value.
-    fn bytes(&self) -> usize {
-        self.key.len().saturating_add(self.value.len())
-    }
-
-    /// Tells who wants to know; who has gone, does not.
-    fn tell(&mut self, outcome: impl FnOnce() -> Result<Version, Error>) {
-        if let Some(tell) = self.tell.take() {
-            drop(tell.send(outcome()));
-        }
-    }
-}
-
-/// What the writer and its task share.
-#[derive(Debug)]
-struct Shared {
-    room: Semaphore,
-    memory: Semaphore,
-    tally: Mutex<Tally>,
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    progress: Progress,
-    failures: Vec<ItemError>,
-    unknown_outcomes: Vec<ItemError>,
-}
-
-impl Shared {
-    /// So many items, of so many bytes, are written.
-    fn written(&self, items: usize, bytes: usize) {
-        let mut tally = self.tally.lock();
-        tally.progress.acknowledged += items as u64;
-        tally.progress.bytes += bytes as u64;
-    }
-
-    fn failed(&self, mut item: Item, error: Error) {
-        let mut tally = self.tally.lock();
-        let errors = if error.maybe_committed() {
-            tally.progress.unknown += 1;
-            &mut tally.unknown_outcomes
-        } else {
-            tally.progress.failed += 1;
-            &mut tally.failures
-        };
-        if errors.len() < ERRORS_KEPT {
-            errors.push(ItemError { key: item.key.clone(), error: error.clone() });
-        }
-        drop(tally);
-        item.tell(|| Err(error));
-    }
-
-    /// Items that held so many permits of `memory` have their outcome.
-    fn give_back(&self, items: usize, memory: usize) {
-        self.memory.add_permits(memory);
-        self.room.add_permits(items);
-    }
-
-    /// Nobody gives anything back any more.
-    fn close(&self) {
-        self.room.close();
-        self.memory.close();
     }
 }

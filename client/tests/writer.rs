@@ -1,4 +1,7 @@
 //! The batch writer against a fake node: bounds, order, and that every item is accounted for.
+//!
+//! The node takes no batches here, so that each item is a put of its own and can be held, lost or refused by
+//! itself; `batches.rs` has the same writer against one that takes them.
 
 #[expect(dead_code, reason = "made for more than these tests")]
 mod support;

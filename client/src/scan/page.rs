@@ -1,14 +1,17 @@
-//! A scan page by page, for who shows records to somebody and keeps no stream open meanwhile: what is left
-//! of the scan, and the version that it shows, fit into a cursor.
+//! A scan page by page, for a program that shows records to somebody and keeps no stream open meanwhile: what
+//! is left of the scan, and the version that it shows, fit into a cursor.
 
-use super::{Part, ScanOptions, told};
+use super::{
+    options::ScanOptions,
+    part::{Part, told},
+};
 use crate::{
-    client::Client,
+    caller::Caller,
     error::Error,
     types::{Record, Version},
 };
 
-/// A page of a scan. From [`Client::scan_page`].
+/// A page of a scan. From [`Client::scan_page`](crate::Client::scan_page).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScanPage {
@@ -20,52 +23,27 @@ pub struct ScanPage {
     pub next: Option<ScanOptions>,
 }
 
-impl Client {
-    /// One page of a scan: as many records as its limit, or as the server gives at a time.
-    ///
-    /// With `at` the version of an earlier page is shown, so that all pages show one moment, as those of
-    /// [`Client::scan`] do; without it each page shows the newest state.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::scan`]; and [`Error::InvalidArgument`] for a limit of 0.
-    ///
-    /// ```no_run
-    /// # use quintet_client::{Client, Error, ScanOptions};
-    /// # async fn run(client: Client) -> Result<(), Error> {
-    /// let (mut left, mut at) = (Some(ScanOptions::prefix("log/").limit(100)), None);
-    /// while let Some(options) = left {
-    ///     let page = client.scan_page(&options, at).await?;
-    ///     println!("{} more", page.records.len());
-    ///     (left, at) = (page.next, Some(page.at));
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn scan_page(
-        &self,
-        options: &ScanOptions,
-        at: Option<Version>,
-    ) -> Result<ScanPage, Error> {
-        let limit = options.limit.unwrap_or(0);
-        if options.limit == Some(0) {
-            let text = "a page of 0 records: set a limit of 1 at least, or none".to_owned();
-            return Err(Error::InvalidArgument(text));
-        }
-        if options.empty {
-            // Nobody has to be asked.
-            return Ok(ScanPage { records: Vec::new(), at: at.unwrap_or_default(), next: None });
-        }
-        let (start, end) = (options.start.clone(), options.end.clone());
-        let mut part = Part { start, end, ..Part::default() };
-        let page = self.ask_page(options.request(at.unwrap_or_default().0)).await?;
-        let at = part.take(page, limit, options.reverse)?;
-        let next = (!part.ended).then(|| ScanOptions {
-            start: part.start,
-            end: part.end,
-            ..options.clone()
-        });
-        let records = part.records.into_iter().map(told).collect();
-        Ok(ScanPage { records, at: Version(at), next })
+/// One page of a scan: `Client::scan_page`.
+pub(crate) async fn page(
+    caller: &Caller,
+    options: &ScanOptions,
+    at: Option<Version>,
+) -> Result<ScanPage, Error> {
+    let limit = options.limit.unwrap_or(0);
+    if options.limit == Some(0) {
+        let text = "a page of 0 records: set a limit of 1 at least, or none".to_owned();
+        return Err(Error::InvalidArgument(text));
     }
+    if options.empty {
+        // Nobody has to be asked.
+        return Ok(ScanPage { records: Vec::new(), at: at.unwrap_or_default(), next: None });
+    }
+    let (start, end) = (options.start.clone(), options.end.clone());
+    let mut part = Part { start, end, ..Part::default() };
+    let page = caller.scan_page(options.request(at.unwrap_or_default().0)).await?;
+    let at = part.take(page, limit, options.reverse)?;
+    let next =
+        (!part.ended).then(|| ScanOptions { start: part.start, end: part.end, ..options.clone() });
+    let records = part.records.into_iter().map(told).collect();
+    Ok(ScanPage { records, at: Version(at), next })
 }

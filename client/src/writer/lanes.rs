@@ -1,4 +1,7 @@
-//! Which items go together: a lane a range, where they gather while its requests are under way.
+//! Which items go together: one lane per range, where they gather while its requests are under way. Pure.
+//!
+//! Nothing waits for a batch to fill. A lane with room for another request sends what it has, and what arrives
+//! while its requests are under way makes the next batch: under load batches grow by themselves.
 //!
 //! Invariants:
 //! - Lanes do not overlap: a key has one lane, or none where its range is not known.
@@ -13,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Item;
+use super::item::Item;
 use crate::routes::Span;
 
 /// Requests under way of one range: one that is written while the next is on its way.

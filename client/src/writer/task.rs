@@ -1,4 +1,13 @@
 //! The task of a writer: takes items, sends them, takes in what comes of them.
+//!
+//! One task per writer, however many requests are under way: they are futures in two sets, polled here. A
+//! batch has its own set because its outcome frees a lane (`lanes.rs`), and lanes are what bounds throughput.
+//!
+//! Invariant: of a key that has an entry in `waiting` exactly one item is under way or gathers in a lane; the
+//! others stand in that entry, in order ([`Task::queue`], [`Task::next_of`]).
+//!
+//! When the writer is dropped the channel closes and the task returns, with whatever it was sending. When the
+//! runtime drops the task first, [`Task`]'s destructor closes the ledger, so that nobody waits for ever.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,22 +17,24 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use quintet_proto::v1;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 use super::{
-    Item, Shared,
+    item::Item,
     lanes::{Batch, LaneId, Lanes, Size},
+    ledger::Ledger,
 };
 use crate::{
     call::BatchError,
-    client::Client,
+    caller::Caller,
+    deadline::Deadline,
     error::Error,
     types::{Limits, PutOptions, Version},
 };
 
 /// Items that the task takes over at a time.
 const TAKEN_AT_ONCE: usize = 256;
-/// Items of one request, where the cluster takes so many.
+/// Items of one request, where the cluster takes as many.
 const BATCH_ITEMS_MAX: usize = 1_000;
 /// Bytes of their keys and values.
 const BATCH_BYTES_MAX: usize = 512 << 10;
@@ -31,9 +42,9 @@ const BATCH_BYTES_MAX: usize = 512 << 10;
 const PROBES_MAX: usize = 64;
 
 pub(super) struct Task {
-    client: Client,
+    caller: Caller,
     options: PutOptions,
-    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
     /// Keys of which an item is accepted and has no outcome, with the later items that wait for it.
     waiting: HashMap<Bytes, VecDeque<Item>>,
     lanes: Lanes,
@@ -58,16 +69,16 @@ struct Done {
     lane: Option<LaneId>,
     asked_for_range: bool,
     outcome: Result<Version, BatchError>,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 impl Task {
-    pub(super) fn new(client: Client, options: PutOptions, shared: Arc<Shared>) -> Task {
+    pub(super) fn new(caller: Caller, options: PutOptions, ledger: Arc<Ledger>) -> Task {
         Task {
-            limits: client.limits(),
-            client,
+            limits: caller.limits(),
+            caller,
             options,
-            shared,
+            ledger,
             waiting: HashMap::new(),
             lanes: Lanes::default(),
             alone: Vec::new(),
@@ -90,16 +101,16 @@ impl Task {
                     if count == 0 {
                         return;
                     }
-                    self.limits = self.client.limits();
+                    self.limits = self.caller.limits();
                     taken.drain(..).for_each(|item| self.queue(item));
                 }
             }
             let size = self.size();
             while let Some(batch) = self.lanes.next(size) {
-                batches.push(put_batch(self.client.clone(), self.options, batch));
+                batches.push(put_batch(self.caller.clone(), self.options, batch));
             }
             for alone in self.alone.drain(..) {
-                puts.push(put_alone(self.client.clone(), self.options, alone));
+                puts.push(put_alone(self.caller.clone(), self.options, alone));
             }
         }
     }
@@ -128,7 +139,7 @@ impl Task {
             return;
         }
         let Some(item) = self.lanes.push(item) else { return };
-        let Some(span) = self.client.span(&item.key) else { return self.probe(item) };
+        let Some(span) = self.caller.span(&item.key) else { return self.probe(item) };
         let mut again = self.lanes.open(span);
         again.push(item);
         for item in again {
@@ -175,8 +186,8 @@ impl Task {
         for item in items {
             let memory = item.memory as usize;
             self.next_of(&item.key);
-            self.shared.failed(item, error.clone());
-            self.shared.give_back(1, memory);
+            self.ledger.failed(item, error.clone());
+            self.ledger.give_back(1, memory);
         }
     }
 
@@ -189,13 +200,13 @@ impl Task {
             item.tell(|| Ok(version));
             self.next_of(&item.key);
         }
-        self.shared.written(count, bytes);
-        self.shared.give_back(count, memory);
+        self.ledger.written(count, bytes);
+        self.ledger.give_back(count, memory);
     }
 
     /// The items of a batch that can't be done as one go alone. Where it was not grouped right, its lane
     /// ends, and what gathered there is grouped by what is known now.
-    fn take_apart(&mut self, items: Vec<Item>, lane: Option<LaneId>, deadline: Instant) {
+    fn take_apart(&mut self, items: Vec<Item>, lane: Option<LaneId>, deadline: Deadline) {
         for mut item in items {
             item.deadline = Some(deadline);
             self.alone.push(Alone { item, asks_for_range: false });
@@ -215,30 +226,30 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        // Whoever still waits learns that nothing more will come.
-        self.shared.close();
+        // Callers that still wait learn that nothing more will come.
+        self.ledger.close();
     }
 }
 
-async fn put_batch(client: Client, options: PutOptions, batch: Batch) -> Done {
+async fn put_batch(caller: Caller, options: PutOptions, batch: Batch) -> Done {
     let Batch { lane, span, items } = batch;
-    let deadline = Instant::now() + client.timeout;
-    let outcome = client.put_many(on_the_wire(&items), options.ttl, Some(&span)).await;
+    let deadline = Deadline::after(caller.timeout);
+    let outcome = caller.put_many(on_the_wire(&items), options.ttl, Some(&span)).await;
     Done { items, lane: Some(lane), asked_for_range: false, outcome, deadline }
 }
 
-async fn put_alone(client: Client, options: PutOptions, alone: Alone) -> Done {
+async fn put_alone(caller: Caller, options: PutOptions, alone: Alone) -> Done {
     let Alone { item, asks_for_range } = alone;
-    let deadline = item.deadline.unwrap_or_else(|| Instant::now() + client.timeout);
-    let left = deadline.saturating_duration_since(Instant::now());
+    let deadline = item.deadline.unwrap_or_else(|| Deadline::after(caller.timeout));
+    let left = deadline.left();
     let outcome = if left.is_zero() {
         let text = "no time was left after its batch was refused".to_owned();
         Err(BatchError::Failed(Error::DeadlineExceeded(text)))
     } else if asks_for_range {
-        client.put_many(on_the_wire(std::slice::from_ref(&item)), options.ttl, None).await
+        caller.put_many(on_the_wire(std::slice::from_ref(&item)), options.ttl, None).await
     } else {
-        let client = client.with_timeout(left);
-        let put = client.put_bytes(item.key.clone(), item.value.clone(), options).await;
+        let caller = caller.with_timeout(left);
+        let put = caller.put(item.key.clone(), item.value.clone(), options).await;
         put.map_err(BatchError::Failed)
     };
     Done { items: vec![item], lane: None, asked_for_range: asks_for_range, outcome, deadline }

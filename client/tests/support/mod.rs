@@ -126,7 +126,7 @@ impl FakeNode {
         self.inner.reactions.lock().extend(reactions);
     }
 
-    /// Lets so many held answers go.
+    /// Lets this many held answers go.
     pub(crate) fn release(&self, answers: usize) {
         self.inner.released.add_permits(answers);
     }

@@ -1,4 +1,8 @@
 //! What a cluster of fake nodes holds, and what a request does to it.
+//!
+//! A map of keys with versions, a table of the requests that were done (a repeated one is answered again and not
+//! done again), and a clock that rises with each write and where a test lets time pass. There are ranges only as
+//! far as clients see them: the places where pages and batches end.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -168,7 +172,7 @@ impl Store {
         Answer::PutMany(v1::PutManyResponse { version, ..Default::default() })
     }
 
-    /// A page: it ends with its range, and after so many keys.
+    /// A page: it ends with its range, and after a number of keys.
     fn delete_range(&mut self, delete: &v1::DeleteRangeRequest) -> Answer {
         assert!(delete.at > 0, "a page names its moment");
         let (_, border) = self.range_of(&delete.start);
