@@ -78,8 +78,8 @@ impl<'a> Call<'a> {
         timeout: Duration,
         mut op: Op,
     ) -> Self {
-        let (write, bytes) = (op::is_write(&op), op::bytes(&op));
-        keyspace.clone_into(&mut op::context_mut(&mut op).keyspace);
+        let (write, bytes) = (op.is_write(), op::bytes(&op));
+        keyspace.clone_into(&mut op.context_mut().keyspace);
         Self {
             attachment,
             request: v1::SessionRequest { id: 0, op: Some(op) },
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
     /// Says by which range the items of a batch were grouped.
     pub(crate) fn routed_by(mut self, range_id: u64, generation: u64) -> Self {
         if let Some(op) = &mut self.request.op {
-            let context = op::context_mut(op);
+            let context = op.context_mut();
             (context.range_id, context.generation) = (range_id, generation);
         }
         self
@@ -236,7 +236,7 @@ impl<'a> Call<'a> {
     }
 
     fn keyspace(&self) -> &str {
-        let context = self.request.op.as_ref().and_then(op::context);
+        let context = self.request.op.as_ref().and_then(|op| op.context());
         context.map_or("", |context| &context.keyspace)
     }
 
@@ -268,7 +268,7 @@ impl<'a> Call<'a> {
     /// Fills in what the next copy carries.
     fn prepare(&mut self, session: &Session) {
         let Some(op) = &mut self.request.op else { return };
-        let context = op::context_mut(op);
+        let context = op.context_mut();
         context.timeout_ms = self.deadline.left_ms();
         context.incarnation = session.incarnation;
         if !self.write {

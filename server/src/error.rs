@@ -1,9 +1,12 @@
 //! What a request can fail with, by what its caller does about it.
+//!
+//! One type from the range up to the doors, and between nodes: an error of another node comes off the wire as it went on
+//! ([`v1::Error`]), but for codes that only a later version knows.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use quintet_proto::v1::{Code, RetryClass};
+use quintet_proto::v1::{self, Code, RetryClass};
 
 use crate::{ids::NodeId, time::Timestamp};
 
@@ -164,5 +167,97 @@ fn of_refusal(code: Code) -> RetryClass {
         | Code::EmptyNode => RetryClass::Reroute,
         Code::UnknownOutcome => RetryClass::Ambiguous,
         _ => RetryClass::Never,
+    }
+}
+
+impl From<OpError> for v1::Error {
+    fn from(error: OpError) -> v1::Error {
+        let current = (error.code == Code::Conflict).then(|| match error.current.as_deref() {
+            Some(Standing { version, value, expires_at, ttl_ms, value_left_out }) => v1::KeyState {
+                version: version.0,
+                value: value.clone(),
+                expires_at: expires_at.map_or(0, |at| at.0),
+                ttl_ms: *ttl_ms,
+                value_left_out: *value_left_out,
+            },
+            None => v1::KeyState::default(),
+        });
+        let retry_after = error.retry_after.map_or(0, |wait| wait.as_millis());
+        v1::Error {
+            code: error.code.into(),
+            retry: error.retry_class().into(),
+            maybe_committed: error.maybe_committed,
+            retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
+            current: current.map(Box::new),
+            hint_address: error.hint.unwrap_or_default(),
+            message: error.message,
+            refused_for: error.refused_for.unwrap_or(Code::Unspecified).into(),
+        }
+    }
+}
+
+/// An error that another node answered. What a later version calls by a code that this one does not know is
+/// taken for what its retry class says.
+impl From<v1::Error> for OpError {
+    fn from(error: v1::Error) -> OpError {
+        let code = Code::try_from(error.code).unwrap_or(match error.retry() {
+            RetryClass::Reroute => Code::Unavailable,
+            RetryClass::Ambiguous => Code::UnknownOutcome,
+            _ => Code::Unspecified,
+        });
+        let standing = |current: v1::KeyState| Standing {
+            version: Timestamp(current.version),
+            value: current.value,
+            expires_at: (current.expires_at > 0).then_some(Timestamp(current.expires_at)),
+            ttl_ms: current.ttl_ms,
+            value_left_out: current.value_left_out,
+        };
+        let current = error.current.filter(|current| current.version > 0);
+        let retry_after = Duration::from_millis(error.retry_after_ms.into());
+        OpError {
+            code,
+            message: error.message,
+            maybe_committed: error.maybe_committed,
+            retry_after: (!retry_after.is_zero()).then_some(retry_after),
+            current: current.map(|current| Box::new(standing(*current))),
+            hint: Some(error.hint_address).filter(|hint| !hint.is_empty()),
+            refused_for: Code::try_from(error.refused_for)
+                .ok()
+                .filter(|code| *code != Code::Unspecified),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_comes_out_of_another_nodes_answer_as_it_went_in() {
+        let standing = Standing {
+            version: Timestamp(7),
+            value: Bytes::from("v"),
+            expires_at: Some(Timestamp(9)),
+            ttl_ms: 3,
+            value_left_out: false,
+        };
+        let errors = [
+            OpError::conflict(None),
+            OpError::conflict(Some(standing)),
+            OpError::overloaded("full"),
+            OpError::not_leader(Some("a:1".to_owned())),
+            OpError::ambiguous("who knows"),
+            OpError {
+                refused_for: Some(Code::Storage),
+                ..OpError::ambiguous("full, and who knows")
+            },
+        ];
+        for told in errors {
+            let wire = v1::Error::from(told.clone());
+            assert_eq!(v1::Error::from(OpError::from(wire.clone())), wire, "{told:?}");
+        }
+        let later =
+            v1::Error { code: 1_000, retry: RetryClass::Reroute.into(), ..v1::Error::default() };
+        assert_eq!(OpError::from(later).code, Code::Unavailable);
     }
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     error::OpError,
     ops::metrics::{Operation, Outcome},
-    request::{context::timeout_of, encode},
+    request::context::timeout_of,
     router::Router,
     time::local::Instant,
 };
@@ -200,10 +200,8 @@ impl v1::kv_server::Kv for KvService {
         let items = results.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Get(get)) => Item::State(get.state.unwrap_or_default()),
-                Ok(_) => {
-                    Item::Error(encode::error(OpError::unavailable("an answer of another kind")))
-                }
-                Err(error) => Item::Error(encode::error(error)),
+                Ok(_) => Item::Error(OpError::unavailable("an answer of another kind").into()),
+                Err(error) => Item::Error(error.into()),
             };
             v1::GetResult { result: Some(item) }
         });
@@ -242,10 +240,8 @@ impl v1::kv_server::Kv for KvService {
         let items = futures::future::join_all(calls).await.into_iter().map(|result| {
             let item = match result {
                 Ok(Body::Put(put)) => Item::Ok(put),
-                Ok(_) => {
-                    Item::Error(encode::error(OpError::ambiguous("an answer of another kind")))
-                }
-                Err(error) => Item::Error(encode::error(error)),
+                Ok(_) => Item::Error(OpError::ambiguous("an answer of another kind").into()),
+                Err(error) => Item::Error(error.into()),
             };
             v1::PutResult { result: Some(item) }
         });

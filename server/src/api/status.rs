@@ -6,11 +6,11 @@ use quintet_proto::{
 };
 use tonic::Status;
 
-use crate::{error::OpError, request::encode, router::Router};
+use crate::{error::OpError, router::Router};
 
 /// The gRPC status of an error, with the error and what gRPC's clients understand of it in its details.
 pub(super) fn status(error: OpError) -> Status {
-    let error = encode::error(error);
+    let error = v1::Error::from(error);
     let code = match error.code() {
         Code::InvalidArgument | Code::NotANumber => tonic::Code::InvalidArgument,
         Code::Conflict | Code::RequestIdReused | Code::Expired => tonic::Code::FailedPrecondition,

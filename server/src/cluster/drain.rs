@@ -11,7 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quintet_proto::{internal::v1 as wire, v1};
+use quintet_proto::v1;
 
 use super::{
     leaders, news, records,
@@ -21,9 +21,8 @@ use super::{
 use crate::{
     error::OpError,
     ids::{NodeId, SYSTEM_RANGE},
-    peer::{Kind, Lane},
+    peer::ask::{self, Ask, NoAnswer},
     range::replica::Replica,
-    request::decode,
     time::local::{Instant, sleep, timeout},
 };
 
@@ -48,10 +47,10 @@ impl NodeState {
             return self.drain_here(request).await;
         };
         let until = Instant::now() + allowed(request);
-        match self.ask_drain(other, Kind::DrainFor(request), until).await {
+        match self.ask_drain(other, ask::DrainFor(request), until).await {
             Ok(answer) => answer,
             // It may have done it: doing it twice does no harm.
-            Err(Gone) => self.drain_here(request).await,
+            Err(NoAnswer) => self.drain_here(request).await,
         }
     }
 
@@ -89,14 +88,14 @@ impl NodeState {
             return self.drain_self(request).await;
         }
         if self.peers().is_live(node) {
-            match self.ask_drain(node, Kind::Drain(request), until).await {
+            match self.ask_drain(node, ask::Drain(request), until).await {
                 Ok(answer) => return answer,
                 // It went away, and may have noted it: noting it twice does no harm.
-                Err(Gone) if request.undo => {
+                Err(NoAnswer) if request.undo => {
                     let message = format!("node {} went away; ask again", node.0);
                     return Err(OpError::ambiguous(message));
                 }
-                Err(Gone) => {}
+                Err(NoAnswer) => {}
             }
         }
         let has_noted = self.draining.lock().get(&node).copied().unwrap_or(false);
@@ -120,25 +119,19 @@ impl NodeState {
         })
     }
 
-    /// Asks a node to drain itself, or another one.
-    async fn ask_drain(
-        self: &Arc<Self>,
+    /// Asks a node to drain itself, or another one; waits a little longer than it is allowed to take.
+    async fn ask_drain<A>(
+        &self,
         node: NodeId,
-        request: Kind,
+        question: A,
         until: Instant,
-    ) -> Result<Result<v1::DrainResponse, OpError>, Gone> {
-        let message = wire::PeerMessage { kind: Some(request), ..wire::PeerMessage::default() };
-        let answer = self.peers().ask(node, Lane::Urgent, message);
+    ) -> Result<A::Answer, NoAnswer>
+    where
+        A: Ask<Answer = Result<v1::DrainResponse, OpError>>,
+    {
+        let answer = self.peers().question(node, None, question);
         let patience = until.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
-        match timeout(patience, answer).await {
-            Ok(Ok(Ok(Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })))) => {
-                Ok(match result {
-                    wire::drain_answer::Result::Ok(done) => Ok(done),
-                    wire::drain_answer::Result::Error(error) => Err(decode::error(error)),
-                })
-            }
-            _ => Err(Gone),
-        }
+        timeout(patience, answer).await.unwrap_or(Err(NoAnswer))
     }
 
     /// Another node asks: to drain this one, or to note in the registry that a third is drained.
@@ -176,10 +169,10 @@ impl NodeState {
                     }
                 }
                 Some(leader) if leader != node => {
-                    match self.ask_drain(leader, Kind::Drain(request), until).await {
+                    match self.ask_drain(leader, ask::Drain(request), until).await {
                         Ok(Ok(_)) => break,
                         Ok(Err(error)) => error.message,
-                        Err(Gone) => format!("node {} went away", leader.0),
+                        Err(NoAnswer) => format!("node {} went away", leader.0),
                     }
                 }
                 _ => "the system range has no leader".to_owned(),
@@ -218,7 +211,7 @@ impl NodeState {
         if !self.peers().is_live(node) {
             return false;
         }
-        matches!(self.ask_drain(node, Kind::Drain(request), Instant::now()).await, Ok(Ok(_)))
+        matches!(self.ask_drain(node, ask::Drain(request), Instant::now()).await, Ok(Ok(_)))
     }
 
     /// Waits until no range is known to be led by a node; how many still are.
@@ -274,9 +267,6 @@ impl NodeState {
             || self.to_drain.lock().contains(&node)
     }
 }
-
-/// A node did not answer.
-struct Gone;
 
 fn allowed(request: v1::DrainRequest) -> Duration {
     match request.timeout_ms {

@@ -27,10 +27,9 @@ use crate::{
     error::OpError,
     failpoint,
     ids::{Generation, NodeId, ReplicaId},
-    peer::{Kind, Lane},
+    peer::ask::{self, NoAnswer},
     placement::{initial, policy},
     range::replica::Replica,
-    request::decode,
     storage::codec::{ClusterRecord, Descriptor},
     time::local::{Instant, sleep},
 };
@@ -95,7 +94,9 @@ impl NodeState {
                 let message = "the nodes do not agree yet who knows whom; try again";
                 return Err(OpError::unavailable(message));
             }
-            return self.forward_init(first, request).await;
+            let formed = self.peers().question(first, None, ask::Init(request)).await;
+            let gone = OpError::ambiguous(format!("node {} went away; ask again", first.0));
+            return formed.unwrap_or(Err(gone));
         }
         let one_at_a_time = self.planning.clone().lock_owned().await;
         self.refuse_second()?;
@@ -147,25 +148,6 @@ impl NodeState {
                 return Err(OpError::unavailable(message));
             }
             sleep(POLL).await;
-        }
-    }
-
-    async fn forward_init(
-        &self,
-        to: NodeId,
-        request: v1::InitClusterRequest,
-    ) -> Result<v1::InitClusterResponse, OpError> {
-        let message =
-            wire::PeerMessage { kind: Some(Kind::Init(request)), ..wire::PeerMessage::default() };
-        match self.peers().ask(to, Lane::Urgent, message).await {
-            Ok(Ok(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))) => match result {
-                wire::init_answer::Result::Ok(formed) => Ok(formed),
-                wire::init_answer::Result::Error(error) => Err(decode::error(error)),
-            },
-            _ => {
-                let message = format!("node {} went away; ask again", to.0);
-                Err(OpError::ambiguous(message))
-            }
         }
     }
 
@@ -276,24 +258,20 @@ async fn hand_out(node_state: Arc<NodeState>, mut cluster: ClusterRecord) {
         let mut missed = Vec::new();
         for (node, directory) in cluster.untold.clone() {
             let plan = wire::Bootstrap { directory, ..to_wire(&cluster) };
-            let message = wire::PeerMessage {
-                kind: Some(Kind::Bootstrap(plan)),
-                ..wire::PeerMessage::default()
-            };
-            match node_state.peers().ask(node, Lane::Urgent, message).await {
-                Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.refusal.is_empty() => {}
-                Ok(Ok(Kind::BootstrapAnswer(answer))) if answer.other_directory => {
+            match node_state.peers().question(node, None, ask::TakePlan(plan)).await {
+                Ok(answer) if answer.refusal.is_empty() => {}
+                Ok(answer) if answer.other_directory => {
                     tracing::error!(
                         %node,
                         "a member has lost its disk while the cluster was formed: 'quintet replace' \
                          takes it back"
                     );
                 }
-                Ok(Ok(Kind::BootstrapAnswer(answer))) => {
+                Ok(answer) => {
                     tracing::error!(%node, why = answer.refusal, "a member refuses the cluster");
                     missed.push((node, directory));
                 }
-                _ => missed.push((node, directory)),
+                Err(NoAnswer) => missed.push((node, directory)),
             }
         }
         if missed.len() < cluster.untold.len() {

@@ -10,12 +10,10 @@ use std::{
     time::Duration,
 };
 
-use quintet_proto::internal::v1 as wire;
-
 use super::state::NodeState;
 use crate::{
     ids::{NodeId, ReplicaId},
-    peer::{Kind, Lane},
+    peer::ask::{self, NoAnswer},
     range::{members::Members, replica::Replica},
     time::local::{Instant, timeout},
 };
@@ -30,10 +28,8 @@ pub(crate) async fn reached(node_state: &NodeState) -> BTreeSet<NodeId> {
     let peers = node_state.peers();
     let asked = peers.book().nodes().into_iter().filter(|node| *node != peers.me());
     let answers = asked.map(|node| async move {
-        let kind = Some(Kind::Echo(wire::Echo {}));
-        let echo = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
-        let answer = timeout(ANSWER_TIMEOUT, peers.ask(node, Lane::Urgent, echo)).await;
-        matches!(answer, Ok(Ok(Ok(Kind::Echo(_))))).then_some(node)
+        let answer = timeout(ANSWER_TIMEOUT, peers.question(node, None, ask::Echo)).await;
+        matches!(answer, Ok(Ok(()))).then_some(node)
     });
     let answers = futures::future::join_all(answers).await;
     answers.into_iter().flatten().chain([peers.me()]).collect()
@@ -53,21 +49,16 @@ impl Words {
     ) -> bool {
         let reached = match self.0.entry(node) {
             Entry::Occupied(said) => said.into_mut(),
-            Entry::Vacant(unasked) => unasked.insert(ask(node_state, node).await),
+            Entry::Vacant(unasked) => unasked.insert(word_of(node_state, node).await),
         };
         is_majority(&replica.members(), reached)
     }
 }
 
 /// Whom another node reaches; nobody where it does not say so.
-async fn ask(node_state: &NodeState, node: NodeId) -> BTreeSet<NodeId> {
-    let kind = Some(Kind::Reach(wire::Reach {}));
-    let message = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
-    let answer = node_state.peers().ask(node, Lane::Urgent, message);
-    match timeout(WORD_TIMEOUT, answer).await {
-        Ok(Ok(Ok(Kind::ReachAnswer(answer)))) => answer.node_ids.into_iter().map(NodeId).collect(),
-        _ => BTreeSet::new(),
-    }
+async fn word_of(node_state: &NodeState, node: NodeId) -> BTreeSet<NodeId> {
+    let answer = node_state.peers().question(node, None, ask::Reach);
+    timeout(WORD_TIMEOUT, answer).await.unwrap_or(Err(NoAnswer)).unwrap_or_default()
 }
 
 impl NodeState {

@@ -14,6 +14,7 @@
 //! Who is at the other end is checked before anything else: cluster id, incarnation, node id, and whether it
 //! is a member. Where each peer stands, and what the log says of it, is in `standing.rs`.
 
+pub(crate) mod ask;
 mod book;
 mod departures;
 mod link;

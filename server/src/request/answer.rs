@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use quintet_proto::v1::{self, session_response::Result as Body};
 use tokio::sync::oneshot;
 
-use super::{decode, encode};
+use super::encode;
 use crate::{
     error::OpError,
     ids::NodeId,
@@ -33,7 +33,7 @@ impl Answered {
     /// What another node answered.
     pub(crate) fn from_wire(response: v1::SessionResponse) -> Answered {
         match response.result {
-            Some(Body::Error(error)) => Answered::Failed(decode::error(error)),
+            Some(Body::Error(error)) => Answered::Failed(error.into()),
             Some(body) => Answered::Passed(body),
             None => Answered::Failed(OpError::ambiguous("the node gave the request up")),
         }

@@ -1,12 +1,12 @@
-//! From requests on the wire to requests on a range, and from errors on the wire to errors.
+//! From requests on the wire to requests on a range.
 //!
 //! Every request has a caller, checked in one place, [`Decoder::decode`]; until there are users that is
 //! [`Caller::Anonymous`](super::limits::Caller).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use quintet_proto::v1::{self, Code, RetryClass, session_request::Op};
+use quintet_proto::v1::{self, session_request::Op};
 
 use super::{
     context::{self, Context},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX},
-    error::{OpError, Standing},
+    error::OpError,
     peer::{ClusterIdentity, Peers},
     range::request::{Condition, DeleteRange, Lifetime, PutMany, ReadKind, Scan, WriteKind},
     seams::Random,
@@ -227,40 +227,10 @@ fn decode_scan(
     Ok(Decoded::Read(DecodedRead { keyspace, kind, deadline }))
 }
 
-/// An error that another node answered. What a later version calls by a code that this one does not know is
-/// taken for what its retry class says.
-pub(crate) fn error(error: v1::Error) -> OpError {
-    let code = Code::try_from(error.code).unwrap_or(match error.retry() {
-        RetryClass::Reroute => Code::Unavailable,
-        RetryClass::Ambiguous => Code::UnknownOutcome,
-        _ => Code::Unspecified,
-    });
-    let standing = |current: v1::KeyState| Standing {
-        version: Timestamp(current.version),
-        value: current.value,
-        expires_at: (current.expires_at > 0).then_some(Timestamp(current.expires_at)),
-        ttl_ms: current.ttl_ms,
-        value_left_out: current.value_left_out,
-    };
-    let current = error.current.filter(|current| current.version > 0);
-    let retry_after = Duration::from_millis(error.retry_after_ms.into());
-    OpError {
-        code,
-        message: error.message,
-        maybe_committed: error.maybe_committed,
-        retry_after: (!retry_after.is_zero()).then_some(retry_after),
-        current: current.map(|current| Box::new(standing(*current))),
-        hint: Some(error.hint_address).filter(|hint| !hint.is_empty()),
-        refused_for: Code::try_from(error.refused_for)
-            .ok()
-            .filter(|code| *code != Code::Unspecified),
-    }
-}
-
 #[cfg(all(test, not(madsim)))]
 mod tests {
     use super::*;
-    use crate::{config::KEY_BYTES_MAX, request::encode, seams::SystemClock};
+    use crate::{config::KEY_BYTES_MAX, seams::SystemClock};
 
     fn decoded(op: Op) -> Result<Decoded, OpError> {
         let limits = Limits { key_bytes_max: 4, ..Limits::default() };
@@ -302,34 +272,5 @@ mod tests {
                 assert_eq!(decoded(Op::Scan(scan)).is_ok(), taken, "{bytes}");
             }
         }
-    }
-
-    #[test]
-    fn an_error_comes_out_of_another_nodes_answer_as_it_went_in() {
-        let standing = Standing {
-            version: Timestamp(7),
-            value: Bytes::from("v"),
-            expires_at: Some(Timestamp(9)),
-            ttl_ms: 3,
-            value_left_out: false,
-        };
-        let errors = [
-            OpError::conflict(None),
-            OpError::conflict(Some(standing)),
-            OpError::overloaded("full"),
-            OpError::not_leader(Some("a:1".to_owned())),
-            OpError::ambiguous("who knows"),
-            OpError {
-                refused_for: Some(Code::Storage),
-                ..OpError::ambiguous("full, and who knows")
-            },
-        ];
-        for told in errors {
-            let wire = encode::error(told.clone());
-            assert_eq!(encode::error(error(wire.clone())), wire, "{told:?}");
-        }
-        let later =
-            v1::Error { code: 1_000, retry: RetryClass::Reroute.into(), ..v1::Error::default() };
-        assert_eq!(error(later).code, Code::Unavailable);
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quintet_proto::v1::{self, session_response::Result as Body};
 
 use crate::{
-    error::{OpError, Standing},
+    error::OpError,
     range::request::Answer,
     storage::{keys, mvcc::Version},
     time::Timestamp,
@@ -18,31 +18,6 @@ fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
         expires_at: expires_at.map_or(0, |at| at.0),
         ttl_ms: expires_at.map_or(0, |at| at.ms_after(now)),
         value_left_out: false,
-    }
-}
-
-/// An error on the wire.
-pub(crate) fn error(error: OpError) -> v1::Error {
-    let current = (error.code == v1::Code::Conflict).then(|| match error.current.as_deref() {
-        Some(Standing { version, value, expires_at, ttl_ms, value_left_out }) => v1::KeyState {
-            version: version.0,
-            value: value.clone(),
-            expires_at: expires_at.map_or(0, |at| at.0),
-            ttl_ms: *ttl_ms,
-            value_left_out: *value_left_out,
-        },
-        None => v1::KeyState::default(),
-    });
-    let retry_after = error.retry_after.map_or(0, |wait| wait.as_millis());
-    v1::Error {
-        code: error.code.into(),
-        retry: error.retry_class().into(),
-        maybe_committed: error.maybe_committed,
-        retry_after_ms: u32::try_from(retry_after).unwrap_or(u32::MAX),
-        current: current.map(Box::new),
-        hint_address: error.hint.unwrap_or_default(),
-        message: error.message,
-        refused_for: error.refused_for.unwrap_or(v1::Code::Unspecified).into(),
     }
 }
 
@@ -93,6 +68,6 @@ pub(crate) fn body(answer: Answer) -> Body {
 
 /// The answer to a request, or why there is none.
 pub(crate) fn response(id: u64, result: Result<Body, OpError>) -> v1::SessionResponse {
-    let body = result.unwrap_or_else(|failed| Body::Error(error(failed)));
+    let body = result.unwrap_or_else(|failed| Body::Error(failed.into()));
     v1::SessionResponse { id, result: Some(body) }
 }

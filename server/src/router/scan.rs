@@ -34,7 +34,6 @@ use crate::{
     },
     request::{
         answer::{Answered, Answers, Once},
-        decode,
         decoded::Request,
         encode,
     },
@@ -176,7 +175,7 @@ async fn ask_leader(
     };
     let response = answer.response.unwrap_or_default();
     let Some(Body::Error(error)) = response.result else { return (Ok(answer.newest), None) };
-    let error = decode::error(error);
+    let error = OpError::from(error);
     let next = Some(NodeId(answer.leader_node)).filter(|node| node.0 != 0);
     let next = next.filter(|_| error.misrouted().is_some());
     router.correct(&answer.descriptors);

@@ -11,17 +11,18 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use quintet_proto::{internal::v1 as wire, v1};
+use quintet_proto::internal::v1 as wire;
 
 use self::forward::Forwarded;
 use super::{reach, state::NodeState};
 use crate::{
-    error::OpError,
     ids::{Generation, NodeId, RangeId, ReplicaId},
-    peer::{Handler, Kind, SnapshotPipe},
+    peer::{
+        Handler, Kind, SnapshotPipe,
+        ask::{self, Ask},
+    },
     planted::{self, Bug},
     range::{leadership, replica::Replica},
-    request::encode,
 };
 
 /// Answers peers for a node.
@@ -90,72 +91,48 @@ impl Handler for NodeHandler {
                 let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
                 async { Some(answer) }.boxed()
             }
-            Kind::Reach(_) => async move {
-                let node_ids = reach::reached(&node_state).await.into_iter().map(|node| node.0);
-                Some(Kind::ReachAnswer(wire::ReachAnswer { node_ids: node_ids.collect() }))
+            Kind::Reach(_) => {
+                async move { Some(ask::Reach::reply(reach::reached(&node_state).await)) }.boxed()
             }
-            .boxed(),
             Kind::Ping(ping) => {
                 pings::heard(&node_state, from, ping);
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
             Kind::Bootstrap(plan) => {
-                async move { Some(Kind::BootstrapAnswer(node_state.take_from(plan).await)) }.boxed()
+                async move { Some(ask::TakePlan::reply(node_state.take_from(plan).await)) }.boxed()
             }
             Kind::Drain(request) => {
-                async move { Some(drained(node_state.drain_asked(request).await)) }.boxed()
+                async move { Some(ask::Drain::reply(node_state.drain_asked(request).await)) }
+                    .boxed()
             }
             Kind::DrainFor(request) => {
-                async move { Some(drained(node_state.drain_here(request).await)) }.boxed()
+                async move { Some(ask::DrainFor::reply(node_state.drain_here(request).await)) }
+                    .boxed()
             }
-            Kind::Enlist(plan) => async move {
-                let (refusal, never_lost) = match node_state.enlist(plan).await {
-                    Ok(never_lost) => (String::new(), never_lost),
-                    Err(why) => (why, false),
-                };
-                Some(Kind::EnlistAnswer(wire::EnlistAnswer { refusal, never_lost }))
+            Kind::Enlist(plan) => {
+                async move { Some(ask::Enlist::reply(node_state.enlist(plan).await)) }.boxed()
             }
-            .boxed(),
-            Kind::HoldReplica(offer) => async move {
-                let held = node_state.hold(RangeId(message.range_id), offer).await;
-                let answer = match held {
-                    Ok(held) => wire::HoldReplicaAnswer {
-                        replica_id: held.0,
-                        ..wire::HoldReplicaAnswer::default()
-                    },
-                    Err(refusal) => wire::HoldReplicaAnswer { refusal, replica_id: 0 },
-                };
-                Some(Kind::HoldReplicaAnswer(answer))
+            Kind::HoldReplica(offer) => {
+                let range = RangeId(message.range_id);
+                async move { Some(ask::HoldReplica::reply(node_state.hold(range, offer).await)) }
+                    .boxed()
             }
-            .boxed(),
-            Kind::ReplaceReplica(request) => async move {
+            Kind::ReplaceReplica(request) => {
                 let (range, node) = (RangeId(message.range_id), NodeId(request.node_id));
                 let allowed = Duration::from_millis(request.timeout_ms.into());
-                let done = node_state.replace_replica(range, node, allowed).await;
-                let (waits_for, was_done) = match done {
-                    Ok(was_done) => (String::new(), was_done),
-                    Err(why) => (why, false),
-                };
-                let answer = wire::ReplaceReplicaAnswer { waits_for, was_done };
-                Some(Kind::ReplaceReplicaAnswer(answer))
+                async move {
+                    let done = node_state.replace_replica(range, node, allowed).await;
+                    Some(ask::ReplaceReplica::reply(done))
+                }
+                .boxed()
             }
-            .boxed(),
-            Kind::Replace(request) => async move {
-                let result = match node_state.replace(request, false).await {
-                    Ok(done) => wire::replace_answer::Result::Ok(done),
-                    Err(error) => wire::replace_answer::Result::Error(encode::error(error)),
-                };
-                Some(Kind::ReplaceAnswer(wire::ReplaceAnswer { result: Some(result) }))
+            Kind::Replace(request) => {
+                async move { Some(ask::Replace::reply(node_state.replace(request, false).await)) }
+                    .boxed()
             }
-            .boxed(),
-            Kind::Init(request) => async move {
-                let result = match node_state.init(request, false).await {
-                    Ok(formed) => wire::init_answer::Result::Ok(formed),
-                    Err(error) => wire::init_answer::Result::Error(encode::error(error)),
-                };
-                Some(Kind::InitAnswer(wire::InitAnswer { result: Some(result) }))
+            Kind::Init(request) => {
+                async move { Some(ask::Init::reply(node_state.init(request, false).await)) }.boxed()
             }
-            .boxed(),
             _ => failed("an answer where a request belongs"),
         }
     }
@@ -188,12 +165,4 @@ fn holds(node_state: &NodeState, claim: &wire::Claim) -> bool {
         replica.id.0 == claim.to_replica
             && leadership::follows(&replica.log, ReplicaId(claim.leader_replica), claim.term)
     })
-}
-
-fn drained(result: Result<v1::DrainResponse, OpError>) -> Kind {
-    let result = match result {
-        Ok(done) => wire::drain_answer::Result::Ok(done),
-        Err(error) => wire::drain_answer::Result::Error(encode::error(error)),
-    };
-    Kind::DrainAnswer(wire::DrainAnswer { result: Some(result) })
 }

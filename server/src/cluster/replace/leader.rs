@@ -9,7 +9,7 @@ use crate::{
     cluster::{plan, state::NodeState},
     failpoint,
     ids::{NodeId, RangeId, ReplicaId},
-    peer::{Kind, Lane},
+    peer::ask,
     range::{members::Members, replica::Replica},
     time::local::{Instant, sleep, timeout},
 };
@@ -142,18 +142,10 @@ impl Work {
         if node == peers.me() {
             return self.node_state.hold(self.range, offer).await;
         }
-        let message = wire::PeerMessage {
-            range_id: self.range.0,
-            kind: Some(Kind::HoldReplica(offer)),
-            ..wire::PeerMessage::default()
-        };
-        match timeout(STEP_TIMEOUT, peers.ask(node, Lane::Urgent, message)).await {
-            Ok(Ok(Ok(Kind::HoldReplicaAnswer(answer)))) if answer.refusal.is_empty() => {
-                Ok(ReplicaId(answer.replica_id))
-            }
-            Ok(Ok(Ok(Kind::HoldReplicaAnswer(answer)))) => {
-                Err(format!("node {} refuses: {}", node.0, answer.refusal))
-            }
+        let asked = peers.question(node, Some(self.range), ask::HoldReplica(offer));
+        match timeout(STEP_TIMEOUT, asked).await {
+            Ok(Ok(Ok(held))) => Ok(held),
+            Ok(Ok(Err(refusal))) => Err(format!("node {} refuses: {refusal}", node.0)),
             _ => Err(format!("node {} does not answer", node.0)),
         }
     }

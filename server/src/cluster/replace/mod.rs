@@ -59,8 +59,7 @@ use super::{plan, state::NodeState};
 use crate::{
     error::OpError,
     ids::{NodeId, RangeId},
-    peer::{Kind, Lane},
-    request::decode,
+    peer::ask::{self, NoAnswer},
     time::local::{Instant, sleep, timeout},
 };
 
@@ -144,28 +143,17 @@ impl NodeState {
     ) -> Result<v1::ReplaceNodeResponse, OpError> {
         let mut refusal = self.peers().no_cluster();
         for node in self.peers().book().nodes() {
-            let message = wire::PeerMessage {
-                kind: Some(Kind::Replace(request)),
-                ..wire::PeerMessage::default()
-            };
-            let asked = self.peers().ask(node, Lane::Urgent, message);
-            let Ok(answer) = timeout(allowed + ANSWER_GRACE, asked).await else { continue };
-            let Ok(Ok(Kind::ReplaceAnswer(wire::ReplaceAnswer { result: Some(result) }))) = answer
-            else {
-                continue;
-            };
-            match result {
-                wire::replace_answer::Result::Ok(done) => return Ok(done),
-                wire::replace_answer::Result::Error(error) => {
-                    let error = decode::error(error);
-                    match error.code {
-                        // Another one like this, or one that just can't.
-                        v1::Code::EmptyNode | v1::Code::NotInitialized | v1::Code::Unavailable => {
-                            refusal = error;
-                        }
-                        _ => return Err(error),
+            let asked = self.peers().question(node, None, ask::Replace(request));
+            match timeout(allowed + ANSWER_GRACE, asked).await {
+                Ok(Ok(Ok(done))) => return Ok(done),
+                Ok(Ok(Err(error))) => match error.code {
+                    // Another one like this, or one that just can't.
+                    v1::Code::EmptyNode | v1::Code::NotInitialized | v1::Code::Unavailable => {
+                        refusal = error;
                     }
-                }
+                    _ => return Err(error),
+                },
+                Ok(Err(NoAnswer)) | Err(_) => {}
             }
         }
         Err(refusal)
@@ -177,15 +165,11 @@ impl NodeState {
         node: NodeId,
         plan: wire::Bootstrap,
     ) -> Result<bool, OpError> {
-        let message =
-            wire::PeerMessage { kind: Some(Kind::Enlist(plan)), ..wire::PeerMessage::default() };
-        let asked = self.peers().ask(node, Lane::Urgent, message);
+        let asked = self.peers().question(node, None, ask::Enlist(plan));
         match timeout(TIMEOUT_DEFAULT, asked).await {
-            Ok(Ok(Ok(Kind::EnlistAnswer(answer)))) if answer.refusal.is_empty() => {
-                Ok(answer.never_lost)
-            }
-            Ok(Ok(Ok(Kind::EnlistAnswer(answer)))) => {
-                let message = format!("node {} refuses: {}", node.0, answer.refusal);
+            Ok(Ok(Ok(never_lost))) => Ok(never_lost),
+            Ok(Ok(Err(refusal))) => {
+                let message = format!("node {} refuses: {refusal}", node.0);
                 Err(OpError::new(v1::Code::WrongCluster, message))
             }
             _ => {
@@ -236,17 +220,9 @@ impl NodeState {
             node_id: node.0,
             timeout_ms: u32::try_from(allowed.as_millis()).unwrap_or(u32::MAX),
         };
-        let message = wire::PeerMessage {
-            range_id: range.0,
-            kind: Some(Kind::ReplaceReplica(request)),
-            ..wire::PeerMessage::default()
-        };
-        let asked = self.peers().ask(leader, Lane::Urgent, message);
+        let asked = self.peers().question(leader, Some(range), ask::ReplaceReplica(request));
         match timeout(allowed + ANSWER_GRACE, asked).await {
-            Ok(Ok(Ok(Kind::ReplaceReplicaAnswer(answer)))) => match answer.waits_for {
-                why if why.is_empty() => Ok(answer.was_done),
-                why => Err(why),
-            },
+            Ok(Ok(answer)) => answer,
             _ => Err(format!("its leader, node {}, does not answer", leader.0)),
         }
     }

@@ -1,0 +1,246 @@
+//! Typed questions to other nodes: what is asked decides what is answered, and both are in domain types.
+//!
+//! One line a question below says how it and its answer go on the wire. Who asks gets an answer of the right kind or
+//! [`NoAnswer`]; who is asked hands the same type to [`Ask::reply`]. So that what a node does itself where it is the
+//! one that is meant, and what it asks of another one else, have one type.
+
+use std::collections::BTreeSet;
+
+use quintet_proto::{internal::v1 as wire, v1};
+
+use super::{Kind, Lane, Peers};
+use crate::{
+    error::OpError,
+    ids::{NodeId, RangeId, ReplicaId},
+};
+
+/// A question, and the answer that belongs to it.
+pub(crate) trait Ask: Send + Sized {
+    /// What is answered.
+    type Answer: Send;
+
+    /// The question on the wire.
+    fn into_kind(self) -> Kind;
+
+    /// An answer off the wire; none where it is of another kind, or says nothing.
+    fn answer(kind: Kind) -> Option<Self::Answer>;
+
+    /// An answer on the wire.
+    fn reply(answer: Self::Answer) -> Kind;
+}
+
+/// A node was asked, and there is no answer: the link broke, or it was of another kind. It may have done what it
+/// was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoAnswer;
+
+impl Peers {
+    /// Asks a node something of a range, or of itself.
+    pub(crate) fn question<A: Ask>(
+        self: &std::sync::Arc<Self>,
+        node: NodeId,
+        range: Option<RangeId>,
+        question: A,
+    ) -> impl Future<Output = Result<A::Answer, NoAnswer>> + Send + use<A> {
+        let message = wire::PeerMessage {
+            range_id: range.map_or(0, |range| range.0),
+            kind: Some(question.into_kind()),
+            ..wire::PeerMessage::default()
+        };
+        // At once: it is under way before anybody waits for the answer.
+        let asked = self.ask(node, Lane::Urgent, message);
+        async move {
+            match asked.await {
+                Ok(Ok(kind)) => A::answer(kind).ok_or(NoAnswer),
+                Ok(Err(_)) | Err(_) => Err(NoAnswer),
+            }
+        }
+    }
+}
+
+/// Whether a node answers at all.
+pub(crate) struct Echo;
+
+impl Ask for Echo {
+    type Answer = ();
+
+    fn into_kind(self) -> Kind {
+        Kind::Echo(wire::Echo {})
+    }
+
+    fn answer(kind: Kind) -> Option<()> {
+        matches!(kind, Kind::Echo(_)).then_some(())
+    }
+
+    fn reply((): ()) -> Kind {
+        Kind::Echo(wire::Echo {})
+    }
+}
+
+/// Whom a node reaches at the moment.
+pub(crate) struct Reach;
+
+impl Ask for Reach {
+    type Answer = BTreeSet<NodeId>;
+
+    fn into_kind(self) -> Kind {
+        Kind::Reach(wire::Reach {})
+    }
+
+    fn answer(kind: Kind) -> Option<BTreeSet<NodeId>> {
+        let Kind::ReachAnswer(answer) = kind else { return None };
+        Some(answer.node_ids.into_iter().map(NodeId).collect())
+    }
+
+    fn reply(reached: BTreeSet<NodeId>) -> Kind {
+        let node_ids = reached.into_iter().map(|node| node.0).collect();
+        Kind::ReachAnswer(wire::ReachAnswer { node_ids })
+    }
+}
+
+/// Take this plan of a new cluster.
+pub(crate) struct TakePlan(pub(crate) wire::Bootstrap);
+
+impl Ask for TakePlan {
+    type Answer = wire::BootstrapAnswer;
+
+    fn into_kind(self) -> Kind {
+        Kind::Bootstrap(self.0)
+    }
+
+    fn answer(kind: Kind) -> Option<wire::BootstrapAnswer> {
+        let Kind::BootstrapAnswer(answer) = kind else { return None };
+        Some(answer)
+    }
+
+    fn reply(answer: wire::BootstrapAnswer) -> Kind {
+        Kind::BootstrapAnswer(answer)
+    }
+}
+
+/// Become a member of the cluster of this plan, without replicas. `Ok`: it is one, and whether it has not lost its
+/// disk. `Err` says why not.
+pub(crate) struct Enlist(pub(crate) wire::Bootstrap);
+
+impl Ask for Enlist {
+    type Answer = Result<bool, String>;
+
+    fn into_kind(self) -> Kind {
+        Kind::Enlist(self.0)
+    }
+
+    fn answer(kind: Kind) -> Option<Result<bool, String>> {
+        let Kind::EnlistAnswer(answer) = kind else { return None };
+        let is_refused = !answer.refusal.is_empty();
+        Some(if is_refused { Err(answer.refusal) } else { Ok(answer.never_lost) })
+    }
+
+    fn reply(answer: Result<bool, String>) -> Kind {
+        let (refusal, never_lost) = match answer {
+            Ok(never_lost) => (String::new(), never_lost),
+            Err(why) => (why, false),
+        };
+        Kind::EnlistAnswer(wire::EnlistAnswer { refusal, never_lost })
+    }
+}
+
+/// Which replica of the range a node holds, and that it is to hold this one where it holds none; 0 is none.
+pub(crate) struct HoldReplica(pub(crate) wire::HoldReplica);
+
+impl Ask for HoldReplica {
+    type Answer = Result<ReplicaId, String>;
+
+    fn into_kind(self) -> Kind {
+        Kind::HoldReplica(self.0)
+    }
+
+    fn answer(kind: Kind) -> Option<Result<ReplicaId, String>> {
+        let Kind::HoldReplicaAnswer(answer) = kind else { return None };
+        let is_refused = !answer.refusal.is_empty();
+        Some(if is_refused { Err(answer.refusal) } else { Ok(ReplicaId(answer.replica_id)) })
+    }
+
+    fn reply(answer: Result<ReplicaId, String>) -> Kind {
+        let (refusal, replica_id) = match answer {
+            Ok(held) => (String::new(), held.0),
+            Err(why) => (why, 0),
+        };
+        Kind::HoldReplicaAnswer(wire::HoldReplicaAnswer { refusal, replica_id })
+    }
+}
+
+/// Replace, as the leader of the range, the replica that a node lost. `Ok`: it is done, and whether it was before.
+/// `Err` says what it waits for.
+pub(crate) struct ReplaceReplica(pub(crate) wire::ReplaceReplica);
+
+impl Ask for ReplaceReplica {
+    type Answer = Result<bool, String>;
+
+    fn into_kind(self) -> Kind {
+        Kind::ReplaceReplica(self.0)
+    }
+
+    fn answer(kind: Kind) -> Option<Result<bool, String>> {
+        let Kind::ReplaceReplicaAnswer(answer) = kind else { return None };
+        let waits = !answer.waits_for.is_empty();
+        Some(if waits { Err(answer.waits_for) } else { Ok(answer.was_done) })
+    }
+
+    fn reply(answer: Result<bool, String>) -> Kind {
+        let (waits_for, was_done) = match answer {
+            Ok(was_done) => (String::new(), was_done),
+            Err(why) => (why, false),
+        };
+        Kind::ReplaceReplicaAnswer(wire::ReplaceReplicaAnswer { waits_for, was_done })
+    }
+}
+
+/// An operation of an operator that one node hands to another: the request, and its answer or error.
+macro_rules! operation {
+    ($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty,
+     $question:ident, $answer:ident, $result:ident) => {
+        $(#[$doc])*
+        pub(crate) struct $name(pub(crate) $request);
+
+        impl Ask for $name {
+            type Answer = Result<$response, OpError>;
+
+            fn into_kind(self) -> Kind {
+                Kind::$question(self.0)
+            }
+
+            fn answer(kind: Kind) -> Option<Self::Answer> {
+                let Kind::$answer(answer) = kind else { return None };
+                Some(match answer.result? {
+                    wire::$result::Result::Ok(done) => Ok(done),
+                    wire::$result::Result::Error(error) => Err(error.into()),
+                })
+            }
+
+            fn reply(answer: Self::Answer) -> Kind {
+                let result = match answer {
+                    Ok(done) => wire::$result::Result::Ok(done),
+                    Err(error) => wire::$result::Result::Error(error.into()),
+                };
+                Kind::$answer(wire::$answer { result: Some(result) })
+            }
+        }
+    };
+}
+
+operation! {
+    /// Form the cluster: the node with the lowest id does.
+    Init(v1::InitClusterRequest) -> v1::InitClusterResponse, Init, InitAnswer, init_answer
+}
+operation! {
+    /// Replace a node: a member does.
+    Replace(v1::ReplaceNodeRequest) -> v1::ReplaceNodeResponse, Replace, ReplaceAnswer, replace_answer
+}
+operation! {
+    /// Drain yourself, or note in the registry that another node is drained.
+    Drain(v1::DrainRequest) -> v1::DrainResponse, Drain, DrainAnswer, drain_answer
+}
+operation! {
+    /// Drain a node for one that does not reach it.
+    DrainFor(v1::DrainRequest) -> v1::DrainResponse, DrainFor, DrainAnswer, drain_answer
+}
