@@ -35,7 +35,7 @@ pub enum Family {
     Txn,
     /// Marks that transactions leave behind.
     Mark,
-    /// `enc(anchor) ++ request id -> outcome`.
+    /// `request id ++ enc(anchor) -> outcome`.
     Dedup,
     /// Applied index, descriptor, closed timestamp, thresholds of each range.
     Meta,

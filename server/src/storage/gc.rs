@@ -19,8 +19,8 @@
 //!   collectable: [`Collectable::is_collectable`].
 
 use super::{
-    codec::{self, VersionRecord},
     engine::Error,
+    format::{codec, version::VersionRecord},
     keys,
 };
 use crate::time::Timestamp;

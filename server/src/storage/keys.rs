@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ids::{KeyspaceId, RangeId},
-    storage::codec::RequestId,
+    storage::format::request::RequestId,
     time::Timestamp,
 };
 

@@ -1,10 +1,10 @@
 //! What is on disk: the engine trait and its implementations, key encoding, stored formats.
 
-pub mod codec;
 #[cfg(not(madsim))]
 pub mod directory;
 pub mod disk;
 pub mod engine;
+pub mod format;
 pub mod gc;
 pub mod keys;
 pub mod memory;

@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 
 use super::{
-    codec::{self, VersionRecord},
     engine::{Direction, Error, Family, Reader},
+    format::{codec, version::VersionRecord},
     keys,
 };
 use crate::{

@@ -1,0 +1,60 @@
+//! What a range's replica has applied, and the thresholds below which it answers nothing any more.
+//!
+//! In [`Family::Meta`](crate::storage::Family::Meta) of the data engine. It is written in one batch with what
+//! was applied, so that after a crash the log is applied again from just there.
+
+use serde::{Deserialize, Serialize};
+
+use super::raft::{Membership, Position};
+use crate::{ids::TimeDomain, time::Timestamp};
+
+/// What a range's replica has applied; written in the same batch as what it applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRecord {
+    /// The last applied entry.
+    pub applied: Option<Position>,
+    /// The last applied membership and where it stood.
+    pub membership: Membership,
+    /// Position of that membership's entry.
+    pub membership_at: Option<Position>,
+    /// The newest version that the range holds.
+    pub newest: Timestamp,
+    /// The range's time, `newest` or above: no write of the range has, or will ever have, a version
+    /// at or below it that is not applied yet.
+    pub time: Timestamp,
+    /// Requests with an earlier first attempt are refused.
+    pub dedup_threshold: Timestamp,
+    /// Reads of earlier moments are refused; `time` or below.
+    pub gc_threshold: Timestamp,
+    /// Where those timestamps come from.
+    pub time_domain: TimeDomain,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{NodeId, ReplicaId},
+        storage::format::golden::holds,
+    };
+
+    #[test]
+    fn format_1() {
+        holds(
+            &AppliedRecord {
+                applied: Some(Position { term: 2, index: 7 }),
+                membership: Membership {
+                    configs: vec![vec![ReplicaId(1), ReplicaId(2)]],
+                    replicas: vec![(ReplicaId(1), NodeId(11)), (ReplicaId(2), NodeId(12))],
+                },
+                membership_at: Some(Position { term: 1, index: 0 }),
+                newest: Timestamp(9),
+                time: Timestamp(10),
+                dedup_threshold: Timestamp(3),
+                gc_threshold: Timestamp(4),
+                time_domain: TimeDomain(0),
+            },
+            "010102070102010202010b020c010100090a030400",
+        );
+    }
+}

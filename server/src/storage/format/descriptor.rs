@@ -1,0 +1,64 @@
+//! A range as its replicas and all routers know it: span, generation, replicas.
+//!
+//! In [`Family::Meta`](crate::storage::Family::Meta) beside the applied record; in plans, registry and raft
+//! snapshots; on the way to routers that asked the wrong node.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Generation, NodeId, RangeId, ReplicaId};
+
+/// A range's descriptor: derived from the membership as it is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Which range.
+    pub range: RangeId,
+    /// First stored key, inclusive.
+    pub start: Vec<u8>,
+    /// End of its stored keys, exclusive; empty is the end of the key space.
+    pub end: Vec<u8>,
+    /// Raised by split, merge and replica change.
+    pub generation: Generation,
+    /// Every replica and the node that holds it.
+    pub replicas: Vec<(ReplicaId, NodeId)>,
+    /// The next replica id; ids below it are never given again.
+    pub next_replica: ReplicaId,
+}
+
+impl Descriptor {
+    /// Whether a stored key lies in the range.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && (self.end.is_empty() || key < &self.end[..])
+    }
+
+    /// Whether the range has a part of `[start, end)`; an empty `end` is the end of the key space.
+    pub fn overlaps(&self, start: &[u8], end: &[u8]) -> bool {
+        let begins_before = |start: &[u8], end: &[u8]| end.is_empty() || start < end;
+        begins_before(&self.start, end) && begins_before(start, &self.end)
+    }
+
+    /// Whether the range has all of `[start, end)`; an empty `end` is the end of the key space.
+    pub fn covers(&self, start: &[u8], end: &[u8]) -> bool {
+        let ends = self.end.is_empty() || (!end.is_empty() && end <= &self.end[..]);
+        &self.start[..] <= start && ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::format::golden::holds;
+
+    #[test]
+    fn descriptors() {
+        let descriptor = Descriptor {
+            range: RangeId(2),
+            start: b"a".to_vec(),
+            end: b"mm".to_vec(),
+            generation: Generation(300),
+            replicas: vec![(ReplicaId(1), NodeId(11)), (ReplicaId(2), NodeId(12))],
+            next_replica: ReplicaId(6),
+        };
+        // Range; start, end; generation; two replicas, each with its node; the next one.
+        holds(&descriptor, "01020161026d6dfb2c0102010b020c06");
+    }
+}
