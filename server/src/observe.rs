@@ -6,7 +6,7 @@
 #[cfg(madsim)]
 use std::sync::OnceLock;
 
-use crate::{ids::RangeId, storage::codec::Position};
+use crate::{ids::RangeId, storage::format::raft::Position};
 
 /// What a replica did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ use crate::{
         weight,
     },
     router::admission::Admission,
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
 };
 
 /// Bytes of a batch's answer: 4 MiB is what gRPC's clients read by default, less what the items take that

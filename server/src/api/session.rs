@@ -41,7 +41,7 @@ use crate::{
         hints::client_routes,
     },
     size::Size,
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
     time::local::{sleep, timeout},
     trace,
     wire::{self, Inbound},

@@ -15,7 +15,7 @@ use crate::{
         raft::progress::{Progress, Role},
         replica::Replica,
     },
-    storage::codec::{Descriptor, Position},
+    storage::format::{descriptor::Descriptor, raft::Position},
     time::ms,
 };
 

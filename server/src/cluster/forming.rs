@@ -30,7 +30,7 @@ use crate::{
     peer::ask::{self, NoAnswer},
     placement::{initial, policy},
     range::replica::Replica,
-    storage::codec::{ClusterRecord, Descriptor},
+    storage::format::{cluster::ClusterRecord, descriptor::Descriptor},
     time::local::{Instant, sleep},
 };
 

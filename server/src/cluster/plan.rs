@@ -6,7 +6,7 @@ use quintet_proto::internal::v1 as wire;
 
 use crate::{
     ids::{Generation, NodeId, RangeId, ReplicaId},
-    storage::codec::{ClusterRecord, Descriptor},
+    storage::format::{cluster::ClusterRecord, descriptor::Descriptor},
 };
 
 /// The plan as it is handed out; for no directory in particular.

@@ -9,8 +9,12 @@ use crate::{
     range::raft::log_writer::LogWriter,
     storage::{
         Direction, Engine, Family,
-        codec::{self, AddressRecord, ClusterRecord, Identity, ReplicaRecord},
         engine::{Change, Error},
+        format::{
+            cluster::{ClusterRecord, ReplicaRecord},
+            codec,
+            node::{AddressRecord, Identity},
+        },
     },
 };
 

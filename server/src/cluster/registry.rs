@@ -47,7 +47,7 @@ use crate::{
     size::Size,
     storage::{
         self, Direction,
-        codec::{self, AddressRecord, Descriptor, RequestId},
+        format::{codec, descriptor::Descriptor, node::AddressRecord, request::RequestId},
         keys,
         mvcc::{self, PageLimit},
     },

@@ -31,7 +31,7 @@ use crate::{
     range::replica::{Host, Replica},
     router::Router,
     seams::Random,
-    storage::codec::ClusterRecord,
+    storage::format::cluster::ClusterRecord,
 };
 
 /// What a node knows and is.

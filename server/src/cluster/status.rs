@@ -17,7 +17,7 @@ use crate::{
     ids::NodeId,
     range::replica::Replica,
     request::{limits, place::Place},
-    storage::codec::AddressRecord,
+    storage::format::node::AddressRecord,
     time::ms,
 };
 

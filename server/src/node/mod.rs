@@ -35,8 +35,8 @@ use crate::{
     seams::Seams,
     storage::{
         self,
-        codec::{AddressRecord, Identity},
         disk::Disk,
+        format::node::{AddressRecord, Identity},
         watched::watched,
     },
     time::{Hlc, local::Instant},

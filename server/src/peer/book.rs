@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use quintet_proto::internal::v1 as wire;
 use tokio::sync::Notify;
 
-use crate::{ids::NodeId, storage::codec::AddressRecord};
+use crate::{ids::NodeId, storage::format::node::AddressRecord};
 
 /// Nodes that a book holds at most: peers can't make it grow without bound.
 const NODES_MAX: usize = 1_000;

@@ -49,7 +49,7 @@ use crate::{
     ids::NodeId,
     ops::metrics::Metrics,
     seams::{Random, Wire},
-    storage::codec::AddressRecord,
+    storage::format::node::AddressRecord,
     time::{Hlc, Timestamp, local::Instant},
 };
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{NodeId, RangeId},
     planted::{self, Bug},
-    storage::{codec::AddressRecord, disk::Condition},
+    storage::{disk::Condition, format::node::AddressRecord},
 };
 
 /// A voter of a range as a place for its leader.

@@ -8,7 +8,7 @@
 use super::{command::outcome::Applied, faults::Doing, raft::group::Group, shared::Shared};
 use crate::{
     error::OpError,
-    storage::codec::Command,
+    storage::format::command::Command,
     time::{
         Timestamp,
         local::{Instant, timeout},

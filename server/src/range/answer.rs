@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{OpError, Standing},
-    storage::codec::Outcome,
+    storage::format::request::Outcome,
     time::Timestamp,
 };
 

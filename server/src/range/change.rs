@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use super::{command::outcome::Applied, members::Members, replica::Replica};
 use crate::{
     ids::{NodeId, ReplicaId},
-    storage::codec::Command,
+    storage::format::command::Command,
 };
 
 impl Replica {

@@ -36,7 +36,7 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     peer::{Kind, Lane},
     planted::{self, Bug},
-    storage::codec::Position,
+    storage::format::raft::Position,
     time::local::Instant,
 };
 

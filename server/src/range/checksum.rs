@@ -18,8 +18,8 @@ use super::{
 };
 use crate::storage::{
     Family,
-    codec::{self, DedupRecord},
     engine::Error,
+    format::{codec, request::DedupRecord},
     gc::Collectable,
 };
 

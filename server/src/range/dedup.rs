@@ -39,8 +39,11 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Batch, Family,
-        codec::{self, DedupRecord, Outcome, RequestId},
         engine::{Error, Reader},
+        format::{
+            codec,
+            request::{DedupRecord, Outcome, RequestId},
+        },
         keys, mvcc,
     },
     time::Timestamp,

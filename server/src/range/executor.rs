@@ -93,8 +93,8 @@ use crate::{
     error::OpError,
     planted::{self, Bug},
     storage::{
-        codec::{self, Descriptor, Effect},
         engine::Error,
+        format::{codec, command::Effect, descriptor::Descriptor},
     },
     time::{Timestamp, local::Instant},
 };

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     storage::{
-        codec::Effect,
         engine::{Error, Reader},
+        format::command::Effect,
         mvcc,
     },
     time::Timestamp,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ids::{NodeId, ReplicaId},
-    storage::codec::Position,
+    storage::format::raft::Position,
 };
 
 /// The replicas of a range.

@@ -53,8 +53,8 @@ use crate::{
     peer::Peers,
     storage::{
         self, Engine,
-        codec::{Command, Descriptor},
         disk::Disk,
+        format::{command::Command, descriptor::Descriptor},
     },
     time::{Hlc, Timestamp, local::Instant},
 };

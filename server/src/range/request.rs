@@ -12,7 +12,7 @@ use crate::{
     },
     storage::{
         Direction,
-        codec::{Removed, RequestId},
+        format::request::{Removed, RequestId},
         mvcc::{PageLimit, Version},
     },
     time::{Timestamp, local::Instant},

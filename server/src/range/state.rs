@@ -44,8 +44,15 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Batch, Engine, Family,
-        codec::{self, AppliedRecord, Command, Descriptor, EntryRecord, PayloadRecord},
         engine::Error,
+        format::{
+            self,
+            applied::AppliedRecord,
+            codec,
+            command::Command,
+            descriptor::Descriptor,
+            raft::{EntryRecord, PayloadRecord},
+        },
         keys::{self, MetaKind},
     },
     time::{Hlc, Timestamp, local::sleep},
@@ -291,7 +298,7 @@ impl RangeState {
 }
 
 /// The descriptor that follows from a membership.
-fn with_membership(current: &Descriptor, membership: &codec::Membership) -> Descriptor {
+fn with_membership(current: &Descriptor, membership: &format::raft::Membership) -> Descriptor {
     let mut next = current.clone();
     next.generation = Generation(current.generation.0 + 1);
     next.replicas.clone_from(&membership.replicas);
@@ -308,8 +315,8 @@ mod tests {
         ids::ReplicaId,
         seams::SystemClock,
         storage::{
-            codec::Position,
             engine::Durability,
+            format::raft::Position,
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },
     };

@@ -26,7 +26,7 @@ use crate::{
     failpoint,
     ids::ReplicaId,
     size::Size,
-    storage::{self, codec::AppliedRecord},
+    storage::{self, format::applied::AppliedRecord},
     time::local::Instant,
 };
 

@@ -15,7 +15,7 @@ use crate::{
     error::OpError,
     ids::NodeId,
     range::request::{Answer, OpResult, ReplySink},
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
 };
 
 /// What a request was answered.

@@ -16,7 +16,7 @@ use crate::{
     ops::{metrics::Operation, requests::Named},
     peer::ClusterIdentity,
     seams::Random,
-    storage::codec::RequestId,
+    storage::format::request::RequestId,
     time::{AHEAD_MAX, Hlc, Timestamp, local::Instant},
 };
 

@@ -12,7 +12,7 @@ use crate::{
     },
     storage::{
         Direction,
-        codec::{Descriptor, RequestId},
+        format::{descriptor::Descriptor, request::RequestId},
     },
     time::{Timestamp, local::Instant},
 };

@@ -1,7 +1,7 @@
 //! What a request asks, as a number: two requests under one id are told apart by it.
 //!
 //! It is stored with what is remembered of a request, so it is the same on every build, for ever
-//! (`storage/codec_golden.rs` pins what is stored).
+//! (`storage/format/` pins what is stored).
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ use crate::{
     error::OpError,
     ids::NodeId,
     planted::{self, Bug},
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
 };
 
 /// Whether an error, as the answer to one copy, says what became of all copies of a write: none did

@@ -19,7 +19,7 @@ use crate::{
         context::named,
         decoded::{Decoded, Request},
     },
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
 };
 
 /// Descriptors that one answer carries to correct a route.

@@ -25,7 +25,7 @@ use crate::{
         context::named,
         decoded::Request,
     },
-    storage::codec::{self, Descriptor},
+    storage::format::{codec, descriptor::Descriptor},
 };
 
 impl Router {

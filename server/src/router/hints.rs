@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use quintet_proto::v1;
 
-use crate::{ids::KeyspaceId, storage::codec::Descriptor, storage::keys};
+use crate::{
+    ids::KeyspaceId,
+    storage::{format::descriptor::Descriptor, keys},
+};
 
 /// The keyspaces that clients know, and their names on the wire.
 const KEYSPACES: [(KeyspaceId, &str); 2] =

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quintet_proto::v1::{self, session_request::Op};
 
 use super::{Router, hints, routes::RANGES_MAX};
-use crate::{ids::KeyspaceId, storage::codec::Descriptor};
+use crate::{ids::KeyspaceId, storage::format::descriptor::Descriptor};
 
 /// What is left of a span: user keys, in the direction of the scan. Each part follows on the one before.
 pub(crate) struct SpanParts {

@@ -31,7 +31,7 @@ use crate::{
     peer::{Kind, Lane, LinkDown},
     planted::{self, Bug},
     request::encode,
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
 };
 
 impl Router {

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use parking_lot::RwLock;
 
-use crate::{ids::RangeId, request::place::Place, storage::codec::Descriptor};
+use crate::{ids::RangeId, request::place::Place, storage::format::descriptor::Descriptor};
 
 /// Ranges of one scan.
 pub(super) const RANGES_MAX: usize = 100_000;

@@ -40,7 +40,7 @@ use crate::{
     size::Size,
     storage::{
         Direction,
-        codec::{self, Descriptor},
+        format::{codec, descriptor::Descriptor},
         mvcc::PageLimit,
     },
     time::{

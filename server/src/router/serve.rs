@@ -13,7 +13,7 @@ use crate::{
     ids::{Generation, RangeId},
     range::request::ReplySink,
     request::context::named,
-    storage::codec,
+    storage::format::codec,
 };
 
 impl Router {

@@ -40,7 +40,7 @@ use crate::{
     cluster::state::NodeState,
     config::Limits,
     range::elections::RaftTimes,
-    storage::{Engine, codec::Command},
+    storage::{Engine, format::command::Command},
 };
 
 /// Begins all jobs of a node, whose log engine is `log`.

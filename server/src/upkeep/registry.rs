@@ -12,7 +12,7 @@ use crate::{
     ids::SYSTEM_RANGE,
     range::request::{OpResult, ReplySink},
     request::place::Place,
-    storage::{self, codec::RequestId},
+    storage::{self, format::request::RequestId},
 };
 
 /// Keeps the system range true to what the node knows, where it leads it, and learns from it elsewhere, for

@@ -25,7 +25,7 @@ use crate::{
     size::Size,
     storage::{
         self, Batch, Direction, Engine, Family,
-        codec::{self, DedupRecord},
+        format::{codec, request::DedupRecord},
         keys,
     },
 };
@@ -147,8 +147,11 @@ mod tests {
     use crate::{
         ids::{Generation, RangeId, ReplicaId},
         storage::{
-            codec::{Descriptor, Outcome, RequestId},
             engine::{Durability, Reader},
+            format::{
+                descriptor::Descriptor,
+                request::{Outcome, RequestId},
+            },
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },
         time::Timestamp,

@@ -14,7 +14,7 @@ use super::pause::pause;
 use crate::{
     cluster::state::NodeState,
     range::{replica::Replica, state::RangeState},
-    storage::codec::{Command, Descriptor},
+    storage::format::{command::Command, descriptor::Descriptor},
     time::Timestamp,
 };
 

@@ -274,8 +274,8 @@ mod tests {
     use crate::{
         ids::{Generation, RangeId, ReplicaId},
         storage::{
-            codec::{self, Descriptor, VersionRecord},
             engine::Durability,
+            format::{codec, descriptor::Descriptor, version::VersionRecord},
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },
     };

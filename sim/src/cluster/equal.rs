@@ -7,7 +7,7 @@ use quintet_server::{
     range::replica::Replica,
     storage::{
         Family,
-        codec::{self, DedupRecord},
+        format::{codec, request::DedupRecord},
         gc::Collectable,
         keys,
     },

@@ -15,7 +15,7 @@ use quintet_server::{
     range::{raft::log_records, replica::Replica},
     storage::{
         Family,
-        codec::{self, AppliedRecord, Position},
+        format::{applied::AppliedRecord, codec, raft::Position},
         keys::{self, MetaKind},
     },
 };

@@ -2,7 +2,7 @@
 
 use quintet_server::{
     ids::{Generation, NodeId, SYSTEM_RANGE},
-    storage::codec::Descriptor,
+    storage::format::descriptor::Descriptor,
 };
 
 use super::Cluster;

@@ -17,7 +17,7 @@ use crate::{
     router::Router,
     storage::{
         Engine,
-        codec::{Descriptor, SnapshotHead},
+        format::{descriptor::Descriptor, snapshot::SnapshotHead},
     },
 };
 

@@ -10,7 +10,7 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     planted::{self, Bug},
     range::replica::Replica,
-    storage::codec::{ClusterRecord, ReplicaRecord},
+    storage::format::cluster::{ClusterRecord, ReplicaRecord},
 };
 
 /// A cluster's plan for a node that comes back with an empty directory: without the replicas that the
@@ -129,7 +129,7 @@ impl NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::Generation, storage::codec::Descriptor};
+    use crate::{ids::Generation, storage::format::descriptor::Descriptor};
 
     #[test]
     fn a_plan_goes_on_making_sense_when_every_node_has_lost_its_disk() {

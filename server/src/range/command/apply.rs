@@ -1,7 +1,7 @@
 //! Applies a committed command to the state.
 
 use super::{outcome::Applied, remove, reserve_replica, target::Target, thresholds, write};
-use crate::storage::{codec::Command, engine::Error};
+use crate::storage::{engine::Error, format::command::Command};
 
 /// Applies a command whose entry was proposed in `term`.
 pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result<Applied, Error> {

@@ -9,7 +9,7 @@ use crate::{
         held::Current,
         request::{Lifetime, WriteKind},
     },
-    storage::codec::{Effect, Outcome},
+    storage::format::{command::Effect, request::Outcome},
     time::Timestamp,
 };
 

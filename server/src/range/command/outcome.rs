@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::ReplicaId, storage::codec::Outcome};
+use crate::{ids::ReplicaId, storage::format::request::Outcome};
 
 /// What became of a command when it was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,12 @@ use super::{
     target::{Target, is_of_term},
 };
 use crate::storage::{
-    codec::{DedupRecord, Outcome, RemoveCommand, VersionRecord},
     engine::Error,
+    format::{
+        command::RemoveCommand,
+        request::{DedupRecord, Outcome},
+        version::VersionRecord,
+    },
 };
 
 pub(super) fn apply(

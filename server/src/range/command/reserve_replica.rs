@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::outcome::Applied;
-use crate::storage::codec::Descriptor;
+use crate::storage::format::descriptor::Descriptor;
 
 /// Reserves the next replica id of a range.
 pub(super) fn apply(descriptor: &mut Arc<Descriptor>) -> Applied {

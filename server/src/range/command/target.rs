@@ -7,8 +7,14 @@ use crate::{
     range::dedup::{self, Overlay},
     storage::{
         Batch, Engine, Family,
-        codec::{self, AppliedRecord, DedupRecord, Descriptor, RequestId, VersionRecord},
         engine::Error,
+        format::{
+            applied::AppliedRecord,
+            codec,
+            descriptor::Descriptor,
+            request::{DedupRecord, RequestId},
+            version::VersionRecord,
+        },
         keys,
     },
     time::Timestamp,

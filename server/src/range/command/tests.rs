@@ -13,9 +13,14 @@ use crate::{
     },
     storage::{
         Batch, Direction, Durability, Engine, Family,
-        codec::{
-            self, AppliedRecord, BatchItem, Command, DedupRecord, Descriptor, Effect, Group,
-            Operation, Outcome, PutBatch, RemoveCommand, Removed, RequestId, WriteCommand,
+        format::{
+            applied::AppliedRecord,
+            codec,
+            command::{
+                BatchItem, Command, Effect, Group, Operation, PutBatch, RemoveCommand, WriteCommand,
+            },
+            descriptor::Descriptor,
+            request::{DedupRecord, Outcome, Removed, RequestId},
         },
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
         mvcc,

@@ -1,7 +1,7 @@
 //! What only ever rises: the range's time, and the thresholds below which requests and reads are refused.
 
 use super::outcome::Applied;
-use crate::{storage::codec::AppliedRecord, time::Timestamp};
+use crate::{storage::format::applied::AppliedRecord, time::Timestamp};
 
 /// Requests with an earlier first attempt are refused from here on.
 pub(super) fn move_dedup(applied: &mut AppliedRecord, threshold: Timestamp) -> Applied {

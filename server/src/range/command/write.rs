@@ -10,10 +10,12 @@ use super::{
 };
 use crate::{
     storage::{
-        codec::{
-            DedupRecord, Effect, Group, Operation, Outcome, PutBatch, VersionRecord, WriteCommand,
-        },
         engine::Error,
+        format::{
+            command::{Effect, Group, Operation, PutBatch, WriteCommand},
+            request::{DedupRecord, Outcome},
+            version::VersionRecord,
+        },
     },
     time::Timestamp,
 };

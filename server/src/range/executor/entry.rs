@@ -15,9 +15,13 @@ use crate::{
     size::Size,
     storage::{
         Batch, Family,
-        codec::{
-            self, BatchItem, Command, Effect, Group, Operation, Outcome, PutBatch, RemoveCommand,
-            Removed, VersionRecord, WriteCommand,
+        format::{
+            codec,
+            command::{
+                BatchItem, Command, Effect, Group, Operation, PutBatch, RemoveCommand, WriteCommand,
+            },
+            request::{Outcome, Removed},
+            version::VersionRecord,
         },
         keys,
     },

@@ -30,8 +30,8 @@ use crate::{
     range::request::{Answer, Write},
     size::Size,
     storage::{
-        codec::Removed,
         engine::Error,
+        format::request::Removed,
         keys,
         mvcc::{self, PageLimit},
     },

@@ -187,7 +187,7 @@ mod tests {
     };
     use crate::{
         ids::ReplicaId,
-        storage::codec::{Position, VoteRecord},
+        storage::format::raft::{Position, VoteRecord},
     };
 
     fn at(index: u64) -> LogId {

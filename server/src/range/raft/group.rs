@@ -34,7 +34,7 @@ use super::{
 use crate::{
     ids::{NodeId, ReplicaId},
     range::{command::outcome::Applied, elections::RaftTimes, members::Members},
-    storage::codec::{self, Command},
+    storage::format::{codec, command::Command},
     time::local::{Instant, timeout},
 };
 

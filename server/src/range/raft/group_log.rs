@@ -24,8 +24,9 @@ use super::{
 use crate::{
     ids::RangeId,
     storage::{
-        Direction, Engine, Family, codec,
+        Direction, Engine, Family,
         engine::{Change, Error},
+        format::codec,
     },
 };
 

@@ -12,8 +12,11 @@ use crate::{
     ids::RangeId,
     storage::{
         Family,
-        codec::{self, EntryRecord, PayloadRecord, Position},
         engine::Error,
+        format::{
+            codec,
+            raft::{EntryRecord, PayloadRecord, Position},
+        },
     },
 };
 

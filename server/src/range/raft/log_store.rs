@@ -45,8 +45,8 @@ use crate::{
     size::Size,
     storage::{
         Engine, Family,
-        codec::{self, Position},
         engine::{Change, Error},
+        format::{codec, raft::Position},
     },
 };
 

@@ -13,7 +13,7 @@ use super::types::{self, RaftMetrics};
 use crate::{
     ids::ReplicaId,
     range::members::Members,
-    storage::codec::{Position, VoteRecord},
+    storage::format::raft::{Position, VoteRecord},
     time::local::Instant,
 };
 

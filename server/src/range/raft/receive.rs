@@ -10,7 +10,7 @@ use super::{
     group::Group, snapshot_data::SnapshotData, state_machine::snapshot_meta, types,
     types::TypeConfig, wire,
 };
-use crate::{peer::Kind, range::snapshot::stage::Ticket, storage::codec::SnapshotHead};
+use crate::{peer::Kind, range::snapshot::stage::Ticket, storage::format::snapshot::SnapshotHead};
 
 impl Group {
     /// The answer to a message of Raft. `heard` is called where the sender leads, and this replica follows it.

@@ -31,8 +31,8 @@ use crate::{
     range::{snapshot::source::Outbox, state::RangeState},
     size::Size,
     storage::{
-        codec::{self, AppliedRecord},
         engine::Error,
+        format::{applied::AppliedRecord, codec},
         watched::Failed,
     },
     time::local::Instant,

@@ -8,7 +8,7 @@ use openraft::raft::{TransferLeaderRequest, VoteRequest};
 use quintet_proto::internal::v1 as net;
 
 use super::{group::Group, progress::Vote, types, wire};
-use crate::storage::codec::Position;
+use crate::storage::format::raft::Position;
 
 /// The replica of a transfer of leadership that is to nobody: the leader lets its followers go.
 const NOBODY: u64 = 0;

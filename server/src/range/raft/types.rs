@@ -15,7 +15,10 @@ use crate::{
     range::{command::outcome::Applied, members::Members},
     storage::{
         Error,
-        codec::{self, EntryRecord, PayloadRecord, Position},
+        format::{
+            self,
+            raft::{EntryRecord, PayloadRecord, Position},
+        },
     },
 };
 
@@ -126,8 +129,8 @@ pub(super) fn entry_record(entry: &Entry) -> EntryRecord<'_> {
 }
 
 /// The stored form of a membership.
-pub(super) fn membership_record(membership: &Membership) -> codec::Membership {
-    codec::Membership {
+pub(super) fn membership_record(membership: &Membership) -> format::raft::Membership {
+    format::raft::Membership {
         configs: membership
             .get_joint_config()
             .iter()
@@ -138,7 +141,7 @@ pub(super) fn membership_record(membership: &Membership) -> codec::Membership {
 }
 
 /// The membership of a stored form.
-pub(super) fn membership(record: &codec::Membership) -> Result<Membership, Error> {
+pub(super) fn membership(record: &format::raft::Membership) -> Result<Membership, Error> {
     if record.configs.is_empty() {
         return Ok(Membership::default());
     }
@@ -162,8 +165,8 @@ pub(super) fn members(stored: &StoredMembership) -> Members {
 }
 
 /// The stored form of a vote.
-pub(super) fn vote_record(vote: &Vote) -> codec::VoteRecord {
-    codec::VoteRecord {
+pub(super) fn vote_record(vote: &Vote) -> format::raft::VoteRecord {
+    format::raft::VoteRecord {
         term: vote.leader_id.term,
         replica: ReplicaId(vote.leader_id.voted_for),
         committed: vote.committed,
@@ -171,7 +174,7 @@ pub(super) fn vote_record(vote: &Vote) -> codec::VoteRecord {
 }
 
 /// The vote of a stored form.
-pub(super) fn vote(record: codec::VoteRecord) -> Vote {
+pub(super) fn vote(record: format::raft::VoteRecord) -> Vote {
     if record.committed {
         Vote::new_committed(record.term, record.replica.0)
     } else {

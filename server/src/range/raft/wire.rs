@@ -8,7 +8,7 @@ use openraft::raft::{
 use quintet_proto::internal::v1 as wire;
 
 use super::types::{self, Entry, LogId, Payload, Proposal, TypeConfig, Vote};
-use crate::storage::codec::{self, Position};
+use crate::storage::format::{codec, raft::Position};
 
 /// A vote, for the wire.
 pub(super) fn vote_out(vote: &Vote) -> wire::Vote {

@@ -11,7 +11,7 @@ use crate::{
         request::{Answer, OpResult, ReadKind, Scan, ScanPage},
         shared::Shared,
     },
-    storage::{Direction, codec::Descriptor, engine::Error, keys, mvcc},
+    storage::{Direction, engine::Error, format::descriptor::Descriptor, keys, mvcc},
     time::Timestamp,
 };
 

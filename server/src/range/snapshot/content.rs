@@ -14,8 +14,12 @@ use crate::{
     size::Size,
     storage::{
         Family,
-        codec::{self, ChunkRecord, ContentRecord, Descriptor},
         engine::{Error, Reader},
+        format::{
+            codec,
+            descriptor::Descriptor,
+            snapshot::{ChunkRecord, ContentRecord},
+        },
         keys::{self, MetaKind},
     },
 };

@@ -25,8 +25,8 @@ use crate::{
     size::Size,
     storage::{
         Batch, Engine, Family,
-        codec::{self, Descriptor, InstallRecord},
         engine::Error,
+        format::{codec, descriptor::Descriptor, snapshot::InstallRecord},
         keys::{self, MetaKind},
     },
 };

@@ -28,8 +28,8 @@ use crate::{
     peer::SnapshotPipe,
     storage::{
         Batch, Engine,
-        codec::{self, Descriptor, SnapshotHead},
         engine::Error,
+        format::{codec, descriptor::Descriptor, snapshot::SnapshotHead},
     },
     time::local::{Instant, interval},
 };

@@ -14,7 +14,7 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId},
     ops::metrics::Metrics,
     peer::{Peers, SnapshotPipe},
-    storage::codec,
+    storage::format::codec,
     time::local::Instant,
 };
 

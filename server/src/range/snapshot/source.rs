@@ -14,8 +14,8 @@ use crate::{
     ids::{RangeId, ReplicaId},
     storage::{
         Engine, Family,
-        codec::{self, AppliedRecord, SnapshotHead},
         engine::{Error, Reader},
+        format::{applied::AppliedRecord, codec, snapshot::SnapshotHead},
         keys::{self, MetaKind},
     },
     time::local::Instant,

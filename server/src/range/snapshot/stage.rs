@@ -7,8 +7,11 @@ use crate::{
     ids::RangeId,
     storage::{
         Batch, Engine, Family,
-        codec::{self, SnapshotHead, StagedRecord},
         engine::{Error, Reader},
+        format::{
+            codec,
+            snapshot::{SnapshotHead, StagedRecord},
+        },
         keys,
     },
 };

@@ -38,11 +38,16 @@ use crate::{
     seams::SystemClock,
     storage::{
         Batch, Direction, Engine, Family,
-        codec::{
-            self, AddressRecord, AppliedRecord, ChunkRecord, ContentRecord, DedupRecord,
-            Descriptor, Membership, Outcome, Position, RequestId,
-        },
         engine::{Durability, Error, Reader, Visit},
+        format::{
+            applied::AppliedRecord,
+            codec,
+            descriptor::Descriptor,
+            node::AddressRecord,
+            raft::{Membership, Position},
+            request::{DedupRecord, Outcome, RequestId},
+            snapshot::{ChunkRecord, ContentRecord},
+        },
         keys::{self, MetaKind},
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
     },

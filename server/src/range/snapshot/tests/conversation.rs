@@ -43,7 +43,7 @@ impl Target for Follower {
     fn check(
         &self,
         vote: &wire::Vote,
-        _head: &crate::storage::codec::SnapshotHead,
+        _head: &crate::storage::format::snapshot::SnapshotHead,
     ) -> Result<(), String> {
         if vote.committed { Ok(()) } else { Err("whoever sends it is no leader".to_owned()) }
     }
@@ -236,13 +236,13 @@ async fn what_does_not_fit_is_refused_by_name() {
         records: vec![ContentRecord { family: 1, key: b"z", value: b"v" }],
     });
     for (records, what) in [(&foreign[..], "another range"), (b"\x01\xff", "undecodable record")] {
-        let head = codec::SnapshotHead { id: 5, ..source.head().clone() };
+        let head = SnapshotHead { id: 5, ..source.head().clone() };
         let offer = wire::SnapshotOffer { head: codec::encode(&head).into(), ..offer.clone() };
         let why = refusal(&good, offer, vec![chunk(0, xxh3_64(records), records)]).await;
         assert!(why.contains(what), "{why}");
     }
     let end = wire::SnapshotEnd { chunks: 1, checksum: 7 };
-    let head = codec::SnapshotHead { id: 6, ..source.head().clone() };
+    let head = SnapshotHead { id: 6, ..source.head().clone() };
     let anew = wire::SnapshotOffer { head: codec::encode(&head).into(), ..offer.clone() };
     let why = refusal(&good, anew, vec![right(), Kind::End(end)]).await;
     assert!(why.contains("the chunks together are not what was sent"), "{why}");
