@@ -1,4 +1,8 @@
 //! Which file imports which, as a graph, and the circles in it.
+//!
+//! What a module takes from its own parts is no import: `mod part;` says already that the whole is made of them, as
+//! `node/mod.rs` is of the files in `node/`. What a part takes from the whole is one, and so is what parts take from
+//! each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,9 +40,10 @@ impl Imports {
                     .collect();
                 for from in modules.at(file, &scope) {
                     for (path, line) in &named {
-                        for to in modules.files(from, path) {
+                        let files = modules.files(from, path);
+                        for to in files.iter().filter(|to| !modules.is_part(to, file)) {
                             let import = Import { line: *line, path: path.join("::") };
-                            imports.add(file, &to, import);
+                            imports.add(file, to, import);
                         }
                     }
                 }
@@ -120,6 +125,19 @@ mod tests {
             circles(&edges).into_iter().map(|group| group.into_iter().collect()).collect();
         assert_eq!(found, [vec!["a", "b", "c"], vec!["x", "y"]]);
         assert!(circles(&BTreeSet::from([("a", "b"), ("a", "c"), ("b", "c")])).is_empty());
+    }
+
+    #[test]
+    fn a_whole_does_not_import_its_parts() {
+        let tree = Tree::of([
+            ("server/src/lib.rs", "mod a; pub use a::one::f;"),
+            ("server/src/a/mod.rs", "mod one; mod two; fn f() { one::f() } use two::T; struct S;"),
+            ("server/src/a/one.rs", "use super::{S, two::T}; fn f() {}"),
+            ("server/src/a/two.rs", "struct T;"),
+        ]);
+        let pairs: Vec<_> = tree.imports().pairs().map(|(from, to, _)| (from, to)).collect();
+        let one = "server/src/a/one.rs";
+        assert_eq!(pairs, [(one, "server/src/a/mod.rs"), (one, "server/src/a/two.rs")]);
     }
 
     #[test]

@@ -127,6 +127,21 @@ impl Modules {
             .map(|(id, _)| id)
     }
 
+    /// Whether a file is a part of a module that is written in another, `whole`: the module or one around it is.
+    pub fn is_part(&self, file: &str, whole: &str) -> bool {
+        let mut modules = self.all.iter().filter(|module| module.file == file);
+        modules.any(|module| {
+            let mut around = module.parent;
+            while let Some(module) = around.and_then(|id| self.all.get(id)) {
+                if module.file == whole {
+                    return true;
+                }
+                around = module.parent;
+            }
+            false
+        })
+    }
+
     /// The files that a path in a module leads to; none where it leads to another library.
     pub fn files(&self, from: Id, path: &[String]) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
@@ -183,8 +198,8 @@ impl Modules {
         }
     }
 
-    /// Looks a path up in a module. Where it is `certain` that it is there, what is not seen is taken to be made
-    /// by a macro.
+    /// Looks a path up in a module. From outside it is `certain` that it is there: what is not seen is taken to be
+    /// made by a macro, and what is imported there is handed on.
     fn walk(
         &self,
         at: Id,
@@ -219,7 +234,9 @@ impl Modules {
         for imported in imported.filter(|imported| imported.first() != Some(name)) {
             let further = [imported.as_slice(), rest].concat();
             if self.start(at, &further, seen, found) {
-                found.insert(module.file.clone());
+                if certain {
+                    found.insert(module.file.clone());
+                }
                 known = true;
             }
         }
@@ -229,7 +246,9 @@ impl Modules {
         for glob in &names.globs {
             let further = [glob.as_slice(), path].concat();
             if self.has(at, glob, name) && self.start(at, &further, seen, found) {
-                found.insert(module.file.clone());
+                if certain {
+                    found.insert(module.file.clone());
+                }
                 return true;
             }
         }

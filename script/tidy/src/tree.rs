@@ -28,31 +28,31 @@ impl Tree {
         Tree { files, sources: OnceLock::new(), imports: OnceLock::new() }
     }
 
-    /// This repository as it lies on the disk: what git knows and what is new and not ignored.
+    /// This repository as it lies on the disk.
+    pub fn repository() -> &'static Tree {
+        static REPOSITORY: OnceLock<Tree> = OnceLock::new();
+        REPOSITORY.get_or_init(|| Tree::read(root()))
+    }
+
+    /// A repository as it lies on the disk: what git knows, and what is new and not ignored.
     ///
     /// # Panics
     ///
     /// Where git can't list it.
-    pub fn repository() -> &'static Tree {
-        static REPOSITORY: OnceLock<Tree> = OnceLock::new();
-        REPOSITORY.get_or_init(|| {
-            let root = root();
-            let listed = Command::new("git")
-                .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-                .current_dir(root)
-                .output()
-                .expect("tidy asks git for the files of the repository: is it installed?");
-            let errors = String::from_utf8_lossy(&listed.stderr);
-            assert!(listed.status.success(), "git lists no files in {}: {errors}", root.display());
-            let listed = String::from_utf8(listed.stdout).expect("paths are UTF-8");
-            let paths: BTreeSet<&str> =
-                listed.split('\0').filter(|path| !path.is_empty()).collect();
-            // One that is listed and not there is deleted, and not committed yet.
-            let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
-            Tree::new(
-                paths.into_iter().filter_map(|path| Some((path.to_owned(), read(path)?))).collect(),
-            )
-        })
+    pub fn read(root: &Path) -> Tree {
+        let listed = Command::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .current_dir(root)
+            .output()
+            .expect("tidy asks git for the files of the repository: is it installed?");
+        let errors = String::from_utf8_lossy(&listed.stderr);
+        assert!(listed.status.success(), "git lists no files in {}: {errors}", root.display());
+        let listed = String::from_utf8(listed.stdout).expect("paths are UTF-8");
+        let paths: BTreeSet<&str> = listed.split('\0').filter(|path| !path.is_empty()).collect();
+        // One that is listed and not there is deleted, and that is not committed yet.
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+        let texts = paths.into_iter().filter_map(|path| Some((path.to_owned(), read(path)?)));
+        Tree::new(texts.collect())
     }
 
     /// All files.

@@ -2,8 +2,9 @@
 //!
 //! Of a circle no part can be read, tested or changed without all others. One of folders is looked for within each
 //! folder, among what lies directly in it: its files and its folders, each of those with all that is in it. The file
-//! that stands for a folder (`mod.rs` in it, `a.rs` beside `a/`) counts as a file of it. What a name is taken from
-//! and what only hands it on by `pub use` are both imported, so a circle that a re-export alone makes is one too.
+//! that stands for a folder (its `mod.rs`, or the file of the same name beside it) counts as a file of it. What a name
+//! is taken from and what only hands it on by `pub use` are both imported, so a circle that a re-export alone makes is
+//! one too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +54,8 @@ pub fn of_folders(tree: &Tree) -> Vec<Offence> {
     offences
 }
 
-/// A path as the folders that a file is in, outermost first, and itself: of `a/b/mod.rs` and of `a/b.rs`, where
-/// there is a folder `a/b`, `a`, `b`, `mod.rs`.
+/// A path as the folders that a file is in, outermost first, and itself. A file beside a folder of its name is taken
+/// for that folder's `mod.rs`.
 fn rooms(tree: &Tree, path: &str) -> Vec<String> {
     let mut rooms: Vec<String> = path.split('/').map(str::to_owned).collect();
     if let Some(folder) = path.strip_suffix(".rs") {
@@ -115,14 +116,24 @@ mod tests {
 
     #[test]
     fn a_circle_that_a_re_export_makes_is_found() {
-        // a.rs takes B from the folder's face, which hands on what a.rs defines.
+        // one.rs takes Two from the folder's face, which hands it on; two.rs does the same with One.
         let tree = Tree::of([
-            ("server/src/lib.rs", "pub mod x;"),
-            ("server/src/x/mod.rs", "pub mod a; mod b;\npub use a::A; pub use b::B;"),
-            ("server/src/x/a.rs", "use super::B; pub struct A;"),
-            ("server/src/x/b.rs", "pub struct B;"),
+            ("server/src/lib.rs", "pub mod a;"),
+            ("server/src/a/mod.rs", "mod one; mod two; pub use one::One; pub use two::Two;"),
+            ("server/src/a/one.rs", "use super::Two; pub struct One;"),
+            ("server/src/a/two.rs", "use crate::a::One; pub struct Two;"),
         ]);
-        finds(of_files, &tree, "server/src/x/a.rs:1");
+        finds(of_files, &tree, "server/src/a/one.rs:1");
+        // one.rs uses b, which takes One from the face of a.
+        let tree = Tree::of([
+            LIB,
+            ("server/src/a/mod.rs", "mod one; mod two; pub use two::Two;"),
+            ("server/src/a/one.rs", "use crate::b::B;"),
+            ("server/src/a/two.rs", "pub struct Two;"),
+            ("server/src/b.rs", "use crate::a::Two; pub struct B;"),
+        ]);
+        holds(of_files, &tree);
+        finds(of_folders, &tree, "server/src/a/one.rs:1");
     }
 
     #[test]

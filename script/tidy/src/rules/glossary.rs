@@ -20,6 +20,16 @@ const FORMATS: &[&str] = &["server/src/storage/", "server/src/ids.rs"];
 /// Terms that code calls by another name.
 const NAMES: &[(&str, &str)] = &[("protocol", "redis"), ("recovery", "recover")];
 
+/// Definitions that are called so and are something else: term, file, and what it is.
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("merge", "server/src/time/", "a clock takes over another's reading"),
+    (
+        "recovery",
+        "server/src/range/snapshot/",
+        "an installation that a crash broke off is finished",
+    ),
+];
+
 /// The offences.
 pub fn rule(tree: &Tree) -> Vec<Offence> {
     let Some(text) = tree.text(GLOSSARY) else { return Vec::new() };
@@ -82,6 +92,7 @@ fn user<'a>(tree: &'a Tree, term: &str) -> Option<(&'a str, usize, &'a str)> {
     let sources = tree.sources().iter().filter(|(path, _)| {
         USERS.iter().any(|user| path.starts_with(user))
             && !FORMATS.iter().any(|format| path.starts_with(format))
+            && !OTHERS.iter().any(|(other, place, _)| *other == term && path.starts_with(place))
     });
     for (path, source) in sources {
         let file = path.rsplit('/').find(|part| *part != "mod.rs").unwrap_or_default();
@@ -103,7 +114,7 @@ mod tests {
         tree::Tree,
     };
 
-    const TEXT: &str = "Terms in *italics* have entries. Marked †.\n- **learner**†: a *replica* that listens.\n\
+    const TEXT: &str = "A merge†: Terms in *italics* have entries. Marked †.\n- **learner**†: a *replica* that listens.\n\
         - **replica**: a copy; *replicas* are many. Set aside for the Redis protocol†.\n";
 
     #[test]
@@ -131,6 +142,7 @@ mod tests {
             ("server/src/ids.rs", "impl K { const REDIS: u8 = 2; }"),
             ("server/src/range/a.rs", "// learner\nfn learner_points() {}"),
             ("server/src/range/a.rs", "#[cfg(test)] mod tests { fn learner() {} }"),
+            ("server/src/time/hlc.rs", "fn merge() {}"),
         ] {
             holds(rule, &Tree::of([("docs/glossary.md", TEXT), (path, text)]));
         }

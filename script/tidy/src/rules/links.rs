@@ -45,7 +45,10 @@ fn look(tree: &Tree, path: &str, line: usize, text: &str, offences: &mut Vec<Off
             offences.push(Offence::at(path, line, format!("{named} is not there: name what is")));
         }
     }
-    for named in text.split('`').skip(1).step_by(2).filter(|named| is_end_of_path(named)) {
+    let quoted = text.split('`').skip(1).step_by(2);
+    for named in quoted
+        .filter(|named| is_end_of_path(named) && !TOP.iter().any(|top| named.starts_with(top)))
+    {
         let end = format!("/{named}");
         if !tree.has(named) && !tree.files().any(|(path, _)| path.ends_with(&end)) {
             offences.push(Offence::at(path, line, format!("there is no {named}: name what is")));

@@ -43,8 +43,13 @@ const SOURCES: &[Source] = &[
             ("server/src/seams.rs", "the seam"),
             ("server/src/cli/", "the command line is no part of a node"),
             ("server/src/ports.rs", "ports of processes, which the simulation has not"),
+            ("server/src/range/raft/runtime.rs", "openraft's own seam: in the simulation madsim's"),
             ("client/src/builder.rs", "the seam: the builder takes a seed"),
             ("sim/src/crashtest", "real processes, from a seed that it prints"),
+            (
+                "sim/src/failover",
+                "real processes; when one is killed is no part of a run that is repeated",
+            ),
         ],
         instead: "take it from Seams::random (server) or from the client's own generator",
     },

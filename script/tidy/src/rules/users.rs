@@ -19,7 +19,7 @@ const LIBRARIES: &[Library] = &[
     Library {
         name: "openraft",
         // The simulation's judges of Raft look at openraft's own records, so that what is judged is not retold.
-        users: &["server/src/range/raft/", "sim/src/"],
+        users: &["server/src/range/raft/", "sim/src/cluster/", "sim/src/judge/raft"],
         instead: "range/raft/ alone knows it: ask for what you need there, in our words",
     },
     Library {
