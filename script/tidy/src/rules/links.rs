@@ -1,15 +1,18 @@
 //! What documents and comments point to is there.
 //!
-//! Looked at are the documents at the top, in `docs/` and beside the crates, and comments in Rust. Three kinds of
-//! pointers: a path from the root of the repository (`server/src/…`), the end of a path in backticks that ends with
-//! `.rs`, and, in documents, a link to a file and to a heading in it. What tells of the past may name what is gone:
-//! the changelog, and decisions, which are superseded and not edited.
+//! Looked at are all documents, and comments in Rust. Four kinds of pointers: a path from the root of the repository
+//! (`server/src/…`); in backticks, the end of a path with `.rs`; in documents, a link to a file and to a heading in it;
+//! and in those that have a map of the code, a folder in backticks. What tells of the past may name what is gone: the
+//! changelog, and decisions, which are superseded and not edited.
 
 use crate::{Offence, source::comments, tree::Tree};
 
 /// Folders at the top: a path that begins with one is meant from the root.
 const TOP: &[&str] =
     &["server/", "client/", "proto/", "sim/", "benches/", "script/", "docs/", "findings/"];
+
+/// With maps of the code: `range/` in them is a folder somewhere below.
+const MAPS: &[&str] = &["docs/", "CONTRIBUTING.md"];
 
 /// Of the past.
 const PAST: &[&str] = &["CHANGELOG.md", "docs/decisions/"];
@@ -45,12 +48,19 @@ fn look(tree: &Tree, path: &str, line: usize, text: &str, offences: &mut Vec<Off
             offences.push(Offence::at(path, line, format!("{named} is not there: name what is")));
         }
     }
-    let quoted = text.split('`').skip(1).step_by(2);
-    for named in quoted
-        .filter(|named| is_end_of_path(named) && !TOP.iter().any(|top| named.starts_with(top)))
-    {
-        let end = format!("/{named}");
-        if !tree.has(named) && !tree.files().any(|(path, _)| path.ends_with(&end)) {
+    let is_map = MAPS.iter().any(|map| path.starts_with(map));
+    for named in text.split('`').skip(1).step_by(2).filter(|named| is_path(named)) {
+        let is_folder = is_map && named.ends_with('/');
+        let from_the_root = TOP.iter().any(|top| named.starts_with(top));
+        if from_the_root || !(is_folder || named.ends_with(".rs") && named != ".rs") {
+            continue;
+        }
+        let within = format!("/{named}");
+        let is_there = tree.files().any(|(path, _)| {
+            let is_it = if is_folder { path.contains(&within) } else { path.ends_with(&within) };
+            is_it || path.starts_with(named)
+        });
+        if !is_there {
             offences.push(Offence::at(path, line, format!("there is no {named}: name what is")));
         }
     }
@@ -84,10 +94,8 @@ fn is_placeholder(word: &str) -> bool {
         && !matches!(word, "README" | "LICENSE" | "CHANGELOG")
 }
 
-fn is_end_of_path(text: &str) -> bool {
-    text.ends_with(".rs")
-        && text.len() > ".rs".len()
-        && text.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c))
+fn is_path(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c))
 }
 
 /// What stands in `](…)`.
@@ -156,6 +164,7 @@ mod tests {
             let comment = format!("\n    //! {}", text.trim());
             finds(rule, &Tree::of([HERE, ("sim/src/a.rs", &comment)]), "sim/src/a.rs:2");
         }
+        finds(rule, &Tree::of([HERE, ("docs/a.md", "\n`writes/`")]), "docs/a.md:2");
     }
 
     #[test]
@@ -169,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_there_is_allowed() {
-        let text = "# A title, of two\n`server/src/range/reads.rs`, server/src/range/, `range/reads.rs`, `reads.rs`.\n\
+        let text = "# A title, of two\n`server/src/range/reads.rs`, server/src/range/, `range/reads.rs`, `reads.rs`, `range/`, `src/range/`.\n\
             [a](#a-title-of-two) [a](a.md#a-title-of-two) [b](../server/src/range/reads.rs) [c](https://c.org/d.md)";
         holds(rule, &Tree::of([HERE, ("docs/a.md", text)]));
     }
@@ -179,6 +188,7 @@ mod tests {
         let text = "findings/NAME.sh, docs/decisions/YYYY-MM-DD-name.md, sim/src/workload/<name>.rs, server/src/*.rs,
             /var/server/x, target/sim/y, `*.rs`, my-server/x, docs.rs";
         holds(rule, &Tree::of([HERE, ("docs/a.md", text)]));
+        holds(rule, &Tree::of([HERE, ("README.md", "`their/folder/`")]));
         for past in ["CHANGELOG.md", "docs/decisions/2026-11-29-a.md"] {
             holds(rule, &Tree::of([HERE, (past, "server/src/gone.rs")]));
         }
