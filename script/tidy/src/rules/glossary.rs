@@ -37,10 +37,11 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
     let entries = entries(text);
     for (index, line) in text.lines().enumerate() {
         for term in italics(line) {
-            let one = term.strip_suffix('s').unwrap_or(term);
-            if !["italics", term, one].iter().any(|term| entries.contains(*term))
-                && term != "italics"
-            {
+            // Of "replicas" and "collected" the words are "replica" and "collect".
+            let mut words = ["", "s", "ed"].into_iter().filter_map(|end| term.strip_suffix(end));
+            let known = words.any(|word| entries.contains(word));
+            // What is said of *italics* is no term.
+            if !known && term != "italics" {
                 let what =
                     format!("*{term}* has no entry: write one, or write it without the italics");
                 offences.push(Offence::at(GLOSSARY, index + 1, what));
