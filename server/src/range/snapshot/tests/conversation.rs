@@ -1,6 +1,7 @@
 //! The conversation of sender and receiver: streams that are cut, what does not fit, what is kept.
 
 use super::*;
+use crate::storage::format::snapshot::SnapshotHead;
 
 fn vote(term: u64) -> wire::Vote {
     wire::Vote { term, replica_id: 1, committed: true }
