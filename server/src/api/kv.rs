@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::OpError,
-    ops::metrics::{Operation, Outcome},
+    ops::operation::{Operation, Outcome},
     request::context::timeout_of,
     router::Router,
     time::local::Instant,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use quintet_client::v1::{DiskCondition, NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
-use quintet_server::storage::{disk::Condition, keys};
+use quintet_server::{placement::disk::Condition, storage::keys};
 use serde_json::{Value, json};
 
 use super::{

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::state::NodeState;
 use crate::{
+    placement::disk::Condition,
     placement::policy::Candidate,
     planted::{self, Bug},
     range::replica::Replica,
-    storage::disk::Condition,
     time::local::Instant,
 };
 

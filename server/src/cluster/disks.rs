@@ -5,7 +5,7 @@
 
 use quintet_proto::v1;
 
-use crate::storage::disk::{Condition, Disk};
+use crate::{placement::disk::Condition, storage::disk::Disk};
 
 /// What a node said last of its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{known_leader::known_leader, news::news, state::NodeState, status::time_ahead};
 use crate::{
     ops::metrics::{Metrics, Queue},
+    placement::disk::Condition,
     range::replica::Replica,
-    storage::disk::{Condition, Disk},
+    storage::disk::Disk,
 };
 
 /// Copies what Raft knows into the metrics.

@@ -18,7 +18,7 @@ use quintet_proto::{internal::v1 as wire, v1};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    plan::{from_wire, to_wire},
+    plan::{self, Span, from_wire, to_wire},
     records,
     state::NodeState,
     status,
@@ -28,7 +28,7 @@ use crate::{
     failpoint,
     ids::{Generation, NodeId, ReplicaId},
     peer::ask::{self, NoAnswer},
-    placement::{initial, policy},
+    placement::{initial, locality::Locality, policy},
     range::replica::Replica,
     storage::format::{cluster::ClusterRecord, descriptor::Descriptor},
     time::local::{Instant, sleep},
@@ -138,6 +138,9 @@ impl NodeState {
                 .collect();
             let known = live.len();
             if known >= wanted {
+                let live =
+                    live.into_iter().map(|at| (at.node, Locality { city: at.city, room: at.room }));
+                let live: Vec<_> = live.collect();
                 return policy::choose_voters(&live, wanted).map_err(OpError::invalid);
             }
             if Instant::now() >= until {
@@ -152,13 +155,13 @@ impl NodeState {
     }
 
     /// The spans of the ranges that were asked for.
-    fn spans(&self, request: &v1::InitClusterRequest) -> Result<Vec<initial::Span>, OpError> {
+    fn spans(&self, request: &v1::InitClusterRequest) -> Result<Vec<Span>, OpError> {
         let key_max = self.router().limits().key_bytes_max as usize;
-        initial::spans(request.initial_ranges, &request.split_points, key_max)
-            .map_err(OpError::invalid)
+        let points = initial::split_points(request.initial_ranges, &request.split_points, key_max);
+        points.map(|points| plan::spans(&points)).map_err(OpError::invalid)
     }
 
-    fn plan(&self, members: &[NodeId], spans: &[initial::Span]) -> ClusterRecord {
+    fn plan(&self, members: &[NodeId], spans: &[Span]) -> ClusterRecord {
         let replicas: Vec<_> = (1..).map(ReplicaId).zip(members.iter().copied()).collect();
         let next_replica = ReplicaId(replicas.len() as u64 + 1);
         let ranges = spans.iter().map(|span| Descriptor {

@@ -5,9 +5,36 @@
 use quintet_proto::internal::v1 as wire;
 
 use crate::{
-    ids::{Generation, NodeId, RangeId, ReplicaId},
-    storage::format::{cluster::ClusterRecord, descriptor::Descriptor},
+    ids::{Generation, KeyspaceId, NodeId, RangeId, ReplicaId, SYSTEM_RANGE},
+    storage::{
+        format::{cluster::ClusterRecord, descriptor::Descriptor},
+        keys,
+    },
 };
+
+/// The span of a range: its stored keys from `start` (inclusive) to `end` (exclusive; empty is the
+/// end of the key space).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Which range.
+    pub(super) range: RangeId,
+    /// First stored key.
+    pub(super) start: Vec<u8>,
+    /// End of the stored keys.
+    pub(super) end: Vec<u8>,
+}
+
+/// The spans of a new cluster: the system range's, then those of data, which divide at these user keys.
+pub(super) fn spans(points: &[Vec<u8>]) -> Vec<Span> {
+    let mut starts = vec![Vec::new(), keys::keyspace_start(KeyspaceId::DEFAULT)];
+    starts.extend(points.iter().map(|point| keys::encode(KeyspaceId::DEFAULT, point).to_vec()));
+    let mut ends: Vec<_> = starts.iter().skip(1).cloned().collect();
+    ends.push(Vec::new());
+    let ids = (SYSTEM_RANGE.0..).map(RangeId);
+    ids.zip(starts.into_iter().zip(ends))
+        .map(|(range, (start, end))| Span { range, start, end })
+        .collect()
+}
 
 /// The plan as it is handed out; for no directory in particular.
 pub(super) fn to_wire(cluster: &ClusterRecord) -> wire::Bootstrap {
@@ -75,4 +102,34 @@ pub(super) fn from_wire(plan: wire::Bootstrap) -> Option<ClusterRecord> {
         untold: Vec::new(),
         ranges,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tile(spans: &[Span]) {
+        assert_eq!(spans.first().map(|span| span.start.clone()), Some(Vec::new()));
+        assert_eq!(spans.last().map(|span| span.end.clone()), Some(Vec::new()));
+        for pair in spans.windows(2) {
+            assert_eq!(pair[0].end, pair[1].start);
+            assert!(pair[0].start < pair[1].start);
+            assert_eq!(pair[0].range.0 + 1, pair[1].range.0);
+        }
+    }
+
+    #[test]
+    fn spans_tile_the_key_space() {
+        for points in [vec![], vec![b"m".to_vec()], vec![vec![0, 1], vec![0, 2], vec![9]]] {
+            let spans = spans(&points);
+            assert_eq!(spans.len(), points.len() + 2);
+            tile(&spans);
+        }
+        let by_points = spans(&[b"b".to_vec(), b"b\0".to_vec(), b"c".to_vec()]);
+        assert_eq!(by_points.len(), 5);
+        tile(&by_points);
+        // A point is the first key of the range behind it.
+        let point = keys::encode(KeyspaceId::DEFAULT, b"b\0");
+        assert_eq!(by_points[3].start, point);
+    }
 }

@@ -10,7 +10,7 @@
 mod connections;
 mod histogram;
 mod labels;
-pub mod operations;
+mod operations;
 mod queues;
 mod ranges;
 mod snapshots;
@@ -29,14 +29,14 @@ use prometheus_client::{
 pub use self::{
     connections::ConnectionMetrics,
     histogram::Histogram,
-    operations::{Operation, OperationMetrics, Outcome},
+    operations::OperationMetrics,
     queues::{Held, Queue},
     ranges::RangeMetrics,
     snapshots::SnapshotMetrics,
     text::Format,
 };
 use self::{connections::Connections, labels::Chosen, ranges::Ranges};
-use super::requests::RequestLog;
+use super::{operation::Operation, requests::RequestLog};
 use crate::{
     ids::{NodeId, RangeId},
     placement::locality::Locality,
@@ -403,6 +403,7 @@ mod tests {
     use quintet_proto::v1::{self, Code};
 
     use super::*;
+    use crate::ops::operation::Outcome;
 
     #[test]
     fn enums_count_from_zero_in_the_order_of_their_lists() {

@@ -5,6 +5,7 @@ pub mod allocator;
 #[cfg(not(madsim))]
 pub mod http;
 pub mod metrics;
+pub mod operation;
 #[cfg(not(madsim))]
 mod process;
 pub mod requests;

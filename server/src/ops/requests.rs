@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::metrics::operations::{Operation, Outcome};
+use super::operation::{Operation, Outcome};
 use crate::{ids::RangeId, storage::format::request::RequestId, time::local::Instant};
 
 /// From so long on an operation is slow.

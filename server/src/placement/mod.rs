@@ -1,5 +1,6 @@
 //! Where replicas and leaders belong: localities and the default placement policy.
 
+pub mod disk;
 pub mod handover;
 pub mod initial;
 pub mod locality;

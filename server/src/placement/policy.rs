@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     ids::{NodeId, RangeId},
+    placement::{disk::Condition, locality::Locality},
     planted::{self, Bug},
-    storage::{disk::Condition, format::node::AddressRecord},
 };
 
 /// A voter of a range as a place for its leader.
@@ -142,12 +142,12 @@ pub fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> Strin
 
 /// The voters of a new cluster, lowest id first. For five: two rooms with two nodes each in one city
 /// and one node in another where the nodes stand so, else whatever stands in most rooms.
-pub fn choose_voters(live: &[AddressRecord], wanted: usize) -> Result<Vec<NodeId>, String> {
+pub fn choose_voters(live: &[(NodeId, Locality)], wanted: usize) -> Result<Vec<NodeId>, String> {
     let mut rooms: BTreeMap<(&str, &str), Vec<NodeId>> = BTreeMap::new();
-    for address in live {
-        rooms.entry((&address.city, &address.room)).or_default().push(address.node);
+    for (node, at) in live {
+        rooms.entry((&at.city, &at.room)).or_default().push(*node);
     }
-    let places = live.iter().map(|address| (address.city.as_str(), address.room.as_str()));
+    let places = live.iter().map(|(_, at)| (at.city.as_str(), at.room.as_str()));
     let order = room_order(places);
     for nodes in rooms.values_mut() {
         nodes.sort();
@@ -296,11 +296,8 @@ mod tests {
 
     #[test]
     fn voters_two_two_one() {
-        let at = |node, city: &str, room: &str| AddressRecord {
-            node: NodeId(node),
-            city: city.to_owned(),
-            room: room.to_owned(),
-            ..AddressRecord::default()
+        let at = |node, city: &str, room: &str| {
+            (NodeId(node), Locality { city: city.to_owned(), room: room.to_owned() })
         };
         let live = vec![
             at(1, "c1", "a"),

@@ -30,8 +30,8 @@ use std::time::Duration;
 use crate::{
     ids::RangeId,
     peer::AddressBook,
+    placement::disk::Condition,
     placement::policy::{self, Candidate},
-    storage::disk::Condition,
 };
 
 /// Times of a Raft group.

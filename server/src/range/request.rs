@@ -6,10 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     error::OpError,
-    ops::{
-        metrics::{Metrics, Outcome},
-        requests::Named,
-    },
+    ops::{metrics::Metrics, operation::Outcome, requests::Named},
     storage::{
         Direction,
         format::request::{Removed, RequestId},

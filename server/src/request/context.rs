@@ -13,7 +13,7 @@ use super::limits::keyspace;
 use crate::{
     error::OpError,
     ids::{KeyspaceId, RangeId},
-    ops::{metrics::Operation, requests::Named},
+    ops::{operation::Operation, requests::Named},
     peer::ClusterIdentity,
     seams::Random,
     storage::format::request::RequestId,

@@ -30,6 +30,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::engine::FreeSpace;
+use crate::placement::disk::Condition;
 
 /// Between two looks at the disk.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,31 +38,6 @@ pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const LOOK_COUNTS_MAX: Duration = Duration::from_millis(200);
 /// A disk that hung has to answer for so long before it is trusted with leaders again.
 pub const TRUSTED_AFTER: Duration = Duration::from_secs(5);
-
-/// What a disk is good for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Condition {
-    /// Everything.
-    #[default]
-    Well,
-    /// Following: there is less free space than is kept free.
-    NearlyFull,
-    /// Nothing: it does not answer, or did not until a moment ago.
-    Hung,
-}
-
-impl Condition {
-    const ALL: [Condition; 3] = [Condition::Well, Condition::NearlyFull, Condition::Hung];
-
-    /// As in metrics and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Condition::Well => "well",
-            Condition::NearlyFull => "nearly_full",
-            Condition::Hung => "hung",
-        }
-    }
-}
 
 /// Decides what is seen, look by look.
 #[derive(Debug)]

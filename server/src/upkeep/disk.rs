@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use crate::{
     cluster::{news, state::NodeState},
-    storage::disk::{Condition, LOOK_INTERVAL},
+    placement::disk::Condition,
+    storage::disk::LOOK_INTERVAL,
     time::local::{Instant, sleep},
 };
 

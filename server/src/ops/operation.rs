@@ -1,0 +1,117 @@
+//! What clients ask for, and how that ends: the words of metrics and of the log.
+
+use quintet_proto::v1::Code;
+
+/// What clients ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// One key's value.
+    Get,
+    /// A write, conditional or not.
+    Put,
+    /// A removal, conditional or not.
+    Delete,
+    /// An increment.
+    Increment,
+    /// A change of the expiry.
+    Expire,
+    /// Several keys' values; counted once, beside its items.
+    BatchGet,
+    /// Several writes; counted once, beside its items.
+    BatchPut,
+    /// Several writes as one request; counted once.
+    PutMany,
+    /// One page of a scan.
+    Scan,
+    /// One page of a deletion.
+    DeleteRange,
+}
+
+impl Operation {
+    pub(crate) const ALL: [(Operation, &str); 10] = [
+        (Operation::Get, "get"),
+        (Operation::Put, "put"),
+        (Operation::Delete, "delete"),
+        (Operation::Increment, "increment"),
+        (Operation::Expire, "expire"),
+        (Operation::BatchGet, "batch_get"),
+        (Operation::BatchPut, "batch_put"),
+        (Operation::PutMany, "put_many"),
+        (Operation::Scan, "scan"),
+        (Operation::DeleteRange, "delete_range"),
+    ];
+
+    /// As in the labels.
+    pub fn name(self) -> &'static str {
+        Operation::ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a result.
+    Ok,
+    /// The condition did not hold, or the value is not a number.
+    Refused,
+    /// The request was wrong, or not for this cluster.
+    Invalid,
+    /// No leader could be reached in time; nothing was done.
+    Unavailable,
+    /// Too much was queued; nothing was done.
+    Overloaded,
+    /// It may have been done.
+    Unknown,
+    /// The node's storage failed or is full.
+    Storage,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [(Outcome, &str); 7] = [
+        (Outcome::Ok, "ok"),
+        (Outcome::Refused, "refused"),
+        (Outcome::Invalid, "invalid"),
+        (Outcome::Unavailable, "unavailable"),
+        (Outcome::Overloaded, "overloaded"),
+        (Outcome::Unknown, "unknown"),
+        (Outcome::Storage, "storage"),
+    ];
+
+    /// As in the labels.
+    pub fn name(self) -> &'static str {
+        Outcome::ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
+
+    /// The outcome that an error on the wire stands for.
+    pub fn of(error: &quintet_proto::v1::Error) -> Outcome {
+        Outcome::of_code(error.code(), error.maybe_committed)
+    }
+
+    /// The outcome that an error code stands for.
+    pub fn of_code(code: Code, maybe_committed: bool) -> Outcome {
+        if maybe_committed {
+            return Outcome::Unknown;
+        }
+        match code {
+            Code::Conflict | Code::NotANumber => Outcome::Refused,
+            Code::InvalidArgument
+            | Code::Expired
+            | Code::SeveralRanges
+            | Code::RequestIdReused
+            | Code::VersionCollected
+            | Code::WrongCluster
+            | Code::AlreadyInitialized
+            | Code::NodeNotEmpty => Outcome::Invalid,
+            Code::Unspecified
+            | Code::DeadlineExceeded
+            | Code::Unavailable
+            | Code::NotInitialized
+            | Code::EmptyNode
+            | Code::StaleRoute
+            | Code::NotLeader => Outcome::Unavailable,
+            Code::Overloaded => Outcome::Overloaded,
+            Code::UnknownOutcome => Outcome::Unknown,
+            Code::Storage => Outcome::Storage,
+        }
+    }
+}
