@@ -11,6 +11,7 @@ QUINTET_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 QUINTET_CACHE="${QUINTET_CACHE:-$HOME/.cache/quintet}"
 ROCKSDB_CRATE_VERSION="0.25.0"
 ROCKSDB_FEATURES="lz4"
+ROCKSDB_PACKAGES=(clang libclang-dev make)
 
 # step TEXT: what is happening now, on standard error, so that output stays usable by programs.
 step() { printf '==> %s\n' "$*" >&2; }
@@ -63,7 +64,7 @@ use_promtool() {
 
 # use_rocksdb: builds the cached library where it is missing, and points this shell's builds at it.
 use_rocksdb() {
-  need_packages clang libclang-dev make
+  need_packages "${ROCKSDB_PACKAGES[@]}"
   local compiler dir
   compiler="clang$(clang -dumpversion | cut -d. -f1)"
   dir="$QUINTET_CACHE/rocksdb-$ROCKSDB_CRATE_VERSION-$compiler-$ROCKSDB_FEATURES"

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    modules::{Modules, places},
-    source::Source,
+    modules::Modules,
+    source::{Source, scopes},
 };
 
 /// Where a file takes something from another.
@@ -31,7 +31,7 @@ impl Imports {
     pub fn of(modules: &Modules, sources: &BTreeMap<String, Source>) -> Imports {
         let mut imports = Imports::default();
         for (file, source) in sources {
-            for scope in places(source) {
+            for scope in scopes(source) {
                 let uses = source.uses.iter().filter(|used| used.scope == scope);
                 let paths = source.paths.iter().filter(|named| named.scope == scope);
                 let named: Vec<(&[String], usize)> = uses

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::{Source, Use, scopes};
+use crate::source::{Source, Use, within};
 
 /// Modules that a path is looked up in at most.
 const STEPS_MAX: usize = 100;
@@ -96,7 +96,7 @@ impl Modules {
             let next = self.all.len();
             let below = format!("{folder}/{}", child.name);
             if child.inline {
-                let scope = [scope.as_slice(), &[child.name.clone()]].concat();
+                let scope = within(&scope, &child.name);
                 self.add(root, Some(id), file, scope, &below, sources);
             } else {
                 let beside = file.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -312,11 +312,6 @@ fn join(folder: &str, path: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-/// The modules of a source, by where they stand in it.
-pub fn places(source: &Source) -> BTreeSet<Vec<String>> {
-    scopes(source)
 }
 
 #[cfg(test)]

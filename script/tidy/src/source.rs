@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Spacing, TokenStream, TokenTree};
 use syn::{
     Attribute, Item, Meta, UseTree, Visibility,
     visit::{self, Visit},
@@ -177,9 +177,7 @@ impl Reader {
                     self.name(std::mem::take(&mut path), line);
                     colons = 0;
                     if let TokenTree::Group(group) = other {
-                        if group.delimiter() != Delimiter::None || !group.stream().is_empty() {
-                            self.scan(group.stream());
-                        }
+                        self.scan(group.stream());
                     }
                 }
             }
@@ -362,13 +360,18 @@ pub fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// All names of scopes that a file has, the file itself first.
+/// The modules that are written in a file, by where they stand in it; the file itself first.
 pub fn scopes(source: &Source) -> BTreeSet<Scope> {
     let inline = source.mods.iter().filter(|module| module.inline && !module.test);
     let mut scopes: BTreeSet<Scope> =
-        inline.map(|module| [module.scope.as_slice(), &[module.name.clone()]].concat()).collect();
-    scopes.insert(Vec::new());
+        inline.map(|module| within(&module.scope, &module.name)).collect();
+    scopes.insert(Scope::new());
     scopes
+}
+
+/// The scope of a module that stands in another.
+pub fn within(scope: &[String], name: &str) -> Scope {
+    scope.iter().cloned().chain([name.to_owned()]).collect()
 }
 
 #[cfg(test)]

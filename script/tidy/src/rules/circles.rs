@@ -14,6 +14,9 @@ use crate::{
     tree::Tree,
 };
 
+/// Who imports, what is imported, and where.
+type Place<'a> = (&'a str, &'a str, &'a Import);
+
 /// Circles of files.
 pub fn of_files(tree: &Tree) -> Vec<Offence> {
     let pairs: Vec<_> = tree.imports().pairs().collect();
@@ -30,8 +33,7 @@ pub fn of_files(tree: &Tree) -> Vec<Offence> {
 /// Circles with a folder in them.
 pub fn of_folders(tree: &Tree) -> Vec<Offence> {
     // By the folder in which both are: what imports what there, and one import for each.
-    let mut within: BTreeMap<Vec<String>, BTreeMap<(String, String), (&str, &str, &Import)>> =
-        BTreeMap::new();
+    let mut within: BTreeMap<Vec<String>, BTreeMap<(String, String), Place<'_>>> = BTreeMap::new();
     for (from, to, import) in tree.imports().pairs() {
         let (a, b) = (rooms(tree, from), rooms(tree, to));
         let common = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
@@ -48,7 +50,7 @@ pub fn of_folders(tree: &Tree) -> Vec<Offence> {
             circles(&edges).iter().filter(|group| group.iter().any(|room| room.ends_with('/')))
         {
             let tied = imports.iter().filter(|((a, b), _)| group.contains(a) && group.contains(b));
-            offences.extend(offence("folders", group, tied.map(|(_, place)| *place)));
+            offences.extend(offence("files and folders", group, tied.map(|(_, place)| *place)));
         }
     }
     offences
@@ -76,7 +78,7 @@ fn named(rooms: &[String], all: usize) -> String {
 fn offence<'a>(
     what: &str,
     group: &BTreeSet<String>,
-    tied: impl Iterator<Item = (&'a str, &'a str, &'a Import)>,
+    tied: impl Iterator<Item = Place<'a>>,
 ) -> Option<Offence> {
     let tied: Vec<_> = tied.collect();
     let lines: String = tied

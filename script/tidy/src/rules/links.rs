@@ -43,8 +43,10 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
 
 /// Paths in a line.
 fn look(tree: &Tree, path: &str, line: usize, text: &str, offences: &mut Vec<Offence>) {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     for named in from_the_root(text) {
-        if !tree.has(named) {
+        // A document beside a crate may mean its own.
+        if !tree.has(named) && !tree.has(&format!("{folder}/{named}")) {
             offences.push(Offence::at(path, line, format!("{named} is not there: name what is")));
         }
     }
@@ -189,6 +191,8 @@ mod tests {
             /var/server/x, target/sim/y, `*.rs`, my-server/x, docs.rs";
         holds(rule, &Tree::of([HERE, ("docs/a.md", text)]));
         holds(rule, &Tree::of([HERE, ("README.md", "`their/folder/`")]));
+        let own = ("proto/proto/a.proto", "");
+        holds(rule, &Tree::of([own, ("proto/README.md", "`proto/a.proto`")]));
         for past in ["CHANGELOG.md", "docs/decisions/2026-11-29-a.md"] {
             holds(rule, &Tree::of([HERE, (past, "server/src/gone.rs")]));
         }
