@@ -9,17 +9,21 @@ mod cluster;
 mod config;
 mod connect;
 mod debug;
+mod deletion;
 mod dev;
+mod dev_cluster;
 mod drain;
 mod duration;
 mod exit;
 mod kv;
 mod node;
 mod output;
+mod range_view;
 mod replace;
 mod split_points;
 mod start;
 mod status;
+mod table;
 
 use std::{io::Write, process::ExitCode};
 
@@ -115,12 +119,6 @@ fn on_one_thread(command: impl Future<Output = Result<(), Failure>>) -> Result<(
     // A thread that waits for standard input can't be ended; it must not hold up the program.
     runtime.shutdown_background();
     result
-}
-
-/// Says something to people, beside the results.
-fn note(line: impl AsRef<str>) {
-    // With standard error closed there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "{}", line.as_ref()));
 }
 
 #[cfg(test)]
