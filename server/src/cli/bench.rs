@@ -1,6 +1,6 @@
 //! `quintet bench`: measures a running cluster.
 //!
-//! One file a command: `kv.rs`, `load.rs`, `scan.rs`, `overload.rs`, `clean.rs`, `idle.rs`. Below them:
+//! One file per command: `kv.rs`, `load.rs`, `scan.rs`, `overload.rs`, `clean.rs`, `idle.rs`. Below them:
 //!
 //! ```text
 //! target.rs      flags that commands on a running cluster share

@@ -1,4 +1,4 @@
-//! `quintet debug`: looks into a running cluster, one file a command. `debug/descriptor.rs` is what two of them
+//! `quintet debug`: looks into a running cluster, one file per command. `debug/descriptor.rs` is what two of them
 //! print alike.
 
 mod checksum;
@@ -13,8 +13,8 @@ use super::exit::Failure;
 pub(crate) enum Command {
     /// Compare the replicas of each range: a hash over their state at equal applied indexes.
     ///
-    /// Asks every node, again and again until all replicas of a range answer for one applied index: on
-    /// a cluster that takes writes that may never be. Exits with 1 where replicas differ.
+    /// Asks every node, again and again until all replicas of a range answer for the same applied
+    /// index: on a cluster that takes writes that may never happen. Exits with 1 where replicas differ.
     Checksum(checksum::Checksum),
     /// Show all that each node knows of its replica of a range: descriptor, Raft state, last errors.
     Range(range::Range),

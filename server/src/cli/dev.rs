@@ -36,14 +36,14 @@ use super::{
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Directory of the cluster; a second time it goes on with the data. By default one in the
-    /// user's state directory
+    /// Directory of the cluster, whose data is kept from one start to the next. By default one in
+    /// the user's state directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Return once the cluster runs; `quintet dev stop` ends it
     #[arg(long)]
     detach: bool,
-    /// First of consecutive ports for a new cluster, three a node; 0 takes free ones
+    /// First of consecutive ports for a new cluster, three per node; 0 takes free ones
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     base_port: u16,
     /// Nodes of a new cluster: 1, 3 or 5; by default 5

@@ -28,7 +28,7 @@ use super::{
 /// Subcommands of `kv`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Print the value of a key; exit code 3 if there is none
+    /// Print the value of a key; exit code 3 if there is no such key
     Get {
         /// The key, or - for standard input
         key: OsString,
@@ -70,7 +70,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Say which range holds a key, where its replicas are, who leads it and why there
+    /// Print which range holds a key, where its replicas are, which node leads it and why
     Locate {
         /// The key, or - for standard input
         key: OsString,
@@ -89,14 +89,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Print how long a key will be there; exit code 3 if it is not
+    /// Print how long a key has until it expires; exit code 3 if there is no such key
     Ttl {
         /// The key, or - for standard input
         key: OsString,
         #[command(flatten)]
         common: Common,
     },
-    /// Make a key expire; exit code 3 if there is none
+    /// Make a key expire; exit code 3 if there is no such key
     Expire {
         /// The key, or - for standard input
         key: OsString,
@@ -106,7 +106,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Make a key stay that would expire; exit code 3 if there is none
+    /// Keep a key from expiring; exit code 3 if there is no such key
     Persist {
         /// The key, or - for standard input
         key: OsString,

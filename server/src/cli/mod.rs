@@ -1,4 +1,4 @@
-//! The command line: one file a command. The only part of this crate that uses `quintet_client`,
+//! The command line: one file per command. The only part of this crate that uses `quintet_client`,
 //! and the only one that prints.
 //!
 //! Every command returns `Result<(), Failure>`; `exit.rs` has the exit codes. Results go to
@@ -58,9 +58,9 @@ enum Command {
     Drain(node::Args),
     /// Let leaders come back to a drained node.
     Undrain(node::Args),
-    /// Take a node back that lost its disk: it runs with an empty directory and gets new replicas.
+    /// Take back a node that lost its disk: it runs with an empty directory and gets new replicas.
     ///
-    /// `--timeout` is how long it may take until something is done; with that it begins anew.
+    /// `--timeout` limits how long nothing may be done: it starts again with each range that is done.
     Replace(node::Args),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),

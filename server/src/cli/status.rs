@@ -1,4 +1,8 @@
 //! `quintet status`: nodes, rooms, ranges, leaders and lag, as one node sees them.
+//!
+//! For people two tables, and below them a line for everything that is wrong: nodes not heard from, disks, clocks,
+//! ranges without a leader. For programs the same as JSON, `null` where nothing is known. The exit code tells
+//! whether the node that was asked belongs to a cluster.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! `quintet bench kv`: single-key operations of many clients in a closed loop.
+//!
+//! The loop itself and the report for programs are `measure/closed_loop.rs`, which the load on etcd compiles too.
+//! Here are the flags, and the report for people.
 
 use std::time::Duration;
 

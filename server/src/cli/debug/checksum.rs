@@ -1,4 +1,8 @@
 //! `quintet debug checksum`: whether the replicas of each range are equal.
+//!
+//! A replica answers with a hash over its state, and the applied index which that state is of. Only hashes at equal
+//! applied indexes can be compared, so that every node is asked again until all replicas of a range have
+//! answered for the same index, or the time is over; then the range's verdict stays open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

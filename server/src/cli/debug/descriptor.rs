@@ -1,4 +1,4 @@
-//! The descriptor of a range, for programs.
+//! The descriptor of a range as JSON: `debug range` and `debug registry` print it alike.
 
 use quintet_client::v1::RangeDescriptor;
 use serde_json::{Map, Value, json};

@@ -34,6 +34,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// A client of the cluster.
     pub(super) async fn client(&self) -> Result<Client, Failure> {
         self.connect.client().await
     }
@@ -43,6 +44,7 @@ impl Common {
         if argument == "-" { standard_input() } else { self.bytes(argument) }
     }
 
+    /// A key and a value, of which only one can be standard input.
     pub(super) fn inputs(&self, key: OsString, value: OsString) -> Result<[Bytes; 2], Failure> {
         if key == "-" && value == "-" {
             return Err(Failure::usage("only one of key and value can be - for standard input"));
@@ -70,7 +72,7 @@ impl Common {
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Lifetime {
-    /// The key expires so long after the write, as in 250ms, 30s, 5m, 2h, 7d
+    /// How long after the write the key expires, as in 250ms, 30s, 5m, 2h, 7d
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     ttl: Option<String>,
 }
@@ -81,7 +83,7 @@ pub(crate) struct Lifetime {
 pub(crate) struct PutLifetime {
     #[command(flatten)]
     lifetime: Lifetime,
-    /// The key goes on to expire when it did before; without this and --ttl it stays
+    /// Keep the time at which the key expires; without this and --ttl it does not expire
     #[arg(long, conflicts_with = "ttl")]
     keep_ttl: bool,
 }

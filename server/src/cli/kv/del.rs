@@ -1,7 +1,7 @@
 //! `quintet kv del`: removes a key, or those of a prefix or a range.
 //!
-//! A range goes page by page, at the moment at which the command begins: what is written meanwhile stays. The
-//! same command again goes on where one broke off, at a moment of its own.
+//! A range is removed page by page, as of the moment at which the command begins: what is written later stays.
+//! Where the command breaks off, the same command again removes the rest, as of a moment of its own.
 
 use std::{ffi::OsString, ops::Bound};
 
@@ -30,7 +30,7 @@ pub(crate) struct Del {
     #[arg(long, value_name = "N", requires = "key",
         conflicts_with_all = ["prefix", "start", "end", "everything", "limit", "dry_run"])]
     expect_version: Option<u64>,
-    /// All keys that begin so
+    /// All keys that begin with this
     #[arg(long, conflicts_with_all = ["start", "end", "everything"])]
     prefix: Option<OsString>,
     /// All keys from this one on
@@ -42,10 +42,10 @@ pub(crate) struct Del {
     /// All keys that there are
     #[arg(long)]
     everything: bool,
-    /// At most so many keys, the first ones
+    /// At most this many keys, the first ones
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Only say how many keys it would be
+    /// Only print how many keys would be removed
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

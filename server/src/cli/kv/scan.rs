@@ -17,16 +17,16 @@ use crate::cli::{
 /// Flags of `kv scan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Scan {
-    /// Only keys that begin so
+    /// Only keys that begin with this
     #[arg(long, conflicts_with_all = ["start", "end"])]
     prefix: Option<OsString>,
     /// First key, inclusive
     #[arg(long, value_name = "KEY")]
     start: Option<OsString>,
-    /// Where to end, exclusive
+    /// Last key, exclusive
     #[arg(long, value_name = "KEY")]
     end: Option<OsString>,
-    /// At most so many keys
+    /// At most this many keys
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// From the last key to the first
