@@ -2,7 +2,11 @@
 
 use quintet_server::config::{Config, Loaded, keys};
 
-use super::{exit::Failure, note, output::Output, start};
+use super::{
+    exit::Failure,
+    output::{Output, note},
+    start,
+};
 
 /// Subcommands of `config`.
 #[derive(Debug, clap::Subcommand)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quintet_client::Client;
 
-use super::{dev, exit::Failure};
+use super::{dev_cluster::registry, duration::seconds, exit::Failure};
 
 /// Flags of every command that talks to a cluster.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,21 +24,12 @@ pub(crate) struct Args {
     pub(crate) timeout: Duration,
 }
 
-/// Reads a positive number of seconds, fractions allowed.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    if !(0.001..=86_400.0).contains(&number) {
-        return Err("not between 0.001 and 86400 seconds".to_owned());
-    }
-    Ok(Duration::from_secs_f64(number))
-}
-
 impl Args {
     /// Client addresses of the cluster.
     pub(crate) fn addresses(&self) -> Result<Vec<String>, Failure> {
         let named: Vec<_> = self.nodes.iter().filter(|node| !node.trim().is_empty()).collect();
         if named.is_empty() {
-            return dev::find_running().map(|cluster| cluster.client_addresses());
+            return registry::find_running().map(|cluster| cluster.client_addresses());
         }
         named.into_iter().map(|node| address(node)).collect()
     }
@@ -82,14 +73,6 @@ mod tests {
         for wrong in ["a", "a:", "a:x", "http://a:1", "a:70000"] {
             let failure = nodes(&[wrong]).addresses().expect_err(wrong);
             assert_eq!(failure.exit, crate::cli::exit::Exit::Usage);
-        }
-    }
-
-    #[test]
-    fn seconds_are_positive() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for wrong in ["0", "-1", "x", "NaN", "inf", "1e9"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -5,8 +5,7 @@ use serde_json::json;
 use super::{
     exit::{Exit, Failure},
     node::Args,
-    note,
-    output::{Format, Output},
+    output::{Format, Output, note},
 };
 
 /// Runs `drain`.

@@ -1,4 +1,4 @@
-//! Times to live as people write and read them.
+//! Durations as people write and read them: seconds of flags, times to live.
 
 use std::time::Duration;
 
@@ -6,7 +6,16 @@ pub(crate) use quintet_server::time::words;
 
 use super::exit::Failure;
 
-/// Reads a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
+/// Reads a positive number of seconds, fractions allowed: the value of a flag.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if !(0.001..=86_400.0).contains(&number) {
+        return Err("not between 0.001 and 86400 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(number))
+}
+
+/// Reads a time to live: a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
 pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
     let refused = |why: &str| {
         Err(Failure::usage(format!(
@@ -41,6 +50,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "x", "NaN", "inf", "1e9"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn times_are_read() {

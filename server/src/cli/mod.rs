@@ -1,4 +1,4 @@
-//! The command line: one file a command. The only part of this crate that uses `quintet_client`,
+//! The command line: one file per command. The only part of this crate that uses `quintet_client`,
 //! and the only one that prints.
 //!
 //! Every command returns `Result<(), Failure>`; `exit.rs` has the exit codes. Results go to
@@ -9,17 +9,21 @@ mod cluster;
 mod config;
 mod connect;
 mod debug;
+mod deletion;
 mod dev;
+mod dev_cluster;
 mod drain;
 mod duration;
 mod exit;
 mod kv;
 mod node;
 mod output;
+mod range_view;
 mod replace;
 mod split_points;
 mod start;
 mod status;
+mod table;
 
 use std::{io::Write, process::ExitCode};
 
@@ -54,9 +58,9 @@ enum Command {
     Drain(node::Args),
     /// Let leaders come back to a drained node.
     Undrain(node::Args),
-    /// Take a node back that lost its disk: it runs with an empty directory and gets new replicas.
+    /// Take back a node that lost its disk: it runs with an empty directory and gets new replicas.
     ///
-    /// `--timeout` is how long it may take until something is done; with that it begins anew.
+    /// `--timeout` limits how long nothing may be done: it starts again with each range that is done.
     Replace(node::Args),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),
@@ -115,12 +119,6 @@ fn on_one_thread(command: impl Future<Output = Result<(), Failure>>) -> Result<(
     // A thread that waits for standard input can't be ended; it must not hold up the program.
     runtime.shutdown_background();
     result
-}
-
-/// Says something to people, beside the results.
-fn note(line: impl AsRef<str>) {
-    // With standard error closed there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "{}", line.as_ref()));
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
-//! Standard output: a closed one ends the program quietly instead of with a panic.
+//! What commands print: results to standard output, words beside them to standard error.
+//!
+//! A standard output that the reader has closed ends the program quietly instead of with a panic.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
 use serde_json::{Map, Value};
 
@@ -12,7 +17,7 @@ pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
-    /// For programs: one JSON value a line.
+    /// For programs: one JSON value per line.
     Json,
 }
 
@@ -53,6 +58,19 @@ impl Output {
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(failure)
     }
+}
+
+/// Says something to people, beside the results.
+pub(crate) fn note(line: impl AsRef<str>) {
+    // With standard error closed there is nobody to tell.
+    drop(writeln!(io::stderr(), "{}", line.as_ref()));
+}
+
+/// How the user called this program, for commands to copy.
+pub(crate) fn program() -> String {
+    std::env::args_os()
+        .next()
+        .map_or_else(|| "quintet".to_owned(), |name| Path::new(&name).display().to_string())
 }
 
 fn failure(error: io::Error) -> Failure {

@@ -9,8 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     exit::Failure,
     node::Args,
-    note,
-    output::{Format, Output},
+    output::{Format, Output, note},
 };
 
 /// Before what failed, but may succeed later, is asked again.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use quintet_client::v1::InitClusterRequest;
 
-use super::{exit::Failure, output::unescape};
+use super::{bench::measure::keys::PREFIX, exit::Failure, output::unescape};
 
 /// Flags that say into how many ranges a cluster is divided from the start.
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// Ranges of data to begin with; by default 8, or as many as --split-points make
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     initial_ranges: Option<u32>,
-    /// File of keys at which a range ends and the next begins: one a line, in order, in keyspace
+    /// File of keys at which a range ends and the next begins: one per line, in order, in keyspace
     /// `default`; \xNN, \t, \n, \r and \\ stand for bytes as in the output of `kv scan`
     #[arg(long, value_name = "FILE")]
     split_points: Option<PathBuf>,
@@ -39,10 +39,16 @@ impl Args {
             let ranges =
                 self.initial_ranges.unwrap_or(quintet_server::placement::initial::RANGES_DEFAULT);
             request.initial_ranges = ranges;
-            request.split_points = super::bench::split_points(ranges);
+            request.split_points = of_bench(ranges);
         }
         Ok(request)
     }
+}
+
+/// Keys that divide those of every load of `bench` into equal parts.
+fn of_bench(parts: u32) -> Vec<Bytes> {
+    let point = |part: u32| (u64::from(part) << 32) / u64::from(parts.max(1));
+    (1..parts).map(|part| format!("{PREFIX}{:08x}", point(part)).into()).collect()
 }
 
 fn read(file: &Path) -> Result<Vec<Bytes>, Failure> {
@@ -60,6 +66,18 @@ fn read(file: &Path) -> Result<Vec<Bytes>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::measure::keys::key;
+
+    #[test]
+    fn the_keys_of_bench_are_spread_over_equal_parts() {
+        let points = of_bench(8);
+        let mut counts = [0_u32; 8];
+        for index in 0..10_000 {
+            let key = key(index);
+            counts[points.iter().filter(|point| **point <= key).count()] += 1;
+        }
+        assert!(counts.iter().all(|count| (1_200..1_300).contains(count)), "{counts:?}");
+    }
 
     #[test]
     fn points_come_from_a_file_or_from_bench() {

@@ -1,4 +1,8 @@
-//! `quintet start`: runs a node until it is told to stop, or can't go on.
+//! `quintet start`: runs a node until it is told to stop, or fails.
+//!
+//! SIGTERM, SIGINT and SIGHUP stop the node in order, leaders moved away first. Flags, environment and file become
+//! one configuration in the library (`config.rs`), so that `quintet config print` can show it. The process ends
+//! without the destructors of RocksDB's statics ([`end`]); nothing that is stored depends on them.
 
 use std::{io::Write, path::PathBuf, time::Duration};
 

@@ -1,17 +1,23 @@
 //! `quintet status`: nodes, rooms, ranges, leaders and lag, as one node sees them.
+//!
+//! For people two tables, and below them a line for everything that is wrong: nodes not heard from, disks, clocks,
+//! ranges without a leader. For programs the same as JSON, `null` where nothing is known. The exit code tells
+//! whether the node that was asked belongs to a cluster.
 
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-use quintet_client::v1::{DiskCondition, NodeStatus, RangeStatus, ReplicaStatus, StatusResponse};
-use quintet_server::{placement::disk::Condition, storage::keys};
+use comfy_table::Table;
+use quintet_client::v1::{DiskCondition, NodeStatus, RangeStatus, StatusResponse};
+use quintet_server::placement::disk::Condition;
 use serde_json::{Value, json};
 
 use super::{
     connect,
     duration::words,
     exit::{Exit, Failure},
-    output::{Format, Output, escape, insert_bytes},
+    output::{Format, Output},
+    range_view::{self, bound, or_dash, replica},
+    table::{align_right, table},
 };
 
 /// Flags of `status`.
@@ -188,64 +194,9 @@ fn leader(range: &RangeStatus, nodes: &[NodeStatus]) -> String {
     }
 }
 
-/// Node and entries behind, as in `3(0)`; `?` where nobody knows, behind what it is at least where that is
-/// known; a learner is marked.
-fn replica(replica: &ReplicaStatus) -> String {
-    let lag = match (replica.lag_known, replica.lag_entries) {
-        (true, lag) => lag.to_string(),
-        (false, 0) => "?".to_owned(),
-        (false, lag) => format!("{lag}?"),
-    };
-    let role = if replica.role == "voter" { String::new() } else { format!(" {}", replica.role) };
-    format!("{}({lag}{role})", replica.node_id)
-}
-
-/// A bound of a range: the keyspace's name and the key in it.
-pub(super) fn bound(bytes: &[u8], open: &str) -> String {
-    let Some((keyspace, stored)) = bytes.split_first_chunk() else {
-        return if bytes.is_empty() { open.to_owned() } else { escape(bytes) };
-    };
-    let key = match keys::decode(bytes) {
-        Some((_, key, [])) => key,
-        _ => stored.to_vec(),
-    };
-    let name = match u32::from_be_bytes(*keyspace) {
-        0 => "system".to_owned(),
-        1 => "default".to_owned(),
-        2 => "redis".to_owned(),
-        id => format!("keyspace {id}"),
-    };
-    format!("{name}/{}", escape(&key))
-}
-
-/// One range, a line for each thing that is known of it.
-pub(crate) fn located(range: &RangeStatus) -> String {
-    let replicas: Vec<_> = range.replicas.iter().map(replica).collect();
-    let ids: Vec<_> = range
-        .replicas
-        .iter()
-        .map(|replica| format!("{} on node {}", replica.replica_id, replica.node_id))
-        .collect();
-    let leader = match range.leader_node {
-        0 => "none".to_owned(),
-        node => format!("node {node}, term {}", range.term),
-    };
-    format!(
-        "range       {}, generation {}\nfrom        {}\nto          {}\nleader      {leader}\nreason      \
-         {}\nnodes (lag) {}\nreplicas    {}\n",
-        range.id,
-        range.generation,
-        bound(&range.start, "start"),
-        bound(&range.end, "end"),
-        or_dash(&range.leader_reason),
-        replicas.join(" "),
-        ids.join(", "),
-    )
-}
-
 fn json(status: &StatusResponse) -> Value {
     let nodes: Vec<_> = status.nodes.iter().map(node_json).collect();
-    let ranges: Vec<_> = status.ranges.iter().map(range_json).collect();
+    let ranges: Vec<_> = status.ranges.iter().map(range_view::json).collect();
     json!({
         "cluster_id": status.cluster_id,
         "incarnation": status.incarnation,
@@ -289,68 +240,15 @@ fn disk(condition: DiskCondition) -> Option<&'static str> {
     }
 }
 
-pub(crate) fn range_json(range: &RangeStatus) -> Value {
-    let replicas: Vec<_> = range
-        .replicas
-        .iter()
-        .map(|replica| {
-            json!({
-                "replica_id": replica.replica_id,
-                "node_id": replica.node_id,
-                "role": replica.role,
-                "lag_entries": replica.lag_known.then_some(replica.lag_entries),
-                "heard_ms_ago": replica.heard_known.then_some(replica.heard_ms_ago),
-            })
-        })
-        .collect();
-    let mut object = serde_json::Map::new();
-    object.insert("id".to_owned(), range.id.into());
-    object.insert("generation".to_owned(), range.generation.into());
-    insert_bytes(&mut object, "start", &range.start);
-    insert_bytes(&mut object, "end", &range.end);
-    let leader = (range.leader_node != 0).then_some(range.leader_node);
-    object.insert("leader_node".to_owned(), leader.into());
-    let last = (range.last_leader_node != 0).then_some(range.last_leader_node);
-    object.insert("last_leader_node".to_owned(), last.into());
-    let ago = range.last_leader_known.then_some(range.last_leader_ms_ago);
-    object.insert("last_leader_ms_ago".to_owned(), ago.into());
-    object.insert("leader_reason".to_owned(), range.leader_reason.clone().into());
-    object.insert("term".to_owned(), range.term.into());
-    object.insert("last_index".to_owned(), range.last_index.into());
-    object.insert("applied_index".to_owned(), range.applied_index.into());
-    object.insert("time_ahead_ms".to_owned(), range.time_ahead_ms.into());
-    object.insert("replicas".to_owned(), replicas.into());
-    object.into()
-}
-
 /// As in `12s`; what is shorter than a second does not matter here.
 fn shown(duration: Duration) -> String {
     format!("{}s", duration.as_secs())
 }
 
-fn or_dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.to_vec());
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
-}
-
-pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
-    for index in columns {
-        if let Some(column) = table.column_mut(*index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use quintet_client::v1::ReplicaStatus;
+
     use super::*;
 
     fn status() -> StatusResponse {

@@ -1,16 +1,21 @@
-//! Many records at once, the way etcd does it best: it mirrors `server/src/cli/bench/bulk.rs`.
+//! Many records at once, the way etcd does it best, beside `quintet bench load` and `quintet bench scan`.
 //!
 //! A load is transactions of 100 puts, many under way. A scan is a range read, once whole and once in
 //! pages; what is told is the faster of the two.
 
-use std::time::Duration;
-
 use anyhow::{Context, bail};
 use etcd_client::{GetOptions, KvClient, Txn, TxnOp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{cpu::Meter, load::key};
+use super::{
+    connection::Connection,
+    measure::{
+        cpu::Meter,
+        keys::{PREFIX, key},
+        records::{Measured, Values},
+    },
+};
 
 /// Puts of a transaction; etcd accepts 128.
 const TXN_PUTS: usize = 100;
@@ -21,50 +26,33 @@ const RETRIES_MAX: usize = 5;
 const PAGE_RECORDS: i64 = 10_000;
 /// Longest answer that is taken: a whole range.
 const ANSWER_BYTES_MAX: usize = 2 << 30;
-/// Random bytes that values are cut from; at least twice a value.
-const NOISE_BYTES_MIN: usize = 1 << 20;
+/// The first key above all that begin with [`PREFIX`].
+const PREFIX_END: &str = "bench0";
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub(super) struct Measured {
-    op: &'static str,
-    /// How it was done, where there are two ways.
-    way: &'static str,
-    records: usize,
-    bytes: usize,
-    took: Duration,
-    client_cpu: Option<Duration>,
-    server_cpu: Option<Duration>,
-}
-
-/// Writes the first keys, `in_flight` transactions under way.
+/// Writes the first keys, `in_flight` transactions under way; returns the report.
 pub(super) async fn load(
-    clients: &[KvClient],
+    connections: &[Connection],
     records: usize,
     value_bytes: usize,
     in_flight: usize,
     server_pids: &[u32],
-) -> anyhow::Result<Measured> {
-    let length = NOISE_BYTES_MIN.max(2 * value_bytes);
-    let noise: Vec<u8> = (0..length).map(|_| rand::random::<u8>()).collect();
-    let value = |index: usize| {
-        let from = index.wrapping_mul(value_bytes.max(1) + 1) % (length - value_bytes);
-        &noise[from..from + value_bytes]
-    };
+) -> anyhow::Result<Value> {
+    let values = Values::new(value_bytes);
     let meter = Meter::start(server_pids);
     let mut tasks: JoinSet<Result<(), etcd_client::Error>> = JoinSet::new();
-    let mut bytes = 0;
-    for (from, client) in (0..records).step_by(TXN_PUTS).zip(clients.iter().cycle()) {
+    let mut measured = Measured { op: "load", records: records as u64, ..Measured::default() };
+    for (from, connection) in (0..records).step_by(TXN_PUTS).zip(connections.iter().cycle()) {
         let upto = records.min(from + TXN_PUTS);
         let puts: Vec<_> =
-            (from..upto).map(|index| TxnOp::put(key(index), value(index), None)).collect();
-        bytes += (from..upto).map(|index| key(index).len() + value_bytes).sum::<usize>();
+            (from..upto).map(|index| TxnOp::put(key(index), values.at(index), None)).collect();
+        let bytes: usize = (from..upto).map(|index| key(index).len() + value_bytes).sum();
+        measured.bytes += bytes as u64;
         if tasks.len() >= in_flight
             && let Some(ended) = tasks.join_next().await
         {
             ended?.context("a transaction failed")?;
         }
-        let mut client = client.clone();
+        let mut client = connection.0.clone();
         tasks.spawn(async move {
             let mut tries = 0;
             loop {
@@ -78,85 +66,60 @@ pub(super) async fn load(
     while let Some(ended) = tasks.join_next().await {
         ended?.context("a transaction failed")?;
     }
-    Ok(measured("load", "transactions of 100", records, bytes, &meter))
+    measured.end(&meter);
+    Ok(json(&measured, "transactions of 100"))
 }
 
-/// Reads the first records below `bench/`, whole and in pages: the faster.
+/// Reads the first records below `bench/`, whole and in pages; returns the report of the faster.
 pub(super) async fn scan(
-    client: &KvClient,
+    connection: &Connection,
     records: usize,
     server_pids: &[u32],
-) -> anyhow::Result<Measured> {
-    let mut client = client.clone().max_decoding_message_size(ANSWER_BYTES_MAX);
-    let whole = i64::try_from(records)?;
-    let mut best: Option<Measured> = None;
-    for (way, page) in [("whole", whole), ("in pages", PAGE_RECORDS)] {
-        let one = read(&mut client, whole, way, page, server_pids).await?;
-        if best.as_ref().is_none_or(|best| one.took < best.took) {
-            best = Some(one);
-        }
-    }
-    best.context("nothing was read")
+) -> anyhow::Result<Value> {
+    let mut client = connection.0.clone().max_decoding_message_size(ANSWER_BYTES_MAX);
+    let count = i64::try_from(records)?;
+    let whole = read(&mut client, count, count, server_pids).await?;
+    let paged = read(&mut client, count, PAGE_RECORDS, server_pids).await?;
+    Ok(match paged.took < whole.took {
+        true => json(&paged, "in pages"),
+        false => json(&whole, "whole"),
+    })
 }
 
 async fn read(
     client: &mut KvClient,
     records: i64,
-    way: &'static str,
     page: i64,
     server_pids: &[u32],
 ) -> anyhow::Result<Measured> {
     let meter = Meter::start(server_pids);
-    let (mut start, mut bytes, mut left) = (b"bench/".to_vec(), 0, records);
+    let (mut start, mut left) = (PREFIX.as_bytes().to_vec(), records);
+    let mut measured =
+        Measured { op: "scan", records: u64::try_from(records)?, ..Measured::default() };
     // all pages at the revision of the first, as one scan is
     let mut revision = 0;
     while left > 0 {
         let options = GetOptions::new()
-            .with_range("bench0")
+            .with_range(PREFIX_END)
             .with_limit(left.min(page))
             .with_revision(revision);
         let answer = client.get(start, Some(options)).await?;
         revision = answer.header().map_or(0, |header| header.revision());
         if answer.kvs().is_empty() {
-            bail!("{left} of {records} records are missing below bench/");
+            bail!("{left} of {records} records are missing below {PREFIX}");
         }
-        bytes += answer.kvs().iter().map(|kv| kv.key().len() + kv.value().len()).sum::<usize>();
+        let bytes = answer.kvs().iter().map(|kv| kv.key().len() + kv.value().len());
+        measured.bytes += bytes.sum::<usize>() as u64;
         left -= i64::try_from(answer.kvs().len())?;
         start = answer.kvs().last().map(|kv| [kv.key(), &[0]].concat()).unwrap_or_default();
     }
-    Ok(measured("scan", way, usize::try_from(records)?, bytes, &meter))
+    measured.end(&meter);
+    Ok(measured)
 }
 
-fn measured(
-    op: &'static str,
-    way: &'static str,
-    records: usize,
-    bytes: usize,
-    meter: &Meter<'_>,
-) -> Measured {
-    let took = meter.took();
-    let (client_cpu, server_cpu) = meter.read();
-    Measured { op, way, records, bytes, took, client_cpu, server_cpu }
-}
-
-impl Measured {
-    /// The fields of `quintet bench load --output json`, and which way it was done.
-    pub(super) fn json(&self) -> Value {
-        let seconds = self.took.as_secs_f64();
-        let us = |cpu: Option<Duration>| Some(cpu?.as_secs_f64() * 1e6 / self.records as f64);
-        json!({
-            "op": self.op,
-            "way": self.way,
-            "clients": 1,
-            "records": self.records,
-            "bytes": self.bytes,
-            "seconds": seconds,
-            "ops_per_s": self.records as f64 / seconds,
-            "bytes_per_s": self.bytes as f64 / seconds,
-            "errors": 0,
-            "first_error": Value::Null,
-            "client_cpu_us_per_op": us(self.client_cpu),
-            "server_cpu_us_per_op": us(self.server_cpu),
-        })
-    }
+/// The report of `quintet bench load` and `scan`, and which way it was done.
+fn json(measured: &Measured, way: &str) -> Value {
+    let mut json = measured.json();
+    json["way"] = way.into();
+    json
 }

@@ -1,9 +1,9 @@
-//! Loads a running etcd exactly as `quintet bench kv` loads a running Quintet, and prints the same
-//! JSON: `script/bench-vs-etcd` sets the two side by side.
+//! Loads a running etcd exactly as `quintet bench` loads a running Quintet, and prints the same JSON:
+//! `script/bench-vs-etcd` sets the two side by side.
 //!
-//! Equal by construction are: the closed loop, the number of clients and connections (each
-//! connection begins with the next endpoint), keys, values, warm-up, what counts as measured, and
-//! the way CPU time is read. Both clients speak gRPC over HTTP/2 with the same crates; a Quintet
+//! The closed loop, keys, values, warm-up, what counts as measured, the way CPU time is read and the report are
+//! one module that both programs compile, `measure`. Here is only what is etcd's: connections, of which each
+//! goes to the next endpoint (`connection.rs`), and how it best takes many records. Both clients speak gRPC over HTTP/2 with the same crates; a Quintet
 //! client sends its operations over one long stream, an etcd client has only unary calls. That
 //! difference is a part of what is compared.
 //!
@@ -12,28 +12,24 @@
 //! Gets are etcd's default, linearizable; puts are answered once a majority has synced them.
 
 mod bulk;
-// The same reading of /proc as the other side of the comparison, not one that resembles it.
-#[path = "../../../../server/src/cli/bench/cpu.rs"]
-mod cpu;
-mod load;
+mod connection;
+// The same code as the other side of the comparison, not one that resembles it.
+#[path = "../../../../server/src/cli/bench/measure/mod.rs"]
+mod measure;
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Parser;
-use serde_json::json;
 
-use self::load::{Load, Measured};
+use self::measure::closed_loop::{CONNECTIONS_DEFAULT, Load, Operation};
 
-/// Connections that clients share where nothing else is said.
-const CONNECTIONS_DEFAULT: usize = 16;
-
-/// What clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Operation {
-    /// Writes only
+/// What to measure.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Measure {
+    /// The closed loop, writes only
     Put,
-    /// Linearizable reads only
+    /// The closed loop, linearizable reads only
     Get,
     /// One bulk load
     Load,
@@ -53,13 +49,13 @@ struct Args {
     /// How long to measure, in seconds, after a second of warming up
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     seconds: f64,
-    /// What the clients do
+    /// What to measure
     #[arg(long, value_enum)]
-    op: Operation,
+    op: Measure,
     /// Size of values
     #[arg(long, value_name = "BYTES", default_value_t = 256)]
     value_size: usize,
-    /// Connections that the clients share; by default one a client and 16 at most
+    /// Connections that the clients share; by default one per client and 16 at most
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
     /// Different keys, chosen evenly
@@ -71,7 +67,7 @@ struct Args {
     /// Transactions of a load under way
     #[arg(long, value_name = "N", default_value_t = 64)]
     in_flight: usize,
-    /// Processes of the members, whose CPU time is told
+    /// Processes of the members, whose CPU time is reported
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     server_pids: Vec<u32>,
 }
@@ -83,58 +79,41 @@ async fn main() -> anyhow::Result<()> {
     if counts.contains(&0) || args.connections == Some(0) {
         bail!("clients, keys, records, in-flight and connections must be at least 1");
     }
+    let seconds = Duration::try_from_secs_f64(args.seconds)?;
     let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT.min(args.clients));
+    let opened = connection::connect(&args.endpoints, connections).await?;
+    let pids = &args.server_pids;
+    let operation = match (args.op, opened.first()) {
+        (Measure::Put, _) => Operation::Put,
+        (Measure::Get, _) => Operation::Get,
+        (Measure::Load, _) => {
+            let (records, in_flight) = (args.records, args.in_flight);
+            let report = bulk::load(&opened, records, args.value_size, in_flight, pids).await?;
+            println!("{report}");
+            return Ok(());
+        }
+        (Measure::Scan, first) => {
+            let first = first.context("no connection")?;
+            println!("{}", bulk::scan(first, args.records, pids).await?);
+            return Ok(());
+        }
+    };
     let load = Load {
         clients: args.clients,
-        seconds: Duration::try_from_secs_f64(args.seconds)?,
-        operation: args.op,
+        connections,
+        seconds,
+        operation,
         value_bytes: args.value_size,
         keys: args.keys,
-        server_pids: args.server_pids.clone(),
+        server_pids: args.server_pids,
     };
-    let clients = load::connect(&args.endpoints, connections).await?;
-    let pids = &args.server_pids;
-    let bulk = match (args.op, clients.first()) {
-        (Operation::Load, _) => {
-            let (records, in_flight) = (args.records, args.in_flight);
-            Some(bulk::load(&clients, records, args.value_size, in_flight, pids).await?)
-        }
-        (Operation::Scan, Some(client)) => Some(bulk::scan(client, args.records, pids).await?),
-        _ => None,
-    };
-    if let Some(measured) = bulk {
-        println!("{}", measured.json());
-        return Ok(());
+    if operation != Operation::Put {
+        load.fill(&opened).await?;
     }
-    if args.op == Operation::Get {
-        load.fill(&clients).await?;
-    }
-    let measured = load.run(&clients).await?;
-    println!("{}", json(&args, connections, &measured));
+    let measured = load.run(&opened).await.map_err(anyhow::Error::msg)?;
+    println!("{}", measured.json(&load));
     if measured.latency.is_empty() {
         bail!("not one operation succeeded: {}", measured.error.as_deref().unwrap_or("no answer"));
     }
     Ok(())
-}
-
-/// The fields of `quintet bench kv --output json`.
-fn json(args: &Args, connections: usize, measured: &Measured) -> serde_json::Value {
-    let latency = &measured.latency;
-    json!({
-        "op": if args.op == Operation::Put { "put" } else { "get" },
-        "clients": args.clients,
-        "connections": connections,
-        "keys": args.keys,
-        "value_bytes": args.value_size,
-        "seconds": measured.took.as_secs_f64(),
-        "operations": latency.len(),
-        "ops_per_s": latency.len() as f64 / measured.took.as_secs_f64(),
-        "p50_us": latency.value_at_quantile(0.5),
-        "p99_us": latency.value_at_quantile(0.99),
-        "max_us": latency.max(),
-        "errors": measured.errors,
-        "first_error": measured.error,
-        "client_cpu_us_per_op": measured.us_an_operation(measured.client_cpu),
-        "server_cpu_us_per_op": measured.us_an_operation(measured.server_cpu),
-    })
 }

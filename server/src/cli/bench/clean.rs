@@ -1,12 +1,11 @@
-//! What benches leave in a cluster, and removing it.
+//! `quintet bench clean`: removes what the other commands of `bench` left in a cluster.
 
 use serde_json::json;
 
-use super::load::PREFIX;
+use super::{leftovers, measure::keys::PREFIX};
 use crate::cli::{
     connect,
     exit::Failure,
-    kv,
     output::{Format, Output},
 };
 
@@ -22,18 +21,11 @@ pub(crate) struct Clean {
 
 /// Runs `bench clean`.
 pub(super) async fn run(args: Clean) -> Result<(), Failure> {
-    let removed = remove(&args.connect).await?;
+    let removed = leftovers::remove(&args.connect).await?;
     let mut out = Output::new();
     match args.output {
         Format::Text => out.line(format!("removed {removed} keys below {PREFIX}"))?,
         Format::Json => out.json(&json!({ "deleted": removed, "prefix": PREFIX }))?,
     }
     out.flush()
-}
-
-/// Removes all keys of benches; how many there were.
-pub(super) async fn remove(connect: &connect::Args) -> Result<u64, Failure> {
-    let mut deletion = connect.client().await?.delete_prefix(PREFIX);
-    kv::del::to_the_end(&mut deletion).await?;
-    Ok(deletion.deleted())
 }

@@ -1,7 +1,7 @@
-//! What a range costs that nobody asks: memory and CPU time of an idle replica.
+//! `quintet bench idle`: memory and CPU time of an idle replica, of a range that gets no requests.
 //!
 //! Three local clusters of five nodes one after the other, each as `quintet dev` starts it: with one range
-//! of data, with many, and with many whose heartbeats (and the clocks that go with them) are
+//! of data, with many, and with many whose heartbeats (and the timeouts that go with them) are
 //! [`RARER`] times rarer. The second less the first is what the ranges cost; the third less the second is
 //! what a cluster saves in which quiet ranges send no heartbeats.
 
@@ -16,12 +16,11 @@ use quintet_server::config::Config;
 use serde_json::{Value, json};
 use tokio::{process::Command, time::sleep};
 
-use super::{cpu::cpu_time, memory};
+use super::{measure::cpu::cpu_time, memory};
 use crate::cli::{
-    connect,
+    duration,
     exit::Failure,
-    note,
-    output::{Format, Output},
+    output::{Format, Output, note},
 };
 
 /// How many times rarer heartbeats are in the third cluster.
@@ -36,12 +35,12 @@ pub(crate) struct Idle {
           value_parser = clap::value_parser!(u32).range(2..=1_000))]
     ranges: u32,
     /// How long each cluster is measured
-    #[arg(long, value_name = "S", default_value = "20", value_parser = connect::seconds)]
+    #[arg(long, value_name = "S", default_value = "20", value_parser = duration::seconds)]
     seconds: Duration,
-    /// How long each may settle before
-    #[arg(long, value_name = "S", default_value = "10", value_parser = connect::seconds)]
+    /// How long each cluster may settle before it is measured
+    #[arg(long, value_name = "S", default_value = "10", value_parser = duration::seconds)]
     settle: Duration,
-    /// Where the clusters are made; by default a directory of the system's for temporary files
+    /// Where the clusters are made; by default the system's directory for temporary files
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// How to print
@@ -99,7 +98,7 @@ async fn measure(args: &Idle, dir: &Path, ranges: u32, rarer: u64) -> Result<Fig
         Ok(cluster) => cluster.measure(args, ranges).await,
         Err(_) => Err(Failure::internal("no cluster")),
     };
-    // Also where a part of it has started only.
+    // Also where only a part of it has started.
     stop(&dir).await?;
     cluster?;
     figures
@@ -112,7 +111,7 @@ async fn bring_up(dir: &Path, ranges: u32) -> Result<(), Failure> {
     done(command, "starting a cluster").await
 }
 
-/// A section of a node's configuration: everything that goes with heartbeats so many times slower.
+/// A section of a node's configuration: heartbeats and all timeouts that go with them, this many times as long.
 fn rare_times(rarer: u64) -> String {
     let usual = Config::default().raft;
     let times = [
@@ -131,7 +130,7 @@ struct Running {
     pids: Vec<u32>,
 }
 
-/// `quintet dev` on a directory; with a registry of its own, so that nobody takes the cluster for his.
+/// `quintet dev` on a directory; with a registry of its own, so that no other command finds the cluster.
 fn dev(dir: &Path) -> Result<Command, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::internal(format!("cannot find this program: {error}")))?;

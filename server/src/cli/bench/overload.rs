@@ -1,9 +1,10 @@
-//! Far more load than a cluster bears: what is left of its throughput, and how much memory that takes.
+//! `quintet bench overload`: far more load than a cluster can serve; how much of its throughput is left, and
+//! how much memory that takes.
 //!
-//! First a closed loop finds the best that the cluster does. Then puts *arrive* at a rate that is a
-//! multiple of it, whatever becomes of the earlier ones (`offer.rs`), over many sessions. Reported is what
-//! was answered in time, as a share of the best; what was refused, and with which retry-after; what flow
-//! control held back at the client's end; and the servers' peak memory beside their stated bound.
+//! First closed loops find the highest throughput, the best. Then puts *arrive* over many sessions at a rate that
+//! is a multiple of it, whatever becomes of the earlier ones (`open_loop.rs`). Reported is what was answered in
+//! time, as a share of the best; what was refused, and with which retry-after; what flow control held back at
+//! the client's end; and the servers' peak memory beside their stated bound.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,55 +13,58 @@ use quintet_server::{ids::KeyspaceId, storage::keys};
 use serde_json::{Value, json};
 
 use super::{
-    CONNECTIONS_DEFAULT, Operation,
-    cpu::Meter,
-    load::{self, Load},
+    clients,
+    measure::{
+        closed_loop::{CONNECTIONS_DEFAULT, Load, Operation},
+        cpu::Meter,
+        keys::key,
+    },
     memory,
-    offer::{Offer, Offered},
+    open_loop::{Offer, Offered},
     target::Target,
 };
-use crate::cli::{connect, exit::Failure, note};
+use crate::cli::{connect, duration, exit::Failure, output::note};
 
-/// What a server takes at most with the default configuration and few replicas, in mebibytes: the sum in
+/// Most memory of a server with the default configuration and few replicas, in mebibytes: the sum in
 /// docs/operations.md.
 const MEMORY_BOUND_MB: u64 = 1_152;
 
 /// Flags of `bench overload`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Overload {
-    /// Clients of the closed loops of which the best counts
+    /// Clients of the closed loops, one loop after the other; the best throughput counts
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "256,1024",
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     clients: Vec<usize>,
-    /// How many times the best is offered
+    /// Which multiple of the best throughput is offered
     #[arg(long, value_name = "N", default_value = "10", value_parser = factor)]
     factor: f64,
     /// Sessions over which it is offered
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4_000))]
     sessions: usize,
-    /// How long each is measured
-    #[arg(long, value_name = "S", default_value = "10", value_parser = connect::seconds)]
+    /// How long each loop is measured
+    #[arg(long, value_name = "S", default_value = "10", value_parser = duration::seconds)]
     seconds: Duration,
-    /// What is answered later counts as not done
-    #[arg(long, value_name = "S", default_value = "5", value_parser = connect::seconds)]
+    /// A put that is answered later than this counts as not done
+    #[arg(long, value_name = "S", default_value = "5", value_parser = duration::seconds)]
     patience: Duration,
     /// Size of values
     #[arg(long, value_name = "BYTES", default_value_t = 256,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1_048_576))]
-    pub(super) value_size: usize,
+    value_size: usize,
     /// Different keys, chosen evenly
     #[arg(long, value_name = "N", default_value_t = 10_000,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
-    pub(super) keys: usize,
-    /// Least share of the best that is to be left
+    keys: usize,
+    /// Target: the least share of the best throughput that is left
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     goodput_min: f64,
-    /// What each server may take at most, in mebibytes
+    /// Target: the most memory of each server, in mebibytes
     #[arg(long, value_name = "MB", default_value_t = MEMORY_BOUND_MB)]
     memory_mb_max: u64,
     #[command(flatten)]
-    pub(super) target: Target,
+    target: Target,
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -89,7 +93,12 @@ struct Measured {
 }
 
 /// Runs `bench overload`.
-pub(super) async fn run(args: &Overload) -> Result<(), Failure> {
+pub(super) async fn run(args: Overload) -> Result<(), Failure> {
+    let done = measure(&args).await;
+    args.target.leave(args.keys, args.value_size, done).await
+}
+
+async fn measure(args: &Overload) -> Result<(), Failure> {
     let (addresses, server_pids) = args.target.servers()?;
     let (best, best_clients) = best(args, &addresses, &server_pids).await?;
     let client = connect::connect(addresses, args.target.connect.timeout).await?;
@@ -140,15 +149,17 @@ async fn best(
     for clients in &args.clients {
         let load = Load {
             clients: *clients,
+            connections: CONNECTIONS_DEFAULT.min(*clients),
             seconds: args.seconds,
             operation: Operation::Put,
             value_bytes: args.value_size,
             keys: args.keys,
             server_pids: server_pids.to_vec(),
         };
-        let connections = CONNECTIONS_DEFAULT.min(*clients);
-        let connected = load::connect(addresses, connections, args.target.connect.timeout).await?;
-        let measured = load.run(&connected).await?.operations_a_second();
+        let timeout = args.target.connect.timeout;
+        let connected = clients::connect(addresses, load.connections, timeout).await?;
+        let measured = load.run(&connected).await.map_err(Failure::internal)?;
+        let measured = measured.operations_a_second();
         note(format!("{clients} clients in a closed loop: {measured:.0} puts/s"));
         if measured > best.0 {
             best = (measured, *clients);
@@ -161,14 +172,14 @@ async fn best(
 }
 
 /// The keys of the load by the client address of the node that leads their range: an overload shall hit
-/// those who do the work, not be spent on forwarding.
+/// the nodes that do the work, not be spent on forwarding.
 async fn leaders(client: &Client, count: usize) -> Result<BTreeMap<String, Vec<usize>>, Failure> {
     let status = client.status().await?;
     let nodes: BTreeMap<u64, String> =
         status.nodes.into_iter().map(|node| (node.id, node.client_address)).collect();
     let mut by_leader: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for index in 0..count {
-        let stored = keys::encode(KeyspaceId::DEFAULT, &load::key(index));
+        let stored = keys::encode(KeyspaceId::DEFAULT, &key(index));
         let holds = |range: &&quintet_client::v1::RangeStatus| {
             range.start[..] <= stored[..] && (range.end.is_empty() || stored[..] < range.end[..])
         };
@@ -183,7 +194,7 @@ async fn leaders(client: &Client, count: usize) -> Result<BTreeMap<String, Vec<u
 /// How long it takes until a write is acknowledged again.
 async fn heals(client: &Client) -> Result<Duration, String> {
     let began = tokio::time::Instant::now();
-    match client.put(load::key(0), "healed").await {
+    match client.put(key(0), "healed").await {
         Ok(_) => Ok(began.elapsed()),
         Err(error) => Err(error.to_string()),
     }
@@ -285,16 +296,16 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::load::new_histogram;
+    use crate::cli::bench::measure::latency;
 
     #[test]
     fn goodput_is_a_share_of_the_best() {
-        let mut latency = new_histogram();
+        let mut histogram = latency::histogram();
         for us in [1_000; 1_700] {
-            latency.record(us).expect("in bounds");
+            latency::record(&mut histogram, Duration::from_micros(us));
         }
         let offered = Offered {
-            latency,
+            latency: histogram,
             took: Duration::from_secs(2),
             arrived: 20_000,
             refused: 5,

@@ -1,22 +1,19 @@
-//! Flags that loads on a running cluster share: which cluster, whose CPU time is told, how to print.
+//! Flags that loads on a running cluster share: which cluster, which processes' CPU time, how to print.
 
 use serde_json::Value;
 
-use super::{
-    clean,
-    load::{PREFIX, key},
-};
+use super::{leftovers, measure::keys::PREFIX};
 use crate::cli::{
-    connect, dev,
+    connect,
+    dev_cluster::registry,
     exit::Failure,
-    note,
-    output::{Format, Output},
+    output::{Format, Output, note},
 };
 
 /// Flags of every load.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
-    /// Processes of the servers on this machine, whose CPU time is told; those of a running
+    /// Processes of the servers on this machine, whose CPU time is reported; those of a running
     /// `quintet dev` cluster are found
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     server_pids: Vec<u32>,
@@ -35,14 +32,14 @@ impl Target {
     pub(super) fn servers(&self) -> Result<(Vec<String>, Vec<u32>), Failure> {
         let addresses = self.connect.addresses()?;
         let pids = match self.server_pids.is_empty() {
-            true => dev::pids_of(&addresses),
+            true => registry::pids_of(&addresses),
             false => self.server_pids.clone(),
         };
         Ok((addresses, pids))
     }
 
-    /// At the end of a load, whatever became of it: removes what it wrote, or says what is left: so many keys
-    /// at most, with values of so many bytes.
+    /// At the end of a load, whatever became of it: removes what it wrote, or says what is left, which is at
+    /// most this many keys with values of this size.
     pub(super) async fn leave(
         &self,
         keys: usize,
@@ -52,11 +49,11 @@ impl Target {
         if !self.clean {
             note(format!(
                 "{} are left in the cluster; 'quintet bench clean' removes them, --clean at once",
-                left(keys, value_bytes)
+                leftovers::left(keys, value_bytes)
             ));
             return done;
         }
-        let removed = clean::remove(&self.connect).await;
+        let removed = leftovers::remove(&self.connect).await;
         if let Ok(removed) = &removed {
             note(format!("removed {removed} keys below {PREFIX}"));
         }
@@ -75,21 +72,5 @@ impl Target {
             Format::Json => out.json(&json())?,
         }
         out.flush()
-    }
-}
-
-fn left(keys: usize, value_bytes: usize) -> String {
-    let bytes = keys.saturating_mul(key(0).len() + value_bytes);
-    let mb = bytes.div_ceil(1_000_000);
-    format!("up to {keys} keys below {PREFIX}, {mb} MB of keys and values,")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_load_says_what_it_leaves() {
-        assert_eq!(left(10_000, 256), "up to 10000 keys below bench/, 3 MB of keys and values,");
     }
 }

@@ -4,12 +4,13 @@ use quintet_client::v1::{RegisteredNode, RegisteredRange, RegistryResponse};
 use quintet_server::time::utc;
 use serde_json::{Map, Value, json};
 
-use super::range::descriptor_json;
+use super::descriptor;
 use crate::cli::{
     connect,
     exit::Failure,
     output::{Format, Output},
-    status::{align_right, bound, table},
+    range_view::bound,
+    table::{align_right, table},
 };
 
 /// Flags of `debug registry`.
@@ -101,7 +102,7 @@ fn node_json(node: &RegisteredNode) -> Value {
 
 fn range_json(range: &RegisteredRange) -> Value {
     json!({
-        "descriptor": range.descriptor.as_ref().map(descriptor_json),
+        "descriptor": range.descriptor.as_ref().map(descriptor::json),
         "written": { "time": range.at, "utc": utc(range.at) },
     })
 }

@@ -1,25 +1,21 @@
 //! `quintet kv del`: removes a key, or those of a prefix or a range.
 //!
-//! A range goes page by page, at the moment at which the command begins: what is written meanwhile stays. The
-//! same command again goes on where one broke off, at a moment of its own.
+//! A range is removed page by page, as of the moment at which the command begins: what is written later stays.
+//! Where the command breaks off, the same command again removes the rest, as of a moment of its own.
 
-use std::{ffi::OsString, ops::Bound, time::Duration};
+use std::{ffi::OsString, ops::Bound};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use quintet_client::{Client, RangeDeletion, ScanOptions, Version};
+use quintet_client::{Client, ScanOptions, Version};
 use serde_json::json;
-use tokio::time::Instant;
 
-use super::{Common, object};
+use super::{common::Common, print::object};
 use crate::cli::{
+    deletion,
     exit::Failure,
-    note,
     output::{Format, Output},
 };
-
-/// How often a long deletion tells how far it is.
-const NOTE_EVERY: Duration = Duration::from_secs(5);
 
 /// Flags of `kv del`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +30,7 @@ pub(crate) struct Del {
     #[arg(long, value_name = "N", requires = "key",
         conflicts_with_all = ["prefix", "start", "end", "everything", "limit", "dry_run"])]
     expect_version: Option<u64>,
-    /// All keys that begin so
+    /// All keys that begin with this
     #[arg(long, conflicts_with_all = ["start", "end", "everything"])]
     prefix: Option<OsString>,
     /// All keys from this one on
@@ -46,10 +42,10 @@ pub(crate) struct Del {
     /// All keys that there are
     #[arg(long)]
     everything: bool,
-    /// At most so many keys, the first ones
+    /// At most this many keys, the first ones
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Only say how many keys it would be
+    /// Only print how many keys would be removed
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -71,41 +67,19 @@ pub(super) async fn run(args: Del) -> Result<(), Failure> {
     if args.dry_run {
         return would(&args, &client, span).await;
     }
-    let deletion = match span {
+    let removal = match span {
         Span::Everything => client.delete_everything(),
         Span::Prefix(prefix) => client.delete_prefix(prefix),
         Span::Range(range) => client.delete_range(range),
     };
-    let mut deletion = match args.limit {
-        Some(limit) => deletion.limit(limit),
-        None => deletion,
+    let mut removal = match args.limit {
+        Some(limit) => removal.limit(limit),
+        None => removal,
     };
-    to_the_end(&mut deletion).await?;
-    let deleted = deletion.deleted();
-    let at = deletion.moment().unwrap_or_default().to_string();
+    deletion::to_the_end(&mut removal).await?;
+    let deleted = removal.deleted();
+    let at = removal.moment().unwrap_or_default().to_string();
     print(&args.common, format!("removed {deleted} keys"), json!({ "deleted": deleted, "at": at }))
-}
-
-/// Runs a deletion; says now and then how far it is, and where it breaks off.
-pub(in crate::cli) async fn to_the_end(deletion: &mut RangeDeletion) -> Result<(), Failure> {
-    let mut noted = Instant::now();
-    loop {
-        match deletion.step().await {
-            Ok(false) => return Ok(()),
-            Ok(true) if noted.elapsed() < NOTE_EVERY => {}
-            Ok(true) => {
-                noted = Instant::now();
-                note(format!("{} keys removed so far", deletion.deleted()));
-            }
-            Err(error) => {
-                if deletion.moment().is_some() {
-                    let deleted = deletion.deleted();
-                    note(format!("{deleted} keys were removed; the same command goes on"));
-                }
-                return Err(error.into());
-            }
-        }
-    }
 }
 
 type Range = (Bound<Bytes>, Bound<Bytes>);

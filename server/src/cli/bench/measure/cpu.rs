@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// What these processes have used so far, all threads, in user and kernel mode. `None` where one
 /// of them is gone, or none is named: then a difference would mean nothing.
-pub(super) fn cpu_time(pids: &[u32]) -> Option<Duration> {
+pub(crate) fn cpu_time(pids: &[u32]) -> Option<Duration> {
     if pids.is_empty() {
         return None;
     }
@@ -17,7 +17,7 @@ pub(super) fn cpu_time(pids: &[u32]) -> Option<Duration> {
 }
 
 /// The time from a moment on, and what this program and the servers use of the CPU in it.
-pub(super) struct Meter<'a> {
+pub(crate) struct Meter<'a> {
     began: Instant,
     server_pids: &'a [u32],
     client: Option<Duration>,
@@ -26,7 +26,7 @@ pub(super) struct Meter<'a> {
 
 impl Meter<'_> {
     /// Begins now.
-    pub(super) fn start(server_pids: &[u32]) -> Meter<'_> {
+    pub(crate) fn start(server_pids: &[u32]) -> Meter<'_> {
         Meter {
             began: Instant::now(),
             server_pids,
@@ -36,12 +36,12 @@ impl Meter<'_> {
     }
 
     /// How long ago it began.
-    pub(super) fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// CPU time of this program and of the servers since the start, where it can be told.
-    pub(super) fn read(&self) -> (Option<Duration>, Option<Duration>) {
+    pub(crate) fn read(&self) -> (Option<Duration>, Option<Duration>) {
         let since = |before: Option<Duration>, now: Option<Duration>| now?.checked_sub(before?);
         let client = since(self.client, cpu_time(&[std::process::id()]));
         (client, since(self.servers, cpu_time(self.server_pids)))

@@ -1,10 +1,10 @@
 //! An open loop: puts arrive at a rate, whatever became of the earlier ones.
 //!
-//! It speaks `KV.Session` itself. The client library would keep within what a server announces, pause
-//! when it is refused and try again, and cost more CPU time than the servers have for a refusal; here it
-//! is the servers that have to hold their ground. Every few milliseconds a session makes one frame of what
-//! has arrived since; where the stream takes no further frame (flow control), what has arrived is held
-//! back, counted, and never sent. Nothing is tried again.
+//! It speaks `KV.Session` itself. The client library would keep within what a server announces, back off
+//! when it is refused and retry, and cost more CPU time than the servers have for a refusal; here the servers
+//! have to cope without its help. Every few milliseconds a session makes one frame of what has arrived since;
+//! where the stream takes no further frame (flow control), what has arrived is held back, counted, and never
+//! sent. Nothing is retried.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::load::{self, new_histogram};
+use super::measure::{keys::key, latency};
 use crate::cli::exit::Failure;
 
 /// How often a session sends what has arrived.
@@ -47,7 +47,7 @@ pub(super) struct Offer {
     /// Puts that arrive in a second.
     pub(super) rate: f64,
     pub(super) seconds: Duration,
-    /// An answer after so long counts as none.
+    /// An answer that takes longer counts as none.
     pub(super) patience: Duration,
     pub(super) value_bytes: usize,
 }
@@ -77,7 +77,7 @@ pub(super) struct Offered {
 impl Offered {
     pub(super) fn new() -> Offered {
         Offered {
-            latency: new_histogram(),
+            latency: latency::histogram(),
             took: Duration::ZERO,
             arrived: 0,
             held_back: 0,
@@ -273,9 +273,9 @@ impl Session {
         self.frames += 1;
         let timeout_ms = u32::try_from(offer.patience.as_millis()).unwrap_or(u32::MAX);
         let mut requests = Vec::with_capacity(count);
-        for index in 0..count as u64 {
+        for place_in_frame in 0..count as u64 {
             self.sequence += 1;
-            let key = keys.get(rand::random_range(0..keys.len())).copied().unwrap_or_default();
+            let index = keys.get(rand::random_range(0..keys.len())).copied().unwrap_or_default();
             let request_id = v1::RequestId {
                 origin_room: 0,
                 client: self.client.clone(),
@@ -288,11 +288,11 @@ impl Session {
             };
             let put = v1::PutRequest {
                 context: Some(context),
-                key: load::key(key),
+                key: key(index),
                 value: value.clone(),
                 ..v1::PutRequest::default()
             };
-            let id = self.frames << PLACE_BITS | index;
+            let id = self.frames << PLACE_BITS | place_in_frame;
             requests.push(v1::SessionRequest { id, op: Some(Op::Put(put)) });
         }
         let body = v1::SessionRequests { hello: None, requests }.encode_to_vec();
@@ -346,9 +346,7 @@ impl Offered {
                 self.error.get_or_insert(error.message);
             }
             _ if took > patience => self.late += 1,
-            _ => {
-                load::record(&mut self.latency, u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
-            }
+            _ => latency::record(&mut self.latency, took),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::cli::exit::Failure;
 /// Where a node's data is, below the node's own directory.
 pub(super) const DATA_DIR: &str = "data";
 /// Nodes of a cluster where nobody says how many.
-pub(super) const NODES_DEFAULT: u64 = 5;
+pub(crate) const NODES_DEFAULT: u64 = 5;
 /// Ports that a node listens on.
 const PORTS_A_NODE: u16 = 3;
 

@@ -1,4 +1,4 @@
-//! Where commands find a running local cluster: one small file a cluster in the user's state
+//! Where commands find a running local cluster: one small file per cluster in the user's state
 //! directory, holding the cluster's directory. Only a hint: whether nodes run is asked of the
 //! processes, and a file that leads nowhere is ignored.
 
@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{plan::Cluster, process};
-use crate::cli::exit::Failure;
+use crate::cli::{exit::Failure, output::note};
 
 /// Clusters looked at.
 const ENTRIES_MAX: usize = 1000;
@@ -27,7 +27,7 @@ fn entries_dir() -> Option<PathBuf> {
 }
 
 /// Where a cluster lives for which no directory is named.
-pub(super) fn default_dir() -> Result<PathBuf, Failure> {
+pub(crate) fn default_dir() -> Result<PathBuf, Failure> {
     let dir = state_dir().ok_or_else(|| {
         Failure::usage("neither XDG_STATE_HOME nor HOME is set: name a directory with --dir")
     })?;
@@ -44,22 +44,19 @@ fn entry(cluster: &Cluster) -> Option<PathBuf> {
 }
 
 /// Notes a cluster. A failure costs convenience only, and is told.
-pub(super) fn add(cluster: &Cluster) {
+pub(crate) fn add(cluster: &Cluster) {
     let Some(path) = entry(cluster) else { return };
     let write = || -> std::io::Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
         fs::write(&path, cluster.dir().as_os_str().as_bytes())
     };
     if let Err(error) = write() {
-        super::note(format!(
-            "other commands will need --node: cannot write {}: {error}",
-            path.display()
-        ));
+        note(format!("other commands will need --node: cannot write {}: {error}", path.display()));
     }
 }
 
 /// Forgets a cluster.
-pub(super) fn remove(cluster: &Cluster) {
+pub(crate) fn remove(cluster: &Cluster) {
     if let Some(path) = entry(cluster) {
         // Not there, or not to be removed: it only leads to a cluster that does not run.
         drop(fs::remove_file(path));
@@ -84,6 +81,17 @@ pub(crate) fn find_running() -> Result<Cluster, Failure> {
                 clusters.join(" or ")
             )))
         }
+    }
+}
+
+/// Process ids of the running local cluster that one of these client addresses belongs to; none where there
+/// is no such cluster.
+pub(crate) fn pids_of(addresses: &[String]) -> Vec<u32> {
+    match find_running() {
+        Ok(cluster) if cluster.client_addresses().iter().any(|a| addresses.contains(a)) => {
+            process::running(&cluster).into_iter().map(|running| running.pid).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -17,7 +17,7 @@ use anyhow::Context;
 use tokio::time::Instant;
 
 use super::plan::{Cluster, DATA_DIR, write_atomically};
-use crate::cli::exit::Failure;
+use crate::cli::{exit::Failure, output::note};
 
 /// From SIGTERM to SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +31,12 @@ const LOOK_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Running {
     pub(crate) id: u64,
     pub(crate) pid: u32,
+}
+
+/// A node that this command started.
+pub(crate) struct Started {
+    pub(crate) id: u64,
+    pub(crate) child: Child,
 }
 
 /// The nodes of a cluster that run.
@@ -110,7 +116,7 @@ pub(crate) async fn wait_for_room(cluster: &Cluster, ids: &[u64]) -> Result<(), 
 
 /// Starts a node and notes its process id. Returns once the process can be told to be the node's:
 /// for an instant a new one has no command line yet, and could not be stopped.
-pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Child, Failure> {
+pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Started, Failure> {
     let program = std::env::current_exe().context("cannot tell this program's own path")?;
     let path = cluster.log_path(id);
     let open = || -> std::io::Result<(File, File)> {
@@ -136,7 +142,7 @@ pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Child, Failure> 
     let known =
         || pid_of(cluster, id).is_some() || child.try_wait().is_ok_and(|ended| ended.is_some());
     wait_until(SYSTEM_TIMEOUT, known).await;
-    Ok(child)
+    Ok(Started { id, child })
 }
 
 /// Stops the nodes that `chosen` names and that run: SIGTERM to all, SIGKILL to those that are
@@ -155,7 +161,7 @@ pub(crate) async fn stop(
         return Ok(asked.len());
     }
     for node in left() {
-        super::note(format!("node {} did not stop in time and is killed", node.id));
+        note(format!("node {} did not stop in time and is killed", node.id));
         signal(node.pid, libc::SIGKILL);
     }
     if wait_until(SYSTEM_TIMEOUT, || left().next().is_none()).await {

@@ -1,0 +1,36 @@
+//! Connections of the closed loop to a Quintet cluster: each is an instance of the client library.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quintet_client::{Client, Error};
+
+use super::measure::closed_loop::System;
+use crate::cli::{connect::connect as connect_one, exit::Failure};
+
+/// Connects; each instance begins with another node.
+pub(super) async fn connect(
+    addresses: &[String],
+    connections: usize,
+    timeout: Duration,
+) -> Result<Vec<Client>, Failure> {
+    let mut clients = Vec::new();
+    let mut nodes = addresses.to_vec();
+    for _ in 0..connections {
+        clients.push(connect_one(nodes.clone(), timeout).await?);
+        nodes.rotate_left(1);
+    }
+    Ok(clients)
+}
+
+impl System for Client {
+    type Error = Error;
+
+    async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Error> {
+        Client::put(self, key, value).await.map(drop)
+    }
+
+    async fn get(&mut self, key: Bytes) -> Result<(), Error> {
+        Client::get(self, key).await.map(drop)
+    }
+}
