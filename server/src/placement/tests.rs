@@ -16,12 +16,13 @@
 use std::ops::Range;
 
 use super::{
+    disk::Condition,
     initial,
+    locality::Locality,
     policy::{self, Candidate},
 };
 use crate::{
-    ids::{KeyspaceId, NodeId, RangeId},
-    storage::{disk::Condition, format::node::AddressRecord, keys},
+    ids::{NodeId, RangeId},
     testscript::{self, Command},
 };
 
@@ -48,18 +49,10 @@ fn listed(nodes: &[NodeId]) -> String {
 }
 
 /// A bound of a span as a script says it.
-fn bound(stored: &[u8], none: &str) -> String {
-    if stored.is_empty() {
-        return none.to_owned();
-    }
-    if stored == keys::keyspace_start(KeyspaceId::DEFAULT) {
-        return "the first key of default".to_owned();
-    }
-    let (keyspace, key, _) = keys::decode(stored).expect("a stored key");
-    assert_eq!(keyspace, KeyspaceId::DEFAULT);
-    match key.iter().all(u8::is_ascii_graphic) {
-        true => format!("\"{}\"", key.escape_ascii()),
-        false => key.iter().fold("0x".to_owned(), |hex, byte| format!("{hex}{byte:02x}")),
+fn shown(point: &[u8]) -> String {
+    match point.iter().all(u8::is_ascii_graphic) {
+        true => format!("\"{}\"", point.escape_ascii()),
+        false => point.iter().fold("0x".to_owned(), |hex, byte| format!("{hex}{byte:02x}")),
     }
 }
 
@@ -144,11 +137,8 @@ impl Scenario {
     }
 
     fn choose(&self, command: &mut Command) -> Result<String, String> {
-        let address = |voter: &Candidate| AddressRecord {
-            node: voter.node,
-            city: voter.city.clone(),
-            room: voter.room.clone(),
-            ..AddressRecord::default()
+        let address = |voter: &Candidate| {
+            (voter.node, Locality { city: voter.city.clone(), room: voter.room.clone() })
         };
         let live: Vec<_> = self.voters.iter().filter(|voter| voter.fit).map(address).collect();
         Ok(match policy::choose_voters(&live, command.must("voters")?) {
@@ -161,13 +151,17 @@ impl Scenario {
 fn divide(command: &mut Command, points: &[String]) -> Result<String, String> {
     let ranges = command.may("ranges")?.unwrap_or(0);
     let key_bytes_max = command.may("key-bytes-max")?.unwrap_or(8192);
-    let spans = match initial::spans(ranges, points, key_bytes_max) {
-        Ok(spans) => spans,
+    let points = match initial::split_points(ranges, points, key_bytes_max) {
+        Ok(points) => points,
         Err(why) => return Ok(format!("refused: {why}")),
     };
-    let show = |span: &initial::Span| {
-        let (start, end) = (bound(&span.start, "the start"), bound(&span.end, "the end"));
-        format!("{}: from {start} to {end}", span.range)
-    };
-    Ok(spans.iter().map(show).collect::<Vec<_>>().join("\n"))
+    // The system range comes first; what that means in stored keys is tested in `cluster/plan.rs`.
+    let mut bounds = vec!["the start".to_owned(), "the first key of default".to_owned()];
+    bounds.extend(points.iter().map(|point| shown(point)));
+    bounds.push("the end".to_owned());
+    let spans = bounds.windows(2).zip(1..).map(|(bounds, range)| match bounds {
+        [from, to] => format!("{}: from {from} to {to}", RangeId(range)),
+        _ => String::new(),
+    });
+    Ok(spans.collect::<Vec<_>>().join("\n"))
 }

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::range::expiry::{Life, life};
 use crate::{
     ids::KeyspaceId,
     storage::{
@@ -144,7 +145,7 @@ impl Scenario {
         let (time, clock) = (moment(command, "time")?, moment(command, "clock")?);
         let newest = read(&*self.engine, &encoded(&key), Timestamp::MAX).expect("read");
         let version = newest.ok_or("the key is absent")?;
-        Ok(match version.life(time, clock) {
+        Ok(match life(version.expires_at, time, clock) {
             Life::Alive => format!("{key}: alive"),
             Life::Expired => format!("{key}: expired"),
             Life::Expiring(end) => {
