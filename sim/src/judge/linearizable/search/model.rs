@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::super::order::observation;
 use crate::history::{Call, Op, Outcome, Reply, Version};
 
 /// A value, as a number that is quick to compare.
@@ -110,7 +109,7 @@ pub(super) enum Demand {
 impl Demand {
     /// `None`: the answer carries no version.
     pub(super) fn of(op: &Op, values: &mut Values) -> Option<Demand> {
-        if let Some(record) = observation(op) {
+        if let Some(record) = op.observation() {
             let record = record.as_ref()?;
             return Some(Demand::See { version: record.version, value: values.id(&record.value) });
         }
