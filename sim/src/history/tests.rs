@@ -1,3 +1,6 @@
+//! The form of histories: lines come back as they were written and are of Jepsen's shape, what is no history is
+//! refused with its line, and events become operations.
+
 use super::*;
 
 fn sample() -> History {

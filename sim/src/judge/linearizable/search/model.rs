@@ -1,4 +1,7 @@
 //! The register: what is in a key, what an operation does to it, and what an answer demands of it.
+//!
+//! An operation with an answer is a [`Demand`]: it fits a state or not, and leaves another. One of unknown outcome is
+//! an [`Effect`]: it may be taken or left. Versions that nobody knows yet are lower bounds ([`State::exact`]).
 
 use std::collections::HashMap;
 
