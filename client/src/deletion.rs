@@ -65,7 +65,7 @@ impl RangeDeletion {
     }
 
     /// Removes only what was written at this version or before. The version comes from a scan ([`Scan::at`]) or
-    /// an earlier deletion ([`at`](Self::at)). Without it everything goes that was acknowledged before the
+    /// an earlier deletion ([`moment`](Self::moment)). Without it everything goes that was acknowledged before the
     /// deletion begins.
     ///
     /// [`Scan::at`]: crate::Scan::at
