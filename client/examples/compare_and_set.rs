@@ -32,7 +32,7 @@ pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn std::error::Error
     Ok(())
 }
 
-/// Takes the lock for somebody; `None` if another holds it.
+/// Takes the lock under a name; `None` if it is held.
 async fn take(client: &Client, name: &str) -> Result<Option<Version>, Error> {
     match client.put_if("example/lock", name, Condition::Absent).await {
         Ok(version) => Ok(Some(version)),

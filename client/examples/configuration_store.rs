@@ -50,14 +50,14 @@ async fn read(client: &Client) -> Result<Read, Error> {
     Ok(client.get(KEY).await?.into())
 }
 
-/// Replaces what was read; a conflict if somebody did so before.
+/// Replaces what was read; a conflict if another writer did so before.
 async fn replace(client: &Client, read: &Read) -> Result<Version, Error> {
     let line = |(name, value): (&String, &String)| format!("{name}={value}\n");
     let text: String = read.settings.iter().map(line).collect();
     client.put_if(KEY, text, read.unchanged).await
 }
 
-/// Sets one line and keeps all others, whoever changes them meanwhile. How often it was refused.
+/// Sets one line and keeps all others, also those that change meanwhile. Returns how often it was refused.
 async fn set(client: &Client, name: &str, value: &str) -> Result<u32, Error> {
     let mut read = read(client).await?;
     let mut refused = 0;

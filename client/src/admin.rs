@@ -22,9 +22,9 @@ impl Client {
         self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
     }
 
-    /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain); says how
-    /// many ranges it still leads because no other node can. Waits for half of the call's deadline. A node
-    /// that can't be reached leads nothing after an election, and is told when it is back.
+    /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain). The result says how
+    /// many ranges the node still leads because no other node can. Waits for half of the call's deadline. A node
+    /// that can't be reached leads nothing after an election, and is told of the drain when it is back.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if there is no such node.
@@ -43,9 +43,9 @@ impl Client {
         self.ask_any(async |mut admin| admin.drain(request).await).await
     }
 
-    /// Takes a node back that lost its disk and runs with an empty directory: a new replica of every range
-    /// in the place of each that it had. Returns what is done after half of the call's deadline, or
-    /// earlier once all is; to be called again until then.
+    /// Takes a node back that lost its disk and runs with an empty directory: the node gets a new replica of
+    /// every range in the place of each that it had. Returns after half of the call's deadline, or earlier once
+    /// all is done, and says how far it got. Call it again until nothing is left: it goes on where it stopped.
     ///
     /// # Errors
     /// [`Error::NodeNotEmpty`] if the node has not lost its disk, [`Error::InvalidArgument`] if it is no
@@ -59,7 +59,7 @@ impl Client {
     /// The range that holds a key, with its leader and why it is there, as one node sees it.
     ///
     /// # Errors
-    /// As [`status`](Self::status), and [`Error::InvalidArgument`] for what is no key.
+    /// As [`status`](Self::status), and [`Error::InvalidArgument`] for a key that is empty or too long.
     pub async fn locate(&self, key: impl IntoBytes) -> Result<v1::RangeStatus, Error> {
         let request =
             v1::LocateRequest { keyspace: self.caller.keyspace.to_string(), key: key.into_bytes() };
@@ -67,8 +67,8 @@ impl Client {
         found.range.ok_or_else(|| Error::Protocol("an answer without a range".to_owned()))
     }
 
-    /// Hashes over the replicas of one node, the first that answers; `range` 0 is all its ranges. A
-    /// client that was given one node asks that one.
+    /// Checksums of the replicas of one node, the first that answers; `range` 0 means all its ranges. To ask a
+    /// certain node, give the client that node alone.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered,
@@ -78,8 +78,8 @@ impl Client {
         self.ask_any(async |mut admin| admin.checksum(request).await).await
     }
 
-    /// The replica of a range on one node, the first that answers, with what went wrong with it last. A
-    /// client that was given one node asks that one.
+    /// The replica of a range on one node, the first that answers, with its last errors. To ask a certain node,
+    /// give the client that node alone.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the node knows no such range, [`Error::Unavailable`] or
@@ -89,8 +89,9 @@ impl Client {
         self.ask_any(async |mut admin| admin.debug_range(request).await).await
     }
 
-    /// What the system range holds: nodes, descriptors of ranges, settings, as far as one node's replica of
-    /// it has applied them, the first that answers. A client that was given one node asks that one.
+    /// What the system range holds: nodes, descriptors of ranges, settings. Answered from the replica of one
+    /// node, the first that answers, as far as it has applied them. To ask a certain node, give the client that
+    /// node alone.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered.
@@ -98,8 +99,8 @@ impl Client {
         self.ask_any(async |mut admin| admin.registry(v1::RegistryRequest {}).await).await
     }
 
-    /// Forms the cluster out of the nodes that know each other, once so many do (0: five), with the
-    /// server's default number of ranges.
+    /// Forms the cluster once `nodes` nodes know each other (0 means five), with the server's default number
+    /// of ranges.
     ///
     /// # Errors
     /// As [`form_cluster`](Self::form_cluster).
@@ -107,10 +108,11 @@ impl Client {
         self.form_cluster(v1::InitClusterRequest { nodes, ..Default::default() }).await
     }
 
-    /// Forms the cluster: out of how many nodes, divided into how many ranges, and where.
+    /// Forms the cluster. The request says how many nodes it has, into how many ranges the keys are divided,
+    /// and at which keys.
     ///
     /// # Errors
-    /// [`Error::AlreadyInitialized`] if that was done before. After an error for which
+    /// [`Error::AlreadyInitialized`] if a cluster was formed before. After an error for which
     /// [`Error::maybe_committed`] is true the cluster may have been formed.
     pub async fn form_cluster(
         &self,

@@ -16,8 +16,8 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
-    /// Waits for the first session. Nodes that no cluster has been formed of yet will do, because somebody
-    /// has to ask them to form one.
+    /// Waits for the first session. Nodes without a cluster will do, because a client has to ask them to form
+    /// one.
     pub(crate) async fn attach(&self, timeout: Duration) -> Result<(), Error> {
         match tokio::time::timeout(timeout, self.pool.session()).await {
             Ok(Ok(_) | Err(Error::NotInitialized(_) | Error::EmptyNode(_))) => Ok(()),

@@ -87,8 +87,8 @@ impl Builder {
         self
     }
 
-    /// After how long without a sign of life, while answers are due, a connection is given up and
-    /// what was sent on it is tried elsewhere: 2 s unless set.
+    /// How long a connection on which answers are due may be silent: 2 s unless set. Then it is closed, and
+    /// the requests that were sent on it are retried at other nodes.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout.clamp(Duration::from_millis(4), TIMEOUT_MAX);
         self
@@ -100,15 +100,15 @@ impl Builder {
         self
     }
 
-    /// Where the client stands, as in `city=c1,room=a`, in the names of the nodes' configuration.
-    /// Requests whose leader is not known go to a node of the same room, else of the same city; which
-    /// one is chosen by lot, so that many clients spread. Without it the first node given is preferred.
+    /// The client's locality, as in `city=c1,room=a`, with the names that the nodes' configuration uses.
+    /// Requests whose leader is not known go to a node of the same room, else of the same city. The node
+    /// is chosen at random, so that many clients spread. Without a locality the first node given is preferred.
     pub fn locality(mut self, locality: impl Into<String>) -> Self {
         self.locality = Some(locality.into());
         self
     }
 
-    /// Makes the client's id and its pauses come from a seed, for simulations and tests.
+    /// Seeds the client's random generator, from which its id and its backoff come: for simulations and tests.
     ///
     /// Never give two clients of one cluster the same seed: their requests would have the same ids.
     pub fn seed(mut self, seed: Option<u64>) -> Self {

@@ -3,7 +3,7 @@
 //! A write keeps its request id through all tries. Its attempt number rises by one whenever a copy
 //! was sent whose fate is unknown: the stream broke before the answer, or the answer itself was
 //! ambiguous. After a definite "nothing happened" it stays. Once a later attempt was sent, answers
-//! to earlier copies reach nobody: each copy has a reply slot of its own, and the call holds only
+//! to earlier copies are ignored: each copy has a reply slot of its own, and the call holds only
 //! the newest.
 //!
 //! The outcome of a write is a failure only if no copy can have acted or can act still: no copy of

@@ -1,4 +1,4 @@
-//! Who asks, and how: the core below the public handles.
+//! What a request is sent with, attachment, keyspace and timeout: the core below the public handles.
 //!
 //! A [`Client`](crate::Client), and each scan, deletion and writer made from one, holds a `Caller` of its own:
 //! the attachment that all of them share, a keyspace, and a timeout per call. The public types stand above it

@@ -17,9 +17,9 @@ use crate::{caller::Caller, error::Error, scan::ScanOptions, types::Version};
 /// [`Client::delete_prefix`]: crate::Client::delete_prefix
 /// [`Client::delete_everything`]: crate::Client::delete_everything
 ///
-/// A page removes up to a thousand keys of one range of the cluster, all of them at once and once, whatever was
-/// retried. The whole is not atomic: others see some keys gone and others not while it goes on, and after an
-/// error. The client's timeout is that of each page.
+/// A page removes up to a thousand keys of one range of the cluster, atomically and exactly once, however often it
+/// was retried. The whole is not atomic: while it goes on, and after an error, other clients see some keys gone and
+/// others not. The client's timeout applies to each page.
 ///
 /// ```no_run
 /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
@@ -58,14 +58,15 @@ impl RangeDeletion {
         Self { caller, left: span.into_span(), everything, limit: None, at: 0, deleted: 0 }
     }
 
-    /// Ends after so many keys.
+    /// The largest number of keys to remove.
     pub fn limit(mut self, keys: u64) -> Self {
         self.limit = Some(keys);
         self
     }
 
-    /// Removes only what was written at this version or before, as a scan showed it ([`Scan::at`]) or an
-    /// earlier deletion said. By default everything that was acknowledged before the deletion begins.
+    /// Removes only what was written at this version or before. The version comes from a scan ([`Scan::at`]) or
+    /// an earlier deletion ([`moment`](Self::moment)). Without it everything goes that was acknowledged before the
+    /// deletion begins.
     ///
     /// [`Scan::at`]: crate::Scan::at
     pub fn at(mut self, version: Version) -> Self {
@@ -73,18 +74,18 @@ impl RangeDeletion {
         self
     }
 
-    /// Removes pages until all is done; how many keys that were.
+    /// Removes page after page until all is done. Returns how many keys were removed.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a range without bounds; else as [`Client::put`](crate::Client::put), of one
-    /// page. What was removed by then is gone; called again it goes on there. [`deleted`](Self::deleted) does not
-    /// count the keys of a page with an unknown outcome.
+    /// [`Error::InvalidArgument`] for a range without bounds; else those of [`Client::put`](crate::Client::put),
+    /// for one page. The pages before it are done. Called again, it goes on with the page that failed.
+    /// [`deleted`](Self::deleted) does not count the keys of a page with an unknown outcome.
     pub async fn run(&mut self) -> Result<u64, Error> {
         while self.step().await? {}
         Ok(self.deleted)
     }
 
-    /// Removes one page; whether there may be more.
+    /// Removes one page. Returns whether there may be more.
     ///
     /// # Errors
     /// As [`run`](Self::run).

@@ -4,8 +4,8 @@
 //! unary call ([`Error::from_status`]), and what the library itself finds.
 //!
 //! Invariant: a write of which some copy may have acted ends as [`Error::UnknownOutcome`] and as nothing else,
-//! so that every other error means "it did not happen and will not". Who knows whether a copy may have acted
-//! is the call (`call.rs`); it says so by [`Error::to_unknown_outcome`]. Checked by `tests/session.rs`.
+//! so that every other error means "it did not happen and will not". The call (`call.rs`) knows whether a copy may
+//! have acted, and says so by [`Error::to_unknown_outcome`]. Checked by `tests/session.rs`.
 
 use std::time::Duration;
 
@@ -79,8 +79,8 @@ pub enum Error {
     /// The write may have happened, or may happen still.
     #[error("unknown outcome: {0}")]
     UnknownOutcome(String),
-    /// The moment that a scan shows is further back than the cluster keeps versions: it took too
-    /// long. Begin it again.
+    /// The scan took too long: the cluster does not keep the versions of its moment any more. Begin it
+    /// again.
     #[error("version collected: {0}")]
     VersionCollected(String),
     /// The node's disk is full or failed.
@@ -116,7 +116,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may be made again, safely and with hope.
+    /// Whether the caller may make the same call again: it is safe, and it may succeed.
     ///
     /// False for an unknown outcome: the library has retried it for as long as the deadline
     /// allowed, and a new call is a new request, which could act a second time.

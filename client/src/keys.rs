@@ -30,8 +30,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::DeadlineExceeded`] if no answer came in time, and any error that is not about
-    /// writes. [`Error::maybe_committed`] is never true.
+    /// [`Error::DeadlineExceeded`] if no answer came in time, and any other error that a read can have.
+    /// [`Error::maybe_committed`] is never true.
     pub async fn get(&self, key: impl IntoBytes) -> Result<Option<Versioned>, Error> {
         self.get_bytes(key.into_bytes()).await
     }
@@ -82,7 +82,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Where [`Error::maybe_committed`] is true the write may have happened; else it did not.
+    /// Where [`Error::maybe_committed`] is true the write may have happened, or may happen still; else it did
+    /// not and will not.
     pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Version, Error> {
         self.caller.put(key.into_bytes(), value.into_bytes(), PutOptions::new()).await
     }
@@ -116,8 +117,8 @@ impl Client {
 
     /// Writes a key that expires, on a condition, or both: [`PutOptions`].
     ///
-    /// From its expiry on the key is absent for everybody: it is not found, a write on condition that
-    /// it is absent succeeds, and it does not come back, whichever node fails.
+    /// From its expiry on the key is absent for all clients: it is not found, a write on condition that it is
+    /// absent succeeds, and it does not come back, whichever node fails.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
@@ -186,8 +187,8 @@ impl Client {
         }
     }
 
-    /// Adds to the decimal number in a key; an absent key counts as 0. Done exactly once, whatever
-    /// was retried.
+    /// Adds to the decimal number in a key; an absent key counts as 0. Done exactly once, however often it was
+    /// retried.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
@@ -203,8 +204,8 @@ impl Client {
         self.increment_bytes(key.into_bytes(), delta, None).await
     }
 
-    /// As [`increment`](Self::increment), which leaves alone when the key expires; this one sets it:
-    /// so long after the write.
+    /// As [`increment`](Self::increment), and sets the key's time to live: it expires `ttl` after this write.
+    /// [`increment`](Self::increment) leaves the expiry as it is.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
@@ -242,8 +243,8 @@ impl Client {
         }
     }
 
-    /// Makes a key expire so long from now, and leaves its value. The result is the version of this
-    /// write, or `None` if there is no such key.
+    /// Sets a key's time to live: it expires `ttl` from now, and keeps its value. The result is the version of
+    /// this write, or `None` if there is no such key.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {

@@ -15,20 +15,20 @@
 //!
 //! What the library does for its caller:
 //!
-//! - **One stream a node.** Operations travel on long-lived `Session` streams, many in flight,
-//!   answered out of order: to the node that leads the key's range where that is known, else to any,
-//!   which forwards and says who leads. Operations that are queued at the same moment share a
-//!   frame. A [`Client`] is cheap to clone and every method takes `&self`: share one client, run
-//!   many operations at the same time.
+//! - **One stream per node.** Operations travel on long-lived `Session` streams, many in flight,
+//!   answered out of order. They go to the node that leads the key's range where the client knows
+//!   it, else to any node: that node forwards them and names the leader. Operations that are queued
+//!   at the same moment share a frame. A [`Client`] is cheap to clone and every method takes
+//!   `&self`: share one client, run many operations at the same time.
 //! - **A deadline on every call** ([`Builder::timeout`], [`Client::with_timeout`]). It bounds the
 //!   whole call, retries and reconnecting included.
 //! - **Exactly once.** A write has a request id that stays the same through all retries, so that
 //!   the cluster does it once, whichever copy arrives. If the deadline runs out while the outcome
 //!   is unknown, the error says so: [`Error::maybe_committed`].
-//! - **Back-pressure.** The operations in flight are bounded by the number that the server
+//! - **Backpressure.** The operations in flight are bounded by the number that the server
 //!   announces; over it a call waits.
 //! - **Bulk loads.** [`Client::batch_writer`] writes any number of keys with bounded memory, many of a range
-//!   in one request, in order for each key, and tells of each that failed or whose outcome is unknown.
+//!   in one request, in order per key, and reports each that failed or whose outcome is unknown.
 //!
 //! ```text
 //! lib.rs
@@ -36,7 +36,7 @@
 //!   client.rs                       the handle that they belong to
 //!   builder.rs                      settings, the first connection
 //!   scan.rs  deletion.rs  writer.rs  pages as a stream, a range page by page, many puts in bounded memory
-//!   caller.rs                       who asks: attachment, keyspace, timeout
+//!   caller.rs                       what every call needs: attachment, keyspace, timeout
 //!   call.rs                         one operation: send, judge, retry   (op.rs, checks.rs, retry.rs)
 //!   attachment.rs                   what clones share                   (request_ids.rs)
 //!   pool.rs                         which node is used                  (routes.rs, nearness.rs, time.rs)

@@ -15,7 +15,7 @@ pub(crate) enum Nearness {
     SameRoom,
     SameCity,
     Elsewhere,
-    /// Nobody has said where the node stands.
+    /// The node's locality is not known.
     #[default]
     Unknown,
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// The result part of an answer.
 pub(crate) type Answer = v1::session_response::Result;
 
-/// Somebody who awaits an answer.
+/// A call that awaits an answer.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) reply: oneshot::Sender<Answer>,
@@ -54,7 +54,7 @@ impl Pending {
         id
     }
 
-    /// Frees the slot of an answer; `None` if nobody waits under this id.
+    /// Frees the slot of an answer; `None` if no call waits under this id.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Waiter> {
         let index = id as u32;
         let slot = self.slots.get_mut(index as usize).filter(|slot| slot.id == id)?;

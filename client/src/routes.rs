@@ -113,7 +113,7 @@ impl Routes {
         }
     }
 
-    /// The route of a place is wrong, and nobody said what is right.
+    /// The route of a place is wrong, and no answer said what is right.
     pub(crate) fn forget(&self, keyspace: &str, place: Place<'_>) {
         let mut routes = self.by_keyspace.lock();
         let Some(routes) = routes.get_mut(keyspace) else { return };

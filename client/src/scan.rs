@@ -45,10 +45,10 @@ const BORDERS_MAX: usize = 64;
 
 /// A scan under way: a stream of records. From [`Client::scan`](crate::Client::scan).
 ///
-/// Pages are fetched ahead of the reader: the next one of the range that is being read, and those of
-/// the next four ranges where it is known where they begin; of each of them no more than 4 MiB
-/// and a page are held. A scan with a [`limit`](Self::limit) fetches one page at a time. After an error the
-/// stream ends.
+/// Pages are fetched ahead of the reader: the next one of the range that is being read, and those of the next four
+/// ranges where the client knows their borders. Each range holds 4 MiB and a page at most. A scan with a
+/// [`limit`](Self::limit) fetches one page at a time. After an error the stream ends.
+///
 /// [`limit`](Self::limit), [`reverse`](Self::reverse) and [`keys_only`](Self::keys_only) are for
 /// before the first record; called later they change nothing that was fetched.
 #[must_use = "a scan does nothing until it is read"]
@@ -80,19 +80,19 @@ impl Scan {
         Self { caller, options, parts, at: 0 }
     }
 
-    /// At most so many records.
+    /// The largest number of records that the stream yields.
     pub fn limit(mut self, limit: u64) -> Self {
         self.options = self.options.limit(limit);
         self
     }
 
-    /// From the end to the start.
+    /// In descending order, from the end to the start.
     pub fn reverse(mut self) -> Self {
         self.options = self.options.reverse();
         self
     }
 
-    /// Without values.
+    /// Keys and versions only: values are empty.
     pub fn keys_only(mut self) -> Self {
         self.options = self.options.keys_only();
         self

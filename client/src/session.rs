@@ -142,7 +142,7 @@ impl Session {
         Some(answer)
     }
 
-    /// Hands answers to those who wait for them. Answers that nobody waits for are dropped.
+    /// Hands answers to the calls that wait for them. Answers without a waiting call are dropped.
     pub(crate) fn deliver(&self, responses: Vec<v1::SessionResponse>) {
         let mut found = Vec::with_capacity(responses.len());
         let mut permits = 0;

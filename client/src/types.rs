@@ -34,8 +34,8 @@ pub struct Versioned {
     pub value: Bytes,
     /// The version of the write that made it.
     pub version: Version,
-    /// The cluster's time from which on the key is absent; `None`: it does not expire. What is left
-    /// until then is asked of [`Client::ttl`](crate::Client::ttl).
+    /// The cluster's time from which on the key is absent; `None`: it does not expire.
+    /// [`Client::ttl`](crate::Client::ttl) tells how long that is from now.
     pub expires_at: Option<Version>,
 }
 
@@ -56,13 +56,13 @@ pub(crate) fn expiry(expires_at: u64) -> Option<Version> {
 /// How long a key will be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ttl {
-    /// So long, rounded up to milliseconds, when the leader was asked.
+    /// What was left when the leader answered, rounded up to milliseconds.
     Left(Duration),
     /// It does not expire.
     Forever,
 }
 
-/// How a put is done: on which condition, and for how long.
+/// Options of a put: a condition, and a time to live.
 ///
 /// ```
 /// use std::time::Duration;
@@ -80,26 +80,27 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
-    /// Always, and for ever.
+    /// No condition, no expiry.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only where this holds.
+    /// Writes only if this holds.
     pub fn condition(mut self, condition: Condition) -> Self {
         self.condition = Some(condition);
         self
     }
 
-    /// The key expires so long after the write: from 1 ms, below which it is rounded up, to 100 years.
+    /// Time to live: the key expires this long after the write. At least 1 ms (less is rounded up), at most
+    /// 100 years.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self.keep_ttl = false;
         self
     }
 
-    /// The key goes on to expire when it did before; for ever where it did not, or was absent. Without
-    /// this a put makes the key stay. Takes the place of a [`ttl`](Self::ttl).
+    /// Keeps the expiry that the key has. A key without one, or an absent one, then stays for ever. Without
+    /// `keep_ttl` and [`ttl`](Self::ttl) a put removes the expiry. Replaces a `ttl` that was set before.
     ///
     /// ```
     /// use quintet_client::{Condition, PutOptions, Version};

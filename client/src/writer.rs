@@ -92,7 +92,7 @@ impl BatchWriterBuilder {
         self
     }
 
-    /// Every key expires so long after its write; for ever unless set.
+    /// Time to live of every key, counted from its write. Unless set, keys do not expire.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -127,12 +127,12 @@ impl BatchWriterBuilder {
 ///
 /// [`Client::batch_writer`]: crate::Client::batch_writer
 ///
-/// Each item is a put of its own for whoever looks: others may be written without it, and nothing is
-/// promised about the moment. Those of one range travel together, with a deadline and retries, so that a
-/// record costs a fraction of a put. Items of one key take
-/// effect in the order in which they were written: a later one waits for the outcome of the earlier.
-/// The one exception is an earlier item whose outcome is unknown, which may take effect late; it is
-/// reported. After a failed item the writer goes on; [`finish`](Self::finish) tells of all.
+/// Each item is a put of its own, not part of a transaction: another client may see some items and not yet
+/// others, in any order. The items of one range travel as one request, with a deadline and retries, so that
+/// a record costs a fraction of a put. Items of one key take effect in the order in which they were
+/// written: a later one waits for the outcome of the earlier. The one exception is an earlier item whose
+/// outcome is unknown. It is reported, and may take effect after the later one. After a failed item the
+/// writer goes on; [`finish`](Self::finish) reports all of them.
 ///
 /// Every method but `finish` takes `&self`: several tasks may share a writer. Dropping it stops it:
 /// what had no outcome may have happened or not.
@@ -146,12 +146,12 @@ pub struct BatchWriter {
 
 impl BatchWriter {
     /// Accepts an item. Waits only while the bounds are reached; dropped while it waits, it has
-    /// accepted nothing. What comes of the item, [`finish`](Self::finish) tells.
+    /// accepted nothing. [`finish`](Self::finish) reports the outcome.
     pub async fn write(&self, key: impl IntoBytes, value: impl IntoBytes) {
         self.accept(key.into_bytes(), value.into_bytes(), None).await;
     }
 
-    /// As [`write`](Self::write), and what comes of this item can be awaited by itself.
+    /// As [`write`](Self::write), and returns a future for the outcome of this item.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
@@ -202,7 +202,7 @@ impl BatchWriter {
         self.progress()
     }
 
-    /// How far it is, at this moment. Cheap.
+    /// The counters of this moment. Cheap.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.ledger.progress()
@@ -220,8 +220,8 @@ fn ended() -> Error {
     Error::Unavailable("the runtime of the batch writer has shut down".to_owned())
 }
 
-/// What comes of an item of [`BatchWriter::write_tracked`]: its version, or why there is none. It may be
-/// dropped; the item is written all the same.
+/// The outcome of an item of [`BatchWriter::write_tracked`]: its version, or the error. It may be dropped; the
+/// item is written all the same.
 #[derive(Debug)]
 #[must_use = "the item may fail"]
 pub struct ItemOutcome(oneshot::Receiver<Result<Version, Error>>);

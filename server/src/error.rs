@@ -1,7 +1,7 @@
 //! What a request can fail with, by what its caller does about it.
 //!
-//! One type from the range up to the doors, and between nodes: an error of another node comes off the wire as it went on
-//! ([`v1::Error`]), but for codes that only a later version knows.
+//! One type from the range up to the doors, and between nodes: an error of another node comes off the wire as it was
+//! sent ([`v1::Error`]), but for codes that only a later version knows.
 
 use std::time::Duration;
 

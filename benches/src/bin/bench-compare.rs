@@ -2,9 +2,10 @@
 //! and which targets are met.
 //!
 //! Input is a file of JSON lines, in the order in which they were measured. A sample is what a load
-//! prints, with `system` (`quintet`, `quintet-1` with one range of data, or `etcd`) and `round`; a line with `idle_cpu_percent` instead
-//! says what the servers used with nobody asking. Medians are over rounds, and a ratio is one of
-//! medians: machine noise lasts longer than a sample, so pairs of samples say no more.
+//! prints, with `system` (`quintet`, `quintet-1` with one range of data, or `etcd`) and `round`; a line
+//! with `idle_cpu_percent` instead says what the servers used without any load. Medians are over
+//! rounds, and a ratio is one of medians: machine noise lasts longer than a sample, so pairs of samples
+//! say no more.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
 

@@ -73,26 +73,26 @@ impl ScanOptions {
         (!self.empty).then_some((self.start, self.end))
     }
 
-    /// At most so many records.
+    /// The largest number of records.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// From the end to the start.
+    /// In descending order, from the end to the start.
     pub fn reverse(mut self) -> Self {
         self.reverse = true;
         self
     }
 
-    /// Without values.
+    /// Keys and versions only: values are empty.
     pub fn keys_only(mut self) -> Self {
         self.keys_only = true;
         self
     }
 
     /// Its first key, empty where it begins with the keyspace; and its end, exclusive, empty where it goes on
-    /// to the end of the keyspace. With those a scan can be taken up again elsewhere.
+    /// to the end of the keyspace. With these bounds another process can go on with a scan.
     pub fn bounds(&self) -> (&[u8], &[u8]) {
         (&self.start, &self.end)
     }
@@ -112,7 +112,7 @@ impl ScanOptions {
     }
 }
 
-/// The first key after all keys that begin so; empty if there is none.
+/// The first key after all keys with this prefix; empty if there is none.
 fn prefix_end(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {

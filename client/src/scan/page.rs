@@ -1,5 +1,5 @@
-//! A scan page by page, for a program that shows records to somebody and keeps no stream open meanwhile: what
-//! is left of the scan, and the version that it shows, fit into a cursor.
+//! A scan page by page, for a program that shows records to a user and keeps no stream open meanwhile. A cursor holds
+//! what is left of the scan and the version that it shows.
 
 use super::{
     options::ScanOptions,
@@ -15,11 +15,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScanPage {
-    /// In the order of the scan: no more than the limit, perhaps fewer, perhaps none.
+    /// In the order of the scan: as many as the limit at most; there may be fewer, or none.
     pub records: Vec<Record>,
     /// The version that they show the state at.
     pub at: Version,
-    /// What is left of the scan; `None` where this was all. There may turn out to be no record in it.
+    /// Where the scan goes on; `None` at its end. What is left may hold no record.
     pub next: Option<ScanOptions>,
 }
 

@@ -24,7 +24,7 @@ pub struct Progress {
     pub acknowledged: u64,
     /// Items that were not written and will not be.
     pub failed: u64,
-    /// Items that may be written, or may be still.
+    /// Items whose outcome is unknown: they may be written, or may be later.
     pub unknown: u64,
     /// Bytes of keys and values that are written.
     pub bytes: u64,

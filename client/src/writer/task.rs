@@ -1,4 +1,4 @@
-//! The task of a writer: takes items, sends them, takes in what comes of them.
+//! The task of a writer: takes items, sends them, takes in their outcomes.
 //!
 //! One task per writer, however many requests are under way: they are futures in two sets, polled here. A
 //! batch has its own set because its outcome frees a lane (`lanes.rs`), and lanes are what bounds throughput.
@@ -7,7 +7,7 @@
 //! others stand in that entry, in order ([`Task::queue`], [`Task::next_of`]).
 //!
 //! When the writer is dropped the channel closes and the task returns, with whatever it was sending. When the
-//! runtime drops the task first, [`Task`]'s destructor closes the ledger, so that nobody waits for ever.
+//! runtime drops the task first, [`Task`]'s destructor closes the ledger, so that no caller waits for ever.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,10 +1,10 @@
 //! Whether a node can serve clients now: `/readyz`, the gRPC health service, and a line in the log when it
 //! changes.
 //!
-//! A node serves a range where it leads it, or reaches who does, be it by way of another node. That rests on what was confirmed within the
-//! time of an election ([`RaftTimes::patience`]), not on what Raft's state names: so a node that no leader
-//! reaches, because it advertises a wrong address, is not ready, nor is a leader whose voters are gone. What
-//! breaks and is mended in less than that is no reason to send clients elsewhere.
+//! A node serves a range where it leads it, or reaches the node that does, directly or through a relay. That rests on
+//! what was confirmed within the time of an election ([`RaftTimes::patience`]), not on what Raft's state names: so a
+//! node that no leader reaches, because it advertises a wrong address, is not ready, nor is a leader whose voters are
+//! gone. What breaks and is mended in less than that is no reason to send clients elsewhere.
 //!
 //! [`RaftTimes::patience`]: crate::range::elections::RaftTimes::patience
 

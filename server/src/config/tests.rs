@@ -1,3 +1,9 @@
+//! What a configuration may say, and what an error says of it.
+//!
+//! Most cases go through [`Config::load`] with a file, an environment and flags, as a node does, and compare whole
+//! messages: operators read them, so their wording is checked. Two tests keep lists equal: the keys of `sources.rs` and
+//! the fields of [`Config`], the sample file and the defaults.
+
 use std::path::PathBuf;
 
 use super::*;

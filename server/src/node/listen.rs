@@ -1,4 +1,18 @@
 //! A node's ports: bound first, so that their real addresses are known, served last.
+//!
+//! Between the two the node starts. So a port that is in use ends the start before a replica runs, and other nodes are
+//! told the address that the system has chosen for port 0. The HTTP port is served from the beginning: `/livez`
+//! answers while the node starts, and `/readyz` says that it does.
+//!
+//! There are two versions: `real` has three ports, bounds on connections, health, reflection and compression;
+//! `simulated` has the same services and nothing else, because the simulated network has no such things.
+//!
+//! # Invariants
+//!
+//! * A message that arrives has a largest size, so that no peer and no client makes a node allocate without bound
+//!   (`client_message_bytes_max`, `PEER_MESSAGE_BYTES_MAX`). Connections are bounded in `accept.rs`, answers that wait
+//!   for a client in `api/outgoing.rs`. `e2e/hostile.rs` watches a node's memory meanwhile.
+//! * A connection whose other end is silent ends after two keep-alive intervals.
 
 use std::sync::Arc;
 

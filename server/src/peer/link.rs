@@ -1,4 +1,23 @@
 //! The dialling side of a link: queues, frames, pending requests, redial. What is said of it: `standing.rs`.
+//!
+//! A link lives as long as the peer is admitted, and has one *life* after another. A life begins with a connection and
+//! the exchange of hellos, and ends when the connection closes or stalls. Queues and pending requests belong to the
+//! life: when it ends they all fail, and nothing is carried over. Carrying over was rejected, because nobody knows what
+//! the other side took of them; who sent them repeats them, with the knowledge of the request that it has.
+//!
+//! # Invariants
+//!
+//! * Each request is answered once, by the peer or by [`LinkDown`], which says whether it may have been sent
+//!   (`Life::send`, `Life::end`; `Living` ends a life however its function is left).
+//! * Every queue is bounded: requests by number, urgent ones by bytes too, bulk that is under way by the credits of the
+//!   receiver (`Life::send`, `Life::next`).
+//! * An urgent message waits behind one frame of bulk at most.
+//! * Both ends are who the other takes them for before anything else is sent (`open`, `Peers::meet`).
+//!
+//! # On a crash
+//!
+//! Nothing here is stored. The other end's crash ends the life; a dial that is refused, or answered by a later start of
+//! the node, tells `departures.rs` that the process has ended.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,18 @@
-//! The answering side of a link.
+//! The answering side of a link: begins the requests of each frame in order, and answers each when it is done.
+//!
+//! One task per incoming link polls everything that is under way. A task per request was rejected: a request that is
+//! answered at once costs none, and appends keep their order, since the first poll of each hands it to its group.
+//! Answers that are ready together go into one frame.
+//!
+//! # Invariants
+//!
+//! * Nothing is begun for a peer before its hello is checked, nor for one that is no member any more (`serve`,
+//!   `Connection::begin`).
+//! * Requests under way are bounded (`IN_FLIGHT_MAX`); a peer that goes beyond is cut off.
+//! * Both sides count the bytes of an append alike (`append_bytes`), or credits would leak.
+//!
+//! When the link ends, what is under way for it is dropped. Whatever must not stop halfway is a task of its own (as
+//! `NodeState::hold` is).
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 

@@ -1,4 +1,11 @@
 //! A request in domain types: decoded and checked, and without the way back of its answer.
+//!
+//! The router works on this type: which place decides the range, what the range must cover, and how it is handed to
+//! the replica. The way back is added last ([`Decoded::submit`]), so that a request can be routed again after a
+//! correction. [`Request`] keeps the message as it came beside it: another node gets that one, and does not depend on
+//! what this node has understood of it.
+//!
+//! Only `decode.rs` makes these, after all checks: a [`Decoded`] is within the limits and its bounds are in order.
 
 use bytes::Bytes;
 use quintet_proto::v1;

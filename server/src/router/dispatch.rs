@@ -1,4 +1,14 @@
 //! A request goes where its route says: to this node's replica, or to the node that leads its range.
+//!
+//! The order is the route, then the leader (who is said to know better, who is known to lead, who holds a replica),
+//! then the way there. A correction learns newer descriptors and goes through the same steps once more, with one
+//! correction fewer: a loop between nodes with outdated routes ends.
+//!
+//! # Invariants
+//!
+//! * A replica gets a request only if its descriptor is no newer than the route and covers the keys (`admit`; planted
+//!   bug `stale-route-accepted`). Executor and reads look again, because a descriptor may change behind this check.
+//! * Whatever is refused here was not begun; it is counted and logged as if it had been (`refuse`).
 
 use std::sync::Arc;
 

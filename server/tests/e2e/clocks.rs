@@ -1,4 +1,8 @@
 //! Wall clocks that jump by hours, as libfaketime lets them (Debian's `faketime`): the monotonic clock goes on.
+//!
+//! The library reads the offset from a file, so a test changes the clock of a process that runs. The simulation has
+//! such faults too (`clock-leaps`); here is what only real processes show: the lines in the log, metrics, `status`,
+//! and that a start with a wrong clock is survived.
 
 use std::{
     fs,

@@ -1,4 +1,8 @@
 //! Data directories that a node must not use: it says so on one line and ends with 1.
+//!
+//! Damaged files, directories of another node or cluster, settings and ports that cannot be used. Each case also
+//! checks that the refusal did no harm: the same directory starts once the cause is gone, or the other cluster serves
+//! on.
 
 use std::{
     fs,

@@ -1,4 +1,8 @@
 //! Disks that are nearly full and disks that do not answer: leaders move to other nodes, and everybody is told.
+//!
+//! No disk is filled: a node is started with more space to keep free than there is. A disk hangs because the thread
+//! that writes the log is stopped. Checked is what clients see (writes go on, calls end long before their deadline) and
+//! what operators see (`status`, `/readyz`, metrics).
 
 use std::{
     fs,

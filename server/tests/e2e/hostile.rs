@@ -1,4 +1,9 @@
 //! Whatever connects to a port: the node lives on, does not grow, and serves others.
+//!
+//! One cluster goes through noise on every port, frames of the right service with undecodable bodies, silence on ten
+//! thousand connections, senseless requests, deadlines that have passed, and a client that does not read its answers.
+//! After each the same processes must answer, without a panic in the log. Memory is compared after the second round of
+//! noise, because the first one brings buffers and threads into being.
 
 use std::time::Duration;
 

@@ -1,4 +1,8 @@
 //! Nodes that die, one after another and all at once, and nodes that are asked to stop.
+//!
+//! One cluster goes through all of it under load, so that each part starts from what the one before has left. Two
+//! things are checked throughout: every acknowledged write is there, and each acknowledged increment has counted once.
+//! An increment with an unknown outcome may have counted or not.
 
 use std::{
     collections::BTreeMap,

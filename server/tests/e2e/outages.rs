@@ -1,4 +1,8 @@
 //! A node that was away for longer than the log is kept comes back by a raft snapshot.
+//!
+//! The nodes keep little of their logs (`RETENTION_BYTES`), so a few seconds of load are a long outage. Progress is
+//! read off metrics (snapshots received and installed), and `quintet debug checksum` has to find all replicas equal.
+//! One test moves a large range and compares the memory of both sides with what they had before.
 
 use std::{
     fs::OpenOptions,

@@ -1,4 +1,8 @@
 //! Nodes that lose their disks under load and are taken back by `quintet replace`.
+//!
+//! Three rounds on one cluster: node 5, node 1 (which made the cluster's plan and is home to leaders), node 5 again. In
+//! the first one the command and the node are killed in the middle. After each round every range must have five voters
+//! on five nodes, with a replica id on the returned node that was never used before, also after a restart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,9 @@
 //! Bytes that go bad on a disk: never a panic, never silently another content.
+//!
+//! The difference that matters is between a log that lost its end, which a power failure does, and one that is damaged
+//! before its end, which no crash does: the first opens with what was synced before, the second is an error that names
+//! the file. In a table damage is an error of the reads that meet it. The log is damaged at every kind of place, one
+//! copy of the directory per case.
 
 use std::{
     fs,

@@ -1,4 +1,8 @@
 //! Disks that fail or are full, directories in use, and openers that are dead.
+//!
+//! A failed sync is the end of an engine: a system may have dropped what it could not write and report success the next
+//! time, so nothing is accepted any more, while reads go on. A full disk is not the end: puts are refused and deletes
+//! are taken, or the space would never come back. That is asked of both engines.
 
 use std::{ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 

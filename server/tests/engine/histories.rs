@@ -1,4 +1,9 @@
-//! Random histories against the model.
+//! Random histories against the model: writes, syncs, reads, read snapshots, crashes and reopenings.
+//!
+//! Keys are few, so that steps meet, and have the shapes that the server stores. After each crash the engine must show
+//! one of the states between the last synced one and the newest one (`model.rs`), which the history goes on from. A
+//! failure is shrunk and printed; it is not kept in a file, because a fixed bug gets a test of its own.
+//! `PROPTEST_CASES` makes a longer search.
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use std::{
 use madsim::time::TimeHandle;
 use parking_lot::Mutex;
 use quintet_server::{
+    time::Clock,
     time::local::simulated::{self, IDEAL_PPM, LocalClock},
-    time::{Clock, discipline::BOUND},
 };
 
 /// What an ideal wall clock shows at the beginning of a run, in microseconds: 2026-01-01, so that no

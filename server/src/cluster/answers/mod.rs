@@ -1,4 +1,21 @@
-//! What a node answers its peers.
+//! What a node answers its peers: one arm per kind of request, each a call to who knows.
+//!
+//! ```text
+//!   raft.rs      append, vote, pre-vote, transfer: handed to the addressed replica's group
+//!   forward.rs   requests of clients that another node forwards
+//!   pings.rs     what peers say of themselves
+//!   snapshot.rs  raft snapshots, on a stream of their own
+//! ```
+//!
+//! Nothing waits here: an answer that takes time is a future, which the link polls beside its other requests.
+//! The handler holds the node weakly, since the node holds the peers that hold the handler.
+//!
+//! # Invariants
+//!
+//! * A message reaches only the replica that it names (`addressed`, `holds`). A node that lost its disk has other
+//!   replica ids than before, and must not answer for the old ones.
+//! * Nothing that a peer sends panics: an empty request, and an answer in the place of a request, are answered as
+//!   failed.
 
 mod forward;
 mod pings;

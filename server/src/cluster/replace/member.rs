@@ -1,4 +1,20 @@
 //! The node that is taken back: how it becomes a member again, and the replicas that it is given.
+//!
+//! Steps 1 and b of the header of `mod.rs`. Both are idempotent: a member that is asked to enlist again says that it
+//! is one, and a range of which a replica is held already is answered with its id.
+//!
+//! # Invariants
+//!
+//! * A node that enlists takes none of the replicas that the plan has on it (`without_replicas_of`): what it had voted
+//!   for and acknowledged under their ids is gone. The simulation's `wiped-node` checks it.
+//! * A replica is noted on disk before it starts (`hold_whole`), and only for a range that the node's routes know: so
+//!   peers cannot make its replicas grow.
+//! * One plan or offer is dealt with at a time (`planning`).
+//!
+//! # On a crash
+//!
+//! Before the note is synced the node holds nothing, and the leader offers again. After it the replica is started with
+//! the node (`start_held`), as a learner of a group that exists.
 
 use std::sync::Arc;
 

@@ -1,4 +1,9 @@
-//! Figures of the node's replicas, one set a range.
+//! Figures of the node's replicas, one set per range.
+//!
+//! A replica gets its handle once and keeps it: setting a figure is one store, without a look-up by label. Two handles
+//! of one range are clones of each other, so that a replica that is started again goes on with the same counters.
+//! A new figure has four places here: the handle, the families, `get` and `forget`. What `forget` leaves out would be
+//! exported for a range that the node does not have any more.
 
 use std::{
     collections::BTreeMap,

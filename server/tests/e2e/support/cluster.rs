@@ -1,4 +1,8 @@
 //! A cluster of five nodes that `quintet dev` runs.
+//!
+//! Tests use the command that users have, not a way of their own to start nodes: addresses are read from its
+//! `cluster.toml`, process ids from its pid files. Ports are free ones, so tests may run beside each other. Waiting is
+//! for a condition with a timeout, never for a fixed time. Dropping the cluster kills its nodes.
 
 use std::{
     fs,
