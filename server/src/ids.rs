@@ -67,3 +67,40 @@ pub struct TimeDomain(pub u32);
 
 /// The system range.
 pub const SYSTEM_RANGE: RangeId = RangeId(1);
+
+/// Names one request for ever, across its attempts and whoever repeats it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct RequestId {
+    /// Number of the room that the client attached to first.
+    pub origin_room: u16,
+    /// 128 random bits, new for each client process.
+    pub client: u128,
+    /// Rises by one with each request of the client.
+    pub sequence: u64,
+}
+
+impl RequestId {
+    /// Length of [`RequestId::to_bytes`].
+    pub const BYTES: usize = 26;
+    /// How many of them name the client, and are alike in all its ids.
+    pub const CLIENT_BYTES: usize = 18;
+
+    /// Bytes that keep the order of the fields.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        let (room, rest) = out.split_at_mut(2);
+        let (client, sequence) = rest.split_at_mut(16);
+        room.copy_from_slice(&self.origin_room.to_be_bytes());
+        client.copy_from_slice(&self.client.to_be_bytes());
+        sequence.copy_from_slice(&self.sequence.to_be_bytes());
+        out
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:032x}/{}", self.origin_room, self.client, self.sequence)
+    }
+}

@@ -36,7 +36,7 @@ impl Command {
     fn parse(line: &str) -> Result<Command, String> {
         let mut command =
             Command { name: String::new(), words: Vec::new(), arguments: BTreeMap::new() };
-        for (name, value) in split(line)? {
+        for (name, value) in words_of(line)? {
             match name {
                 None if command.name.is_empty() => command.name = value,
                 None => command.words.push(value),
@@ -73,7 +73,7 @@ impl Command {
 }
 
 /// The words of a line, each with what stands before its `=`.
-fn split(line: &str) -> Result<Vec<(Option<String>, String)>, String> {
+fn words_of(line: &str) -> Result<Vec<(Option<String>, String)>, String> {
     let (mut words, mut chars) = (Vec::new(), line.chars().peekable());
     loop {
         while chars.next_if(|c| c.is_whitespace()).is_some() {}

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers or a
-//! page, or a deletion of a prefix (`sweep`), the prefix of the keys stands for the key, `null` for all keys. What `what` holds depends on
-//! `f` and `type`:
+//! page, or a deletion of a prefix (`sweep`), the prefix of the keys stands for the key, `null` for all keys. What
+//! `what` holds depends on `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
 //! |---|---|---|---|

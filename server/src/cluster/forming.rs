@@ -29,7 +29,7 @@ use crate::{
     ids::{Generation, NodeId, ReplicaId},
     peer::ask::{self, NoAnswer},
     placement::{initial, locality::Locality, policy},
-    range::replica::Replica,
+    range::{error::ReplicaError, replica::Replica},
     storage::format::{cluster::ClusterRecord, descriptor::Descriptor},
     time::local::{Instant, sleep},
 };
@@ -45,7 +45,7 @@ impl NodeState {
     pub(crate) async fn start_replicas(
         self: &Arc<Self>,
         cluster: &ClusterRecord,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), ReplicaError> {
         self.peers().join(records::identity(cluster));
         let me = self.peers().me();
         let founds = cluster.nodes.iter().min() == Some(&me);
@@ -214,7 +214,7 @@ impl NodeState {
         failpoint::hit("plan.before-write");
         records::join(&self.host().writer, &cluster).await.map_err(|error| error.to_string())?;
         failpoint::hit("plan.after-write");
-        self.start_replicas(&cluster).await.map_err(|error| format!("{error:#}"))
+        self.start_replicas(&cluster).await.map_err(|error| error.to_string())
     }
 
     /// Another node's plan.

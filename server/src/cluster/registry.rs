@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 use super::state::NodeState;
 use crate::{
     error::OpError,
-    ids::{KeyspaceId, NodeId, SYSTEM_RANGE},
+    ids::{KeyspaceId, NodeId, RequestId, SYSTEM_RANGE},
     peer::CLUSTER_VERSION,
     range::{
         replica::Replica,
@@ -48,7 +48,7 @@ use crate::{
     size::Size,
     storage::{
         self, Direction,
-        format::{codec, descriptor::Descriptor, node::AddressRecord, request::RequestId},
+        format::{codec, descriptor::Descriptor, node::AddressRecord},
         keys,
         mvcc::{self, PageLimit},
     },

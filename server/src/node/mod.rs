@@ -156,7 +156,7 @@ impl Node {
         node_state.set_draining(records::is_drained(&*log)?);
         if let Some(cluster) = cluster {
             let started = node_state.start_replicas(&cluster).await;
-            started.map_err(|error| StartError::Replica(format!("{error:#}")))?;
+            started.map_err(|error| StartError::Replica(error.to_string()))?;
         }
         peers.start(Arc::new(NodeHandler::new(&node_state)));
         let addresses = bound.addresses();

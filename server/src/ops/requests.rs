@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::operation::{Operation, Outcome};
-use crate::{ids::RangeId, storage::format::request::RequestId, time::local::Instant};
+use crate::{ids::RangeId, ids::RequestId, time::local::Instant};
 
 /// From so long on an operation is slow.
 pub const SLOW: Duration = Duration::from_secs(1);

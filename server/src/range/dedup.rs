@@ -36,13 +36,14 @@ use super::{
 };
 use crate::{
     error::OpError,
+    ids::RequestId,
     planted::{self, Bug},
     storage::{
         Batch, Family,
         engine::{Error, Reader},
         format::{
             codec,
-            request::{DedupRecord, Outcome, RequestId},
+            request::{DedupRecord, Outcome},
         },
         keys, mvcc,
     },

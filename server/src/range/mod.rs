@@ -14,11 +14,12 @@
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
+//!                                                                      error.rs   why a replica does not start
 //! ```
 //!
 //! Files know only what is below them: `request.rs`, `members.rs`, `expiry.rs` at the bottom, then `dedup.rs`,
-//! `command/`, `snapshot/`, `state.rs`, `raft/`, `shared.rs`, reads and executor, and `replica.rs` with what is done to a
-//! replica on top.
+//! `command/`, `snapshot/`, `state.rs`, `raft/`, `shared.rs`, reads and executor, and `replica.rs` with what is done
+//! to a replica on top.
 
 mod advance;
 mod answer;
@@ -29,6 +30,7 @@ pub mod checksum;
 pub mod command;
 pub mod dedup;
 pub mod elections;
+pub mod error;
 mod executor;
 pub mod expiry;
 pub mod faults;

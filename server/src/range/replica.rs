@@ -32,6 +32,7 @@ use super::{
     advance,
     cadence::Cadence,
     elections::{self, RaftTimes},
+    error::ReplicaError,
     executor::task::Executor,
     faults::Faults,
     known::{Known, LeaderHeard},
@@ -110,7 +111,11 @@ pub struct Replica {
 
 impl Replica {
     /// Loads a replica and starts its group.
-    pub async fn start(id: ReplicaId, birth: &Descriptor, host: &Host) -> anyhow::Result<Replica> {
+    pub async fn start(
+        id: ReplicaId,
+        birth: &Descriptor,
+        host: &Host,
+    ) -> Result<Replica, ReplicaError> {
         let range = birth.range;
         let log = LogStore::open(range, host.log.clone(), host.writer.clone())?;
         if install::recover(&*host.data, range).await? {
@@ -156,7 +161,7 @@ impl Replica {
         let (metrics, failed) = (host.metrics.clone(), host.failed.clone());
         let machine = StateMachine::new(state, outbox, log.clone(), metrics, failed);
         let raft = Group::start(times, network, log.clone(), machine).await;
-        let raft = raft.map_err(anyhow::Error::msg)?;
+        let raft = raft.map_err(ReplicaError::Group)?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (waiting, waiting_queue) = mpsc::channel(wait_for_time::WAITING_MAX);
         let reads = reads::task::start(shared.clone(), raft.clone(), log.clone(), waiting);
@@ -167,8 +172,8 @@ impl Replica {
     }
 
     /// Founds the group with the replicas of its first descriptor. Does nothing where it exists.
-    pub async fn found(&self, birth: &Descriptor) -> anyhow::Result<()> {
-        self.raft.found(&birth.replicas).await.map_err(anyhow::Error::msg)
+    pub async fn found(&self, birth: &Descriptor) -> Result<(), ReplicaError> {
+        self.raft.found(&birth.replicas).await.map_err(ReplicaError::Group)
     }
 
     /// Queues a write. It is answered at once where the queue is full.

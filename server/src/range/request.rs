@@ -1,4 +1,8 @@
 //! Requests on a range and the way their answers go back.
+//!
+//! These are what doors, router and the node's own work hand to a replica: decoded, checked, with stored keys. A
+//! [`Reply`] that is dropped unanswered says that the outcome is unknown, so that no caller waits for ever whatever
+//! happens to the task that held it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,10 +10,11 @@ use bytes::Bytes;
 
 use crate::{
     error::OpError,
+    ids::RequestId,
     ops::{metrics::Metrics, operation::Outcome, requests::Named},
     storage::{
         Direction,
-        format::request::{Removed, RequestId},
+        format::request::Removed,
         mvcc::{PageLimit, Version},
     },
     time::{Timestamp, local::Instant},

@@ -21,7 +21,7 @@
 //!
 //! A truncation is one batch of the log engine (`raft/log_store.rs`): done or not begun.
 
-use super::replica::Replica;
+use super::{error::ReplicaError, replica::Replica};
 use crate::{
     failpoint,
     ids::ReplicaId,
@@ -69,7 +69,11 @@ impl Replica {
     /// also below what a lagging one needs: that one is sent a raft snapshot. Always only below what this
     /// replica's data engine has made durable, and not behind a raft snapshot from which a replica still has to
     /// catch up.
-    pub async fn truncate_log(&self, held_by_all: u64, retention_bytes: u64) -> anyhow::Result<()> {
+    pub async fn truncate_log(
+        &self,
+        held_by_all: u64,
+        retention_bytes: u64,
+    ) -> Result<(), ReplicaError> {
         let purged = self.log.purged_index();
         let index_before = || self.log.index_before(retention_bytes);
         let size = (self.log.bytes(), retention_bytes);
@@ -98,7 +102,7 @@ impl Replica {
         tracing::debug!(
             range = %self.range, purged, upto, held_by_all, bytes = self.log.bytes(), "truncating"
         );
-        self.raft.truncate(upto).await.map_err(anyhow::Error::msg)
+        self.raft.truncate(upto).await.map_err(ReplicaError::Group)
     }
 
     /// Lets go of what raft snapshots left behind and nobody wants any more.

@@ -12,11 +12,10 @@ use quintet_proto::v1::{self, Code, session_request::Op};
 use super::limits::keyspace;
 use crate::{
     error::OpError,
-    ids::{KeyspaceId, RangeId},
+    ids::{KeyspaceId, RangeId, RequestId},
     ops::{operation::Operation, requests::Named},
     peer::ClusterIdentity,
     seams::Random,
-    storage::format::request::RequestId,
     time::{AHEAD_MAX, Hlc, Timestamp, local::Instant},
 };
 

@@ -12,15 +12,12 @@ use quintet_proto::v1;
 
 use super::place::Place;
 use crate::{
-    ids::KeyspaceId,
+    ids::{KeyspaceId, RequestId},
     range::{
         replica::Replica,
         request::{Read, ReadKind, Reply, Scan, Write, WriteKind},
     },
-    storage::{
-        Direction,
-        format::{descriptor::Descriptor, request::RequestId},
-    },
+    storage::{Direction, format::descriptor::Descriptor},
     time::{Timestamp, local::Instant},
 };
 

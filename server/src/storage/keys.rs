@@ -8,8 +8,7 @@
 use bytes::Bytes;
 
 use crate::{
-    ids::{KeyspaceId, RangeId},
-    storage::format::request::RequestId,
+    ids::{KeyspaceId, RangeId, RequestId},
     time::Timestamp,
 };
 

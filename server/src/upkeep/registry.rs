@@ -9,10 +9,10 @@ use crate::{
         registry::{self, INTERVAL, Name, Registry},
         state::NodeState,
     },
-    ids::SYSTEM_RANGE,
+    ids::{RequestId, SYSTEM_RANGE},
     range::request::{OpResult, ReplySink},
     request::place::Place,
-    storage::{self, format::request::RequestId},
+    storage::{self},
 };
 
 /// Keeps the system range true to what the node knows, where it leads it, and learns from it elsewhere, for

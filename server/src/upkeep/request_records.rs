@@ -144,14 +144,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::ids::RequestId;
     use crate::{
         ids::{Generation, RangeId, ReplicaId},
         storage::{
             engine::{Durability, Reader},
-            format::{
-                descriptor::Descriptor,
-                request::{Outcome, RequestId},
-            },
+            format::{descriptor::Descriptor, request::Outcome},
             memory::{MemoryDisk, MemoryEngine, MemorySettings},
         },
         time::Timestamp,

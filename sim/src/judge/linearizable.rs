@@ -32,7 +32,8 @@
 //! increment adds to what is there, absence counting as 0; each write's version is above all
 //! before. An unknown operation's version is free until somebody sees it. Operations that failed
 //! definitely are left out: whoever sees their effect sees what nobody wrote. Scans, pages and lists are left
-//! to the judges [`super::moment`], [`super::pages`] and [`super::list`]; a read of all registers is a read of each of them here.
+//! to the judges [`super::moment`], [`super::pages`] and [`super::list`]; a read of all registers is a read of
+//! each of them here.
 //!
 //! A value that expires (`expiry.rs`) turns into absence at some moment of its window, which follows
 //! from when it was written and how wrong clocks may be, and stays absent until something is written.

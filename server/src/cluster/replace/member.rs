@@ -25,7 +25,7 @@ use crate::{
     failpoint,
     ids::{NodeId, RangeId, ReplicaId},
     planted::{self, Bug},
-    range::replica::Replica,
+    range::{error::ReplicaError, replica::Replica},
     storage::format::cluster::{ClusterRecord, ReplicaRecord},
 };
 
@@ -122,20 +122,20 @@ impl NodeState {
         held.map_err(|error| format!("not noted: {error}"))?;
         failpoint::hit("replace.after-hold");
         tracing::info!(%range, replica = %record.replica, "holds a new replica");
-        self.start_one(&record).await.map_err(|error| format!("{error:#}"))?;
+        self.start_one(&record).await.map_err(|error| error.to_string())?;
         Ok(record.replica)
     }
 
     /// Starts the replicas that this node was given since it joined. They found nothing: they begin as
     /// learners of groups that exist.
-    pub(in crate::cluster) async fn start_held(&self) -> anyhow::Result<()> {
+    pub(in crate::cluster) async fn start_held(&self) -> Result<(), ReplicaError> {
         for record in records::replicas(&*self.host().log)? {
             self.start_one(&record).await?;
         }
         Ok(())
     }
 
-    async fn start_one(&self, record: &ReplicaRecord) -> anyhow::Result<()> {
+    async fn start_one(&self, record: &ReplicaRecord) -> Result<(), ReplicaError> {
         let replica = Replica::start(record.replica, &record.birth, self.host()).await?;
         self.router().add(replica);
         Ok(())

@@ -1,4 +1,8 @@
 //! What a request means on a given state at a given moment: the leader's half, pure.
+//!
+//! It gets what stands at the key and the timestamp of the write, and says what is written and what the caller is
+//! told. Nothing is read, and no clock is looked at, so that the same request on the same state gives the same result
+//! on every leader. Followers do not evaluate: the log carries results (`apply.rs`).
 
 use bytes::Bytes;
 

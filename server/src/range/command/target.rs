@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
+    ids::RequestId,
     planted::{self, Bug},
     range::dedup::{self, Overlay},
     storage::{
         Batch, Engine, Family,
         engine::Error,
         format::{
-            applied::AppliedRecord,
-            codec,
-            descriptor::Descriptor,
-            request::{DedupRecord, RequestId},
+            applied::AppliedRecord, codec, descriptor::Descriptor, request::DedupRecord,
             version::VersionRecord,
         },
         keys,

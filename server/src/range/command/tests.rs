@@ -1,4 +1,7 @@
 //! Apply on the memory engine: what time does to writes.
+//!
+//! Each test is a leader's log as a follower gets it: commands in their order, then what the state holds. What a
+//! request means before it is in the log is tested with `evaluate.rs`.
 
 use std::sync::Arc;
 
@@ -6,7 +9,7 @@ use bytes::Bytes;
 
 use super::{apply::apply, outcome::Applied, target::Target};
 use crate::{
-    ids::{Generation, RangeId, ReplicaId, TimeDomain},
+    ids::{Generation, RangeId, ReplicaId, RequestId, TimeDomain},
     range::{
         dedup::Overlay,
         expiry::{Life, life},
@@ -20,7 +23,7 @@ use crate::{
                 BatchItem, Command, Effect, Group, Operation, PutBatch, RemoveCommand, WriteCommand,
             },
             descriptor::Descriptor,
-            request::{DedupRecord, Outcome, Removed, RequestId},
+            request::{DedupRecord, Outcome, Removed},
         },
         memory::{MemoryDisk, MemoryEngine, MemorySettings},
         mvcc,

@@ -1,4 +1,8 @@
 //! The value that passes the stages: what one log entry asks, and the record of it.
+//!
+//! A request is [`Asked`] until it is evaluated and [`Pending`] from then on. Bounds of an entry are here, so that
+//! every stage counts alike: writes ([`ENTRY_OPERATIONS_MAX`]) and bytes, which are exact only once all is
+//! evaluated.
 
 use bytes::Bytes;
 

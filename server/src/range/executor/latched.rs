@@ -35,12 +35,13 @@ use super::{
     latches::Latches,
 };
 use crate::{
+    ids::RequestId,
     planted::{self, Bug},
     range::{
         held::Current,
         request::{OpResult, Write},
     },
-    storage::{engine::Error, format::request::RequestId},
+    storage::engine::Error,
 };
 
 /// Requests of an entry on one key.

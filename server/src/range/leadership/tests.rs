@@ -1,3 +1,7 @@
+//! Confirmation rounds without a network: which answers confirm a leadership, who is asked, and who is asked again.
+//!
+//! The rounds are driven by hand, one answer at a time; that they run on real links is the simulation's to show.
+
 use std::time::Duration;
 
 use super::{claim::Electorate, expected::PATIENCE, *};

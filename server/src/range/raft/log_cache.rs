@@ -1,4 +1,9 @@
 //! Memory for the newest entries of all logs of a node, and how large each log is.
+//!
+//! Entries are read again soon after they were written: to be sent to followers, and to be applied. One budget serves
+//! all groups, because a node may have hundreds of ranges of which few are busy. The groups that keep the most give
+//! back first, and each may keep [`GROUP_BYTES_MIN`] whatever the others do. Entries that are not written yet are
+//! never let go: the log writer still needs them.
 
 use std::{
     collections::VecDeque,

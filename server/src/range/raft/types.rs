@@ -1,4 +1,8 @@
 //! What openraft is built with, its types under short names, and their stored and plain forms.
+//!
+//! The Raft node id is the replica's id, so that a replica that comes back with an empty disk under a new id is nobody
+//! who ever voted. One leader per term: a term alone says whose an entry is. What stores or shows these types goes
+//! through the conversions here, and nobody outside `range/raft/` sees openraft's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! A watch channel whose wake-ups come in a fixed order.
 //!
-//! Tokio's shards its waiters by a random number of its own, outside the simulation's generator. Here
+//! Tokio's spreads its waiters by a random number of its own, outside the simulation's generator. Here
 //! wakers are kept in a list in the order of registration: the order of wake-ups depends on nothing
 //! else. It is used in production too, so that the simulation tests what runs.
 

@@ -1,4 +1,9 @@
 //! What a confirmed read finds in the applied state.
+//!
+//! It is called once leadership in a term was confirmed after the read arrived (`confirm.rs`), and reads the state
+//! as it is applied now. A key that the range does not hold is refused as a stale route; whether a key has expired
+//! is decided by [`crate::range::expiry`], and a read that needs the range's time moved first says so
+//! ([`Served::Later`]).
 
 use bytes::Bytes;
 use quintet_proto::v1::Code;

@@ -1,4 +1,9 @@
 //! What a leader sends: a read snapshot of its replica, cut into chunks, and for how long it is kept.
+//!
+//! Chunks are read when they are sent, from one read snapshot of the engine, so a raft snapshot needs no room on
+//! the sender's disk. Where each chunk begins is remembered: a stream that was cut goes on at its chunk, with the
+//! same bytes. A source that nobody has asked for anything for [`IDLE_MAX`] is dropped; the engine keeps old files
+//! for it until then.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -31,7 +31,7 @@ use super::{
     *,
 };
 use crate::{
-    ids::{Generation, NodeId, RangeId, ReplicaId, TimeDomain},
+    ids::{Generation, NodeId, RangeId, ReplicaId, RequestId, TimeDomain},
     ops::metrics::Metrics,
     peer::{ClusterIdentity, Peers, SnapshotPipe},
     range::state::RangeState,
@@ -45,7 +45,7 @@ use crate::{
             descriptor::Descriptor,
             node::AddressRecord,
             raft::{Membership, Position},
-            request::{DedupRecord, Outcome, RequestId},
+            request::{DedupRecord, Outcome},
             snapshot::{ChunkRecord, ContentRecord},
         },
         keys::{self, MetaKind},

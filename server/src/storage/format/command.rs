@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::request::{Outcome, Removed, RequestId};
-use crate::{ids::TimeDomain, time::Timestamp};
+use super::request::{Outcome, Removed};
+use crate::{ids::RequestId, ids::TimeDomain, time::Timestamp};
 
 /// A replicated command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,43 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Names one request for ever, across its attempts and whoever repeats it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-pub struct RequestId {
-    /// Number of the room that the client attached to first.
-    pub origin_room: u16,
-    /// 128 random bits, new for each client process.
-    pub client: u128,
-    /// Rises by one with each request of the client.
-    pub sequence: u64,
-}
-
-impl RequestId {
-    /// Length of [`RequestId::to_bytes`].
-    pub const BYTES: usize = 26;
-    /// How many of them name the client, and are alike in all its ids.
-    pub const CLIENT_BYTES: usize = 18;
-
-    /// Bytes that keep the order of the fields.
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut out = [0; Self::BYTES];
-        let (room, rest) = out.split_at_mut(2);
-        let (client, sequence) = rest.split_at_mut(16);
-        room.copy_from_slice(&self.origin_room.to_be_bytes());
-        client.copy_from_slice(&self.client.to_be_bytes());
-        sequence.copy_from_slice(&self.sequence.to_be_bytes());
-        out
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{:032x}/{}", self.origin_room, self.client, self.sequence)
-    }
-}
-
 /// What is remembered of a request, in [`crate::storage::Family::Dedup`] under `request id ++ enc(anchor)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DedupRecord {
@@ -97,6 +60,7 @@ pub struct Removed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::RequestId;
     use crate::storage::format::golden::{hex, holds};
 
     #[test]

@@ -1,8 +1,7 @@
 //! The id of a transaction. Versions have room for it; no transaction writes one yet.
 
+use crate::ids::RequestId;
 use serde::{Deserialize, Serialize};
-
-use super::request::RequestId;
 
 /// A transaction: the request and which attempt of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

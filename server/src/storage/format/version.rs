@@ -20,7 +20,8 @@ pub struct VersionRecord<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::format::{golden::holds_borrowed, request::RequestId};
+    use crate::ids::RequestId;
+    use crate::storage::format::golden::holds_borrowed;
 
     #[test]
     fn format_1() {

@@ -1,4 +1,8 @@
 //! What survives a crash of a simulated node, and what the crash does to it.
+//!
+//! The durable state of an engine is its tables and the synced batches behind them; what was written and not synced is
+//! kept apart, for a crash to lose all of it, or a tail of it, torn or not, as the kind of the engine permits. Faults
+//! (a full, slow, hanging or damaged disk) are set here by the simulation and met by the engine in its next operation.
 
 use std::{
     collections::{BTreeMap, VecDeque},

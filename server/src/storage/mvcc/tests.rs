@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   put key=K value=V at=T [expires=T]     delete key=K at=T      stored
-//!   read key=K at=T      read-exactly key=K at=T      life key=K time=T clock=T
+//!   read key=K at=T      read-exactly key=K at=T
 //!   scan [reverse] [from=K] [to=K] at=T [clock=T] [records=N] [bytes=N] [versions=N]
 //!   unchanged-since moment=T [from=K] [to=K] time=T clock=T [records=N] [bytes=N] [versions=N]
 //!   fates threshold=T      collect threshold=T
@@ -13,7 +13,6 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::range::expiry::{Life, life};
 use crate::{
     ids::KeyspaceId,
     storage::{
@@ -86,7 +85,6 @@ impl Scenario {
             "put" | "delete" => self.write(command),
             "stored" => Ok(format!("stored:\n{}", self.stored(|_, _| Ok(String::new())))),
             "read" | "read-exactly" => self.read(command),
-            "life" => self.life(command),
             "scan" => self.scan(command),
             "unchanged-since" => self.unchanged_since(command),
             "fates" => self.fates(command),
@@ -138,20 +136,6 @@ impl Scenario {
         let found = found.expect("read");
         let found = found.map_or_else(|| "absent".to_owned(), |version| version_shown(&version));
         Ok(format!("{} {how} {}: {found}", shown(&encoded(&key)), at.0))
-    }
-
-    fn life(&self, command: &mut Command) -> Result<String, String> {
-        let key = command.must::<String>("key")?;
-        let (time, clock) = (moment(command, "time")?, moment(command, "clock")?);
-        let newest = read(&*self.engine, &encoded(&key), Timestamp::MAX).expect("read");
-        let version = newest.ok_or("the key is absent")?;
-        Ok(match life(version.expires_at, time, clock) {
-            Life::Alive => format!("{key}: alive"),
-            Life::Expired => format!("{key}: expired"),
-            Life::Expiring(end) => {
-                format!("{key}: expiring, absent as soon as the range's time is {}", end.0)
-            }
-        })
     }
 
     fn scan(&self, command: &mut Command) -> Result<String, String> {

@@ -1,4 +1,6 @@
 //! The conversation of sender and receiver: streams that are cut, what does not fit, what is kept.
+//!
+//! Both ends are the real ones, over a pipe in memory; the follower has no Raft group and says what the test wants.
 
 use super::*;
 use crate::storage::format::snapshot::SnapshotHead;

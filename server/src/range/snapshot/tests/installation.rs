@@ -1,4 +1,6 @@
 //! Every step of an installation, and what a kill leaves of it.
+//!
+//! The memory engine loses at each step what was not synced; the next start has to finish or to undo the installation.
 
 use super::*;
 
