@@ -31,8 +31,9 @@ id!(
     "r"
 );
 id!(
-    /// A replica of a range, from a counter in its range, never reused (design, section 3). It is
-    /// the Raft node id within the range's group.
+    /// A replica of a range, from a counter in its range, never reused
+    /// (`docs/decisions/2026-11-29-replica-ids-are-used-once.md`). It is the Raft node id
+    /// within the range's group.
     ReplicaId,
     "p"
 );

@@ -30,6 +30,8 @@ pub mod router;
 pub mod seams;
 pub mod size;
 pub mod storage;
+#[cfg(test)]
+mod testscript;
 pub mod time;
 pub mod trace;
 mod upkeep;

@@ -1,8 +1,9 @@
 //! The real thing beside the simulation: five real processes on RocksDB, killed and stopped under load.
 //!
 //! The simulation replaces disks, network, clocks and threads; what stands in for them can be wrong in the
-//! same way as the product. So the same clients ([`crate::workload`]) work here against `quintet start`
-//! processes, the same judges ([`crate::judge`]) read the same history, and the faults are the system's own:
+//! same way as the product. So the same clients ([`crate::client`], [`crate::workload`]) work here against
+//! `quintet start` processes, the same judges ([`crate::judge`]) read the same history, and the faults are the
+//! system's own:
 //! `kill -9` of one node, of two, of all at once, of one that has only just started; SIGSTOP and SIGCONT.
 //!
 //! ```text
@@ -21,7 +22,6 @@
 //! suite, not here.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -35,18 +35,24 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::cluster::Cluster;
+pub use self::setup::Setup;
+use self::{
+    cluster::Cluster,
+    setup::{End, LOOK_PAUSE},
+};
 use crate::{
+    client::{Caller, Recording, Seams},
     history::{Call, History, Op, Outcome},
-    judge::{self, Verdict},
-    scenario::{Scenario, Workload},
-    workload::{Caller, Seams, Shared},
+    judge::Verdict,
+    scenario::Scenario,
+    workload::{self, Pace, Section, Workloads},
 };
 
 pub(crate) mod cluster;
 pub mod command;
 pub(crate) mod node;
 mod rounds;
+mod setup;
 
 /// What nodes and clients are.
 const LOAD: &str = include_str!("crashtest/load.toml");
@@ -54,22 +60,6 @@ const LOAD: &str = include_str!("crashtest/load.toml");
 const HEAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much later than its deadline a call may end, on a busy machine.
 const LATE: Duration = Duration::from_secs(10);
-/// Between two looks at a condition.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-
-/// What is run.
-pub struct Setup {
-    /// The program `quintet`.
-    pub quintet: PathBuf,
-    /// An empty directory for data and logs.
-    pub dir: PathBuf,
-    /// How many rounds.
-    pub rounds: u64,
-    /// Where victims, moments and requests come from.
-    pub seed: u64,
-    /// Removes an acknowledged insert behind the history's back: the judges must find it missing.
-    pub prove: bool,
-}
 
 /// What came of it.
 pub struct Report {
@@ -85,35 +75,20 @@ pub struct Report {
     pub snapshots: usize,
 }
 
-/// Why a run ends before its time.
-#[derive(Debug)]
-enum End {
-    /// The product did what it must not.
-    Violation(String),
-    /// The test could not go on.
-    CouldNot(anyhow::Error),
-}
-
-impl From<anyhow::Error> for End {
-    fn from(error: anyhow::Error) -> End {
-        End::CouldNot(error)
-    }
-}
-
 /// Runs the test; a line a round goes to standard output. `Err`: it could not run.
 pub async fn run(setup: &Setup) -> anyhow::Result<Report> {
     let scenario = Scenario::parse(LOAD).context("in crashtest/load.toml")?;
-    let shared = Shared::new(seams(setup.seed));
+    let recording = Recording::new(seams(setup.seed));
     // Its nodes end where it is dropped: at the end of this function, however that is reached.
     let mut cluster = Cluster::prepare(setup, &scenario)?;
-    let verdict = match drive(setup, &scenario, &mut cluster, &shared).await {
+    let verdict = match drive(setup, &scenario, &mut cluster, &recording).await {
         Ok(verdict) => verdict,
         Err(End::Violation(why)) => Verdict::violation(why),
         Err(End::CouldNot(error)) => return Err(error),
     };
-    let history = std::mem::take(&mut *shared.history.lock());
-    let commits = shared.commits.load(Ordering::Relaxed);
-    let unknown = shared.unknown.load(Ordering::Relaxed);
+    let history = std::mem::take(&mut *recording.history.lock());
+    let commits = recording.commits.load(Ordering::Relaxed);
+    let unknown = recording.unknown.load(Ordering::Relaxed);
     Ok(Report { verdict, history, commits, unknown, snapshots: cluster.snapshots() })
 }
 
@@ -131,60 +106,79 @@ async fn drive(
     setup: &Setup,
     scenario: &Scenario,
     cluster: &mut Cluster,
-    shared: &Arc<Shared>,
+    recording: &Arc<Recording>,
 ) -> Result<Verdict, End> {
     cluster.form(scenario).await?;
-    let mut workers = work(cluster, &scenario.workload, shared).await?;
+    let workloads = Arc::new(Workloads::of(&scenario.workload));
+    set_up(cluster, &workloads, recording).await?;
+    let mut workers = work(cluster, &scenario.workload, &workloads, recording).await?;
     let nodes = scenario.topology.nodes.len() as u64;
     let rounds = rounds::plan(setup.seed, setup.rounds, nodes);
     for (number, round) in (1..).zip(&rounds) {
         sleep(round.moment).await;
         cluster.suffer(round).await?;
-        goes_on(shared).await?;
+        goes_on(recording).await?;
         if let Some(ended) = workers.try_join_next() {
             return Err(End::CouldNot(anyhow!("a client ended: {ended:?}")));
         }
-        let (events, commits) = (shared.history.lock().events().len(), &shared.commits);
+        let (events, commits) = (recording.history.lock().events().len(), &recording.commits);
         println!(
             "round {number}/{}: {round}; {} operations, {} writes acknowledged, {} unknown",
             setup.rounds,
             events / 2,
             commits.load(Ordering::Relaxed),
-            shared.unknown.load(Ordering::Relaxed)
+            recording.unknown.load(Ordering::Relaxed)
         );
     }
-    shared.stop.store(true, Ordering::Release);
+    recording.stop.store(true, Ordering::Release);
     let patience = Duration::from_millis(scenario.workload.operation_timeout_ms) + LATE;
     match timeout(patience, workers.join_all()).await {
-        Ok(_) => heal(setup, scenario, cluster, shared).await,
+        Ok(_) => heal(setup, scenario, cluster, &workloads, recording).await,
         Err(_) => Err(End::Violation(format!("a client's call has no end within {patience:?}"))),
     }
+}
+
+/// Lets a client do what has to be done before all others begin, where there is such.
+async fn set_up(
+    cluster: &Cluster,
+    workloads: &Workloads,
+    recording: &Arc<Recording>,
+) -> anyhow::Result<()> {
+    let setup = workloads.setup();
+    if setup.is_empty() {
+        return Ok(());
+    }
+    let client = Client::builder().nodes(cluster.addresses()).timeout(HEAL_TIMEOUT);
+    let caller = Caller::new(recording.clone(), client.connect().await.context("the setup")?);
+    workload::set_up(caller, setup).await.map_err(anyhow::Error::msg)
 }
 
 /// Starts the clients, each attached to the nodes in an order of its own.
 async fn work(
     cluster: &Cluster,
-    workload: &Workload,
-    shared: &Arc<Shared>,
+    workload: &Section,
+    workloads: &Arc<Workloads>,
+    recording: &Arc<Recording>,
 ) -> anyhow::Result<JoinSet<()>> {
     let deadline = Duration::from_millis(workload.operation_timeout_ms);
+    let pace = Pace { think_time_ms_max: workload.think_time_ms_max, steps: None };
     let mut workers = JoinSet::new();
     for index in 0..workload.clients {
         let mut nodes = cluster.addresses();
         let first = usize::try_from(index)? % nodes.len().max(1);
         nodes.rotate_left(first);
         let client = Client::builder().nodes(nodes).timeout(deadline).connect().await;
-        let caller = Caller::new(shared.clone(), client.context("a client")?);
-        workers.spawn(caller.work(workload.clone()));
+        let caller = Caller::new(recording.clone(), client.context("a client")?);
+        workers.spawn(workload::work(caller, workloads.clone(), pace));
     }
     Ok(workers)
 }
 
 /// Waits for an acknowledged write.
-async fn goes_on(shared: &Shared) -> Result<(), End> {
-    let before = shared.commits.load(Ordering::Relaxed);
+async fn goes_on(recording: &Recording) -> Result<(), End> {
+    let before = recording.commits.load(Ordering::Relaxed);
     let until = Instant::now() + HEAL_TIMEOUT;
-    while shared.commits.load(Ordering::Relaxed) == before {
+    while recording.commits.load(Ordering::Relaxed) == before {
         if Instant::now() >= until {
             return Err(End::Violation(format!(
                 "no write is acknowledged within {HEAL_TIMEOUT:?} after all nodes were back"
@@ -200,21 +194,21 @@ async fn heal(
     setup: &Setup,
     scenario: &Scenario,
     cluster: &mut Cluster,
-    shared: &Arc<Shared>,
+    workloads: &Arc<Workloads>,
+    recording: &Arc<Recording>,
 ) -> Result<Verdict, End> {
     let client = Client::builder().nodes(cluster.addresses()).timeout(HEAL_TIMEOUT);
     let client = client.connect().await.context("no node can be connected to after all rounds")?;
     if setup.prove {
-        let ops = shared.history.lock().operations();
+        let ops = recording.history.lock().operations();
         remove_one(&client, &ops).await?;
     }
-    let mut caller = Caller::new(shared.clone(), client);
-    let written = caller.first_write(HEAL_TIMEOUT).await;
-    let read = caller.last_reads(&scenario.workload).await;
-    let ops = shared.history.lock().operations();
-    let (mix, skew_ns) =
-        (scenario.workload.mix.clone(), 2 * scenario.clocks.offset_ms_max * 1_000_000);
-    let judging = tokio::task::spawn_blocking(move || judge::workload(&ops, &mix, skew_ns));
+    let mut caller = Caller::new(recording.clone(), client);
+    let written = workload::first_write(&mut caller, HEAL_TIMEOUT).await;
+    let read = workload::last_reads(caller, workloads.clone()).await;
+    let ops = recording.history.lock().operations();
+    let (workloads, skew_ns) = (workloads.clone(), 2 * scenario.clocks.offset_ms_max * 1_000_000);
+    let judging = tokio::task::spawn_blocking(move || workloads.judge(&ops, skew_ns));
     let judged = judging.await.context("a judge")?;
     // The system range comes on top.
     let equal = match cluster.equal(scenario.split_points.len() + 2).await {
@@ -293,7 +287,7 @@ mod tests {
 
     fn judged(history: &History) -> Verdict {
         let scenario = Scenario::parse(LOAD).expect("a scenario");
-        judge::workload(&history.operations(), &scenario.workload.mix, 0)
+        Workloads::of(&scenario.workload).judge(&history.operations(), 0)
     }
 
     #[test]
@@ -313,10 +307,10 @@ mod tests {
     #[test]
     fn the_load_asks_for_every_judge() {
         let scenario = Scenario::parse(LOAD).expect("a scenario");
-        let mix = &scenario.workload.mix;
-        assert!(mix.insert > 0 && mix.scan > 0 && mix.increment > 0 && mix.expiring() > 0);
-        assert!(mix.append > 0 && mix.list > 0 && mix.put > 0);
-        assert!(mix.read_all > 0 && mix.pages > 0);
+        let asks = |operation| scenario.workload.mix.weight(operation) > 0;
+        let single = ["insert", "scan", "increment", "append", "list", "put", "read_all", "pages"];
+        assert!(single.into_iter().all(asks));
+        assert!(["put_ttl", "get_ttl", "cas_ttl"].into_iter().any(asks));
         assert_eq!(scenario.topology.nodes.len(), 5);
         assert_eq!(scenario.split_points.len() + 1, 8, "ranges of data");
     }

@@ -20,6 +20,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -61,6 +62,16 @@ pub enum Loss {
     Room(String),
     /// One node.
     Node(u64),
+}
+
+/// As in `loss of room a`.
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::Room(room) => write!(f, "room {room}"),
+            Loss::Node(id) => write!(f, "node {id}"),
+        }
+    }
 }
 
 /// What is run.
@@ -211,7 +222,7 @@ impl Cluster {
             .filter(|node| is_lost(&node.place, loss))
             .map(|node| node.place.id)
             .collect();
-        ensure!(!lost.is_empty(), "there is no {}", command::words(loss));
+        ensure!(!lost.is_empty(), "there is no {}", loss);
         let led_there = self.led_by(&lost).await?;
         ensure!(!led_there.is_empty(), "no range of data is led by nodes {lost:?}");
         for id in &lost {

@@ -1,11 +1,12 @@
 //! The deterministic simulation of a Quintet cluster.
 //!
 //! The history of what clients asked and saw, the judges that read it, the scenario files and what is
-//! shown of runs are pure, and the clients of `workload` know only the client library: nothing in them
+//! shown of runs are pure, and clients and workloads know only the client library and the wire: nothing in them
 //! knows how a cluster is run. The simulation exists only under `--cfg madsim`, and the crash test of real
 //! processes only without.
 
 pub mod campaign;
+pub mod client;
 pub mod dice;
 pub mod diff;
 pub mod failure;
@@ -24,6 +25,8 @@ pub mod workload;
 pub mod cluster;
 #[cfg(not(madsim))]
 pub mod crashtest;
+#[cfg(madsim)]
+mod crowd;
 #[cfg(not(madsim))]
 pub mod failover;
 // The product's own file, as nothing else of a node is needed here, nor RocksDB.

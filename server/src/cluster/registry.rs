@@ -1,5 +1,6 @@
 //! What the system range holds of the cluster: the registry of its nodes, the index of its ranges'
-//! descriptors, its settings (design, section 3).
+//! descriptors, its settings. It follows what the memberships say, and decides nothing:
+//! `docs/decisions/2026-11-29-membership-is-the-truth.md`.
 //!
 //! ```text
 //!   node/ID      where the node was heard of last      follows the address book

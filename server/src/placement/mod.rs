@@ -5,3 +5,6 @@ pub mod handover;
 pub mod initial;
 pub mod locality;
 pub mod policy;
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ use super::{
     advance,
     cadence::Cadence,
     elections::{self, RaftTimes},
-    executor::Executor,
+    executor::task::Executor,
     faults::Faults,
     known::{Known, LeaderHeard},
     leadership::Leaderships,

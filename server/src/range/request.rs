@@ -285,7 +285,8 @@ pub enum ReadKind {
     /// A page of stored keys.
     Scan(Scan),
     /// Nothing is read; the answer, which rests on a read of a leader of `term`, is given once
-    /// leadership in that term is confirmed (design, section 6, T4).
+    /// leadership in that term is confirmed
+    /// (`docs/decisions/2026-11-29-reads-ask-a-majority.md`).
     Confirm {
         /// In which the answer was found.
         term: u64,

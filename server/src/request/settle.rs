@@ -32,7 +32,7 @@ use crate::{
 /// | answer | why it settles, or not |
 /// |---|---|
 /// | conflict, not a number | the refusal of a repetition is stored (or found stored): no other copy acts after it |
-/// | several ranges | spans only shrink, and dedup was looked at first (`range/executor.rs`) |
+/// | several ranges | spans only shrink, and dedup was looked at first (`range/executor/checked.rs`) |
 /// | request id reused | the id's record is another request's: no copy of this one passes it |
 /// | expired | an earlier copy may have acted before its record went |
 /// | storage, overloaded, deadline exceeded | said of this copy alone, which was not begun |

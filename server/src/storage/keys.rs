@@ -1,9 +1,9 @@
 //! How keys are stored.
 //!
 //! `enc(key)` keeps order and can be followed by anything: the keyspace id as it is (4 bytes, big
-//! endian), the user's key with 0x00 written as 0x00 0xFF, then 0x00 0x01 (design, section 4). A
-//! version's timestamp follows inverted, big endian, so that the newest version of a key comes
-//! first.
+//! endian), the user's key with 0x00 written as 0x00 0xFF, then 0x00 0x01. A version's
+//! timestamp follows inverted, big endian, so that the newest version of a key comes first. Why so:
+//! `docs/decisions/2026-11-29-stored-keys.md`.
 
 use bytes::Bytes;
 

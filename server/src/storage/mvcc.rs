@@ -266,3 +266,6 @@ impl Scan {
         Some(key)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! What a node remembers of requests: how far back, and that it goes when nobody can ask for it any
-//! more (design, section 6).
+//! more (`docs/decisions/2026-11-29-exactly-once.md`).
 //!
 //! # Invariants
 //!

@@ -1,4 +1,7 @@
-//! One page about a campaign, for people who decide.
+//! One page about a campaign, for people who decide: what was tried, how often, what held, what is not covered.
+//!
+//! It is one HTML file without scripts. What has to hold, judge by judge, and what is not covered, stands here in
+//! plain words: who adds a judge adds a line.
 
 use super::{Record, ScenarioTotals, Totals, faults, hours, totals::by_commit};
 use crate::html::{escape, page as html_page, table};

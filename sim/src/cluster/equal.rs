@@ -1,4 +1,7 @@
-//! Whether the replicas of a range hold the same.
+//! Whether the replicas of a range hold the same: all versions of keys, and all that is remembered of requests.
+//!
+//! States are hashed only once all replicas stand at one applied index; [`crate::judge::replicas`] compares them.
+//! Where two differ the first record that they do not share is looked for: a hash tells nobody what to look at.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 

@@ -1,4 +1,7 @@
 //! What is looked at while a run goes on: who leads what, and whether everything is where it belongs.
+//!
+//! Looking changes nothing: it reads what nodes hold in memory, sends no message and draws nothing. Who leads is what
+//! Raft's state says, not a vote: a restarted leader's vote is still for itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,8 @@
-//! One simulated machine, and how a node on it is configured and started.
+//! One simulated machine, and how a node on it is configured and started: by the same function as `quintet start`
+//! calls, with the simulation's seams.
+//!
+//! A restart runs that function again, with the disk as the crash left it. Whether a node may stop by itself is for
+//! `stop.rs`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

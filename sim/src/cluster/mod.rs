@@ -4,6 +4,7 @@
 //! drops everything but the disk, which loses what was not synced.
 
 mod clock;
+mod clocks;
 mod current;
 mod disk;
 mod equal;

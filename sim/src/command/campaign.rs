@@ -1,4 +1,8 @@
 //! `campaign`: all scenarios in turn, with ever new seeds, until time or seeds are used up.
+//!
+//! Each seed that is over is a line of the resume file, so a campaign goes on where it stopped or was killed
+//! ([`Log`]). Which scenario gets the next seed is said by [`Turns`]. Threads take one seed after the other; what could
+//! not be run at all ends the campaign.
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +26,9 @@ use quintet_sim::{
 
 use super::{
     explain::{Failing, Settings},
+    file::write,
     progress::Progress,
-    seed, write,
+    seed,
 };
 
 /// A scenario that failed so often gets no further seed: it has told what it can.

@@ -13,7 +13,7 @@ use quintet_sim::{
     scenario::Scenario,
 };
 
-use super::{oracle, seed, write};
+use super::{file::write, oracle, seed};
 
 /// Where pages go unless it is said otherwise.
 const PAGES: &str = "target/sim-failures";

@@ -6,15 +6,15 @@ mod campaign;
 mod check;
 mod diff;
 mod explain;
+mod file;
 mod oracle;
 mod progress;
 mod run;
 mod seed;
 mod show;
 
-use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// The deterministic simulation of a Quintet cluster.
@@ -76,19 +76,4 @@ fn arguments() -> Vec<OsString> {
         arguments.insert(1, "run".into());
     }
     arguments
-}
-
-/// Writes a file, its directory too.
-fn write(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let cannot = || format!("can't write {}", path.display());
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).with_context(cannot)?;
-    }
-    let file = std::fs::File::create(path).with_context(cannot)?;
-    let mut out = std::io::BufWriter::new(file);
-    fill(&mut out).with_context(cannot)?;
-    out.flush().with_context(cannot)
 }

@@ -1,4 +1,8 @@
 //! `run FILE`: a scenario with one seed or many.
+//!
+//! Threads take one seed after the other; a run is on one thread from its beginning to its end. The first violation
+//! ends all: of several that show at about the same time the lowest seed is told, with the command that reproduces
+//! it.
 
 use std::{
     path::PathBuf,
@@ -20,7 +24,8 @@ use quintet_sim::{
 
 use super::{
     explain::{Failing, Settings},
-    seed, write,
+    file::write,
+    seed,
 };
 
 #[derive(clap::Args)]

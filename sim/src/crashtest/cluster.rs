@@ -1,4 +1,7 @@
 //! Five nodes on this machine, and what a round does to them.
+//!
+//! A node that ends or panics without having been killed, or that is not back in time, ends the test as a violation;
+//! what could not be tried at all, as an error ([`End`]).
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -14,9 +17,9 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    End, Setup,
     node::{Node, Place},
     rounds::{Harm, Round},
+    setup::{End, Setup},
 };
 use crate::{
     ports,

@@ -1,4 +1,7 @@
-//! The command line of the crash test.
+//! The command line of the crash test: its options, where data and logs go, and what is printed in the end.
+//!
+//! Signals and panics end the test like an error does, so that its nodes are ended and logs are kept. The temporary
+//! directory stays where anything but "held" came of it.
 
 use std::{
     io::{BufWriter, Write},

@@ -16,7 +16,7 @@ use anyhow::Context;
 use quintet_client::{Client, v1::StatusResponse};
 use tokio::time::{Instant, sleep};
 
-use super::LOOK_PAUSE;
+use super::setup::LOOK_PAUSE;
 
 /// Time for one question.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);

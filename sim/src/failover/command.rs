@@ -1,4 +1,6 @@
-//! The command line of the measurement.
+//! The command line of the measurement: its options, a line a round, and whether all was within the limits.
+//!
+//! Signals end it like an error does, so that its nodes are ended; logs are kept where it did not end well.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -56,14 +58,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// As in `loss of room a`.
-pub(super) fn words(loss: &Loss) -> String {
-    match loss {
-        Loss::Room(room) => format!("room {room}"),
-        Loss::Node(id) => format!("node {id}"),
-    }
-}
-
 /// Whether all was within the limits.
 fn try_main(args: Args) -> anyhow::Result<bool> {
     let trip = |ms: f64| {
@@ -101,7 +95,7 @@ fn run_here(setup: &Setup) -> anyhow::Result<Option<Vec<Round>>> {
         println!(
             "{number}/{}: loss of {}: {} ranges take no writes for {} to {} ms",
             setup.times,
-            words(&round.loss),
+            round.loss,
             ms.len(),
             ms.first().copied().unwrap_or(0),
             ms.last().copied().unwrap_or(0)

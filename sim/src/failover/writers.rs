@@ -1,4 +1,7 @@
 //! Those who write all the time, some in each range, and when their writes were acknowledged.
+//!
+//! A gap lies between the last write before a loss and the first one after it, of any writer of the range. It counts
+//! only where the range had taken writes just before the loss.
 
 use std::{
     collections::BTreeMap,

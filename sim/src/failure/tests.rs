@@ -1,3 +1,6 @@
+//! The pages and time lines of failures, of a small history that is written out here: what they show, what they leave
+//! out, and that nothing of a scenario or a value gets into a page as HTML.
+
 use super::*;
 use crate::{
     history::{Call, Outcome, Record, Reply},

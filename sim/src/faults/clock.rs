@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Striking;
+use super::striking::Striking;
 
 /// The wall clock of one node jumps.
 pub(super) fn jump(striking: &mut Striking) {

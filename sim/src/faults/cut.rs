@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quintet_server::ids::NodeId;
 
-use super::Striking;
+use super::striking::Striking;
 use crate::{
     net::map::{Host, Hosts, Rule},
     scenario::Links,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quintet_server::{ids::NodeId, storage::memory::Room};
 use tokio::time::{Instant, sleep};
 
-use super::{Striking, disk_loss};
+use super::{disk_loss, striking::Striking};
 use crate::cluster::Engine;
 
 /// How long a failure waits for a sync.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Striking;
+use super::striking::Striking;
 
 /// Between two calls to replace a node.
 const REPLACE_PAUSE: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 use quintet_server::ids::NodeId;
 use tokio::time::timeout;
 
-use super::Striking;
+use super::striking::Striking;
 use crate::scenario::points;
 
 /// How long a point waits for somebody to pass it.

@@ -3,7 +3,7 @@
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Striking;
+use super::striking::Striking;
 
 /// Between two looks at whether a node is back.
 const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);

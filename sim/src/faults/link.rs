@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Striking;
+use super::striking::Striking;
 use crate::{
     net::map::{Effect, Host, Hosts, Rule},
     scenario::Links,

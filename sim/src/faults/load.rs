@@ -1,6 +1,6 @@
 //! More work than usual.
 
-use super::Striking;
+use super::striking::Striking;
 
 /// Clients ask for `factor` times as much as otherwise.
 pub(super) async fn burst(striking: &mut Striking) {

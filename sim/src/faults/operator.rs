@@ -1,6 +1,6 @@
 //! What operators and outdated nodes do.
 
-use super::Striking;
+use super::striking::Striking;
 
 /// A node is drained of its leaders, and later that is undone.
 pub(super) async fn drain(striking: &mut Striking) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep};
 
-use super::Striking;
+use super::striking::Striking;
 
 /// For how long after its return a node is watched: does it install a raft snapshot?
 const WATCHED: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Striking;
+use super::striking::Striking;
 use crate::net::map::{Host, Hosts, Rule};
 
 /// Between two looks at who leads.

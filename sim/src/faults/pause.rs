@@ -1,6 +1,6 @@
 //! Nodes that stand still.
 
-use super::Striking;
+use super::striking::Striking;
 
 /// A node stands still, and then goes on as if nothing had been.
 pub(super) async fn node(striking: &mut Striking) {

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Verdict, Violation};
+use super::verdict::{Verdict, Violation};
 use crate::history::{Call, Entry, Op, Outcome, Reply};
 
 /// How many missing or wrong keys are named one by one.

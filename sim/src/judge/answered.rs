@@ -15,7 +15,7 @@
 //! A caller that gives up says so itself: its outcome is unknown, or, of what changes nothing, a failure. An
 //! append that failed was refused.
 
-use super::{Verdict, Violation};
+use super::verdict::{Verdict, Violation};
 use crate::history::{Call, History, Op, Outcome, millis};
 
 /// The name of this judge.

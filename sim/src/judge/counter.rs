@@ -25,7 +25,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Verdict, Violation};
+use super::verdict::{Verdict, Violation};
 use crate::history::{Call, Op, Outcome, Reply, Version};
 
 /// So many optional increments are added up in every combination.

@@ -44,40 +44,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{Verdict, Violation, read_all};
+use self::limits::JUDGE;
+pub use self::limits::Limits;
+use super::{
+    read_all,
+    verdict::{Verdict, Violation},
+};
 use crate::history::{Call, Op};
 
-/// The name of this judge.
-const JUDGE: &str = "linearizable";
-
 mod expiry;
+mod limits;
 mod order;
 mod search;
 mod sweep;
 
-pub(super) use order::version_met;
-
 /// Violated keys that are reported: what broke one has mostly broken many.
 const KEYS_SHOWN_MAX: usize = 5;
-
-/// How much a judgement may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Search steps for one key, some hundred bytes of memory each at worst. A history without
-    /// guessing needs fewer than it has operations.
-    pub steps_max_per_key: u64,
-    /// Steps after which it is examined whether what is stuck is stuck for a reason near by.
-    pub patience_steps: u64,
-    /// How far two clocks of the cluster may be apart: so much too early or too late may a value
-    /// expire.
-    pub skew_ns: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { steps_max_per_key: 200_000, patience_steps: 20_000, skew_ns: 0 }
-    }
-}
 
 /// Judges all keys with the default limits. `ops` come from [`crate::history::History::operations`].
 pub fn check(ops: &[Op]) -> Verdict {

@@ -27,7 +27,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Verdict, Violation};
+use super::verdict::{Verdict, Violation};
 use crate::history::{Call, Op, Outcome, Reply, millis};
 
 /// Judges every list of a run.

@@ -2,7 +2,8 @@
 //!
 //! Each is pure and knows nothing of the cluster. Those of the clients take the operations of a finished
 //! run, trust nothing but what clients were told, and answer with a [`Verdict`] in words. A judge that
-//! cannot tell says [`Verdict::Undecided`]: that is never a pass.
+//! cannot tell says [`Verdict::Undecided`]: that is never a pass. Which of them see a history is for its workloads
+//! (`sim/src/workload/`).
 //!
 //! | judge | what it sees |
 //! |---|---|
@@ -38,30 +39,41 @@ pub mod verdict;
 
 pub use verdict::{Verdict, Violation};
 
-use crate::{history::Op, scenario::Mix};
+use crate::history::Op;
 
-/// Puts a finished run of a workload before every judge that its mix has something for. `skew_ns`: how
-/// far two clocks of the cluster may be apart.
-pub fn workload(ops: &[Op], mix: &Mix, skew_ns: u64) -> Verdict {
-    let limits = linearizable::Limits { skew_ns, ..linearizable::Limits::default() };
-    let mut verdict = linearizable::check_within(ops, limits);
-    if mix.insert > 0 {
-        verdict = verdict.and(acknowledged::check(ops));
+/// A judge of what clients were told that a workload may ask for. They speak in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judge {
+    /// See [`linearizable`].
+    Linearizable,
+    /// See [`acknowledged`].
+    Acknowledged,
+    /// See [`moment`].
+    Moment,
+    /// See [`read_all`].
+    ReadAll,
+    /// See [`pages`].
+    Pages,
+    /// See [`list`].
+    List,
+    /// See [`counter`].
+    Counter,
+}
+
+impl Judge {
+    /// Judges a finished run. `skew_ns`: how far two clocks of the cluster may be apart.
+    pub fn check(self, ops: &[Op], skew_ns: u64) -> Verdict {
+        match self {
+            Judge::Linearizable => {
+                let limits = linearizable::Limits { skew_ns, ..linearizable::Limits::default() };
+                linearizable::check_within(ops, limits)
+            }
+            Judge::Acknowledged => acknowledged::check(ops),
+            Judge::Moment => moment::check(ops),
+            Judge::ReadAll => read_all::check(ops),
+            Judge::Pages => pages::check(ops, skew_ns),
+            Judge::List => list::check(ops),
+            Judge::Counter => counter::check(ops),
+        }
     }
-    if mix.scan > 0 {
-        verdict = verdict.and(moment::check(ops));
-    }
-    if mix.read_all > 0 {
-        verdict = verdict.and(read_all::check(ops));
-    }
-    if mix.pages > 0 {
-        verdict = verdict.and(pages::check(ops, skew_ns));
-    }
-    if mix.append > 0 {
-        verdict = verdict.and(list::check(ops));
-    }
-    if mix.increment > 0 {
-        verdict = verdict.and(counter::check(ops));
-    }
-    verdict
 }

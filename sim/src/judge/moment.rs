@@ -21,7 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Verdict, Violation};
+use super::verdict::{Verdict, Violation};
 use crate::history::{Call, Entry, Op, Outcome, Reply, Version};
 
 /// The name of this judge.

@@ -23,7 +23,7 @@ use std::{
     ops::Bound::{Excluded, Included},
 };
 
-use super::{Verdict, Violation, linearizable::version_met};
+use super::verdict::{Verdict, Violation};
 use crate::history::{Call, Entry, Op, Outcome, PageAsked, Paged, Reply, Version, millis};
 
 /// The name of this judge.
@@ -180,7 +180,7 @@ impl<'a> Known<'a> {
             }
         };
         for op in ops {
-            if let Some(version) = version_met(op).filter(|_| !op.call.operation().is_of_many()) {
+            if let Some(version) = op.version_met().filter(|_| !op.call.operation().is_of_many()) {
                 let value = match &op.outcome {
                     Outcome::Ok(Reply::Read(Some(record))) | Outcome::Refused(Some(record)) => {
                         Some(&*record.value)
@@ -316,7 +316,7 @@ impl<'a> Known<'a> {
         let at = page.told.at;
         let (mut last_in, mut first_out): (Option<&Op>, Option<&Op>) = (None, None);
         for op in self.ops.iter().filter(|op| page.wants(&op.key)) {
-            let Some(version) = version_met(op).filter(|_| !op.call.operation().is_of_many())
+            let Some(version) = op.version_met().filter(|_| !op.call.operation().is_of_many())
             else {
                 continue;
             };

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Verdict, Violation};
+use super::verdict::{Verdict, Violation};
 use crate::{
     history::{Call, Op, Outcome, millis},
     timeline::{Moment, What},

@@ -18,7 +18,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Verdict, Violation, linearizable::version_met, moment::in_order};
+use super::{
+    moment::in_order,
+    verdict::{Verdict, Violation},
+};
 use crate::history::{Call, Entry, Op, Outcome, Record, Reply, Version};
 
 /// The name of this judge.
@@ -76,7 +79,7 @@ fn shown(op: &Op) -> Option<(&Op, &[Entry])> {
 fn versions(ops: &[Op]) -> BTreeMap<&str, BTreeMap<Version, &Op>> {
     let mut met: BTreeMap<&str, BTreeMap<Version, &Op>> = BTreeMap::new();
     for op in ops {
-        let alone = version_met(op).map(|version| (&*op.key, version));
+        let alone = op.version_met().map(|version| (&*op.key, version));
         let together = shown(op).map_or(&[][..], |(_, entries)| entries);
         let together = together.iter().map(|entry| (&*entry.key, entry.version));
         for (key, version) in alone.into_iter().chain(together) {

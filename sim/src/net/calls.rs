@@ -26,9 +26,9 @@ use super::{
     travel::{Fate, pause_after_cut_us},
 };
 use crate::{
+    client::unary::{Broken, Wire},
     dice::Dice,
     trace,
-    workload::unary::{Broken, Wire},
 };
 
 /// The calls of a client.

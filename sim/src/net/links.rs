@@ -1,4 +1,7 @@
 //! The links of a run: one map of who reaches whom, which all lines look at.
+//!
+//! Whatever changes what gets through (a rule, the end of one, streams that break) wakes all lines, and each looks
+//! again. A line that ends takes its waker away.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,7 @@
-//! Who is where, and who reaches whom at the moment.
+//! Who is where, and who reaches whom at the moment: places of machines, and rules that hold over their links.
+//!
+//! Pure: faults add rules and take them away, lines ask. Several rules may be about one link: one cut is enough, and
+//! what slows it down multiplies.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,8 @@
 //! The seam `Wire`: a task for each direction of a stream that holds frames until they arrive.
+//!
+//! The task owns its end of the stream: what it has taken it delivers, also where the other end is gone by then, as a
+//! kernel's buffers do. How frames travel is in `travel.rs` and `line.rs`; what holds within a stream and between
+//! streams, in the header of the parent module.
 
 use std::{
     future::poll_fn,

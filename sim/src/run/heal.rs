@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::time::{Instant, sleep};
 
-use super::crowd;
 use crate::{
+    client::{Caller, Recording},
     cluster::{Cluster, Difference},
+    crowd,
     judge::{Verdict, Violation, replicas::Together},
     scenario::Scenario,
     timeline::What,
     trace,
-    workload::{Caller, Shared},
+    workload::{self, Workloads},
 };
 
 /// Simulated time, after all faults have ended, until a write must be acknowledged.
@@ -33,16 +34,18 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn heal(
     cluster: &Arc<Cluster>,
     scenario: &Scenario,
-    shared: &Arc<Shared>,
+    recording: &Arc<Recording>,
+    workloads: &Arc<Workloads>,
 ) -> anyhow::Result<Verdict> {
     cluster.mend_all();
     trace::event("phase", format_args!("heal"));
     cluster.note(What::Phase { name: "heal".to_owned() });
     let until = Instant::now() + WRITE_TIMEOUT;
     let (machine, client) = crowd::client(cluster, &scenario.network, 201, HEAL_TIMEOUT).await?;
-    let mut caller = Caller::new(shared.clone(), client);
+    let mut caller = Caller::new(recording.clone(), client);
     let left = until.saturating_duration_since(Instant::now());
-    let writing = machine.spawn(async move { (caller.first_write(left).await, caller) });
+    let writing =
+        machine.spawn(async move { (workload::first_write(&mut caller, left).await, caller) });
     let (written, caller) = writing.await.context("the first write")?;
     if !written.holds() {
         return Ok(written);
@@ -59,8 +62,7 @@ pub(super) async fn heal(
             return Ok(Verdict::violation(why));
         }
     }
-    let workload = scenario.workload.clone();
-    let last_reads = machine.spawn(async move { caller.last_reads(&workload).await });
+    let last_reads = machine.spawn(workload::last_reads(caller, workloads.clone()));
     let verdict = last_reads.await.context("the last reads")?;
     if !verdict.holds() {
         return Ok(verdict);
@@ -95,7 +97,7 @@ pub(super) async fn heal(
         return Ok(Verdict::violation(why));
     }
     if let Some(violation) = differ {
-        return Ok(with_difference(violation, cluster, shared).into());
+        return Ok(with_difference(violation, cluster, recording).into());
     }
     // All replicas are caught up: from now on leaders have this long to come home.
     match within(HOME_TIMEOUT, async || cluster.led_at_home()).await {
@@ -105,11 +107,11 @@ pub(super) async fn heal(
 }
 
 /// Names the first record that differs, and who wrote it.
-fn with_difference(violation: Violation, cluster: &Cluster, shared: &Shared) -> Violation {
+fn with_difference(violation: Violation, cluster: &Cluster, recording: &Recording) -> Violation {
     let Some(Difference { words, key, version }) = cluster.difference() else { return violation };
     let words = format!("{}\n  {words}", violation.words);
     let violation = Violation { words, key, ..violation };
-    let ops = shared.history.lock().operations();
+    let ops = recording.history.lock().operations();
     match ops.iter().find(|op| version.is_some() && op.version_made() == version) {
         Some(writer) => violation.with_labelled("who wrote it: ", writer),
         None => violation,

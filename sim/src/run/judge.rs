@@ -3,15 +3,16 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use crate::{
+    client::Recording,
     cluster::{Cluster, raft_found},
     judge::{
-        self, Verdict, Violation,
+        Verdict, Violation,
         answered::{self, Heal},
-        promise::{Layout, Seen},
+        promise::{self, Layout, Seen},
     },
     plan::Strike,
     scenario::Scenario,
-    workload::Shared,
+    workload::Workloads,
 };
 
 /// Leaders, of all ranges together, that a run under faults has at least.
@@ -22,7 +23,8 @@ const EXERCISED: &str = "exercised";
 /// A run that is over.
 pub(super) struct Over<'a> {
     pub(super) scenario: &'a Scenario,
-    pub(super) shared: &'a Shared,
+    pub(super) recording: &'a Recording,
+    pub(super) workloads: &'a Workloads,
     pub(super) cluster: &'a Cluster,
     /// What was planned and not left out.
     pub(super) strikes: &'a [Strike],
@@ -37,9 +39,9 @@ pub(super) struct Over<'a> {
 impl Over<'_> {
     /// What all judges say together, but for that of Raft: see [`raft`].
     pub(super) fn judge(&self) -> Verdict {
-        let ops = self.shared.history.lock().operations();
+        let ops = self.recording.history.lock().operations();
         let skew_ns = skew_ns(self.cluster);
-        let mut verdict = judge::workload(&ops, &self.scenario.workload.mix, skew_ns);
+        let mut verdict = self.workloads.judge(&ops, skew_ns);
         for broken in self.cluster.broken() {
             verdict = verdict.and(Verdict::violation(broken));
         }
@@ -49,11 +51,11 @@ impl Over<'_> {
             split_points: self.scenario.split_points.clone(),
             preferred: self.scenario.topology.preferred_room(),
         };
-        let (timeline, errors) = (self.cluster.timeline(), self.shared.errors());
+        let (timeline, errors) = (self.cluster.timeline(), self.recording.errors());
         let seen = Seen { timeline: timeline.moments(), errors: &errors, until_ns: self.until_ns };
-        verdict = verdict.and(judge::promise::check(&promises, &layout, &ops, seen));
+        verdict = verdict.and(promise::check(&promises, &layout, &ops, seen));
         if let Some(heal) = self.answers {
-            verdict = verdict.and(answered::check(&self.shared.history.lock(), heal));
+            verdict = verdict.and(answered::check(&self.recording.history.lock(), heal));
         }
         if let Some(most) = self.scenario.expect.unknown_max {
             verdict = verdict.and(self.known(most));
@@ -63,7 +65,7 @@ impl Over<'_> {
 
     /// At most so many calls ended without anybody knowing what came of them.
     fn known(&self, most: u64) -> Verdict {
-        let unknown = self.shared.unknown.load(Ordering::Relaxed);
+        let unknown = self.recording.unknown.load(Ordering::Relaxed);
         if unknown <= most {
             return Verdict::Holds;
         }
@@ -74,7 +76,7 @@ impl Over<'_> {
     /// A run that did less than it should has shown nothing.
     fn exercised(&self) -> Verdict {
         let wanted = &self.scenario.expect;
-        let commits = self.shared.commits.load(Ordering::Relaxed);
+        let commits = self.recording.commits.load(Ordering::Relaxed);
         let leaders_min = if self.scenario.faults.is_empty() { 0 } else { LEADERS_MIN };
         let did = [
             ("commits", commits, wanted.commits_min.max(1)),

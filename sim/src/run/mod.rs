@@ -1,6 +1,14 @@
 //! One run: a scenario with a seed. Safety under faults first, then heal and look again.
+//!
+//! ```text
+//! start nodes, form the cluster, set up      work, under faults      heal.rs          judge.rs
+//! ----------------------------------------|-----------------------|----------------|------------
+//!                                          ^ the plan's strikes     ^ all are aborted, and mended
+//! ```
+//!
+//! Everything is on one thread and draws from one generator, so that a seed means one run. A panic anywhere is a
+//! violation (`panic.rs`); what could not be run at all is an error. A run ends only when all of its tasks are gone.
 
-mod crowd;
 mod heal;
 mod judge;
 mod panic;
@@ -18,9 +26,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-pub(crate) use self::crowd::Crowd;
 use crate::{
+    client::{Recording, Seams},
     cluster::{self, Cluster},
+    crowd::{self, Crowd},
     faults::{self, Fired},
     history::History,
     judge::{Verdict, answered::Heal},
@@ -29,7 +38,7 @@ use crate::{
     scenario::Scenario,
     timeline::{Timeline, What},
     trace,
-    workload::{Seams, Shared},
+    workload::Workloads,
 };
 
 /// Between two looks at who leads.
@@ -86,13 +95,14 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     let mut runtime = Runtime::with_seed_and_config(seed, network);
     runtime.set_time_limit(Duration::from_secs(scenario.duration_s + 300));
     trace::begin(options.keep_trace);
-    let shared = Shared::new(Seams { now_ns: Arc::new(now_ns), random: Arc::new(random) });
+    let recording = Recording::new(Seams { now_ns: Arc::new(now_ns), random: Arc::new(random) });
     let found = Arc::new(Mutex::new(Found::default()));
     let work = Work {
         scenario: scenario.clone(),
         seed,
         reduced: options.reduced.clone(),
-        shared: shared.clone(),
+        recording: recording.clone(),
+        workloads: Arc::new(Workloads::of(&scenario.workload)),
         found: found.clone(),
     };
     let work = work.drive();
@@ -111,10 +121,10 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
         Err(panicked) => judge::raft().and(Verdict::violation(panic::sentence(&*panicked))),
     };
     let found = std::mem::take(&mut *found.lock());
-    let history = std::mem::take(&mut *shared.history.lock());
-    let clients = std::mem::take(&mut *shared.clients.lock());
-    let commits = shared.commits.load(Ordering::Relaxed);
-    let unknown = shared.unknown.load(Ordering::Relaxed);
+    let history = std::mem::take(&mut *recording.history.lock());
+    let clients = std::mem::take(&mut *recording.clients.lock());
+    let commits = recording.commits.load(Ordering::Relaxed);
+    let unknown = recording.unknown.load(Ordering::Relaxed);
     Ok(Report {
         verdict,
         history,
@@ -164,17 +174,20 @@ struct Work {
     scenario: Scenario,
     seed: u64,
     reduced: Reduced,
-    shared: Arc<Shared>,
+    recording: Arc<Recording>,
+    workloads: Arc<Workloads>,
     found: Arc<Mutex<Found>>,
 }
 
 impl Work {
     async fn drive(self) -> anyhow::Result<Verdict> {
-        let Work { scenario, shared, .. } = &self;
+        let Work { scenario, recording, workloads, .. } = &self;
         cluster::draw_sizes(self.seed, scenario.limits.sizes);
         let cluster = Cluster::start(scenario)?;
         crowd::form(&cluster, scenario).await?;
-        let crowd = Crowd::start(&cluster, scenario, shared, self.reduced.operations).await?;
+        crowd::set_up(&cluster, scenario, recording, workloads).await?;
+        let steps = self.reduced.operations;
+        let crowd = Crowd::start(&cluster, scenario, recording, workloads, steps).await?;
         cluster.note(What::Phase { name: "work".to_owned() });
         let began = Instant::now();
         let fired: Fired = Arc::default();
@@ -204,11 +217,12 @@ impl Work {
             answers = Some(Heal { mended_ns, within_ns, until_ns: now_ns() });
         }
         crowd.stop().await?;
-        let healed = heal::heal(&cluster, scenario, shared).await?;
+        let healed = heal::heal(&cluster, scenario, recording, workloads).await?;
         self.found.lock().note(&cluster, &fired);
         let over = judge::Over {
             scenario,
-            shared,
+            recording,
+            workloads,
             cluster: &cluster,
             strikes: &strikes,
             until_ns,

@@ -23,61 +23,25 @@
 //! down_s_max = 3
 //! ```
 
+mod error;
 mod expect;
 mod fault;
 mod place;
 pub mod points;
 mod topology;
-mod workload;
 mod world;
 
 use serde::Deserialize;
 
+use self::error::{ensure, range, share};
 pub use self::{
+    error::ScenarioError,
     expect::Expect,
     fault::{Fault, Field, Kind, Links, Who},
-    topology::{Node, Topology},
-    workload::{Choice, ExpiringChoice, Mix, Workload},
+    topology::{NODES_MAX, Node, Topology},
     world::{Clocks, Disk, Latency, Limits, Memory, Network, Raft, Sizes},
 };
-
-/// Why a scenario cannot be run.
-#[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
-    /// Not TOML, or not a scenario's; the text names line and column.
-    #[error("{0}")]
-    Syntax(#[from] toml::de::Error),
-    /// A field has a value that makes no sense.
-    #[error("{}{field}: {reason}", in_line(*line))]
-    Invalid {
-        /// Path of the field, such as `network.latency_max_us`.
-        field: String,
-        /// What is wrong.
-        reason: String,
-        /// The line of the file where the field is, from 1; none where nothing around it is there.
-        line: Option<usize>,
-    },
-}
-
-impl ScenarioError {
-    /// In which line of the file, from 1, and what is wrong there, without the line.
-    pub fn at(&self, text: &str) -> (usize, String) {
-        match self {
-            ScenarioError::Syntax(error) => {
-                let start = error.span().map_or(0, |span| span.start);
-                (place::line_of(text, start).unwrap_or(1), error.message().to_owned())
-            }
-            // Nothing around it is in the file: the file as a whole lacks it.
-            ScenarioError::Invalid { field, reason, line } => {
-                (line.unwrap_or(1), format!("{field}: {reason}"))
-            }
-        }
-    }
-}
-
-fn in_line(line: Option<usize>) -> String {
-    line.map(|line| format!("line {line}: ")).unwrap_or_default()
-}
+use crate::workload::{self, Section};
 
 /// One scenario file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -114,8 +78,12 @@ pub struct Scenario {
     /// What nodes take on.
     #[serde(default)]
     pub limits: Limits,
-    /// What the clients do.
-    pub workload: Workload,
+    /// The section `[workload]`, as it is in the file.
+    #[serde(rename = "workload")]
+    work: toml::Table,
+    /// What the clients do, by that section.
+    #[serde(skip)]
+    pub workload: Section,
     /// What goes wrong, each fault by itself and at its own times. Default: nothing.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -130,10 +98,6 @@ fn split_points_default() -> Vec<String> {
     points.map(str::to_owned).to_vec()
 }
 
-/// More nodes than this are not simulated.
-pub const NODES_MAX: usize = 64;
-/// More clients than this are not simulated.
-pub const CLIENTS_MAX: u64 = 1_000;
 /// A run is at most so long, in simulated seconds.
 pub const DURATION_S_MAX: u64 = 24 * 3600;
 
@@ -142,7 +106,7 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Scenario, ScenarioError> {
         let scenario: Scenario = toml::from_str(text)?;
         match scenario.validate() {
-            Ok(()) => Ok(scenario),
+            Ok(workload) => Ok(Scenario { workload, ..scenario }),
             Err(ScenarioError::Invalid { field, reason, .. }) => {
                 let line = place::line(text, &field);
                 Err(ScenarioError::Invalid { field, reason, line })
@@ -157,7 +121,10 @@ impl Scenario {
         changed || self.clocks.rate_share_max > 0.0
     }
 
-    fn validate(&self) -> Result<(), ScenarioError> {
+    /// Says what is wrong, or reads what the clients do.
+    fn validate(&self) -> Result<Section, ScenarioError> {
+        // Before all else: what is wrong with the form of a file is said first.
+        let workload = workload::parse(&self.work)?;
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         ensure(
             !self.name.is_empty() && self.name.chars().all(is_name),
@@ -176,37 +143,17 @@ impl Scenario {
         ensure(rise && filled, "split_points", "must be keys in rising order")?;
         self.network.validate(&self.topology)?;
         range("disk.sync", self.disk.sync_min_us, self.disk.sync_max_us, "us")?;
-        fault::share("clocks.rate_share_max", self.clocks.rate_share_max)?;
+        share("clocks.rate_share_max", self.clocks.rate_share_max)?;
         ensure(self.raft.log_retention_kb >= 16, "raft.log_retention_kb", "must be at least 16")?;
         let (least, most) = (self.limits.scan_page_records_min, self.limits.scan_page_records_max);
         ensure(least > 0, "limits.scan_page_records_min", "must be at least 1")?;
         let says = format!("is {least}, above limits.scan_page_records_max, {most}");
         ensure(least <= most, "limits.scan_page_records_min", says)?;
-        self.workload.validate()?;
         for (position, fault) in self.faults.iter().enumerate() {
-            fault.validate(position, self)?;
+            fault.validate(position, self.duration_s as f64, &self.topology)?;
         }
-        Ok(())
+        Ok(workload)
     }
-}
-
-fn ensure(
-    holds: bool,
-    field: impl Into<String>,
-    reason: impl Into<String>,
-) -> Result<(), ScenarioError> {
-    if holds {
-        return Ok(());
-    }
-    Err(ScenarioError::Invalid { field: field.into(), reason: reason.into(), line: None })
-}
-
-fn range(name: &str, min: u64, max: u64, unit: &str) -> Result<(), ScenarioError> {
-    ensure(
-        min <= max,
-        format!("{name}_min_{unit}"),
-        format!("is {min}, above {name}_max_{unit}, {max}"),
-    )
 }
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+//! What scenario files say where they are silent, what is wrong with them and in which line, and that those that are
+//! shipped, and the one that the docs build, are none of these.
+
 use super::*;
 
 const LEAST: &str = r#"

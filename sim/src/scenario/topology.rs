@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{NODES_MAX, ScenarioError, ensure};
+use super::error::{ScenarioError, ensure};
+
+/// More nodes than this are not simulated.
+pub const NODES_MAX: usize = 64;
 
 /// The nodes of a cluster.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,8 +1,13 @@
-//! Links, disks, clocks and the settings of nodes.
+//! What is around the clients: links, disks, clocks and the settings of nodes.
+//!
+//! One struct a section of the file, each with the defaults that hold where the section leaves a field out.
 
 use serde::Deserialize;
 
-use super::{ScenarioError, Topology, ensure, range};
+use super::{
+    error::{ScenarioError, ensure, range},
+    topology::Topology,
+};
 
 /// How frames travel between two nodes, or a client and a node. Nothing is faster than a millisecond:
 /// that is what the simulated timers can do.

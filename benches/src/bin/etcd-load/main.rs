@@ -3,11 +3,10 @@
 //!
 //! The closed loop, keys, values, warm-up, what counts as measured, the way CPU time is read and the report are
 //! one module that both programs compile, `measure`. Here is only what is etcd's: connections, of which each
-//! goes to the next endpoint (`connection.rs`), and how it best takes many records. Both clients speak
-//! gRPC over HTTP/2 with the same crates; a Quintet client sends its operations over one long stream, an
-//! etcd client has only unary calls. That difference is a part of what is compared.
+//! goes to the next endpoint (`connection.rs`), and how it best takes many records (`bulk.rs`).
 //!
-//! Bulk loads and scans are in `bulk.rs`, with what etcd has for them.
+//! Both clients speak gRPC over HTTP/2 with the same crates; a Quintet client sends its operations over one long
+//! stream, an etcd client has only unary calls. That difference is a part of what is compared.
 //!
 //! Gets are etcd's default, linearizable; puts are answered once a majority has synced them.
 

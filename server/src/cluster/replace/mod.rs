@@ -2,7 +2,7 @@
 //!
 //! The node is started under its old id with an empty directory. What it had voted for and acknowledged is
 //! gone, so it must never be again who it was: each of its replicas is replaced by one with an id that
-//! nobody had (design, section 3).
+//! nobody had (`docs/decisions/2026-11-29-replica-ids-are-used-once.md`).
 //!
 //! ```text
 //!   any node (this file)            the empty node (member.rs)       each range's leader (leader.rs)

@@ -9,7 +9,8 @@ use crate::{ids::ReplicaId, storage::format::request::Outcome};
 pub enum Applied {
     /// It was no write.
     Done,
-    /// Nothing was done: another leader's entry (design, section 3).
+    /// Nothing was done: another leader's entry
+    /// (`docs/decisions/2026-11-29-evaluated-once-under-one-term.md`).
     ReEvaluate,
     /// One flag a group, then one a batch: whether it was applied. What was not left no trace.
     Groups(Vec<bool>),

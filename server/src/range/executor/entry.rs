@@ -1,6 +1,4 @@
-//! What one log entry asks, as the executor gathers it, and the record of it.
-
-use std::collections::HashMap;
+//! The value that passes the stages: what one log entry asks, and the record of it.
 
 use bytes::Bytes;
 
@@ -10,15 +8,15 @@ use crate::{
         command::outcome::Applied,
         expiry::expiry,
         held::Current,
-        request::{Reply, Write},
+        request::{OpResult, PutMany, Reply, Write, WriteKind},
     },
     size::Size,
     storage::{
         Batch, Family,
         format::{
-            codec,
+            self, codec,
             command::{
-                BatchItem, Command, Effect, Group, Operation, PutBatch, RemoveCommand, WriteCommand,
+                BatchItem, Command, Effect, Operation, PutBatch, RemoveCommand, WriteCommand,
             },
             request::{Outcome, Removed},
             version::VersionRecord,
@@ -33,27 +31,60 @@ pub(super) const ENTRY_OPERATIONS_MAX: Size = Size::new("entry-operations", 1_02
 /// Bytes after which an entry takes no more requests.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
-/// One request of a proposal in flight.
+/// A request whose keys are latched, or that has an answer.
+pub(super) struct Asked {
+    pub(super) write: Write,
+    /// Its answer, where it is not to be evaluated.
+    pub(super) answer: Option<Box<OpResult>>,
+    /// Its timestamp, once it is stamped.
+    pub(super) at: Timestamp,
+}
+
+impl Asked {
+    pub(super) fn new(write: Write, answer: Option<OpResult>) -> Asked {
+        Asked { write, answer: answer.map(Box::new), at: Timestamp::ZERO }
+    }
+
+    /// Writes that it adds to an entry.
+    pub(super) fn writes(&self) -> usize {
+        self.write.kind.many().map_or(1, |many| many.items.len())
+    }
+
+    /// Bytes that it takes in an entry, roughly and as far as they are known before it is evaluated.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.write.kind {
+            WriteKind::PutMany(many) => batch_bytes(many),
+            WriteKind::Put { value, .. } => bytes(&self.write.key, value.len()),
+            _ => bytes(&self.write.key, 0),
+        }
+    }
+}
+
+/// One evaluated request.
 pub(super) struct Pending {
     pub(super) write: Write,
+    pub(super) at: Timestamp,
+    /// What it does to its key; a batch or a page of a deletion has none of its own.
     pub(super) effect: Effect,
     pub(super) outcome: Outcome,
-    pub(super) at: Timestamp,
     /// The state that a refusal rests on.
     pub(super) refused_by: Current,
 }
 
 impl Pending {
     /// Bytes that it takes in an entry, roughly.
-    pub(super) fn size(&self) -> usize {
+    fn bytes(&self) -> usize {
+        if let Some(many) = self.write.kind.many() {
+            return batch_bytes(many);
+        }
         let value = match &self.effect {
             Effect::Put { value, .. } => value.len(),
             Effect::Nothing | Effect::Delete => 0,
         };
-        self.write.key.len() + value + 64
+        bytes(&self.write.key, value)
     }
 
-    pub(super) fn record(&self) -> Operation {
+    fn record(&self) -> Operation {
         Operation {
             request: self.write.request,
             first_attempt: self.write.first_attempt,
@@ -63,75 +94,75 @@ impl Pending {
             outcome: self.outcome.clone(),
         }
     }
+
+    fn record_of_batch(&self) -> PutBatch<'_> {
+        let many = self.write.kind.many();
+        let items = many.map_or(&[][..], |many| &many.items).iter();
+        PutBatch {
+            request: self.write.request,
+            first_attempt: self.write.first_attempt,
+            hash: self.write.hash,
+            at: self.at,
+            expires_at: expiry(self.at, many.and_then(|many| many.ttl)),
+            items: items.map(|(key, value)| BatchItem { key, value }).collect(),
+        }
+    }
 }
 
-pub(super) struct PendingGroup {
+fn bytes(key: &Bytes, value: usize) -> usize {
+    key.len() + value + 64
+}
+
+fn batch_bytes(many: &PutMany) -> usize {
+    many.items.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 64
+}
+
+/// Requests on one key, in the order in which they take effect.
+pub(super) struct Group {
     pub(super) key: Bytes,
     pub(super) members: Vec<Pending>,
     /// The key's state after the members.
     pub(super) after: Current,
 }
 
-/// A request on several keys in a proposal in flight.
-pub(super) struct PendingBatch {
-    pub(super) write: Write,
-    pub(super) at: Timestamp,
-}
-
-impl PendingBatch {
-    pub(super) fn items(&self) -> &[(Bytes, Bytes)] {
-        self.write.kind.many().map_or(&[], |many| &many.items)
-    }
-
-    /// Bytes that it takes in an entry, roughly.
-    pub(super) fn size(&self) -> usize {
-        self.items().iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 64
-    }
-
-    pub(super) fn record(&self) -> PutBatch<'_> {
-        let ttl = self.write.kind.many().and_then(|many| many.ttl);
-        let items = self.items().iter().map(|(key, value)| BatchItem { key, value });
-        PutBatch {
-            request: self.write.request,
-            first_attempt: self.write.first_attempt,
-            hash: self.write.hash,
-            at: self.at,
-            expires_at: expiry(self.at, ttl),
-            items: items.collect(),
+impl Group {
+    fn record(&self) -> format::command::Group {
+        format::command::Group {
+            key: self.key.clone(),
+            operations: self.members.iter().map(Pending::record).collect(),
         }
     }
 }
 
-/// A page of a deletion in a proposal in flight: alone in its entry.
-pub(super) struct PendingRemoval {
-    pub(super) write: Write,
-    pub(super) at: Timestamp,
-    /// `enc(key)`; latched.
+/// A page of a deletion: alone in its entry.
+pub(super) struct Removal {
+    pub(super) pending: Pending,
+    /// `enc(key)` of what goes; latched.
     pub(super) keys: Vec<Bytes>,
-    pub(super) removed: Removed,
 }
 
 /// What one entry asks.
 #[derive(Default)]
-pub(super) struct Evaluated {
-    pub(super) groups: Vec<PendingGroup>,
-    pub(super) batches: Vec<PendingBatch>,
+pub(super) struct Entry {
+    pub(super) groups: Vec<Group>,
+    pub(super) batches: Vec<Pending>,
     /// Then there is nothing else.
-    pub(super) removal: Option<PendingRemoval>,
+    pub(super) removal: Option<Removal>,
     /// Writes, of all items of batches too, and their bytes in the entry, roughly.
-    pub(super) writes: usize,
-    pub(super) bytes: usize,
+    writes: usize,
+    bytes: usize,
 }
 
-impl Evaluated {
+impl Entry {
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.batches.is_empty() && self.removal.is_none()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.writes >= ENTRY_OPERATIONS_MAX.get()
-            || self.bytes >= ENTRY_BYTES_MAX
-            || self.removal.is_some()
+    /// Whether more may come, beside writes and bytes that are on their way.
+    pub(super) fn has_room_beside(&self, writes: usize, bytes: usize) -> bool {
+        self.writes + writes < ENTRY_OPERATIONS_MAX.get()
+            && self.bytes + bytes < ENTRY_BYTES_MAX
+            && self.removal.is_none()
     }
 
     pub(super) fn requests(&self) -> usize {
@@ -139,38 +170,74 @@ impl Evaluated {
         members + self.batches.len() + usize::from(self.removal.is_some())
     }
 
-    /// What the log is told, as evaluated in a term.
-    pub(super) fn command(&self, term: u64, time_domain: TimeDomain) -> Command<'_> {
-        let Some(PendingRemoval { write, at, keys, removed }) = &self.removal else {
+    /// A request on one key: into a group that is there, or a new one, which `slot` is told then.
+    pub(super) fn add(&mut self, slot: &mut Option<usize>, pending: Pending, after: Current) {
+        self.writes += 1;
+        self.bytes += pending.bytes();
+        let at = *slot.get_or_insert(self.groups.len());
+        match self.groups.get_mut(at) {
+            Some(group) => {
+                group.after = after;
+                group.members.push(pending);
+            }
+            None => {
+                let key = pending.write.key.clone();
+                self.groups.push(Group { key, members: vec![pending], after });
+            }
+        }
+    }
+
+    pub(super) fn add_batch(&mut self, pending: Pending) {
+        self.writes += pending.write.kind.many().map_or(0, |many| many.items.len());
+        self.bytes += pending.bytes();
+        self.batches.push(pending);
+    }
+
+    pub(super) fn set_removal(&mut self, removal: Removal) {
+        self.writes += removal.keys.len();
+        self.bytes += removal.keys.iter().map(|key| key.len() + 8).sum::<usize>();
+        self.removal = Some(removal);
+    }
+
+    /// What the log is told, encoded, as evaluated in a term.
+    pub(super) fn encode(&self, term: u64, time_domain: TimeDomain) -> Bytes {
+        Bytes::from(codec::encode_sized(&self.command(term, time_domain), self.bytes))
+    }
+
+    fn command(&self, term: u64, time_domain: TimeDomain) -> Command<'_> {
+        let Some(Removal { pending, keys }) = &self.removal else {
             return Command::Write(WriteCommand {
                 evaluated_under: term,
                 time_domain,
-                groups: self.groups.iter().map(PendingGroup::record).collect(),
-                batches: self.batches.iter().map(PendingBatch::record).collect(),
+                groups: self.groups.iter().map(Group::record).collect(),
+                batches: self.batches.iter().map(Pending::record_of_batch).collect(),
             });
         };
         Command::Remove(RemoveCommand {
             evaluated_under: term,
             time_domain,
-            request: write.request,
-            first_attempt: write.first_attempt,
-            hash: write.hash,
-            at: *at,
-            start: &write.key,
+            request: pending.write.request,
+            first_attempt: pending.write.first_attempt,
+            hash: pending.write.hash,
+            at: pending.at,
+            start: &pending.write.key,
             keys: keys.iter().map(|key| serde_bytes::Bytes::new(key)).collect(),
-            removed: removed.clone(),
+            removed: match &pending.outcome {
+                Outcome::Removed(removed) => removed.clone(),
+                _ => Removed::default(),
+            },
         })
     }
 
     /// Every request, to answer it.
     pub(super) fn replies(&mut self) -> impl Iterator<Item = &mut Reply> {
-        let groups = self.groups.iter_mut().flat_map(|group| group.members.iter_mut());
-        let batches = self.batches.iter_mut().map(|batch| &mut batch.write.reply);
-        let removal = self.removal.iter_mut().map(|removal| &mut removal.write.reply);
-        groups.map(|member| &mut member.write.reply).chain(batches).chain(removal)
+        let members = self.groups.iter_mut().flat_map(|group| group.members.iter_mut());
+        let removal = self.removal.iter_mut().map(|removal| &mut removal.pending);
+        let all = members.chain(self.batches.iter_mut()).chain(removal);
+        all.map(|pending| &mut pending.write.reply)
     }
 
-    /// What it leaves of its groups. Only with [`Bug::UncommittedReadable`].
+    /// What it leaves of its groups. Only with [`Bug::UncommittedReadable`](crate::planted::Bug).
     pub(super) fn versions(&self) -> Batch {
         let mut batch = Batch::new();
         for (group, pending) in
@@ -188,42 +255,9 @@ impl Evaluated {
         batch
     }
 
-    /// That all of it was done. Only with [`Bug::AcknowledgedBeforeCommit`].
+    /// That all of it was done. Only with [`Bug::AcknowledgedBeforeCommit`](crate::planted::Bug).
     pub(super) fn accepted(&self) -> Applied {
         let removals = usize::from(self.removal.is_some());
         Applied::Groups(vec![true; self.groups.len() + self.batches.len() + removals])
-    }
-
-    /// Takes in a request on one key, and what its key holds afterwards.
-    pub(super) fn add(
-        &mut self,
-        evaluated: Option<(Pending, Current)>,
-        by_key: &mut HashMap<Bytes, usize>,
-    ) {
-        let Some((pending, after)) = evaluated else { return };
-        self.writes += 1;
-        self.bytes += pending.size();
-        let key = pending.write.key.clone();
-        let slot = *by_key.entry(key.clone()).or_insert(self.groups.len());
-        match self.groups.get_mut(slot) {
-            Some(group) => {
-                group.after = after;
-                group.members.push(pending);
-            }
-            None => self.groups.push(PendingGroup { key, members: vec![pending], after }),
-        }
-    }
-}
-
-impl PendingGroup {
-    pub(super) fn holds(&self, write: &Write) -> bool {
-        self.members.iter().any(|member| member.write.request == write.request)
-    }
-
-    pub(super) fn record(&self) -> Group {
-        Group {
-            key: self.key.clone(),
-            operations: self.members.iter().map(Pending::record).collect(),
-        }
     }
 }

@@ -63,7 +63,8 @@ impl RaftTypeConfig for TypeConfig {
     type NodeId = u64;
     type Node = Holder;
     type Term = u64;
-    // One leader a term, so that a term is a fence (design, section 3).
+    // One leader a term, so that a term is a fence
+    // (`docs/decisions/2026-11-29-evaluated-once-under-one-term.md`).
     type LeaderId = impls::leader_id_std::LeaderId<u64, u64>;
     type Vote = impls::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Proposal, u64, Holder>;

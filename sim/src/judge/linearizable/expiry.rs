@@ -20,10 +20,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{JUDGE, order::observation};
+use super::limits::JUDGE;
 use crate::{
     history::{Call, Op, Outcome, Reply, Version, millis},
-    judge::Violation,
+    judge::verdict::Violation,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -136,7 +136,7 @@ pub(super) fn outlived(ops: &[&Op], skew_ns: u64) -> Option<Violation> {
 
 /// The version that was there for certain when the operation took effect.
 fn version_needed(op: &Op) -> Option<Version> {
-    if let Some(Some(record)) = observation(op) {
+    if let Some(Some(record)) = op.observation() {
         return Some(record.version);
     }
     op.version_made()?;
@@ -152,7 +152,7 @@ fn version_needed(op: &Op) -> Option<Version> {
 pub(super) fn as_operations(ops: &[&Op], skew_ns: u64) -> Vec<Op> {
     let mut seen: BTreeMap<&str, Version> = BTreeMap::new();
     for op in ops {
-        if let Some(Some(record)) = observation(op) {
+        if let Some(Some(record)) = op.observation() {
             let least = seen.entry(&record.value).or_insert(record.version);
             // Later ones are of those who kept the value.
             *least = record.version.min(*least);

@@ -5,25 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::JUDGE;
+use super::limits::JUDGE;
 use crate::{
     history::{Call, Op, Outcome, Record, Reply, Version, millis},
-    judge::Violation,
+    judge::verdict::Violation,
 };
-
-/// What an operation learnt about the key before it did anything: a read's result or what a refusal
-/// rests on. `None`: it learnt nothing.
-pub(super) fn observation(op: &Op) -> Option<&Option<Record>> {
-    match &op.outcome {
-        Outcome::Ok(Reply::Read(record)) | Outcome::Refused(record) => Some(record),
-        _ => None,
-    }
-}
-
-/// The version that an operation made or saw.
-pub(in crate::judge) fn version_met(op: &Op) -> Option<Version> {
-    op.version_made().or_else(|| observation(op)?.as_ref().map(|record| record.version))
-}
 
 fn wrong(words: impl Into<String>) -> Violation {
     Violation::new(JUDGE, words)
@@ -119,7 +105,7 @@ fn wrong_value(ops: &[&Op]) -> Option<Violation> {
         }
     }
     for op in ops {
-        let Some(Some(Record { version, value })) = observation(op) else { continue };
+        let Some(Some(Record { version, value })) = op.observation() else { continue };
         if let Some((meant, other)) = meanings.get(version) {
             if meant.as_ref() != Some(value) {
                 let meant = meant.as_ref().map_or("absence".to_string(), |v| format!("{v:?}"));
@@ -182,7 +168,7 @@ fn never_written(ops: &[&Op], reader: &Op, version: Version, value: &str) -> Vio
 /// A lower version met wholly after a higher one had been.
 fn against_time(ops: &[&Op]) -> Option<Violation> {
     let mut began: Vec<(&Op, Version)> =
-        ops.iter().filter_map(|op| Some((*op, version_met(op)?))).collect();
+        ops.iter().filter_map(|op| Some((*op, op.version_met()?))).collect();
     let mut ended = began.clone();
     began.sort_by_key(|(op, _)| op.invoke_index);
     ended.sort_by_key(|(op, _)| op.complete_index);

@@ -1,16 +1,31 @@
 //! The search for an order, for one key. The idea is in the header of the parent module.
+//!
+//! ```text
+//! steps.rs    what stands in one fixed order, and what of unknown outcome may come in between
+//! model.rs    the register: what an operation does to it, and what an answer demands of it
+//! here        depth first, a configuration after the other
+//! next.rs     what may come next in a configuration
+//! failed.rs   configurations from which there is no way on
+//! report.rs   where the search got stuck, for people
+//! ```
 
-use std::collections::HashMap;
-
-use super::{JUDGE, Limits, expiry::NOBODY, order::observation};
+use super::limits::Limits;
 use crate::{
     history::{Op, Outcome, Reply},
-    judge::Violation,
+    judge::verdict::Violation,
 };
 
+mod failed;
 mod model;
+mod next;
+mod report;
+mod steps;
 
-use model::{Demand, Effect, State, Values};
+use self::{
+    failed::Failed,
+    model::{Demand, State, Values},
+    steps::{Class, Step, classes, tell_what_is_kept},
+};
 
 /// What the search found.
 pub(super) enum Found {
@@ -23,19 +38,6 @@ pub(super) enum Found {
         /// Steps spent.
         steps: u64,
     },
-}
-
-/// An operation that made or saw a version. All of them stand in one fixed order.
-struct Step {
-    op: usize,
-    demand: Demand,
-}
-
-/// Unknown operations that ask the same: they differ only in when they began.
-struct Class {
-    effect: Effect,
-    /// Their operations, earliest first.
-    ops: Vec<usize>,
 }
 
 /// What can be done next in a configuration.
@@ -69,35 +71,6 @@ struct Furthest {
     stuck: usize,
     state: State,
     pos: usize,
-}
-
-/// How many of each class had been used, as (class, how many), without zeros.
-type Used = Vec<(u32, u32)>;
-
-/// Configurations from which there is no way on.
-///
-/// Unknown operations need not take effect, so that to have used more of them is never better:
-/// where there was no way on, there is none after the same with more of them used.
-#[derive(Default)]
-struct Failed {
-    by_memo: HashMap<Vec<u32>, Vec<Used>>,
-}
-
-impl Failed {
-    fn covers(&self, memo: &Vec<u32>, used: &[usize]) -> bool {
-        self.by_memo.get(memo).is_some_and(|failed| {
-            failed.iter().any(|f| f.iter().all(|(class, n)| used[*class as usize] >= *n as usize))
-        })
-    }
-
-    fn insert(&mut self, memo: Vec<u32>, used: &[usize]) {
-        if self.covers(&memo, used) {
-            return;
-        }
-        let used = used.iter().enumerate().filter(|(_, n)| **n > 0);
-        let used = used.map(|(class, n)| (class as u32, *n as u32)).collect();
-        self.by_memo.entry(memo).or_default().push(used);
-    }
 }
 
 struct Search<'a> {
@@ -152,7 +125,7 @@ impl<'a> Search<'a> {
         let mut absences = Vec::new();
         let mut by_complete = Vec::new();
         for (index, op) in ops.iter().enumerate() {
-            let absent = matches!(observation(op), Some(None))
+            let absent = matches!(op.observation(), Some(None))
                 || matches!(
                     op.outcome,
                     Outcome::Ok(Reply::Deleted { version: 0 } | Reply::Expired { version: 0 })
@@ -335,120 +308,6 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn list_choices(&mut self, frame: &mut Frame, limit: u64) {
-        if let Some(Step { op, demand }) = self.steps.get(frame.pos)
-            && !demand.only_looks()
-            && self.ops[*op].invoke_index < limit
-            && !(frame.owed && demand.ignores_state())
-            && demand.apply(frame.state, &self.values).is_some()
-        {
-            frame.choices.push(Choice::Next);
-        }
-        for class in 0..self.classes.len() {
-            if self.is_available(class, 0, limit)
-                && let Some(after) = self.classes[class].effect.apply(frame.state, &mut self.values)
-                && self.is_wanted(class, frame, after, limit)
-            {
-                frame.choices.push(Choice::Unknown(class));
-            }
-        }
-    }
-
-    /// Has the class an operation left that has begun, when `more` others are taken first?
-    fn is_available(&self, class: usize, more: usize, limit: u64) -> bool {
-        let ops = &self.classes[class].ops;
-        ops.get(self.used[class] + more).is_some_and(|op| self.ops[*op].invoke_index < limit)
-    }
-
-    /// Does anything that can follow depend on `after`, the state that `class` would leave?
-    fn is_wanted(&self, class: usize, frame: &Frame, after: State, limit: u64) -> bool {
-        let next = self.steps.get(frame.pos).map(|step| step.demand);
-        if next.is_some_and(|next| !next.leaves_room(after)) {
-            return false;
-        }
-        if after.value.is_none() && self.absence_waits(frame, limit) {
-            return true;
-        }
-        let Some(next) = next else {
-            return self.condition_follows(class, None, after, frame, limit);
-        };
-        if next.ignores_state() {
-            return self.condition_follows(class, None, after, frame, limit);
-        }
-        if next.apply(after, &self.values).is_some() {
-            // What is left as it is may matter later, and its condition can't hold later any more.
-            if !next.settles() && matches!(self.classes[class].effect, Effect::Cas { .. }) {
-                return true;
-            }
-            // Without the unknown operation it would be the same, if that is possible at all.
-            return next.apply(frame.state, &self.values).is_none();
-        }
-        self.sum_follows(class, next, after, limit)
-            || self.condition_follows(class, Some(next), after, frame, limit)
-    }
-
-    fn absence_waits(&self, frame: &Frame, limit: u64) -> bool {
-        self.absences[frame.absences_from..]
-            .iter()
-            .take_while(|op| self.ops[**op].invoke_index < limit)
-            .any(|op| !self.done[*op])
-    }
-
-    /// Can unknown increments lead from `after` to the number that `next` demands?
-    fn sum_follows(&self, class: usize, next: Demand, after: State, limit: u64) -> bool {
-        let Some(target) = next.number_before(&self.values) else {
-            // A condition on a version that nobody else saw takes any number.
-            return after.value.is_none()
-                && next.expected().is_some_and(|expected| expected > after.version)
-                && (0..self.classes.len()).any(|other| {
-                    matches!(self.classes[other].effect, Effect::Increment(_))
-                        && self.is_available(other, 0, limit)
-                });
-        };
-        let Some(number) = self.values.number_of(after.value) else { return false };
-        let (mut least, mut most, mut left_any) = (0i128, 0i128, false);
-        for (other, Class { effect, ops }) in self.classes.iter().enumerate() {
-            let Effect::Increment(delta) = *effect else { continue };
-            let left = &ops[self.used[other] + usize::from(other == class)..];
-            let left = left.iter().take_while(|op| self.ops[**op].invoke_index < limit).count();
-            let sum = i128::from(delta) * left as i128;
-            left_any |= left > 0;
-            least += sum.min(0);
-            most += sum.max(0);
-        }
-        let missing = i128::from(target) - i128::from(number);
-        left_any && (least..=most).contains(&missing)
-    }
-
-    /// Can an unknown operation with a condition follow on `after`, and would its effect be wanted?
-    fn condition_follows(
-        &self,
-        class: usize,
-        next: Option<Demand>,
-        after: State,
-        frame: &Frame,
-        limit: u64,
-    ) -> bool {
-        self.classes.iter().enumerate().any(|(other, Class { effect, .. })| {
-            if !self.is_available(other, usize::from(other == class), limit) {
-                return false;
-            }
-            match *effect {
-                Effect::Cas { expected, value } => {
-                    after.meets(expected)
-                        && next.is_some_and(|next| next.may_depend_on(value, &self.values))
-                }
-                Effect::Delete { expected: Some(expected) } => {
-                    after.value.is_some()
-                        && after.meets(expected)
-                        && (next.is_some_and(|next| next.may_depend_on_absence())
-                            || self.absence_waits(frame, limit))
-                }
-                _ => false,
-            }
-        })
-    }
-
     fn take(&mut self, choice: Choice, pos: usize, state: State) -> (usize, State, bool) {
         match choice {
             Choice::Next => {
@@ -496,87 +355,4 @@ impl<'a> Search<'a> {
         memo.extend(begun.filter(|(_, op)| self.done[**op]).map(|(at, _)| at as u32));
         memo
     }
-
-    /// Where the search came furthest, and who is concerned there.
-    fn report(&self) -> Violation {
-        const CONCURRENT_MAX: usize = 12;
-        let Some(Furthest { done, stuck, state, pos }) = &self.furthest else {
-            return Violation::new(JUDGE, "there is no order of its operations");
-        };
-        let stuck = self.ops[*stuck];
-        let words = format!(
-            "no order explains what process {} saw. The search got to where the key is {} ({done} of \
-             {} operations looked at), and this one cannot follow:",
-            stuck.process,
-            self.state_in_words(*state),
-            self.by_complete.len(),
-        );
-        let mut report = Violation::new(JUDGE, words).with(stuck);
-        let last = self.steps[..*pos].iter().rev().find(|step| !step.demand.only_looks());
-        if let Some(last) = last {
-            report = report.with_labelled("last write before: ", self.ops[last.op]);
-        }
-        if let Some(next) = self.steps.get(*pos).map(|step| self.ops[step.op])
-            && next != stuck
-        {
-            report = report.with_labelled("next by version: ", next);
-        }
-        let asked = self.ops.iter().filter(|op| op.process != NOBODY);
-        let others = asked.filter(|op| **op != stuck && op.overlaps(stuck));
-        let (unknown, open): (Vec<&&Op>, Vec<&&Op>) =
-            others.partition(|op| op.outcome == Outcome::Unknown);
-        let unknown = unknown.into_iter().filter(|op| op.call.is_mutation());
-        for op in open.into_iter().chain(unknown.rev()).take(CONCURRENT_MAX) {
-            report = report.with_labelled("at the same time: ", op);
-        }
-        report.at(stuck.complete_ns.unwrap_or(stuck.invoke_ns))
-    }
-
-    fn state_in_words(&self, state: State) -> String {
-        let relation = if state.exact { "" } else { "at least " };
-        match state.value {
-            None => "absent".to_string(),
-            Some(value) => {
-                format!("{:?} at {relation}version {}", self.values.text(value), state.version)
-            }
-        }
-    }
-}
-
-/// What leaves the value as it was leaves the one that somebody saw at its version.
-fn tell_what_is_kept(steps: &mut [Step]) {
-    let seen = steps.windows(2).map(|pair| match (pair[0].demand, pair[1].demand) {
-        (Demand::Keep { version, .. }, Demand::See { version: seen, value }) if seen == version => {
-            Some(value)
-        }
-        _ => None,
-    });
-    let seen: Vec<_> = seen.collect();
-    for (step, seen) in steps.iter_mut().zip(seen) {
-        if let Demand::Keep { value, .. } = &mut step.demand {
-            *value = seen;
-        }
-    }
-}
-
-/// Sorts the operations of unknown outcome into classes that ask the same.
-fn classes(ops: &[&Op], demands: &[Demand], values: &mut Values) -> Vec<Class> {
-    let mut classes: Vec<Class> = Vec::new();
-    for (index, op) in ops.iter().enumerate() {
-        if op.outcome != Outcome::Unknown {
-            continue;
-        }
-        let Some(mut effect) = Effect::of(&op.call, values) else { continue };
-        // A value that nobody can tell from another might as well be that other.
-        if let Effect::Put(value) = effect
-            && !demands.iter().any(|demand| demand.tells_apart(value, values))
-        {
-            effect = Effect::Put(Values::ANY);
-        }
-        match classes.iter_mut().find(|class| class.effect == effect) {
-            Some(class) => class.ops.push(index),
-            None => classes.push(Class { effect, ops: vec![index] }),
-        }
-    }
-    classes
 }

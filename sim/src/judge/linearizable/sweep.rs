@@ -15,14 +15,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    JUDGE,
-    expiry::NOBODY,
-    order::{observation, version_met},
-};
+use super::{expiry::NOBODY, limits::JUDGE};
 use crate::{
     history::{Call, Op, Outcome, Reply, Version},
-    judge::Violation,
+    judge::verdict::Violation,
 };
 
 /// The sweeps of a key.
@@ -50,7 +46,7 @@ pub(super) fn contradiction(ops: &[&Op], sweeps: &[&Op]) -> Option<Violation> {
                 );
                 return Some(Violation::new(JUDGE, words).with(op).with(sweep));
             }
-            let version = observation(op)?.as_ref()?.version;
+            let version = op.observation()?.as_ref()?.version;
             (version <= at && sweep.precedes(op)).then(|| {
                 let words = format!(
                     "process {} saw version {version} after everything up to version {at} had been deleted",
@@ -64,7 +60,7 @@ pub(super) fn contradiction(ops: &[&Op], sweeps: &[&Op]) -> Option<Violation> {
 
 /// What sweeps may have done to the key, as operations for the search.
 pub(super) fn as_operations(ops: &[&Op], sweeps: &[&Op]) -> Vec<Op> {
-    let versions: BTreeSet<Version> = ops.iter().filter_map(|op| version_met(op)).collect();
+    let versions: BTreeSet<Version> = ops.iter().filter_map(|op| op.version_met()).collect();
     let mut deletes = Vec::new();
     for sweep in sweeps {
         if sweep.outcome == Outcome::Failed {

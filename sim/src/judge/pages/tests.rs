@@ -1,4 +1,5 @@
-//! What each rule finds, and what it lets pass.
+//! What each rule finds, and what it lets pass: pages have no corpus of files, since a version says a time here.
+//! Each case is a story of a few operations, told one after the other.
 
 use super::*;
 use crate::history::History;

@@ -1,8 +1,10 @@
 //! The register: what is in a key, what an operation does to it, and what an answer demands of it.
+//!
+//! An operation with an answer is a [`Demand`]: it fits a state or not, and leaves another. One of unknown outcome is
+//! an [`Effect`]: it may be taken or left. Versions that nobody knows yet are lower bounds ([`State::exact`]).
 
 use std::collections::HashMap;
 
-use super::super::order::observation;
 use crate::history::{Call, Op, Outcome, Reply, Version};
 
 /// A value, as a number that is quick to compare.
@@ -110,7 +112,7 @@ pub(super) enum Demand {
 impl Demand {
     /// `None`: the answer carries no version.
     pub(super) fn of(op: &Op, values: &mut Values) -> Option<Demand> {
-        if let Some(record) = observation(op) {
+        if let Some(record) = op.observation() {
             let record = record.as_ref()?;
             return Some(Demand::See { version: record.version, value: values.id(&record.value) });
         }

@@ -1,13 +1,18 @@
 //! Asks through the client library, and says in the history's words what came of it.
+//!
+//! The library repeats what has to be repeated. Some operations of the history are several of its calls: an append is
+//! a read and a compare-and-set, a deletion of a prefix goes on where it broke off.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use quintet_client::{Condition, Error, PutOptions, ScanOptions, Version, Versioned};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use quintet_client::{
+    BatchWriter, Client, Condition, Error, PutOptions, ScanOptions, Version, Versioned,
+};
 use tokio::time::sleep;
 
-use super::{Caller, Shared};
-use crate::history::{Call, Entry, Outcome, Record, Reply};
+use super::recording::{Ended, Recording};
+use crate::history::{Call, Entry, Outcome, PageAsked, Paged, Record, Reply};
 
 /// Before a deletion goes on that broke off.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
@@ -22,7 +27,7 @@ fn record(state: Versioned) -> Record {
 }
 
 /// A record of a scan, in the history's words.
-pub(super) fn entry(found: &quintet_client::Record) -> Entry {
+fn entry(found: &quintet_client::Record) -> Entry {
     Entry {
         key: String::from_utf8_lossy(&found.key).into_owned(),
         value: String::from_utf8_lossy(&found.value).into_owned(),
@@ -30,14 +35,13 @@ pub(super) fn entry(found: &quintet_client::Record) -> Entry {
     }
 }
 
-/// What came of it, in the history's words. Errors are noted.
-pub(super) fn outcome(shared: &Shared, call: &Call, asked: Result<Reply, Error>) -> Outcome {
-    if let Err(error) = &asked
-        && !matches!(error, Error::Conflict { .. })
-    {
-        shared.note_error(error.code());
-    }
-    match asked {
+/// What came of it, in the history's words. Errors are noted, refused conditions left out.
+fn ended(call: &Call, asked: Result<Reply, Error>) -> Ended {
+    let code = match &asked {
+        Ok(_) | Err(Error::Conflict { .. }) => None,
+        Err(error) => Some(error.code()),
+    };
+    let outcome = match asked {
         Ok(reply) => Outcome::Ok(reply),
         Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
         Err(error) if error.maybe_committed() => Outcome::Unknown,
@@ -45,7 +49,8 @@ pub(super) fn outcome(shared: &Shared, call: &Call, asked: Result<Reply, Error>)
             tracing::debug!(?call, %error, "not done");
             Outcome::Failed
         }
-    }
+    };
+    (outcome, code)
 }
 
 /// The list that a key holds: numbers with a space between; an absent one is empty.
@@ -56,14 +61,45 @@ fn elements(state: Option<&Versioned>) -> Result<Vec<u64>, Error> {
     parsed.map_err(|error| Error::Protocol(format!("{text:?} is no list: {error}")))
 }
 
-impl Caller {
-    /// Asks and waits for the answer.
-    pub(super) async fn ask(&self, key: &str, call: &Call) -> Outcome {
-        if let Some(unary) = &self.unary {
-            let (outcome, code) = unary.ask(key, call).await;
-            code.into_iter().for_each(|code| self.shared.note_error(code));
-            return outcome;
-        }
+/// A client of the client library.
+pub(super) struct Library {
+    recording: Arc<Recording>,
+    client: Client,
+}
+
+/// Writes of several keys at the same time. Those without an outcome are let go of where it is dropped.
+pub(super) struct Writer(BatchWriter);
+
+impl Writer {
+    /// Begins to write one of them; what is returned is how that ended.
+    pub(super) async fn write(&self, key: &str, call: &Call) -> BoxFuture<'static, Ended> {
+        let (Call::Write { value, .. } | Call::Insert { value }) = call else {
+            unreachable!("the library's batches are of writes")
+        };
+        let told = self.0.write_tracked(key, value).await;
+        let call = call.clone();
+        let written = |version: Version| Reply::Written { version: version.0 };
+        async move { ended(&call, told.await.map(written)) }.boxed()
+    }
+}
+
+impl Library {
+    pub(super) fn new(recording: Arc<Recording>, client: Client) -> Library {
+        Library { recording, client }
+    }
+
+    /// Writes keys at once, which expire after so many milliseconds, if they do.
+    pub(super) fn writer(&self, ttl_ms: Option<u64>) -> Writer {
+        let writer = self.client.batch_writer();
+        let writer = match ttl_ms {
+            Some(ms) => writer.ttl(Duration::from_millis(ms)),
+            None => writer,
+        };
+        Writer(writer.start().expect("within the limits"))
+    }
+
+    /// Asks and waits for the answer. A read of all registers waits up to so long before it takes the next one.
+    pub(super) async fn ask(&self, key: &str, call: &Call, pause_ms_max: u64) -> Ended {
         let client = &self.client;
         let key = key.to_owned();
         let written = |version: Version| Reply::Written { version: version.0 };
@@ -111,7 +147,7 @@ impl Caller {
             Call::ReadAll => {
                 // With a limit nothing is fetched ahead: a slow reader asks late.
                 let options = ScanOptions::prefix(key).limit(u64::MAX);
-                self.scan(options, self.read_all_pause_ms_max).await.map(Reply::Scanned)
+                self.scan(options, pause_ms_max).await.map(Reply::Scanned)
             }
             Call::Page(asked) => self.page(asked).await.map(Reply::Paged),
             Call::Sweep => self.sweep(&key).await,
@@ -120,10 +156,10 @@ impl Caller {
                 client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)
             }
         };
-        match (call, outcome(&self.shared, call, asked)) {
+        match (call, ended(call, asked)) {
             // The list was another one meanwhile: nothing is appended, now or later.
-            (Call::Append { .. }, Outcome::Refused(_)) => Outcome::Failed,
-            (_, outcome) => outcome,
+            (Call::Append { .. }, (Outcome::Refused(_), none)) => (Outcome::Failed, none),
+            (_, ended) => ended,
         }
     }
 
@@ -139,7 +175,7 @@ impl Caller {
                     return Ok(Reply::Swept { at: at.map_or(0, |at| at.0), deleted });
                 }
                 Err(error) if at.is_none() => return Err(error),
-                Err(_) if !self.shared.stop.load(Ordering::Acquire) => {}
+                Err(_) if !self.recording.is_over() => {}
                 Err(error) => {
                     let why = format!("broken off: {error}");
                     return Err(Error::UnknownOutcome(why));
@@ -169,11 +205,36 @@ impl Caller {
         while let Some(found) = scan.next().await {
             let found = found?;
             entries.push(entry(&found));
-            if pause_ms_max > 0 && !self.shared.stop.load(Ordering::Acquire) {
-                let pause = self.between(0, pause_ms_max * 1_000);
+            if pause_ms_max > 0 && !self.recording.is_over() {
+                let pause = self.recording.between(0, pause_ms_max * 1_000);
                 sleep(Duration::from_micros(pause)).await;
             }
         }
         Ok(entries)
+    }
+
+    /// One page.
+    async fn page(&self, asked: &PageAsked) -> Result<Paged, Error> {
+        let mut options = match (&*asked.start, &*asked.end) {
+            ("", "") => ScanOptions::all(),
+            (start, "") => ScanOptions::range(start..),
+            (start, end) => ScanOptions::range(start..end),
+        };
+        if asked.reverse {
+            options = options.reverse();
+        }
+        if asked.keys_only {
+            options = options.keys_only();
+        }
+        if asked.limit > 0 {
+            options = options.limit(asked.limit);
+        }
+        let at = (asked.at > 0).then_some(Version(asked.at));
+        let page = self.client.scan_page(&options, at).await?;
+        let next = page.next.map(|left| {
+            let (start, end) = left.bounds();
+            String::from_utf8_lossy(if asked.reverse { end } else { start }).into_owned()
+        });
+        Ok(Paged { at: page.at.0, records: page.records.iter().map(entry).collect(), next })
     }
 }

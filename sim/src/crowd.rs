@@ -1,4 +1,8 @@
 //! The clients of a run, each on a simulated machine of its own.
+//!
+//! They are numbered: those of the scenario from 0 on, those that make unary calls behind them, and three that do
+//! one thing each: the one that forms the cluster (200), the one that works after the heal (201), and the one that
+//! sets up (202).
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -12,21 +16,22 @@ use quintet_client::{Client, v1};
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
+    client::{
+        Caller, Recording,
+        unary::{Unary, Wire},
+    },
     cluster::Cluster,
     net::Calls,
     random::random,
-    scenario::{Network, Scenario, Workload},
-    workload::{
-        Caller, Shared,
-        unary::{Unary, Wire},
-    },
+    scenario::{Network, Scenario},
+    workload::{self, Pace, Workloads},
 };
 
 /// Simulated time for the cluster to form.
 const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client on a simulated machine of its own, attached first to a node that is near it.
-pub(super) async fn client(
+pub(crate) async fn client(
     cluster: &Cluster,
     network: &Network,
     index: u64,
@@ -49,7 +54,7 @@ pub(super) async fn client(
 }
 
 /// Makes the nodes one cluster.
-pub(super) async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Result<()> {
+pub(crate) async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Result<()> {
     let (machine, client) = client(cluster, &scenario.network, 200, FORM_TIMEOUT).await?;
     let request = v1::InitClusterRequest {
         nodes: u32::try_from(scenario.topology.nodes.len())?,
@@ -63,11 +68,28 @@ pub(super) async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Resu
     }
 }
 
+/// Lets a client do what has to be done before all others begin, where there is such.
+pub(crate) async fn set_up(
+    cluster: &Cluster,
+    scenario: &Scenario,
+    recording: &Arc<Recording>,
+    workloads: &Workloads,
+) -> anyhow::Result<()> {
+    let setup = workloads.setup();
+    if setup.is_empty() {
+        return Ok(());
+    }
+    let (machine, client) = client(cluster, &scenario.network, 202, FORM_TIMEOUT).await?;
+    let caller = Caller::new(recording.clone(), client);
+    let setting_up = machine.spawn(workload::set_up(caller, setup));
+    setting_up.await.context("the setup")?.map_err(anyhow::Error::msg)
+}
+
 /// All clients that do a scenario's work.
 pub(crate) struct Crowd {
-    shared: Arc<Shared>,
-    workload: Workload,
-    operations: Option<u64>,
+    recording: Arc<Recording>,
+    workloads: Arc<Workloads>,
+    pace: Pace,
     clients: Vec<(NodeHandle, Client)>,
     /// Those that make unary calls: their machines, and what such a client has to know.
     unary: Vec<(NodeHandle, Client, Door)>,
@@ -95,13 +117,14 @@ impl Drop for More {
 impl Crowd {
     /// Connects all clients and lets them work, each until told to stop or until it has done so many
     /// operations.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         cluster: &Cluster,
         scenario: &Scenario,
-        shared: &Arc<Shared>,
-        operations: Option<u64>,
+        recording: &Arc<Recording>,
+        workloads: &Arc<Workloads>,
+        steps: Option<u64>,
     ) -> anyhow::Result<Arc<Crowd>> {
-        let workload = scenario.workload.clone();
+        let workload = &scenario.workload;
         let timeout = Duration::from_millis(workload.operation_timeout_ms);
         let mut clients = Vec::new();
         for index in 0..workload.clients {
@@ -116,39 +139,44 @@ impl Crowd {
             unary.push((machine, client, Door { nodes, wire, timeout, names: number % 2 == 0 }));
         }
         let workers = Mutex::default();
-        let shared = shared.clone();
-        let crowd = Crowd { shared, workload, operations, clients, unary, workers };
+        let (recording, workloads) = (recording.clone(), workloads.clone());
+        let pace = Pace { think_time_ms_max: workload.think_time_ms_max, steps };
+        let crowd = Crowd { recording, workloads, pace, clients, unary, workers };
         let mut workers = Vec::new();
         for (machine, client) in &crowd.clients {
-            workers.push(crowd.work(machine, client, None));
+            workers.push(crowd.work(machine, client));
         }
-        for (machine, client, door) in &crowd.unary {
+        for (machine, _, door) in &crowd.unary {
             let Door { nodes, wire, timeout, names } = door;
-            let (wire, seams) = (Some(wire.clone()), crowd.shared.seams());
+            let (wire, seams) = (Some(wire.clone()), crowd.recording.seams());
             let unary = Unary::new(nodes.clone(), wire, *timeout, *names, seams)?;
-            workers.push(crowd.work(machine, client, Some(unary)));
+            let caller = Caller::unary(crowd.recording.clone(), unary);
+            workers.push(crowd.go(machine, caller));
         }
         *crowd.workers.lock() = workers;
         Ok(Arc::new(crowd))
     }
 
-    fn work(&self, machine: &NodeHandle, client: &Client, unary: Option<Unary>) -> JoinHandle<()> {
-        let caller = Caller::new(self.shared.clone(), client.clone());
-        let caller = caller.by(unary).limit(self.operations);
-        machine.spawn(caller.work(self.workload.clone()))
+    fn work(&self, machine: &NodeHandle, client: &Client) -> JoinHandle<()> {
+        self.go(machine, Caller::new(self.recording.clone(), client.clone()))
+    }
+
+    fn go(&self, machine: &NodeHandle, caller: Caller) -> JoinHandle<()> {
+        machine.spawn(workload::work(caller, self.workloads.clone(), self.pace))
     }
 
     /// So many further callers for each client, which go on until what is returned is dropped.
     pub(crate) fn more(&self, times: u32) -> More {
-        let each = self.clients.iter().flat_map(|(machine, client)| {
-            (0..times).map(move |_| self.work(machine, client, None))
-        });
+        let each = self
+            .clients
+            .iter()
+            .flat_map(|(machine, client)| (0..times).map(move |_| self.work(machine, client)));
         More(each.collect())
     }
 
     /// Tells all to stop and waits until they have.
-    pub(super) async fn stop(&self) -> anyhow::Result<()> {
-        self.shared.stop.store(true, Ordering::Release);
+    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        self.recording.stop.store(true, Ordering::Release);
         let workers = std::mem::take(&mut *self.workers.lock());
         for worker in workers {
             worker.await.context("a client")?;

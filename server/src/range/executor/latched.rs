@@ -1,0 +1,416 @@
+//! Latched: requests that have their keys to themselves, and those that have to wait.
+//!
+//! ```text
+//!   on one key       the key is free                      it is taken
+//!                    the entry has requests on the key    it joins them: one latch, N results
+//!                    taken by others                      it waits
+//!   a batch          all its keys are free                all are taken
+//!                    one is taken, be it by the entry     it waits behind that, holding none, and is looked at
+//!                                                         again when it is released
+//!   a page of a      where it begins is free, and the     it is alone in its entry; what it finds is latched when
+//!   deletion         entry is empty                       it is evaluated
+//! ```
+//!
+//! A draft is filled in rounds: latched, stamped, evaluated, and again while there is room. Who would have to wait
+//! behind a request of the round itself ends the round and is looked at in the next: that request may turn out to be
+//! refused, and need no place. A round costs memory only; where it costs more, let him wait.
+//!
+//! # Invariants
+//!
+//! * A key is in at most one proposal in flight; requests on it are served in order.
+//! * Batches that wait for each other can't be: who waits holds nothing.
+//! * Nothing of a batch depends on another request of its entry: it is unconditional, and none of its keys is in the
+//!   entry a second time.
+//! * A group holds a request once: a second copy waits for the first's result.
+//! * A repetition of a batch finds its anchor taken while the original is under way, and the record in dedup
+//!   afterwards; whichever is applied second is refused by apply.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::{
+    entry::{Asked, Entry, Pending},
+    gathered::Gathered,
+    latches::Latches,
+};
+use crate::{
+    planted::{self, Bug},
+    range::{
+        held::Current,
+        request::{OpResult, Write},
+    },
+    storage::{engine::Error, format::request::RequestId},
+};
+
+/// Requests of an entry on one key.
+struct Joined {
+    /// Their ids.
+    first: RequestId,
+    more: Vec<RequestId>,
+    /// Where in the entry those are that were evaluated.
+    group: Option<usize>,
+}
+
+/// An entry that is being filled.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) entry: Entry,
+    /// Keys of requests on one key.
+    by_key: HashMap<Bytes, Joined>,
+}
+
+/// The place of a request on one key in a draft.
+pub(super) struct Slot<'d> {
+    entry: &'d mut Entry,
+    group: &'d mut Option<usize>,
+}
+
+impl Draft {
+    /// The place of a request on one key that has joined.
+    pub(super) fn slot(&mut self, key: &[u8]) -> Option<Slot<'_>> {
+        let Draft { entry, by_key } = self;
+        by_key.get_mut(key).map(|joined| Slot { entry, group: &mut joined.group })
+    }
+
+    /// The first request on a key.
+    fn begins(&mut self, write: &Write) {
+        let joined = Joined { first: write.request, more: Vec::new(), group: None };
+        self.by_key.insert(write.key.clone(), joined);
+    }
+
+    /// Another request on a key.
+    fn joins(&mut self, write: &Write) {
+        if let Some(joined) = self.by_key.get_mut(&write.key) {
+            joined.more.push(write.request);
+        }
+    }
+
+    /// The place of a request that can't join those on a key. They may all be refused yet, and need no place.
+    fn behind(&self, key: &Bytes) -> Place {
+        let is_known = self.by_key.get(key).is_some_and(|joined| joined.group.is_some());
+        if is_known { Place::Behind(key.clone()) } else { Place::Later }
+    }
+
+    /// A request has left the draft, after all were evaluated. Whether nobody is left there who needs its key.
+    pub(super) fn is_left(&mut self, key: &[u8]) -> bool {
+        if self.by_key.get(key).is_some_and(|joined| joined.group.is_some()) {
+            return false;
+        }
+        self.by_key.remove(key);
+        true
+    }
+}
+
+impl Slot<'_> {
+    /// What the evaluated requests on the key leave of it; none where there are none.
+    pub(super) fn left(&self) -> Option<&Current> {
+        self.entry.groups.get((*self.group)?).map(|group| &group.after)
+    }
+
+    /// Takes in what a request was evaluated to, and what its key holds afterwards.
+    pub(super) fn add(self, pending: Pending, after: Current) {
+        self.entry.add(self.group, pending, after);
+    }
+}
+
+/// Where a request stands.
+enum Place {
+    /// Its keys were free, and are taken; those of a page of a deletion are not known yet.
+    Free,
+    /// In the draft, with others on its key.
+    Joins,
+    /// Behind a key.
+    Behind(Bytes),
+    /// Looked at again once the requests before it are evaluated, and their place in the entry is known.
+    Later,
+}
+
+/// Moves requests that are gathered behind latches, or on their way into a draft that has room for them: `asked` takes
+/// those that got their keys, and those that `check` has an answer to, which hold nothing and are answered in their
+/// turn.
+pub(super) fn latch(
+    gathered: &mut Gathered,
+    latches: &mut Latches<Write>,
+    draft: &mut Draft,
+    asked: &mut Vec<Asked>,
+    mut check: impl FnMut(&Write) -> Result<Option<OpResult>, Error>,
+) -> Result<(), Error> {
+    let (mut writes, mut bytes) = (0, 0);
+    while draft.entry.has_room_beside(writes, bytes) {
+        let Some(write) = gathered.pop() else { break };
+        let is_first = writes == 0 && draft.entry.is_empty();
+        let is_page = write.kind.range().is_some();
+        let place = match is_page {
+            true => place_of_page(&write, is_first, latches, draft),
+            false => place(&write, latches, draft),
+        };
+        match &place {
+            Place::Free | Place::Joins => {}
+            Place::Behind(key) => {
+                if let Err(write) = latches.wait(key, write) {
+                    gathered.extend([write]);
+                }
+                continue;
+            }
+            Place::Later => {
+                gathered.return_to_front([write]);
+                break;
+            }
+        }
+        if let Some(result) = check(&write)? {
+            if matches!(place, Place::Free) && !is_page {
+                // Nobody can wait behind them yet.
+                write.keys().for_each(|key| drop(latches.release(key)));
+            }
+            asked.push(Asked::new(write, Some(result)));
+            continue;
+        }
+        match place {
+            Place::Joins => draft.joins(&write),
+            Place::Free if !is_page && write.kind.many().is_none() => draft.begins(&write),
+            _ => {}
+        }
+        let one = Asked::new(write, None);
+        writes += one.writes();
+        bytes += one.bytes();
+        asked.push(one);
+        if is_page {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The place of a request on one key, or of a batch; takes what is free.
+fn place(write: &Write, latches: &mut Latches<Write>, draft: &Draft) -> Place {
+    if write.kind.many().is_some() {
+        let is_others = |key: &&Bytes| latches.is_taken(key) && !draft.by_key.contains_key(*key);
+        if let Some(key) = write.keys().find(is_others) {
+            return Place::Behind(key.clone());
+        }
+        if let Some(key) = write.keys().find(|key| draft.by_key.contains_key(*key)) {
+            return draft.behind(key);
+        }
+        for key in write.keys() {
+            latches.take(key.clone());
+        }
+        return Place::Free;
+    }
+    match draft.by_key.get(&write.key) {
+        Some(joined) if joined.holds(write) && !planted::active(Bug::RequestTwiceInEntry) => {
+            draft.behind(&write.key)
+        }
+        Some(_) => Place::Joins,
+        None if latches.take(write.key.clone()) => Place::Free,
+        None => Place::Behind(write.key.clone()),
+    }
+}
+
+/// The place of a page of a deletion: alone in its entry, which it begins or has to wait for.
+fn place_of_page(write: &Write, is_first: bool, latches: &Latches<Write>, draft: &Draft) -> Place {
+    let is_own = draft.by_key.contains_key(&write.key);
+    match latches.is_taken(&write.key) {
+        true if !is_own => Place::Behind(write.key.clone()),
+        false if is_first => Place::Free,
+        true | false => Place::Later,
+    }
+}
+
+impl Joined {
+    fn holds(&self, write: &Write) -> bool {
+        self.first == write.request || self.more.contains(&write.request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        error::OpError,
+        range::request::{Condition, DeleteRange, Lifetime, PutMany, Reply, ReplySink, WriteKind},
+        storage::format::{command::Effect, request::Outcome},
+        time::{Timestamp, local::Instant},
+    };
+
+    /// Nobody listens.
+    struct Deaf;
+
+    impl ReplySink for Deaf {
+        fn answer(&self, _id: u64, _result: OpResult) {}
+    }
+
+    #[derive(Default)]
+    struct Bench {
+        gathered: Gathered,
+        draft: Draft,
+        asked: Vec<Asked>,
+    }
+
+    impl Bench {
+        fn write(&self, id: u64, key: &'static str, kind: WriteKind) -> Write {
+            Write {
+                key: Bytes::from_static(key.as_bytes()),
+                kind,
+                request: RequestId { origin_room: 1, client: 1, sequence: id },
+                first_attempt: Timestamp(1),
+                later_attempt: false,
+                refusal_not_remembered: false,
+                hash: 0,
+                deadline: Instant::now() + Duration::from_secs(1),
+                reply: Reply::uncounted(Arc::new(Deaf), id),
+            }
+        }
+
+        fn put(&mut self, id: u64, key: &'static str, bytes: usize) {
+            let value = Bytes::from(vec![b'x'; bytes]);
+            let (condition, life) = (Condition::Always, Lifetime::Forever);
+            let put = self.write(id, key, WriteKind::Put { value, condition, life });
+            self.gathered.extend([put]);
+        }
+
+        fn batch(&mut self, id: u64, keys: &[&'static str]) {
+            let item = |key: &&'static str| (Bytes::from_static(key.as_bytes()), Bytes::new());
+            let many = PutMany { items: keys.iter().map(item).collect(), ttl: None };
+            let batch = self.write(id, keys[0], WriteKind::PutMany(many));
+            self.gathered.extend([batch]);
+        }
+
+        fn page(&mut self, id: u64, start: &'static str) {
+            let range = DeleteRange { end: Bytes::new(), moment: Timestamp(1), limit: 0 };
+            let page = self.write(id, start, WriteKind::DeleteRange(range));
+            self.gathered.extend([page]);
+        }
+
+        /// Lets what is asked into the draft.
+        fn evaluate(&mut self) {
+            for Asked { write, .. } in self.asked.drain(..) {
+                let key = write.key.clone();
+                let (effect, outcome) = (Effect::Delete, Outcome::Written);
+                let refused_by = Current(None);
+                let pending = Pending { write, at: Timestamp(1), effect, outcome, refused_by };
+                match self.draft.slot(&key) {
+                    Some(slot) => slot.add(pending, Current(None)),
+                    None => self.draft.entry.add_batch(pending),
+                }
+            }
+        }
+
+        /// Who has its keys now, of all that are asked, where `answered` says who is answered instead.
+        fn latch(&mut self, latches: &mut Latches<Write>, answered: &[u64]) -> Vec<u64> {
+            let Bench { gathered, draft, asked, .. } = self;
+            latch(gathered, latches, draft, asked, |write| {
+                let is_answered = answered.contains(&write.request.sequence);
+                Ok(is_answered.then(|| Err(OpError::deadline())))
+            })
+            .expect("nothing is read");
+            let evaluated = self.asked.iter().filter(|one| one.answer.is_none());
+            evaluated.map(|one| one.write.request.sequence).collect()
+        }
+    }
+
+    /// Keys that proposals in flight hold.
+    fn held(keys: &[&'static str]) -> Latches<Write> {
+        let mut latches = Latches::new();
+        assert!(keys.iter().all(|key| latches.take(Bytes::from_static(key.as_bytes()))));
+        latches
+    }
+
+    fn ids(waited: impl IntoIterator<Item = Write>) -> Vec<u64> {
+        waited.into_iter().map(|write| write.request.sequence).collect()
+    }
+
+    #[test]
+    fn requests_on_a_key_share_its_latch_or_wait_behind_it() {
+        let (mut bench, mut latches) = (Bench::default(), held(&["b"]));
+        for (id, key) in [(1, "a"), (2, "b"), (3, "a"), (1, "a"), (4, "c")] {
+            bench.put(id, key, 1);
+        }
+        assert_eq!(bench.latch(&mut latches, &[]), [1, 3], "the first copy of 1 may need no place");
+        bench.evaluate();
+        assert_eq!(bench.latch(&mut latches, &[]), [4]);
+        assert!(["a", "b", "c"].iter().all(|key| latches.is_taken(key.as_bytes())));
+        assert_eq!(ids(latches.release(b"b")), [2]);
+        assert_eq!(ids(latches.release(b"a")), [1], "a second copy waits for the first's result");
+        assert_eq!(bench.gathered.len(), 0);
+    }
+
+    #[test]
+    fn a_batch_has_all_its_keys_or_none() {
+        let (mut bench, mut latches) = (Bench::default(), held(&["d"]));
+        bench.batch(1, &["a", "b"]);
+        bench.batch(2, &["b", "c"]);
+        bench.batch(3, &["c", "d"]);
+        bench.put(4, "c", 1);
+        bench.put(5, "a", 1);
+        bench.batch(6, &["c", "e"]);
+        assert_eq!(bench.latch(&mut latches, &[]), [1, 4], "who waits holds nothing");
+        bench.evaluate();
+        assert_eq!(bench.latch(&mut latches, &[]), [0; 0]);
+        assert!(!latches.is_taken(b"e"));
+        assert_eq!(ids(latches.release(b"a")), [5]);
+        assert_eq!(ids(latches.release(b"b")), [2]);
+        // Of its own entry too: nothing of a batch depends on another request.
+        assert_eq!(ids(latches.release(b"c")), [6]);
+        assert_eq!(ids(latches.release(b"d")), [3]);
+    }
+
+    #[test]
+    fn who_is_answered_holds_nothing() {
+        let (mut bench, mut latches) = (Bench::default(), held(&[]));
+        bench.put(1, "a", 1);
+        bench.batch(2, &["b", "c"]);
+        bench.page(3, "d");
+        bench.put(4, "e", 1);
+        bench.put(5, "e", 1);
+        assert_eq!(bench.latch(&mut latches, &[1, 2, 3, 5]), [4]);
+        let order: Vec<_> = bench.asked.iter().map(|one| one.write.request.sequence).collect();
+        assert_eq!(order, [1, 2, 3, 4, 5], "all are told in their turn");
+        let taken = ["a", "b", "c", "d", "e"].map(|key| latches.is_taken(key.as_bytes()));
+        assert_eq!(taken, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn what_an_entry_has_no_room_for_stays_in_order() {
+        let (mut bench, mut latches) = (Bench::default(), held(&[]));
+        for (id, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+            bench.put(id, key, 600 << 10);
+        }
+        assert_eq!(bench.latch(&mut latches, &[]), [1, 2]);
+        assert_eq!(ids(bench.gathered.drain()), [3, 4]);
+        assert!(!latches.is_taken(b"c"));
+    }
+
+    #[test]
+    fn a_page_of_a_deletion_is_alone_in_its_entry() {
+        let (mut bench, mut latches) = (Bench::default(), held(&["z"]));
+        bench.page(1, "z");
+        bench.put(2, "a", 1);
+        bench.page(3, "a");
+        bench.put(4, "b", 1);
+        assert_eq!(bench.latch(&mut latches, &[]), [2], "it begins the next entry");
+        assert_eq!(ids(latches.release(b"z")), [1]);
+        let mut next = Bench { gathered: bench.gathered, ..Bench::default() };
+        let mut latches = held(&[]);
+        assert_eq!(next.latch(&mut latches, &[]), [3], "nothing goes with it");
+        assert!(!latches.is_taken(b"a"), "what it removes is not known yet");
+        assert_eq!(ids(next.gathered.drain()), [4]);
+    }
+
+    #[test]
+    fn a_batch_takes_the_key_of_one_that_left() {
+        let (mut bench, mut latches) = (Bench::default(), held(&[]));
+        bench.put(1, "a", 1);
+        bench.put(2, "b", 1);
+        bench.batch(3, &["a", "c"]);
+        assert_eq!(bench.latch(&mut latches, &[]), [1, 2]);
+        bench.asked.remove(0);
+        bench.evaluate();
+        assert!(bench.draft.is_left(b"a") && !bench.draft.is_left(b"b"));
+        assert!(latches.release(b"a").is_empty());
+        assert_eq!(bench.latch(&mut latches, &[]), [3]);
+        assert_eq!(bench.draft.entry.requests(), 1);
+    }
+}

@@ -1,0 +1,100 @@
+//! What faults and operators do to the clocks of nodes, and how far these were off in a run.
+//!
+//! The judges allow what [`Cluster::clock_spread`] says, and nothing for a leap: the product has to see through that.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use parking_lot::Mutex;
+use quintet_server::{ids::NodeId, time::discipline::BOUND, time::local::simulated::IDEAL_PPM};
+
+use super::{
+    Cluster,
+    clock::{elapsed, micros, ppm},
+    machine::Machine,
+};
+use crate::{dice::Dice, trace};
+
+impl Cluster {
+    /// A node's wall clock jumps to where it is off by so much more than at first, at most, either
+    /// way.
+    pub fn jump(&self, node: NodeId, most: Duration, dice: &mut Dice) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        let most = most.as_secs_f64();
+        let by_us = (dice.real(-most, most) * 1e6) as i64;
+        trace::event("fault", format_args!("{node}: the wall clock jumps to {by_us} us"));
+        self.clocks_were_wrong.store(true, Ordering::Relaxed);
+        machine.lock().clock.change(|clock| {
+            clock.offset_us.store(clock.first_offset_us.saturating_add(by_us), Ordering::Relaxed);
+        });
+    }
+
+    /// A node's wall clock leaps, unless another one has; whether it does.
+    pub fn leap(&self, node: NodeId, by_s: f64) -> bool {
+        let away =
+            |machine: &Mutex<Machine>| machine.lock().clock.leapt_us.load(Ordering::Relaxed) != 0;
+        if self.machines.values().any(away) {
+            return false;
+        }
+        let Some(machine) = self.machines.get(&node) else { return false };
+        let by_us = (by_s * 1e6) as i64;
+        trace::event("fault", format_args!("{node}: the wall clock leaps by {by_us} us"));
+        machine.lock().clock.leapt_us.store(by_us, Ordering::Relaxed);
+        self.clocks_were_wrong.store(true, Ordering::Relaxed);
+        by_us != 0
+    }
+
+    /// A node's wall clock is where it was before it leapt.
+    pub fn end_leap(&self, node: NodeId) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        if machine.lock().clock.leapt_us.swap(0, Ordering::Relaxed) != 0 {
+            trace::event("fault", format_args!("{node}: the wall clock is back"));
+        }
+    }
+
+    /// A node's clocks run at another rate from now on, which is returned; at their own again where
+    /// none is given.
+    pub fn set_clock_rate(&self, node: NodeId, rate: Option<f64>) {
+        let Some(machine) = self.machines.get(&node) else { return };
+        self.clocks_were_wrong.store(true, Ordering::Relaxed);
+        machine.lock().clock.change(|clock| {
+            let rate_ppm = rate.map_or(clock.rate_ppm, ppm);
+            trace::event("fault", format_args!("{node}: its clocks run at {rate_ppm} ppm"));
+            clock.local.set_rate(elapsed(), rate_ppm);
+        });
+    }
+
+    /// An operator sets all clocks: from now on they show ideal time, and run at its rate. A node whose clock
+    /// is away takes no leaders, and could not be well again.
+    pub(super) fn set_clocks(&self) {
+        for (node, machine) in &self.machines {
+            self.end_leap(*node);
+            machine.lock().clock.change(|clock| {
+                let ideal = elapsed();
+                if self.has_clocks {
+                    clock.local.set_rate(ideal, IDEAL_PPM);
+                }
+                let away_us = micros(clock.local.shows(ideal)) - micros(ideal);
+                clock.offset_us.store(-away_us, Ordering::Relaxed);
+            });
+            trace::event("fault", format_args!("{node}: its clocks are right"));
+        }
+    }
+
+    /// Between what two nodes ever went by at the same moment, or one at two moments beyond the time
+    /// between them: the most. That is between what their wall clocks showed, leaps aside, and where
+    /// these jumped, leapt or ran at other rates, as far as a node follows its own before it knows better.
+    pub fn clock_spread(&self) -> Duration {
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
+        for machine in self.machines.values() {
+            let clock = machine.lock().clock.clone();
+            clock.note();
+            let (low, high) = *clock.ahead_us.lock();
+            (least, most) = (least.min(low), most.max(high));
+        }
+        let spread = Duration::from_micros(u64::try_from(most.saturating_sub(least)).unwrap_or(0));
+        // A node goes that far along with its wall clock, either way, and with its monotonic clock.
+        let held =
+            if self.clocks_were_wrong.load(Ordering::Relaxed) { 2 * BOUND } else { Duration::ZERO };
+        spread + held
+    }
+}

@@ -1,0 +1,119 @@
+//! Operations as people read them, in verdicts and on the pages of failures.
+//!
+//! The words are part of what a violation says: the corpus of judges (`sim/corpus/`) asks for some of them.
+
+use std::fmt;
+
+use super::{
+    event::{PageAsked, Record},
+    ops::{Call, Op, Outcome, Reply},
+};
+
+/// A time as people read it: milliseconds with three decimals.
+pub fn millis(ns: u64) -> String {
+    format!("{}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000)
+}
+
+/// A record in words.
+fn record_in_words(record: &Option<Record>) -> String {
+    match record {
+        None => "absent".to_string(),
+        Some(record) => format!("{:?} at version {}", record.value, record.version),
+    }
+}
+
+fn page_in_words(f: &mut fmt::Formatter<'_>, asked: &PageAsked) -> fmt::Result {
+    let PageAsked { start, end, reverse, limit, keys_only, at } = asked;
+    write!(f, "scans a page of {start:?} to {end:?}")?;
+    if *limit > 0 {
+        write!(f, ", {limit} at most")?;
+    }
+    if *reverse {
+        write!(f, ", backwards")?;
+    }
+    if *keys_only {
+        write!(f, ", keys only")?;
+    }
+    if *at > 0 {
+        write!(f, ", at version {at}")?;
+    }
+    Ok(())
+}
+
+/// One line for people: `process 3 reads "a" -> "x" at version 7 (1.000 .. 2.500 ms, events 4 and 9)`.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        write!(f, "process {} ", self.process)?;
+        match &self.call {
+            Call::Read => write!(f, "reads {key:?}")?,
+            Call::Scan if key.is_empty() => write!(f, "scans")?,
+            Call::Scan => write!(f, "scans {key:?}")?,
+            Call::ReadAll => write!(f, "reads all of {key:?}")?,
+            Call::Page(asked) => page_in_words(f, asked)?,
+            Call::Sweep => write!(f, "deletes all of {key:?}")?,
+            Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
+            Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
+            Call::Cas { expected: 0, value, .. } => {
+                write!(f, "writes {value:?} to {key:?} if absent")?
+            }
+            Call::Cas { expected, value, .. } => {
+                write!(f, "writes {value:?} to {key:?} if at version {expected}")?;
+            }
+            Call::Delete { expected: None } => write!(f, "deletes {key:?}")?,
+            Call::Delete { expected: Some(v) } => write!(f, "deletes {key:?} if at version {v}")?,
+            Call::Increment { delta } => write!(f, "adds {delta} to {key:?}")?,
+            Call::Expire { ttl_ms: None } => write!(f, "keeps {key:?} for ever")?,
+            Call::Expire { .. } => write!(f, "keeps {key:?}")?,
+            Call::Append { element } => write!(f, "appends {element} to {key:?}")?,
+            Call::List => write!(f, "reads the list {key:?}")?,
+        }
+        if let Some(ttl_ms) = self.call.ttl_ms() {
+            write!(f, " for {ttl_ms} ms")?;
+        }
+        match &self.outcome {
+            Outcome::Ok(Reply::Read(record)) => write!(f, " -> {}", record_in_words(record))?,
+            Outcome::Ok(Reply::Written { version }) => write!(f, " -> version {version}")?,
+            Outcome::Ok(Reply::Deleted { version: 0 }) => write!(f, " -> nothing to delete")?,
+            Outcome::Ok(Reply::Deleted { version }) => write!(f, " -> version {version}")?,
+            Outcome::Ok(Reply::Expired { version: 0 }) => write!(f, " -> no such key")?,
+            Outcome::Ok(Reply::Expired { version }) => write!(f, " -> version {version}")?,
+            Outcome::Ok(Reply::Incremented { number, version }) => {
+                write!(f, " -> {number} at version {version}")?;
+            }
+            Outcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
+            Outcome::Ok(Reply::Paged(page)) => {
+                let keys: Vec<_> = page.records.iter().map(|entry| &entry.key).collect();
+                write!(f, " -> {keys:?} at version {}", page.at)?;
+                match &page.next {
+                    Some(next) => write!(f, ", next {next:?}")?,
+                    None => write!(f, ", the end")?,
+                }
+            }
+            Outcome::Ok(Reply::Appended) => write!(f, " -> done")?,
+            Outcome::Ok(Reply::Swept { at, deleted }) => {
+                write!(f, " -> {deleted} keys up to version {at}")?;
+            }
+            Outcome::Ok(Reply::Listed(elements)) => {
+                // The end of a long one says the most.
+                const SHOWN_MAX: usize = 12;
+                let skipped = elements.len().saturating_sub(SHOWN_MAX);
+                let shown = elements.get(skipped..).unwrap_or_default();
+                match skipped {
+                    0 => write!(f, " -> {shown:?}")?,
+                    _ => write!(f, " -> {skipped} elements and {shown:?}")?,
+                }
+            }
+            Outcome::Refused(current) => write!(f, " -> refused: {}", record_in_words(current))?,
+            Outcome::Failed => write!(f, " -> not done")?,
+            Outcome::Unknown => write!(f, " -> outcome unknown")?,
+        }
+        let (begin, began) = (millis(self.invoke_ns), self.invoke_index);
+        match self.complete_ns.zip(self.complete_index) {
+            Some((end, ended)) => {
+                write!(f, " ({begin} .. {} ms, events {began} and {ended})", millis(end))
+            }
+            None => write!(f, " (from {begin} ms, event {began})"),
+        }
+    }
+}

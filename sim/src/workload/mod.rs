@@ -1,0 +1,52 @@
+//! What the clients do: one file a workload.
+//!
+//! A workload owns all that belongs to it ([`contract::Workload`]): what a scenario tells it, what has to be there
+//! before the first fault, the step that one client repeats, what is read after the last fault, and which judges look
+//! at the history. A scenario has several at a time: before each step a client draws one of them, by the weights of
+//! the scenario's mix.
+//!
+//! | workload | operations of the mix | keys | judges, beside that of linearizability |
+//! |---|---|---|---|
+//! | [`registers`] | `get`, `put`, `cas`, `delete` | `key/N` | |
+//! | [`counters`] | `increment` | `counter/N` | counter |
+//! | [`expiring`] | `put_ttl`, `cas_ttl`, `get_ttl`, `expire_ttl`, `persist_ttl`, `add_ttl`, `delete_ttl` | `ttl/N`, `ttl/sum/N` | |
+//! | [`scans`] | `scan` | those of inserts | moment |
+//! | [`lists`] | `append`, `list` | `list/N` | list |
+//! | [`read_all`] | `read_all` | registers | read all |
+//! | [`pages`] | `pages` | registers, inserts, those that expire | pages |
+//! | [`inserts`] | `insert` | `set/N`, a new one each | acknowledged |
+//! | [`sweeps`] | `sweep` | registers | |
+//! | [`batches`] | `batch` | registers, inserts, those that expire | |
+//!
+//! ```text
+//! contract.rs  what a workload is             settings.rs  what a scenario tells the workloads
+//! registry.rs  which there are, and the draw  section.rs   the section [workload] of a scenario
+//! keys.rs      the names of keys              phases.rs    set up, work, first write, last reads
+//! ```
+//!
+//! A new workload is a file here (`mod`), a line in `registry.rs`, and a scenario. How its operations are asked is for the
+//! clients (`sim/src/client/`).
+
+mod batches;
+mod contract;
+mod counters;
+mod expiring;
+mod inserts;
+mod keys;
+mod lists;
+mod pages;
+mod phases;
+mod read_all;
+mod registers;
+mod registry;
+mod scans;
+mod section;
+mod settings;
+mod sweeps;
+
+pub use self::{
+    phases::{Pace, first_write, last_reads, set_up, work},
+    registry::{Workloads, parse},
+    section::Section,
+    settings::{Mix, Wrong},
+};

@@ -1,0 +1,72 @@
+//! What clients do with the workloads of a scenario, from before the first fault to after the last one: set up, work,
+//! the first write after the heal, the last reads.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use super::{contract::Read, registry::Workloads};
+use crate::{
+    client::Caller,
+    history::{Call, Outcome},
+    judge::Verdict,
+};
+
+/// How fast a client works, and how much it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// It waits up to this long between two steps, in milliseconds.
+    pub think_time_ms_max: u64,
+    /// It stops after so many steps.
+    pub steps: Option<u64>,
+}
+
+/// Does what has to be done before the first client begins. `Err`: what was not acknowledged.
+pub async fn set_up(mut caller: Caller, setup: Vec<(String, Call)>) -> Result<(), String> {
+    for (key, call) in setup {
+        let outcome = caller.call(&key, call).await;
+        if !matches!(outcome, Outcome::Ok(_)) {
+            return Err(format!("{key} can't be set up: {outcome:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Works until told to stop.
+pub async fn work(mut caller: Caller, workloads: Arc<Workloads>, pace: Pace) {
+    let mut left = pace.steps;
+    while !caller.is_over() && left != Some(0) {
+        left = left.map(|left| left - 1);
+        workloads.step(&mut caller).await;
+        let pause = caller.between(0, pace.think_time_ms_max * 1_000);
+        sleep(Duration::from_micros(pause)).await;
+    }
+}
+
+/// After the faults the cluster must serve: writes once, which must be acknowledged within so long.
+pub async fn first_write(caller: &mut Caller, within: Duration) -> Verdict {
+    let write = Call::Write { value: "yes".to_owned(), ttl_ms: None };
+    let told = match timeout(within, caller.call("healed", write)).await {
+        Ok(Outcome::Ok(_)) => return Verdict::Holds,
+        Ok(outcome) => format!("{outcome:?}"),
+        Err(_) => "no answer".to_owned(),
+    };
+    Verdict::violation(format!("no write is acknowledged within {within:?}: {told}"))
+}
+
+/// Judges need what is there at the end: reads that, each of which must be answered.
+pub async fn last_reads(mut caller: Caller, workloads: Arc<Workloads>) -> Verdict {
+    for last in workloads.last_reads() {
+        let (outcome, what) = match last.read {
+            Read::Call(key, call) => {
+                let outcome = caller.call(&key, call).await;
+                (outcome, format!("{key} can't be read"))
+            }
+            Read::Walk(walk) => (caller.walk(walk, 0).await, "keys can't be scanned".to_owned()),
+        };
+        if !matches!(outcome, Outcome::Ok(_)) {
+            return Verdict::violation(format!("{what} after all faults: {outcome:?}"));
+        }
+    }
+    Verdict::Holds
+}
