@@ -1,11 +1,12 @@
-//! Around a link that is down: whom other nodes reach, as each says in its pings.
+//! Around a link that is down: which nodes other nodes reach, as each says in its pings.
 //!
-//! Where a node does not reach another one, somebody else may. Requests are passed on by way of such a node
-//! whoever it is (`router/relay.rs`: the first to answer shows that it works). What is *said* of the cluster,
-//! and what only one node can do for an operator, asks here: a range whose leader is reached around a broken
-//! link has a leader and is served, and a drain is handed to a node that reaches the one to be drained.
+//! Where this node does not reach another one, a third node may. Requests are relayed by any such node
+//! (`router/relay.rs`: the first to answer shows that it works). Two other things ask here. What the node reports of
+//! the cluster: a range whose leader is reached around a broken link has a leader and is served. And what only one node
+//! can do for an operator: a drain is handed to a node that reaches the one to be drained.
 //!
-//! What a node said counts for [`SAID_COUNTS`], and while it is live; after that nobody is known to be reached.
+//! A ping counts for [`SAID_COUNTS`], and while its sender is live; after that the sender reaches no node as far as is
+//! known.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

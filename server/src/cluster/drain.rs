@@ -6,8 +6,8 @@
 //! note.
 //!
 //! A node that can't be reached leads nothing for longer than an election takes, and is drained in the
-//! registry (`registry.rs`): no leader moves to it when it comes back, and whoever leads the system range
-//! tells it as soon as it can, until it has noted that. Undoing takes both back.
+//! registry (`registry.rs`): no leader moves to it when it comes back, and the leader of the system range
+//! tells it as soon as it can, until the node has noted the drain. Undoing takes both back.
 
 use std::{sync::Arc, time::Duration};
 

@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //!
-//! * Whoever asked may go away at any moment, and what runs for him is dropped then. So a plan is taken in a
+//! * The client that asked may go away at any moment, and what runs for it is dropped then. So a plan is taken in a
 //!   task of its own ([`NodeState::take`]): a node with a plan on its disk and without its replicas would
 //!   call itself outside until its next start, and make another plan when it is asked again.
 

@@ -9,14 +9,14 @@
 //!   drain/ID     true: the node is to be told that it is drained; it could not be reached when that was asked
 //! ```
 //!
-//! Keys of the keyspace `system`, ids as twenty decimal digits. Whoever leads the range writes what it knows
-//! and the range does not, as ordinary writes on the condition that nobody was faster. Every node reads its
-//! own replica, which may be behind, and takes what is new: addresses and routes of before a node went
-//! down, or of nodes that it has never met, reach it this way too.
+//! Keys of the keyspace `system`, ids as twenty decimal digits. The range's leader writes what it knows and the range
+//! does not, as ordinary compare-and-set writes, so that no newer record is overwritten. Every node reads its own
+//! replica, which may be behind, and takes what is new. So addresses and routes from before a node went down, or of
+//! nodes that it has never met, reach it too.
 //!
 //! # Invariants
 //!
-//! * Nothing rests on it: the truth about replicas is the Raft membership, that about addresses the nodes
+//! * No decision depends on it: the truth about replicas is the Raft membership, that about addresses the nodes
 //!   themselves. What is here only ever gets newer: by the node's start, by the descriptor's generation.
 //! * A node that does not know the cluster's version stops.
 //! * Every member has a replica of every range, so the leader of the system range knows every

@@ -1,5 +1,5 @@
 //! Environment variables that orchestrators put into every process beside a service named `quintet`, or
-//! `quintet-…`: nobody meant them for a node.
+//! `quintet-…`: they are not meant as settings.
 //!
 //! Kubernetes names the addresses of each service of a namespace (`QUINTET_SERVICE_HOST`,
 //! `QUINTET_SERVICE_PORT_GRPC`, `QUINTET_INTERNAL_PORT_7402_TCP_ADDR`), as Docker did for links (also

@@ -1,8 +1,8 @@
 //! The node's figures, for Prometheus.
 //!
 //! Everything is an atomic behind a handle that is resolved once: counting an operation is an
-//! array index and three additions, without a lock or a look-up by label. Figures that somebody
-//! else keeps (engine figures, queue lengths) are copied into gauges when a scrape asks.
+//! array index and three additions, without a lock or a look-up by label. Figures that are kept
+//! elsewhere (engine figures, queue lengths) are copied into gauges when a scrape asks.
 //!
 //! Names are `quintet_…`, with the unit last: `_seconds`, `_bytes`, `_total` for counters. Every
 //! figure has a help text; a test checks both.

@@ -1,13 +1,13 @@
 //! Which requests failed or were slow, by name: lines in the log.
 //!
 //! A request's id is `room/client/sequence`, the client in hex: the same in the lines of every node
-//! that the request met, and through all its repetitions. What fails by the hand of the caller (a
-//! condition that did not hold, a request that makes no sense) is ordinary, and logged at `debug`.
+//! that the request passed, and through all its repetitions. What fails because of the caller (a
+//! condition that did not hold, a request that is not valid) is normal, and logged at `debug`.
 //!
 //! # Invariant
 //!
-//! A flood of failing requests is no flood of lines: [`LINES_MAX`] a second are warnings, and the
-//! next one says how many were held back. Those are to be seen at `debug`.
+//! The log is rate-limited: [`LINES_MAX`] lines per second are warnings, and the next one says how many were
+//! held back. Those are logged at `debug`.
 
 use std::time::Duration;
 

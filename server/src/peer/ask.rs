@@ -1,8 +1,8 @@
 //! Typed questions to other nodes: what is asked decides what is answered, and both are in domain types.
 //!
-//! One line a question below says how it and its answer go on the wire. Who asks gets an answer of the right kind or
-//! [`NoAnswer`]; who is asked hands the same type to [`Ask::reply`]. So that what a node does itself where it is the
-//! one that is meant, and what it asks of another one else, have one type.
+//! One line per question below says how it and its answer go on the wire. The node that asks gets an answer of the
+//! right kind or [`NoAnswer`]; the node that answers hands the same type to [`Ask::reply`]. So an operation has one
+//! type, whether the node does it itself or asks another one.
 
 use std::collections::BTreeSet;
 

@@ -2,8 +2,8 @@
 //!
 //! Addresses are not in the Raft membership (five restarts with new ports could not commit the
 //! change): they come from handshakes and the configured seeds, and a copy is kept on disk. The
-//! newest start of a node wins. In a cluster only its members have addresses: whoever else is started where
-//! its nodes are is nobody to be dialled, counted or told to others.
+//! newest start of a node wins. In a cluster only its members have addresses: another process that is started
+//! beside its nodes is neither dialled nor counted, nor are others told of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

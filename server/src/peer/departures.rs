@@ -1,10 +1,10 @@
 //! Which processes at the other ends of links have ended, as far as this node can be certain.
 //!
 //! A link that falls silent says nothing of the other node: it may be slow, or out of reach. But where the other
-//! side closed the connection and a new one is refused, its machine is there and nobody listens; and where
-//! the node answers under a later start than before, the process that was there before is gone. What that
-//! process led is led by nobody: a restarted node never resumes a term. So nobody has to wait until it has been
-//! silent for long (`upkeep/lost_leaders.rs`).
+//! side closed the connection and a new one is refused, its machine is there and no process listens; and where
+//! the node answers under a later start than before, the process that was there before is gone. The ranges that this
+//! process led have no leader then: a restarted node never resumes a term. So their replicas need not wait for the
+//! election timeout (`upkeep/lost_leaders.rs`).
 //!
 //! # Invariants
 //!

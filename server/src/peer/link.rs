@@ -2,8 +2,8 @@
 //!
 //! A link lives as long as the peer is admitted, and has one *life* after another. A life begins with a connection and
 //! the exchange of hellos, and ends when the connection closes or stalls. Queues and pending requests belong to the
-//! life: when it ends they all fail, and nothing is carried over. Carrying over was rejected, because nobody knows what
-//! the other side took of them; who sent them repeats them, with the knowledge of the request that it has.
+//! life: when it ends they all fail, and nothing is carried over. Carrying over was rejected, because it is not
+//! known what the other side took of them: the sender decides whether it may repeat a request.
 //!
 //! # Invariants
 //!

@@ -1,8 +1,8 @@
 //! What a request is answered: one shape, whether this node found the answer or another one did.
 //!
 //! An answer of another node is on the wire already, and goes on as it came: to decode its values only to encode
-//! them again would cost a forwarding node as much as serving. Errors are always decoded, so that whoever has to
-//! decide by one looks at an [`OpError`] and nothing else.
+//! them again would cost a forwarding node as much as serving. Errors are always decoded, so that code which decides
+//! by one looks at an [`OpError`] and nothing else.
 
 use std::sync::Arc;
 

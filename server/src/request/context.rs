@@ -1,8 +1,8 @@
 //! What a request says of itself: its cluster, its keyspace, how long its caller waits, and its id. And what it is
 //! given where it says nothing of that: the one place where ids and deadlines are made on a node.
 //!
-//! A caller that leaves the id out can't repeat the request, so nobody will ask what became of it; the node's own
-//! repetitions of a unary call go by the id that it was given here.
+//! A caller that leaves the id out can't repeat the request, and so never asks for its outcome again; the node's own
+//! retries of a unary call use the id that the request was given here.
 
 use std::time::Duration;
 

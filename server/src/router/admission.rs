@@ -1,10 +1,10 @@
-//! How much a node takes on at a time, whoever asks: requests, their bytes, and bytes of answers.
+//! How much a node takes on at a time, from all doors together: requests, their bytes, and bytes of answers.
 //!
 //! Queues of sessions, ranges and links have bounds of their own; there may be thousands of each, so
 //! that their sum bounds nothing. Here the node counts what it has accepted and not answered, by
 //! session, by single call, or for another node. Over the bound a request is refused as `overloaded`
 //! with a retry-after before anything is done for it, and the session that it came by is not read for a
-//! while ([`rest`]): whoever goes on sending all the same is held up by flow control, so that refusing
+//! while ([`rest`]). Flow control then holds up a client that goes on sending (backpressure), so that refusing
 //! never costs more than a small part of what the node can do.
 //!
 //! Short queues are also what keeps throughput up: what waits for seconds is served to callers that have

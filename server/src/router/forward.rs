@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! * It is sent to a second node only where the first says that it has done nothing.
-//! * Where the link breaks behind a request that was sent, nobody knows what became of it: a write is answered
-//!   as ambiguous, and only its caller may repeat it.
+//! * Where the link breaks after a request was sent, its outcome is unknown: a write is answered as ambiguous, and
+//!   only its caller may repeat it.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! From a key to the replica that serves it, here or on another node.
 //!
 //! Every node accepts every request. Where this node leads the key's range the request is queued; where
-//! another does, it is forwarded over the link to that node. Whoever is asked and does not lead, or does not
-//! hold the key, says so and says what it knows instead: the request goes there, once more and no further,
-//! and this node knows better from then on. Only definite answers are followed: nothing was begun.
+//! another does, it is forwarded over the link to that node. A node that does not lead the range, or does not hold
+//! the key, answers so, with the leader or the descriptors that it knows. The request then goes there, once more and
+//! no further, and this node keeps the better route. Only definite answers are followed: nothing was begun.
 //!
 //! ```text
 //!   dispatch.rs  a request goes where its route says    routes.rs     key -> descriptor, as known

@@ -1,7 +1,7 @@
 //! A scan's span, divided where ranges are known to begin, so that they can be read at the same time.
 //!
 //! The borders are only as good as this node's routes: a part may turn out to lie in two ranges, or in
-//! half of one. Whoever reads it goes on where its pages say.
+//! half of one. Its reader goes on where the part's pages say.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! Requests for a leader that this node does not reach, by way of a node that does.
 //!
-//! Networks fail in parts: everybody else may reach a leader, and one node does not. It need not make its
+//! Networks fail in parts: all other nodes may reach a leader, and one node does not. It need not make its
 //! callers wait for a link that is down: another node that holds a replica of the range is asked to pass the
 //! request on, with what it was routed by. That one passes it to the leader as it knows it, once and no
 //! further, and what the leader answers goes back the same way.
@@ -14,8 +14,8 @@
 //! # Invariants
 //!
 //! * A relay passes on what it was given and does nothing of its own: that a request goes to a second node
-//!   only where the first has done nothing holds as ever.
-//! * A request is relayed once: who relays asks the leader itself or says that it can't.
+//!   only where the first has done nothing holds for relays too.
+//! * A request is relayed once: the relaying node asks the leader itself or answers that it can't.
 //! * Where a link breaks behind a request that was sent, its outcome is unknown, whichever link it was.
 
 use quintet_proto::{internal::v1 as wire, v1};

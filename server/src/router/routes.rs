@@ -1,6 +1,6 @@
 //! Which range a stored key lies in, as far as this node knows: a cache of descriptors.
 //!
-//! It may be behind: whoever is asked by an old route refuses it and says what is true by now
+//! It may be behind: a node that gets a request by an old route refuses it, with the descriptors that it knows
 //! ([`Routes::learn`]). What is old is never dropped before something newer takes its place, so that
 //! every key has a route from the moment at which the node belongs to a cluster.
 //!

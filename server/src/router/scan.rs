@@ -9,7 +9,7 @@
 //!    applied with a version at or below `at`, in this leadership or a later one;
 //! 3. from then on a page at `at` shows the same state whenever it is read, in any range.
 //!
-//! That is one more Raft round a range and scan. The timestamp oracle will make it unnecessary.
+//! That is one more Raft round per range and scan. The timestamp oracle will make it unnecessary.
 //!
 //! A scan with a limit is no exception, though its first page may need one range only: it goes on at
 //! `at` later, perhaps in another range, and what had been acknowledged there before it began is in it.

@@ -4,7 +4,7 @@
 //!
 //! * the leaders of this node, which move to voters whose disks are well (`cluster/leaders.rs`): the disk is one of
 //!   the things that make a voter fit;
-//! * the other nodes, with the next ping, which is sent at once, so that nobody hands a leader to a node that
+//! * the other nodes, with the next ping, which is sent at once, so that no node hands a leader to one that
 //!   could not use it;
 //! * executors, when the disk stops answering: what they have handed to Raft may wait for ever, so its
 //!   callers are told that its outcome is unknown, and repeat it at the next leader;

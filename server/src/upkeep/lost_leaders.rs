@@ -13,7 +13,7 @@
 //! # Invariants
 //!
 //! * Each replica goes by what its own node has seen. A majority has to be of that opinion before anybody is
-//!   elected: one node that is mistaken disturbs nobody.
+//!   elected: one node that is mistaken disturbs no other.
 //! * Only the leadership that was there when the process ended is given up: a vote for a later one ends it.
 //! * After [`PATIENCE`] openraft's own timers have the word again, which run all the time.
 //!

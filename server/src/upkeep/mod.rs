@@ -1,7 +1,7 @@
-//! What a node does on the side for as long as it runs, one file a job.
+//! The background jobs that a node runs as long as it is up, one file per job.
 //!
-//! Each job looks at the node's state from time to time, and does a bounded piece of work. None of them is asked
-//! for, and none answers anybody: what they find out is kept in [`crate::cluster::state::NodeState`], and
+//! Each job looks at the node's state from time to time, and does a bounded piece of work. No request waits for a
+//! job, and no job answers one: what they find out is kept in [`crate::cluster::state::NodeState`], and
 //! operations on the cluster are in [`crate::cluster`].
 //!
 //! ```text

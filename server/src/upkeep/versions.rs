@@ -1,10 +1,10 @@
-//! Versions that nobody can see any more go: how far back reads reach, and what is removed behind that.
+//! Removes versions that no read can see any more: how far back reads reach, and what is removed behind that.
 //!
 //! The leader of a range moves its gc threshold (a replicated command); every node then removes by
-//! itself, in bounded steps, what the rule of `storage/gc.rs` lets go.
+//! itself, in bounded steps, what the rule of `storage/gc.rs` allows.
 //!
-//! What goes in one piece, with nothing between that stays, is a deleted range: there the engine is asked for the
-//! space ([`Engine::reclaim`]), which it would else give back when it comes by.
+//! What is removed in one piece, with nothing between that stays, is a deleted range: there the engine is asked for the
+//! space ([`Engine::reclaim`]), which it would otherwise give back at some later compaction.
 //!
 //! # Invariants
 //!

@@ -1,4 +1,4 @@
-//! What a node answers its peers: one arm per kind of request, each a call to who knows.
+//! What a node answers its peers: one arm per kind of request, each a call to the code that can answer it.
 //!
 //! ```text
 //!   raft.rs      append, vote, pre-vote, transfer: handed to the addressed replica's group

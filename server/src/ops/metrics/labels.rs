@@ -1,4 +1,4 @@
-//! Values of labels that somebody chose: names of cities and rooms, later of keyspaces.
+//! Values of labels that an operator chose: names of cities and rooms, later of keyspaces.
 //!
 //! `prometheus-client` writes label values as they are: one quote in a name, and no monitor can read any
 //! of the document. So such values are escaped here, also where they are restricted elsewhere, as names of
