@@ -24,8 +24,8 @@
 //! keys.rs      the names of keys              phases.rs    set up, work, first write, last reads
 //! ```
 //!
-//! A new workload is a file here (`mod`), a line in `registry.rs`, and a scenario. How its operations are asked is
-//! for the clients (`sim/src/client/`).
+//! A new workload is a file here (`mod`), a line in `registry.rs`, and a scenario. How its operations are asked is for
+//! the clients (`sim/src/client/`).
 
 mod batches;
 mod contract;

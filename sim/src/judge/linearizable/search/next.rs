@@ -54,7 +54,8 @@ impl Search<'_> {
                 return true;
             }
             // Without the unknown operation it would be the same, if that is possible at all.
-            return next.apply(frame.state, &self.values).is_none();
+            return next.apply(frame.state, &self.values).is_none()
+                || self.condition_follows(class, Some(next), after, frame, limit);
         }
         self.sum_follows(class, next, after, limit)
             || self.condition_follows(class, Some(next), after, frame, limit)
