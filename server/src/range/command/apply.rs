@@ -1,13 +1,13 @@
 //! Applies a committed command to the state.
 
-use super::{outcome::Applied, remove, reserve_replica, target::Target, thresholds, write};
+use super::{delete_range, outcome::Applied, reserve_replica, target::Target, thresholds, write};
 use crate::storage::{engine::Error, format::command::Command};
 
 /// Applies a command whose entry was proposed in `term`.
 pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result<Applied, Error> {
     match command {
         Command::Write(write) => write::apply(target, term, &write),
-        Command::Remove(remove) => remove::apply(target, term, &remove),
+        Command::Remove(page) => delete_range::apply(target, term, &page),
         Command::MoveDedupThreshold { evaluated_under, .. }
         | Command::AdvanceTime { evaluated_under, .. }
         | Command::MoveGcThreshold { evaluated_under, .. }

@@ -3,16 +3,14 @@
 //! It gets what stands at the key and the timestamp of the write, and says what is written and what the caller is
 //! told. Nothing is read, and no clock is looked at, so that the same request on the same state gives the same result
 //! on every leader. Followers do not evaluate: the log carries results (`apply.rs`).
+//!
+//! Conditions are one rule for all requests that have one; what a request does where it holds is in the file of the
+//! request. Requests on several keys have no condition, and no effect on *a* key: `put_many.rs`,
+//! `delete_range.rs`.
 
-use bytes::Bytes;
-
+use super::{delete, expire, increment, put};
 use crate::{
-    planted::{Bug, active},
-    range::{
-        expiry::expiry,
-        held::Current,
-        request::{Lifetime, WriteKind},
-    },
+    range::{held::Current, request::WriteKind},
     storage::format::{command::Effect, request::Outcome},
     time::Timestamp,
 };
@@ -28,60 +26,26 @@ pub fn evaluate(current: &Current, kind: &WriteKind, at: Timestamp) -> (Effect, 
         {
             (Effect::Nothing, Outcome::Conflict(current.version()))
         }
-        WriteKind::Put { value, life, .. } => {
-            let expires_at = match life {
-                // The careless hand: "a new value is a new value".
-                Lifetime::AsBefore if active(Bug::KeptExpiryDropped) => None,
-                Lifetime::AsBefore => current.expires_at(),
-                Lifetime::Forever | Lifetime::For(_) => expiry(at, life.ttl()),
-            };
-            (Effect::Put { value: value.clone(), expires_at }, Outcome::Written)
-        }
-        WriteKind::Delete { .. } if current.0.is_none() => {
-            (Effect::Nothing, Outcome::NothingToDelete)
-        }
-        WriteKind::Delete { .. } => (Effect::Delete, Outcome::Written),
-        WriteKind::Increment { delta, ttl } => match sum(current, *delta) {
-            Some(sum) => {
-                let value = Bytes::from(sum.to_string());
-                // The careless hand: "a new value is a new value".
-                let kept = current.expires_at().filter(|_| !active(Bug::IncrementDropsExpiry));
-                let expires_at = expiry(at, *ttl).or(kept);
-                (Effect::Put { value, expires_at }, Outcome::Number(sum))
-            }
-            None => (Effect::Nothing, Outcome::NotANumber),
-        },
-        WriteKind::Expire { ttl, .. } => match &current.0 {
-            // The careless hand: "nothing is asked for, so nothing changes".
-            Some(held) if ttl.is_none() && active(Bug::PersistForgotten) => {
-                let (value, expires_at) = (held.value.clone(), held.expires_at);
-                (Effect::Put { value, expires_at }, Outcome::Written)
-            }
-            Some(held) => {
-                let expires_at = expiry(at, *ttl);
-                (Effect::Put { value: held.value.clone(), expires_at }, Outcome::Written)
-            }
-            None => (Effect::Nothing, Outcome::NoSuchKey),
-        },
-        // They have no effect on *a* key.
+        WriteKind::Put { value, life, .. } => put::evaluate(current, value, *life, at),
+        WriteKind::Delete { .. } => delete::evaluate(current),
+        WriteKind::Increment { delta, ttl } => increment::evaluate(current, *delta, *ttl, at),
+        WriteKind::Expire { ttl, .. } => expire::evaluate(current, *ttl, at),
         WriteKind::PutMany(_) | WriteKind::DeleteRange(_) => (Effect::Nothing, Outcome::Written),
     }
-}
-
-fn sum(current: &Current, delta: i64) -> Option<i64> {
-    let number = match &current.0 {
-        None => 0,
-        Some(held) => std::str::from_utf8(&held.value).ok()?.parse::<i64>().ok()?,
-    };
-    number.checked_add(delta)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
+
     use super::*;
-    use crate::range::{held::Held, request::Condition};
+    use crate::range::{
+        expiry::expiry,
+        held::Held,
+        request::{Condition, Lifetime},
+    };
 
     const AT: Timestamp = Timestamp(100);
 

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   evaluate.rs         the leader's half: what a request means on the state of its key, before it is proposed
+//!   put.rs delete.rs increment.rs expire.rs    and what each of them does where its condition holds
+//!
 //!   apply.rs            every replica's half: which command an entry holds
 //!   target.rs           what it is applied to, and the conditions that all writes are held to
 //!   write.rs            results of requests on one key, in groups, and of requests on several
-//!   remove.rs           a page of a deletion
+//!   put_many.rs         a request on several keys
+//!   delete_range.rs     a page of a deletion
 //!   thresholds.rs       time, dedup threshold and gc threshold move
 //!   reserve_replica.rs  a replica id is given, once
 //!   outcome.rs          what a command came to
@@ -16,11 +19,18 @@
 //! * The same command on the same state gives the same state and the same outcome on every replica.
 //! * A command that was evaluated in another term than its entry's leaves no trace: between the two another leader
 //!   may have changed what it was evaluated on.
+//!
+//! `testscripts/` has both halves one after the other, a scenario a file.
 
 pub mod apply;
+mod delete;
+mod delete_range;
 pub mod evaluate;
+mod expire;
+mod increment;
 pub mod outcome;
-mod remove;
+mod put;
+mod put_many;
 mod reserve_replica;
 pub mod target;
 mod thresholds;

@@ -1,19 +1,19 @@
-//! Results of requests that write: groups of requests on one key, and batches on several.
+//! Results of requests that write: groups of requests on one key, and batches on several (`put_many.rs`).
 //!
 //! Both are held to the same conditions: the term, the span of every key, the range's time, the dedup threshold,
-//! and that no record of the request is there. What fails one of them leaves no trace, and is evaluated again. A
-//! batch is remembered by one record, under its first key.
+//! and that no record of the request is there. What fails one of them leaves no trace, and is evaluated again.
 
 use super::{
     outcome::Applied,
+    put_many,
     target::{Target, is_of_term},
 };
 use crate::{
     storage::{
         engine::Error,
         format::{
-            command::{Effect, Group, Operation, PutBatch, WriteCommand},
-            request::{DedupRecord, Outcome},
+            command::{Effect, Group, Operation, WriteCommand},
+            request::DedupRecord,
             version::VersionRecord,
         },
     },
@@ -50,10 +50,10 @@ pub(super) fn apply(
         results.push(accepted);
     }
     for batch in &write.batches {
-        let accepted = accepts_batch(target, batch, before)?;
+        let accepted = put_many::accepts(target, batch, before)?;
         if accepted {
             newest = newest.max(batch.at);
-            apply_batch(target, batch);
+            put_many::apply(target, batch);
         }
         results.push(accepted);
     }
@@ -76,19 +76,6 @@ fn accepts(target: &Target<'_>, group: &Group, time: Timestamp) -> Result<bool, 
     Ok(true)
 }
 
-fn accepts_batch(
-    target: &Target<'_>,
-    batch: &PutBatch<'_>,
-    time: Timestamp,
-) -> Result<bool, Error> {
-    // Without keys there is no anchor: nobody proposes that.
-    let Some(anchor) = batch.items.first() else { return Ok(false) };
-    if !target.holds(batch.items.iter().map(|item| item.key)) {
-        return Ok(false);
-    }
-    target.is_new((anchor.key, batch.request), (batch.at, batch.first_attempt), time)
-}
-
 fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation) {
     let version = match &operation.effect {
         Effect::Nothing => None,
@@ -107,21 +94,4 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         outcome: operation.outcome.clone(),
     };
     target.remember((&group.key, operation.request), &remembered);
-}
-
-fn apply_batch(target: &mut Target<'_>, batch: &PutBatch<'_>) {
-    for item in &batch.items {
-        let expires_at = batch.expires_at;
-        let version = VersionRecord { value: Some(item.value), txn: None, expires_at };
-        target.put_version(item.key, batch.at, &version);
-    }
-    let remembered = DedupRecord {
-        first_attempt: batch.first_attempt,
-        hash: batch.hash,
-        at: batch.at,
-        outcome: Outcome::Written,
-    };
-    if let Some(anchor) = batch.items.first() {
-        target.remember((anchor.key, batch.request), &remembered);
-    }
 }

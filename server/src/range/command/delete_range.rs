@@ -1,4 +1,5 @@
-//! A page of a deletion: held to the conditions of a batch, its anchor being where it begins.
+//! Delete range: a page of a deletion, which is held to the conditions of a batch, its anchor being where it begins.
+//! Which keys it holds was found by the leader (`executor/removal.rs`).
 
 use super::{
     outcome::Applied,
