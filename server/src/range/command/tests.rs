@@ -3,6 +3,8 @@
 //! Each test is a leader's log as a follower gets it: commands in their order, then what the state holds. What a
 //! request means before it is in the log is tested with `evaluate.rs`.
 
+mod scripts;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -57,6 +59,11 @@ impl Range {
 
     /// Applies commands of term 1 in one batch.
     fn apply(&mut self, commands: Vec<Command<'_>>) -> Vec<Applied> {
+        self.apply_in(1, commands)
+    }
+
+    /// Applies commands whose entries were proposed in a term.
+    fn apply_in(&mut self, term: u64, commands: Vec<Command<'_>>) -> Vec<Applied> {
         let (mut batch, mut overlay) = (Batch::new(), Overlay::default());
         let mut results = Vec::new();
         for command in commands {
@@ -67,7 +74,7 @@ impl Range {
                 batch: &mut batch,
                 overlay: &mut overlay,
             };
-            results.push(apply(&mut target, 1, command).expect("applied"));
+            results.push(apply(&mut target, term, command).expect("applied"));
         }
         self.engine.write(batch).expect("written");
         results

@@ -138,3 +138,6 @@ mod tests {
         assert!(!latches.is_taken(b"a") && !latches.is_taken(b"c"));
     }
 }
+
+#[cfg(test)]
+mod scripts;
