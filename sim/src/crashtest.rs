@@ -42,7 +42,7 @@ use self::{
 };
 use crate::{
     client::{Caller, Recording, Seams},
-    history::{Call, History, Op, Outcome},
+    history::{Call, History, Op, OpOutcome},
     judge::Verdict,
     scenario::Scenario,
     workload::{self, Pace, Section, Workloads},
@@ -223,7 +223,7 @@ async fn heal(
 async fn remove_one(client: &Client, ops: &[Op]) -> anyhow::Result<()> {
     let mut inserts = ops
         .iter()
-        .filter(|op| matches!((&op.call, &op.outcome), (Call::Insert { .. }, Outcome::Ok(_))));
+        .filter(|op| matches!((&op.call, &op.outcome), (Call::Insert { .. }, OpOutcome::Ok(_))));
     let key = &inserts.next().context("nothing was inserted: take more rounds")?.key;
     client.delete(key).await.with_context(|| format!("can't delete {key}"))?;
     println!("proof: {key} is removed behind the history's back");
@@ -242,31 +242,31 @@ mod tests {
         for number in 0..5_u64 {
             let (key, value) = (format!("set/{number:08}"), format!("value {number}"));
             history.invoke(1, number, &key, &Call::Insert { value: value.clone() });
-            history.complete(1, number, &Outcome::Ok(Reply::Written { version: number + 1 }));
+            history.complete(1, number, &OpOutcome::Ok(Reply::Written { version: number + 1 }));
             entries.push(Entry { key, version: number + 1, value });
         }
         history.invoke(2, 9, "counter/0", &Call::Increment { delta: 1 });
-        history.complete(2, 9, &Outcome::Ok(Reply::Incremented { number: 1, version: 7 }));
+        history.complete(2, 9, &OpOutcome::Ok(Reply::Incremented { number: 1, version: 7 }));
         history.invoke(2, 10, "counter/0", &Call::Read);
         let record = crate::history::Record { version: 7, value: "1".to_owned() };
-        history.complete(2, 11, &Outcome::Ok(Reply::Read(Some(record))));
+        history.complete(2, 11, &OpOutcome::Ok(Reply::Read(Some(record))));
         history.invoke(3, 12, "list/0", &Call::Append { element: 4 });
-        history.complete(3, 13, &Outcome::Ok(Reply::Appended));
+        history.complete(3, 13, &OpOutcome::Ok(Reply::Appended));
         history.invoke(3, 14, "list/0", &Call::List);
-        history.complete(3, 15, &Outcome::Ok(Reply::Listed(vec![4])));
+        history.complete(3, 15, &OpOutcome::Ok(Reply::Listed(vec![4])));
         let (key, value) = ("key/0".to_owned(), "x".to_owned());
         history.invoke(3, 16, &key, &Call::Write { value: value.clone(), ttl_ms: None });
-        history.complete(3, 17, &Outcome::Ok(Reply::Written { version: 8 }));
+        history.complete(3, 17, &OpOutcome::Ok(Reply::Written { version: 8 }));
         history.invoke(3, 18, "key/", &Call::ReadAll);
         let all = vec![Entry { key, version: 8, value }];
-        history.complete(3, 19, &Outcome::Ok(Reply::Scanned(all)));
+        history.complete(3, 19, &OpOutcome::Ok(Reply::Scanned(all)));
         let (start, end) = ("set/".to_owned(), "set0".to_owned());
         let asked = PageAsked { start, end, reverse: false, limit: 0, keys_only: false, at: 0 };
         history.invoke(3, 20, "set/", &Call::Page(asked));
         let paged = Paged { at: 9, records: entries.clone(), next: None };
-        history.complete(3, 21, &Outcome::Ok(Reply::Paged(paged)));
+        history.complete(3, 21, &OpOutcome::Ok(Reply::Paged(paged)));
         history.invoke(1, 22, "set/", &Call::Scan);
-        history.complete(1, 23, &Outcome::Ok(Reply::Scanned(entries)));
+        history.complete(1, 23, &OpOutcome::Ok(Reply::Scanned(entries)));
         history
     }
 

@@ -60,7 +60,7 @@ pub use event::{
     Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered, Operation,
     PageAsked, Paged, Record, Swept, Value, Version, Versioned,
 };
-pub use ops::{Call, Op, Outcome, Reply};
+pub use ops::{Call, Op, OpOutcome, Reply};
 pub use words::millis;
 
 /// What makes a history no history.
@@ -141,7 +141,7 @@ impl History {
     }
 
     /// Records what `process` was told. Panics if it asked nothing.
-    pub fn complete(&mut self, process: u64, time_ns: u64, outcome: &Outcome) {
+    pub fn complete(&mut self, process: u64, time_ns: u64, outcome: &OpOutcome) {
         let Some(ProcessState::Open(invoke)) = self.processes.get(&process).copied() else {
             panic!("process {process} completes an operation that it never began");
         };
@@ -211,7 +211,7 @@ impl History {
                         event.value, asked.value
                     ));
                 }
-                Outcome::decode(event.f, kind, &event.value)?;
+                OpOutcome::decode(event.f, kind, &event.value)?;
                 if kind == Kind::Info { ProcessState::Retired } else { ProcessState::Idle }
             }
         };

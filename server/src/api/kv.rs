@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::OpError,
-    ops::operation::{Operation, Outcome},
+    ops::operation::{Operation, OperationOutcome},
     request::context::timeout_of,
     router::Router,
     time::local::Instant,
@@ -66,7 +66,7 @@ impl KvService {
 
     /// Counts a batch by its first item that failed.
     fn count(&self, batch: Operation, failed: Option<&v1::Error>, started: Instant) {
-        let outcome = failed.map_or(Outcome::Ok, Outcome::of);
+        let outcome = failed.map_or(OperationOutcome::Ok, OperationOutcome::of);
         self.router.metrics().operation(batch).done(outcome, started.elapsed());
     }
 

@@ -219,7 +219,7 @@ pub(crate) async fn order_drain(
     if stands.is_some_and(|(_, stands)| *stands) == drained {
         return Ok(());
     }
-    let client = (u128::from(node_state.random()) << 64) | u128::from(node_state.random());
+    let client = node_state.draw_client();
     let request = RequestId { origin_room: 0, client, sequence: 1 };
     let (tx, done) = oneshot::channel();
     let sink = Arc::new(Awaited(Mutex::new(Some(tx))));

@@ -115,6 +115,11 @@ impl NodeState {
         (self.random)()
     }
 
+    /// The client part of ids of requests that this node makes for itself.
+    pub(crate) fn draw_client(&self) -> u128 {
+        (u128::from(self.random()) << 64) | u128::from(self.random())
+    }
+
     /// The cluster that the node belongs to.
     pub fn cluster(&self) -> Option<ClusterRecord> {
         self.cluster.lock().clone()

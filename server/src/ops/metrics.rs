@@ -403,14 +403,14 @@ mod tests {
     use quintet_proto::v1::{self, Code};
 
     use super::*;
-    use crate::ops::operation::Outcome;
+    use crate::ops::operation::OperationOutcome;
 
     #[test]
     fn enums_count_from_zero_in_the_order_of_their_lists() {
         for (i, (operation, _)) in Operation::ALL.into_iter().enumerate() {
             assert_eq!(operation as usize, i);
         }
-        for (i, (outcome, _)) in Outcome::ALL.into_iter().enumerate() {
+        for (i, (outcome, _)) in OperationOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, i);
         }
         for (i, (queue, _)) in Queue::ALL.into_iter().enumerate() {
@@ -422,10 +422,10 @@ mod tests {
     fn shows_what_was_counted() {
         let metrics = Metrics::new();
         let put = metrics.operation(Operation::Put);
-        put.done(Outcome::Ok, Duration::from_millis(2));
-        put.done(Outcome::Ok, Duration::from_millis(3));
-        put.done(Outcome::Unknown, Duration::from_secs(5));
-        assert_eq!(put.count(Outcome::Ok), 2);
+        put.done(OperationOutcome::Ok, Duration::from_millis(2));
+        put.done(OperationOutcome::Ok, Duration::from_millis(3));
+        put.done(OperationOutcome::Unknown, Duration::from_secs(5));
+        assert_eq!(put.count(OperationOutcome::Ok), 2);
         metrics.queue(Queue::Log).set(7);
         metrics.range(RangeId(2)).term.set(4);
         metrics.set_engine("log", &[("memtable_bytes", 99)]);
@@ -531,8 +531,14 @@ mod tests {
             maybe_committed,
             ..v1::Error::default()
         };
-        assert_eq!(Outcome::of(&error(Code::Conflict, false)), Outcome::Refused);
-        assert_eq!(Outcome::of(&error(Code::DeadlineExceeded, false)), Outcome::Unavailable);
-        assert_eq!(Outcome::of(&error(Code::DeadlineExceeded, true)), Outcome::Unknown);
+        assert_eq!(OperationOutcome::of(&error(Code::Conflict, false)), OperationOutcome::Refused);
+        assert_eq!(
+            OperationOutcome::of(&error(Code::DeadlineExceeded, false)),
+            OperationOutcome::Unavailable
+        );
+        assert_eq!(
+            OperationOutcome::of(&error(Code::DeadlineExceeded, true)),
+            OperationOutcome::Unknown
+        );
     }
 }

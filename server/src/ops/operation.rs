@@ -49,7 +49,7 @@ impl Operation {
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OperationOutcome {
     /// With a result.
     Ok,
     /// The condition did not hold, or the value is not a number.
@@ -66,34 +66,34 @@ pub enum Outcome {
     Storage,
 }
 
-impl Outcome {
-    pub(crate) const ALL: [(Outcome, &str); 7] = [
-        (Outcome::Ok, "ok"),
-        (Outcome::Refused, "refused"),
-        (Outcome::Invalid, "invalid"),
-        (Outcome::Unavailable, "unavailable"),
-        (Outcome::Overloaded, "overloaded"),
-        (Outcome::Unknown, "unknown"),
-        (Outcome::Storage, "storage"),
+impl OperationOutcome {
+    pub(crate) const ALL: [(OperationOutcome, &str); 7] = [
+        (OperationOutcome::Ok, "ok"),
+        (OperationOutcome::Refused, "refused"),
+        (OperationOutcome::Invalid, "invalid"),
+        (OperationOutcome::Unavailable, "unavailable"),
+        (OperationOutcome::Overloaded, "overloaded"),
+        (OperationOutcome::Unknown, "unknown"),
+        (OperationOutcome::Storage, "storage"),
     ];
 
     /// As in the labels.
     pub fn name(self) -> &'static str {
-        Outcome::ALL.get(self as usize).map_or("", |(_, name)| name)
+        OperationOutcome::ALL.get(self as usize).map_or("", |(_, name)| name)
     }
 
     /// The outcome that an error on the wire stands for.
-    pub fn of(error: &quintet_proto::v1::Error) -> Outcome {
-        Outcome::of_code(error.code(), error.maybe_committed)
+    pub fn of(error: &quintet_proto::v1::Error) -> OperationOutcome {
+        OperationOutcome::of_code(error.code(), error.maybe_committed)
     }
 
     /// The outcome that an error code stands for.
-    pub fn of_code(code: Code, maybe_committed: bool) -> Outcome {
+    pub fn of_code(code: Code, maybe_committed: bool) -> OperationOutcome {
         if maybe_committed {
-            return Outcome::Unknown;
+            return OperationOutcome::Unknown;
         }
         match code {
-            Code::Conflict | Code::NotANumber => Outcome::Refused,
+            Code::Conflict | Code::NotANumber => OperationOutcome::Refused,
             Code::InvalidArgument
             | Code::Expired
             | Code::SeveralRanges
@@ -101,17 +101,17 @@ impl Outcome {
             | Code::VersionCollected
             | Code::WrongCluster
             | Code::AlreadyInitialized
-            | Code::NodeNotEmpty => Outcome::Invalid,
+            | Code::NodeNotEmpty => OperationOutcome::Invalid,
             Code::Unspecified
             | Code::DeadlineExceeded
             | Code::Unavailable
             | Code::NotInitialized
             | Code::EmptyNode
             | Code::StaleRoute
-            | Code::NotLeader => Outcome::Unavailable,
-            Code::Overloaded => Outcome::Overloaded,
-            Code::UnknownOutcome => Outcome::Unknown,
-            Code::Storage => Outcome::Storage,
+            | Code::NotLeader => OperationOutcome::Unavailable,
+            Code::Overloaded => OperationOutcome::Overloaded,
+            Code::UnknownOutcome => OperationOutcome::Unknown,
+            Code::Storage => OperationOutcome::Storage,
         }
     }
 }

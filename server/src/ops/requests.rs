@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::operation::{Operation, Outcome};
+use super::operation::{Operation, OperationOutcome};
 use crate::{ids::RangeId, ids::RequestId, time::local::Instant};
 
 /// From so long on an operation is slow.
@@ -66,10 +66,13 @@ impl Budget {
 
 impl RequestLog {
     /// Notes how a request ended, if that is worth a line.
-    pub fn ended(&self, named: &Named, outcome: Outcome, took: Duration, why: &str) {
-        let is_ordinary = matches!(outcome, Outcome::Ok | Outcome::Refused | Outcome::Invalid);
+    pub fn ended(&self, named: &Named, outcome: OperationOutcome, took: Duration, why: &str) {
+        let is_ordinary = matches!(
+            outcome,
+            OperationOutcome::Ok | OperationOutcome::Refused | OperationOutcome::Invalid
+        );
         let is_slow = took >= SLOW;
-        if outcome == Outcome::Ok && !is_slow {
+        if outcome == OperationOutcome::Ok && !is_slow {
             return;
         }
         let what = if is_slow { "a request was slow" } else { "a request failed" };

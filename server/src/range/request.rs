@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     error::OpError,
     ids::RequestId,
-    ops::{metrics::Metrics, operation::Outcome, requests::Named},
+    ops::{metrics::Metrics, operation::OperationOutcome, requests::Named},
     storage::{
         Direction,
         format::request::Removed,
@@ -101,9 +101,9 @@ impl Reply {
         let Some(sink) = self.sink.take() else { return };
         if let Some((metrics, named)) = &self.counted {
             let (outcome, why) = match &result {
-                Ok(_) => (Outcome::Ok, ""),
+                Ok(_) => (OperationOutcome::Ok, ""),
                 Err(error) => {
-                    (Outcome::of_code(error.code, error.maybe_committed), &*error.message)
+                    (OperationOutcome::of_code(error.code, error.maybe_committed), &*error.message)
                 }
             };
             let took = named.started.elapsed();

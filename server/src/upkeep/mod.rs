@@ -11,7 +11,7 @@
 //!   truncation.rs       of logs                                      addresses.rs   the address book's copy on disk
 //!   thresholds.rs       how far back requests and versions count
 //!   request_records.rs  remembered requests go                       versions.rs    old versions go
-//!   registry.rs         the system range is kept true
+//!   collector.rs        the loop of these two                        registry.rs    the system range is kept true
 //! ```
 //!
 //! # On a crash
@@ -20,6 +20,7 @@
 
 mod addresses;
 mod clocks;
+mod collector;
 mod disk;
 mod heartbeats;
 mod leaders;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use self::{request_records::RequestRecords, versions::Versions};
 use crate::{
     cluster::state::NodeState,
     config::Limits,
@@ -63,14 +65,14 @@ pub(crate) fn start(
             limits.dedup_window(),
             |evaluated_under, threshold| Command::MoveDedupThreshold { evaluated_under, threshold },
         )),
-        tokio::spawn(request_records::run(node_state.clone())),
+        tokio::spawn(collector::run(node_state.clone(), RequestRecords::default())),
         tokio::spawn(thresholds::keep_moving(
             node_state.clone(),
             "moves gc thresholds",
             limits.version_retention(),
             |evaluated_under, threshold| Command::MoveGcThreshold { evaluated_under, threshold },
         )),
-        tokio::spawn(versions::run(node_state.clone())),
+        tokio::spawn(collector::run(node_state.clone(), Versions::default())),
         tokio::spawn(registry::run(node_state.clone())),
         tokio::spawn(addresses::run(node_state.clone(), log)),
     ]

@@ -18,7 +18,7 @@ use crate::{
 /// Keeps the system range true to what the node knows, where it leads it, and learns from it elsewhere, for
 /// as long as the node runs.
 pub(super) async fn run(node_state: Arc<NodeState>) {
-    let client = (u128::from(node_state.random()) << 64) | u128::from(node_state.random());
+    let client = node_state.draw_client();
     let mut sequence = 0;
     loop {
         pause(&node_state, "keeps the registry", INTERVAL).await;

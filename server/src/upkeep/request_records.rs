@@ -12,10 +12,10 @@
 //!
 //! Thresholds are part of the replicated state. What was not removed yet is removed later.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::ops::ControlFlow;
 
 use super::{
-    pause::pause,
+    collector::Collector,
     thresholds::{Thresholds, settled},
 };
 use crate::{
@@ -30,7 +30,6 @@ use crate::{
     },
 };
 
-const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that one step looks at: a few milliseconds.
 const COLLECT_RECORDS_MAX: Size = Size::new("dedup-collect-records", 5_000, 4);
 /// After so many records of a client in a row that have to stay, its others are left for the next
@@ -40,23 +39,17 @@ const CLIENT_KEPT_MAX: Size = Size::new("dedup-client-kept", 64, 1);
 /// Removes what is remembered of requests that are refused by now: by the time of their first
 /// attempt, the same that apply refuses by. Each node does so by itself: what is removed can't be
 /// asked for any more.
-pub(super) async fn run(node_state: Arc<NodeState>) {
-    let mut cursor = Vec::new();
-    loop {
-        pause(&node_state, "collects dedup records", COLLECT_INTERVAL).await;
-        loop {
-            match collect_step(&node_state, &mut cursor) {
-                // Much was old: go on at once, or the family grows faster than it shrinks.
-                Ok(collected) if collected >= COLLECT_RECORDS_MAX.get() / 2 => {
-                    tokio::task::yield_now().await;
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "dedup not collected");
-                    break;
-                }
-            }
-        }
+#[derive(Default)]
+pub(super) struct RequestRecords {
+    cursor: Vec<u8>,
+}
+
+impl Collector for RequestRecords {
+    const WHAT: &'static str = "dedup records";
+
+    async fn step(&mut self, node_state: &NodeState) -> Result<bool, storage::Error> {
+        let collected = collect_step(node_state, &mut self.cursor)?;
+        Ok(collected >= COLLECT_RECORDS_MAX.get() / 2)
     }
 }
 
@@ -141,7 +134,7 @@ fn remove_refused(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::Arc};
 
     use super::*;
     use crate::ids::RequestId;

@@ -18,10 +18,10 @@
 //! that moved the threshold: where it survives, the threshold does. What was not removed yet is
 //! removed later.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::ops::ControlFlow;
 
 use super::{
-    pause::pause,
+    collector::Collector,
     thresholds::{Thresholds, settled},
 };
 use crate::{
@@ -37,7 +37,6 @@ use crate::{
     time::Timestamp,
 };
 
-const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Versions that one step looks at: a few milliseconds.
 const STEP_VERSIONS_MAX: Size = Size::new("gc-step-versions", 5_000, 8);
 /// Where at least one of so many could go, the next step follows at once: garbage must not grow
@@ -50,26 +49,20 @@ const KEPT_IN_A_ROW_MAX: Size = Size::new("gc-kept-in-a-row", 16, 2);
 const RECLAIMED_BYTES_MIN: usize = 8 << 20;
 
 /// Removes what nobody can see any more.
-pub(super) async fn run(node_state: Arc<NodeState>) {
-    let (mut cursor, mut piece) = (Vec::new(), Piece::default());
-    loop {
-        pause(&node_state, "collects versions", COLLECT_INTERVAL).await;
-        loop {
-            match collect_step(&node_state, &mut cursor, &mut piece) {
-                Ok(step) => {
-                    let goes_on = step.is_worth_it() && !cursor.is_empty();
-                    reclaim(&node_state, step.pieces).await;
-                    if !goes_on {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "versions not collected");
-                    break;
-                }
-            }
-        }
+#[derive(Default)]
+pub(super) struct Versions {
+    cursor: Vec<u8>,
+    piece: Piece,
+}
+
+impl Collector for Versions {
+    const WHAT: &'static str = "versions";
+
+    async fn step(&mut self, node_state: &NodeState) -> Result<bool, storage::Error> {
+        let step = collect_step(node_state, &mut self.cursor, &mut self.piece)?;
+        let goes_on = step.is_worth_it() && !self.cursor.is_empty();
+        reclaim(node_state, step.pieces).await;
+        Ok(goes_on)
     }
 }
 
@@ -268,7 +261,7 @@ fn remove_collectable(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::Arc};
 
     use super::*;
     use crate::{

@@ -35,7 +35,7 @@ pub struct Record {
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: SeedOutcome,
     /// The judge that found a violation, or why nobody could tell; empty where it held.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
@@ -44,7 +44,7 @@ pub struct Record {
 /// What came of a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum SeedOutcome {
     /// Everything held.
     Held,
     /// A judge found a violation.
@@ -160,7 +160,7 @@ pub(super) mod tests {
             elections: 12,
             snapshots: 0,
             faults: [("node-kill".to_owned(), 3)].into(),
-            outcome: Outcome::Held,
+            outcome: SeedOutcome::Held,
             words: String::new(),
         }
     }

@@ -20,7 +20,7 @@ mod turns;
 
 pub use self::{
     findings::{FIRED_SHARE_MIN, SEEDS_TO_JUDGE, findings},
-    log::{Log, LogError, Outcome, Record},
+    log::{Log, LogError, Record, SeedOutcome},
     page::{Held, Sheet, page},
     table::{commits, faults, hours, scenarios},
     totals::{ScenarioTotals, Totals},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Outcome, Record};
+use super::{Record, SeedOutcome};
 
 /// What some seeds did together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,9 +40,9 @@ impl Totals {
             *self.fired_in.entry(kind.clone()).or_default() += 1;
         }
         match record.outcome {
-            Outcome::Held => {}
-            Outcome::Violation => self.violations += 1,
-            Outcome::Undecided => self.undecided += 1,
+            SeedOutcome::Held => {}
+            SeedOutcome::Violation => self.violations += 1,
+            SeedOutcome::Undecided => self.undecided += 1,
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
     fn seeds_are_added_up_by_scenario_and_commit() {
         let mut records = vec![record("a", 1, "x"), record("b", 1, "x"), record("a", 2, "y")];
         records[1].faults = [("node-kill".to_owned(), 0), ("burst".to_owned(), 2)].into();
-        records[2].outcome = Outcome::Violation;
+        records[2].outcome = SeedOutcome::Violation;
         let all = Totals::of(&records);
         assert_eq!((all.seeds, all.commits, all.violations), (3, 300, 1));
         assert_eq!(all.faults, [("burst".to_owned(), 2), ("node-kill".to_owned(), 6)].into());

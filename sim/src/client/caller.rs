@@ -14,7 +14,7 @@ use super::{
     recording::{Ended, Recording},
     unary::Unary,
 };
-use crate::history::{Call, Outcome, Reply};
+use crate::history::{Call, OpOutcome, Reply};
 
 /// Keys that one unary call reads.
 const READ_MAX: u64 = 4;
@@ -93,12 +93,12 @@ impl Caller {
     }
 
     /// Asks something and records what came of it.
-    pub async fn call(&mut self, key: &str, call: Call) -> Outcome {
+    pub async fn call(&mut self, key: &str, call: Call) -> OpOutcome {
         self.call_slowly(key, call, 0).await
     }
 
     /// As [`Caller::call`]; a read of all registers waits up to so long before it takes the next one.
-    pub async fn call_slowly(&mut self, key: &str, call: Call, pause_ms_max: u64) -> Outcome {
+    pub async fn call_slowly(&mut self, key: &str, call: Call, pause_ms_max: u64) -> OpOutcome {
         self.recording.invoke(self.process, key, &call);
         let ended = match &self.door {
             Door::Library(library) => library.ask(key, &call, pause_ms_max).await,
@@ -107,27 +107,27 @@ impl Caller {
         self.recording.complete(self.process, &ended);
         let (outcome, _) = ended;
         match &outcome {
-            Outcome::Ok(Reply::Written { version } | Reply::Incremented { version, .. }) => {
+            OpOutcome::Ok(Reply::Written { version } | Reply::Incremented { version, .. }) => {
                 self.recording.committed();
                 self.seen.insert(key.to_owned(), *version);
             }
-            Outcome::Ok(Reply::Appended | Reply::Swept { .. }) => self.recording.committed(),
-            Outcome::Ok(Reply::Expired { version: 0 }) => {
+            OpOutcome::Ok(Reply::Appended | Reply::Swept { .. }) => self.recording.committed(),
+            OpOutcome::Ok(Reply::Expired { version: 0 }) => {
                 self.seen.insert(key.to_owned(), 0);
             }
-            Outcome::Ok(Reply::Expired { version }) => {
+            OpOutcome::Ok(Reply::Expired { version }) => {
                 self.recording.committed();
                 self.seen.insert(key.to_owned(), *version);
             }
-            Outcome::Ok(Reply::Deleted { .. }) => {
+            OpOutcome::Ok(Reply::Deleted { .. }) => {
                 self.recording.committed();
                 self.seen.insert(key.to_owned(), 0);
             }
-            Outcome::Ok(Reply::Read(state)) | Outcome::Refused(state) => {
+            OpOutcome::Ok(Reply::Read(state)) | OpOutcome::Refused(state) => {
                 let version = state.as_ref().map_or(0, |state| state.version);
                 self.seen.insert(key.to_owned(), version);
             }
-            Outcome::Unknown => self.process = self.recording.next_process(self.number),
+            OpOutcome::Unknown => self.process = self.recording.next_process(self.number),
             _ => {}
         }
         outcome
@@ -176,11 +176,11 @@ impl Caller {
             let ended = answer.await;
             self.recording.complete(*process, &ended);
             match ended {
-                (Outcome::Ok(Reply::Written { version }), _) => {
+                (OpOutcome::Ok(Reply::Written { version }), _) => {
                     self.recording.committed();
                     self.seen.insert(key.clone(), version);
                 }
-                (Outcome::Unknown, _) => *process = self.recording.next_process(self.number),
+                (OpOutcome::Unknown, _) => *process = self.recording.next_process(self.number),
                 _ => {}
             }
         }

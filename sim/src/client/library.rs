@@ -12,7 +12,7 @@ use quintet_client::{
 use tokio::time::sleep;
 
 use super::recording::{Ended, Recording};
-use crate::history::{Call, Entry, Outcome, PageAsked, Paged, Record, Reply};
+use crate::history::{Call, Entry, OpOutcome, PageAsked, Paged, Record, Reply};
 
 /// Before a deletion goes on that broke off.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
@@ -42,12 +42,12 @@ fn ended(call: &Call, asked: Result<Reply, Error>) -> Ended {
         Err(error) => Some(error.code()),
     };
     let outcome = match asked {
-        Ok(reply) => Outcome::Ok(reply),
-        Err(Error::Conflict { current, .. }) => Outcome::Refused(current.map(record)),
-        Err(error) if error.maybe_committed() => Outcome::Unknown,
+        Ok(reply) => OpOutcome::Ok(reply),
+        Err(Error::Conflict { current, .. }) => OpOutcome::Refused(current.map(record)),
+        Err(error) if error.maybe_committed() => OpOutcome::Unknown,
         Err(error) => {
             tracing::debug!(?call, %error, "not done");
-            Outcome::Failed
+            OpOutcome::Failed
         }
     };
     (outcome, code)
@@ -158,7 +158,7 @@ impl Library {
         };
         match (call, ended(call, asked)) {
             // The list was another one meanwhile: nothing is appended, now or later.
-            (Call::Append { .. }, (Outcome::Refused(_), none)) => (Outcome::Failed, none),
+            (Call::Append { .. }, (OpOutcome::Refused(_), none)) => (OpOutcome::Failed, none),
             (_, ended) => ended,
         }
     }

@@ -11,13 +11,13 @@ use std::{
 use parking_lot::Mutex;
 
 use super::seams::Seams;
-use crate::history::{Call, History, Outcome};
+use crate::history::{Call, History, OpOutcome};
 
 /// Errors that are noted; what comes later is not.
 const ERRORS_MAX: usize = 200_000;
 
 /// How something ended that was asked, in the history's words; and the code of the error, if it is one that is noted.
-pub(super) type Ended = (Outcome, Option<&'static str>);
+pub(super) type Ended = (OpOutcome, Option<&'static str>);
 
 /// What all clients of a run share.
 pub struct Recording {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::caller::Caller;
-use crate::history::{Call, Outcome, PageAsked, Paged, Reply};
+use crate::history::{Call, OpOutcome, PageAsked, Paged, Reply};
 
 /// A scan that goes page by page.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ pub struct Walk {
 
 impl Caller {
     /// Asks for page after page, with a pause of up to so long before the next one; what came of the last one.
-    pub async fn walk(&mut self, walk: Walk, pause_ms_max: u64) -> Outcome {
+    pub async fn walk(&mut self, walk: Walk, pause_ms_max: u64) -> OpOutcome {
         let Walk { prefix, first: mut asked, is_kept, pages_max } = walk;
         let mut left = pages_max;
         loop {
             let outcome = self.call(&prefix, Call::Page(asked.clone())).await;
             left -= 1;
-            let Outcome::Ok(Reply::Paged(Paged { at, next, .. })) = &outcome else {
+            let OpOutcome::Ok(Reply::Paged(Paged { at, next, .. })) = &outcome else {
                 return outcome;
             };
             let Some(next) = next.as_ref().filter(|_| left > 0) else { return outcome };

@@ -14,8 +14,8 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use quintet_sim::{
     campaign::{
-        Held, Log, Outcome, Record, ScenarioTotals, Sheet, Totals, Turns, commits, findings, hours,
-        page, scenarios,
+        Held, Log, Record, ScenarioTotals, SeedOutcome, Sheet, Totals, Turns, commits, findings,
+        hours, page, scenarios,
     },
     judge::Verdict,
     plan::Reduced,
@@ -243,7 +243,7 @@ impl Campaign {
             log.append(&record)?;
         }
         state.now.add(&record);
-        if record.outcome != Outcome::Held {
+        if record.outcome != SeedOutcome::Held {
             let failed = state.failures.entry(position).or_default();
             failed.push(seed);
             if failed.len() as u64 >= FAILURES_MAX {
@@ -303,11 +303,11 @@ impl Campaign {
 
 fn record(scenario: &Scenario, seed: u64, commit: &str, report: &Report) -> Record {
     let (outcome, words) = match &report.verdict {
-        Verdict::Holds => (Outcome::Held, String::new()),
-        Verdict::Undecided(why) => (Outcome::Undecided, why.clone()),
+        Verdict::Holds => (SeedOutcome::Held, String::new()),
+        Verdict::Undecided(why) => (SeedOutcome::Undecided, why.clone()),
         Verdict::Violation(violations) => {
             let judges: Vec<_> = violations.iter().map(|violation| violation.judge).collect();
-            (Outcome::Violation, judges.join(", "))
+            (SeedOutcome::Violation, judges.join(", "))
         }
     };
     Record {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    history::{Call, Outcome, Record, Reply},
+    history::{Call, OpOutcome, Record, Reply},
     timeline::What,
 };
 
@@ -21,14 +21,14 @@ fn history() -> History {
     let mut history = History::new();
     let write = |value: &str| Call::Write { value: value.to_owned(), ttl_ms: None };
     history.invoke(1, 5_000 * MS, "a", &write("<x>"));
-    history.complete(1, 5_010 * MS, &Outcome::Ok(Reply::Written { version: 7 }));
+    history.complete(1, 5_010 * MS, &OpOutcome::Ok(Reply::Written { version: 7 }));
     history.invoke(3, 5_011 * MS, "b", &write("z"));
-    history.complete(3, 5_012 * MS, &Outcome::Unknown);
+    history.complete(3, 5_012 * MS, &OpOutcome::Unknown);
     history.invoke(2, 5_020 * MS, "a", &Call::Read);
     let old = Record { version: 3, value: "old".to_owned() };
-    history.complete(2, 5_022 * MS, &Outcome::Ok(Reply::Read(Some(old))));
+    history.complete(2, 5_022 * MS, &OpOutcome::Ok(Reply::Read(Some(old))));
     history.invoke(1, 9_000 * MS, "a", &Call::Read);
-    history.complete(1, 9_001 * MS, &Outcome::Failed);
+    history.complete(1, 9_001 * MS, &OpOutcome::Failed);
     history
 }
 

@@ -8,7 +8,7 @@ use super::{
         Current, Exchange, Expected, Expiring, Kind, Lifetime, Numbered, Operation, Swept, Value,
         Versioned,
     },
-    ops::{Call, Outcome, Reply},
+    ops::{Call, OpOutcome, Reply},
 };
 
 impl Call {
@@ -75,15 +75,15 @@ impl Call {
     }
 }
 
-impl Outcome {
+impl OpOutcome {
     pub(super) fn encode(&self) -> (Kind, Value) {
         match self {
-            Outcome::Unknown => (Kind::Info, Value::Null),
-            Outcome::Failed => (Kind::Fail, Value::Null),
-            Outcome::Refused(current) => {
+            OpOutcome::Unknown => (Kind::Info, Value::Null),
+            OpOutcome::Failed => (Kind::Fail, Value::Null),
+            OpOutcome::Refused(current) => {
                 (Kind::Fail, Value::Current(Current { current: current.clone() }))
             }
-            Outcome::Ok(reply) => (
+            OpOutcome::Ok(reply) => (
                 Kind::Ok,
                 match reply.clone() {
                     Reply::Read(None) => Value::Null,
@@ -105,40 +105,40 @@ impl Outcome {
         }
     }
 
-    pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<Outcome, String> {
+    pub(super) fn decode(f: Operation, kind: Kind, value: &Value) -> Result<OpOutcome, String> {
         use Operation::{
             Append, Cas, Delete, Expire, Increment, Insert, List, Page, Read, ReadAll, Scan, Write,
         };
         Ok(match (kind, f, value.clone()) {
-            (Kind::Ok, Append, Value::Element(_)) => Outcome::Ok(Reply::Appended),
-            (Kind::Fail, Append, Value::Element(_)) => Outcome::Failed,
-            (Kind::Info, Append, Value::Element(_)) => Outcome::Unknown,
-            (Kind::Ok, List, Value::Elements(elements)) => Outcome::Ok(Reply::Listed(elements)),
-            (Kind::Info, _, Value::Null) => Outcome::Unknown,
-            (Kind::Fail, _, Value::Null) => Outcome::Failed,
+            (Kind::Ok, Append, Value::Element(_)) => OpOutcome::Ok(Reply::Appended),
+            (Kind::Fail, Append, Value::Element(_)) => OpOutcome::Failed,
+            (Kind::Info, Append, Value::Element(_)) => OpOutcome::Unknown,
+            (Kind::Ok, List, Value::Elements(elements)) => OpOutcome::Ok(Reply::Listed(elements)),
+            (Kind::Info, _, Value::Null) => OpOutcome::Unknown,
+            (Kind::Fail, _, Value::Null) => OpOutcome::Failed,
             (Kind::Fail, Cas | Delete, Value::Current(Current { current })) => {
-                Outcome::Refused(current)
+                OpOutcome::Refused(current)
             }
-            (Kind::Ok, Read, Value::Null) => Outcome::Ok(Reply::Read(None)),
-            (Kind::Ok, Read, Value::Record(record)) => Outcome::Ok(Reply::Read(Some(record))),
+            (Kind::Ok, Read, Value::Null) => OpOutcome::Ok(Reply::Read(None)),
+            (Kind::Ok, Read, Value::Record(record)) => OpOutcome::Ok(Reply::Read(Some(record))),
             (Kind::Ok, Write | Insert | Cas, Value::Version(Versioned { version })) => {
-                Outcome::Ok(Reply::Written { version })
+                OpOutcome::Ok(Reply::Written { version })
             }
             (Kind::Ok, Delete, Value::Version(Versioned { version })) => {
-                Outcome::Ok(Reply::Deleted { version })
+                OpOutcome::Ok(Reply::Deleted { version })
             }
             (Kind::Ok, Expire, Value::Version(Versioned { version })) => {
-                Outcome::Ok(Reply::Expired { version })
+                OpOutcome::Ok(Reply::Expired { version })
             }
             (Kind::Ok, Increment, Value::Number(Numbered { version, number })) => {
-                Outcome::Ok(Reply::Incremented { number, version })
+                OpOutcome::Ok(Reply::Incremented { number, version })
             }
             (Kind::Ok, Scan | ReadAll, Value::Entries(entries)) => {
-                Outcome::Ok(Reply::Scanned(entries))
+                OpOutcome::Ok(Reply::Scanned(entries))
             }
-            (Kind::Ok, Page, Value::Paged(page)) => Outcome::Ok(Reply::Paged(page)),
+            (Kind::Ok, Page, Value::Paged(page)) => OpOutcome::Ok(Reply::Paged(page)),
             (Kind::Ok, Operation::Sweep, Value::Swept(Swept { at, deleted })) => {
-                Outcome::Ok(Reply::Swept { at, deleted })
+                OpOutcome::Ok(Reply::Swept { at, deleted })
             }
             (kind, f, value) => return Err(format!("{f:?} cannot end as {kind:?} with {value:?}")),
         })

@@ -114,7 +114,7 @@ pub enum Reply {
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OpOutcome {
     /// Done.
     Ok(Reply),
     /// Definitely not done: the condition failed, and this is what the key held instead.
@@ -144,7 +144,7 @@ pub struct Op {
     /// Index of the completion; `None` if the outcome is unknown.
     pub complete_index: Option<u64>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: OpOutcome,
 }
 
 impl Call {
@@ -183,7 +183,7 @@ impl Op {
     /// The version that it made, if it was acknowledged and made one.
     pub fn version_made(&self) -> Option<Version> {
         match self.outcome {
-            Outcome::Ok(
+            OpOutcome::Ok(
                 Reply::Written { version }
                 | Reply::Incremented { version, .. }
                 | Reply::Deleted { version }
@@ -197,7 +197,7 @@ impl Op {
     /// rests on. `None`: it learnt nothing.
     pub fn observation(&self) -> Option<&Option<Record>> {
         match &self.outcome {
-            Outcome::Ok(Reply::Read(record)) | Outcome::Refused(record) => Some(record),
+            OpOutcome::Ok(Reply::Read(record)) | OpOutcome::Refused(record) => Some(record),
             _ => None,
         }
     }
@@ -224,15 +224,15 @@ pub(super) fn pair(events: &[Event]) -> Vec<Op> {
                 complete_ns: None,
                 invoke_index: event.index,
                 complete_index: None,
-                outcome: Outcome::Unknown,
+                outcome: OpOutcome::Unknown,
             });
             continue;
         }
         let position = open.remove(&event.process).expect("checked when it was recorded");
         let op = &mut ops[position];
-        op.outcome = Outcome::decode(event.f, event.kind, &event.value)
+        op.outcome = OpOutcome::decode(event.f, event.kind, &event.value)
             .expect("checked when it was recorded");
-        if op.outcome != Outcome::Unknown {
+        if op.outcome != OpOutcome::Unknown {
             op.complete_ns = Some(event.time);
             op.complete_index = Some(event.index);
         }

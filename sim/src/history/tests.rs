@@ -12,22 +12,22 @@ fn sample() -> History {
         &Call::Cas { expected: 0, value: "x".into(), ttl_ms: None, keep_ttl: false },
     );
     history.invoke(2, 10, "a", &Call::Delete { expected: Some(4) });
-    history.complete(1, 20, &Outcome::Ok(Reply::Written { version: 7 }));
-    history.complete(2, 25, &Outcome::Refused(Some(Record { version: 7, value: "x".into() })));
+    history.complete(1, 20, &OpOutcome::Ok(Reply::Written { version: 7 }));
+    history.complete(2, 25, &OpOutcome::Refused(Some(Record { version: 7, value: "x".into() })));
     history.invoke(1, 30, "n", &Call::Increment { delta: -3 });
-    history.complete(1, 40, &Outcome::Unknown);
+    history.complete(1, 40, &OpOutcome::Unknown);
     history.invoke(2, 41, "", &Call::Scan);
-    history.complete(2, 42, &Outcome::Ok(Reply::Scanned(Vec::new())));
+    history.complete(2, 42, &OpOutcome::Ok(Reply::Scanned(Vec::new())));
     history.invoke(2, 43, "set/", &Call::Scan);
-    history.complete(2, 44, &Outcome::Failed);
+    history.complete(2, 44, &OpOutcome::Failed);
     history.invoke(2, 45, "l", &Call::Append { element: 4 });
-    history.complete(2, 46, &Outcome::Ok(Reply::Appended));
+    history.complete(2, 46, &OpOutcome::Ok(Reply::Appended));
     history.invoke(2, 47, "l", &Call::List);
-    history.complete(2, 48, &Outcome::Ok(Reply::Listed(vec![4])));
+    history.complete(2, 48, &OpOutcome::Ok(Reply::Listed(vec![4])));
     history.invoke(2, 49, "l", &Call::List);
-    history.complete(2, 50, &Outcome::Failed);
+    history.complete(2, 50, &OpOutcome::Failed);
     history.invoke(2, 51, "l", &Call::Append { element: 5 });
-    history.complete(2, 52, &Outcome::Unknown);
+    history.complete(2, 52, &OpOutcome::Unknown);
     history.invoke(3, 53, "a", &Call::Read);
     history
 }
@@ -95,16 +95,16 @@ fn lines_are_of_jepsens_shape() {
 fn events_become_operations() {
     let ops = sample().operations();
     assert_eq!(ops.len(), 10);
-    assert_eq!(ops[5].outcome, Outcome::Ok(Reply::Appended));
-    assert_eq!(ops[6].outcome, Outcome::Ok(Reply::Listed(vec![4])));
-    assert_eq!(ops[7].outcome, Outcome::Failed);
-    assert_eq!(ops[8].outcome, Outcome::Unknown);
-    assert_eq!(ops[9].outcome, Outcome::Unknown, "never completed");
-    assert_eq!(ops[0].outcome, Outcome::Ok(Reply::Written { version: 7 }));
+    assert_eq!(ops[5].outcome, OpOutcome::Ok(Reply::Appended));
+    assert_eq!(ops[6].outcome, OpOutcome::Ok(Reply::Listed(vec![4])));
+    assert_eq!(ops[7].outcome, OpOutcome::Failed);
+    assert_eq!(ops[8].outcome, OpOutcome::Unknown);
+    assert_eq!(ops[9].outcome, OpOutcome::Unknown, "never completed");
+    assert_eq!(ops[0].outcome, OpOutcome::Ok(Reply::Written { version: 7 }));
     assert_eq!((ops[0].invoke_ns, ops[0].complete_ns), (10, Some(20)));
-    assert!(matches!(ops[1].outcome, Outcome::Refused(Some(_))));
-    assert_eq!((ops[2].outcome.clone(), ops[2].complete_ns), (Outcome::Unknown, None));
-    assert_eq!(ops[3].outcome, Outcome::Ok(Reply::Scanned(Vec::new())));
+    assert!(matches!(ops[1].outcome, OpOutcome::Refused(Some(_))));
+    assert_eq!((ops[2].outcome.clone(), ops[2].complete_ns), (OpOutcome::Unknown, None));
+    assert_eq!(ops[3].outcome, OpOutcome::Ok(Reply::Scanned(Vec::new())));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_page_comes_back_as_it_was_written() {
     history.invoke(1, 10, "", &Call::Page(asked));
     let records = vec![Entry { key: "a".into(), version: 7, value: "x".into() }];
     let page = Paged { at: 7, records, next: None };
-    history.complete(1, 20, &Outcome::Ok(Reply::Paged(page)));
+    history.complete(1, 20, &OpOutcome::Ok(Reply::Paged(page)));
     let mut bytes = Vec::new();
     history.write_jsonl(&mut bytes).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
@@ -215,6 +215,6 @@ fn an_append_ends_with_the_element_that_it_began_with() {
 fn a_process_with_an_unknown_outcome_is_retired() {
     let mut history = History::new();
     history.invoke(1, 0, "a", &Call::Write { value: "x".into(), ttl_ms: None });
-    history.complete(1, 1, &Outcome::Unknown);
+    history.complete(1, 1, &OpOutcome::Unknown);
     history.invoke(1, 2, "a", &Call::Read);
 }

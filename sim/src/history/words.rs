@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::{
     event::{PageAsked, Record},
-    ops::{Call, Op, Outcome, Reply},
+    ops::{Call, Op, OpOutcome, Reply},
 };
 
 /// A time as people read it: milliseconds with three decimals.
@@ -72,17 +72,17 @@ impl fmt::Display for Op {
             write!(f, " for {ttl_ms} ms")?;
         }
         match &self.outcome {
-            Outcome::Ok(Reply::Read(record)) => write!(f, " -> {}", record_in_words(record))?,
-            Outcome::Ok(Reply::Written { version }) => write!(f, " -> version {version}")?,
-            Outcome::Ok(Reply::Deleted { version: 0 }) => write!(f, " -> nothing to delete")?,
-            Outcome::Ok(Reply::Deleted { version }) => write!(f, " -> version {version}")?,
-            Outcome::Ok(Reply::Expired { version: 0 }) => write!(f, " -> no such key")?,
-            Outcome::Ok(Reply::Expired { version }) => write!(f, " -> version {version}")?,
-            Outcome::Ok(Reply::Incremented { number, version }) => {
+            OpOutcome::Ok(Reply::Read(record)) => write!(f, " -> {}", record_in_words(record))?,
+            OpOutcome::Ok(Reply::Written { version }) => write!(f, " -> version {version}")?,
+            OpOutcome::Ok(Reply::Deleted { version: 0 }) => write!(f, " -> nothing to delete")?,
+            OpOutcome::Ok(Reply::Deleted { version }) => write!(f, " -> version {version}")?,
+            OpOutcome::Ok(Reply::Expired { version: 0 }) => write!(f, " -> no such key")?,
+            OpOutcome::Ok(Reply::Expired { version }) => write!(f, " -> version {version}")?,
+            OpOutcome::Ok(Reply::Incremented { number, version }) => {
                 write!(f, " -> {number} at version {version}")?;
             }
-            Outcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
-            Outcome::Ok(Reply::Paged(page)) => {
+            OpOutcome::Ok(Reply::Scanned(entries)) => write!(f, " -> {} keys", entries.len())?,
+            OpOutcome::Ok(Reply::Paged(page)) => {
                 let keys: Vec<_> = page.records.iter().map(|entry| &entry.key).collect();
                 write!(f, " -> {keys:?} at version {}", page.at)?;
                 match &page.next {
@@ -90,11 +90,11 @@ impl fmt::Display for Op {
                     None => write!(f, ", the end")?,
                 }
             }
-            Outcome::Ok(Reply::Appended) => write!(f, " -> done")?,
-            Outcome::Ok(Reply::Swept { at, deleted }) => {
+            OpOutcome::Ok(Reply::Appended) => write!(f, " -> done")?,
+            OpOutcome::Ok(Reply::Swept { at, deleted }) => {
                 write!(f, " -> {deleted} keys up to version {at}")?;
             }
-            Outcome::Ok(Reply::Listed(elements)) => {
+            OpOutcome::Ok(Reply::Listed(elements)) => {
                 // The end of a long one says the most.
                 const SHOWN_MAX: usize = 12;
                 let skipped = elements.len().saturating_sub(SHOWN_MAX);
@@ -104,9 +104,9 @@ impl fmt::Display for Op {
                     _ => write!(f, " -> {skipped} elements and {shown:?}")?,
                 }
             }
-            Outcome::Refused(current) => write!(f, " -> refused: {}", record_in_words(current))?,
-            Outcome::Failed => write!(f, " -> not done")?,
-            Outcome::Unknown => write!(f, " -> outcome unknown")?,
+            OpOutcome::Refused(current) => write!(f, " -> refused: {}", record_in_words(current))?,
+            OpOutcome::Failed => write!(f, " -> not done")?,
+            OpOutcome::Unknown => write!(f, " -> outcome unknown")?,
         }
         let (begin, began) = (millis(self.invoke_ns), self.invoke_index);
         match self.complete_ns.zip(self.complete_index) {

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::verdict::{Verdict, Violation};
-use crate::history::{Call, Entry, Op, Outcome, Reply};
+use crate::history::{Call, Entry, Op, OpOutcome, Reply};
 
 /// How many missing or wrong keys are named one by one.
 const NAMED_MAX: usize = 10;
@@ -38,7 +38,7 @@ pub fn check(ops: &[Op]) -> Verdict {
         return Verdict::Undecided("nothing was inserted".to_string());
     }
     let scans = ops.iter().filter_map(|op| match (&op.call, &op.outcome) {
-        (Call::Scan, Outcome::Ok(Reply::Scanned(entries))) => Some((op, entries)),
+        (Call::Scan, OpOutcome::Ok(Reply::Scanned(entries))) => Some((op, entries)),
         _ => None,
     });
     let Some((scan, entries)) = scans.max_by_key(|(op, _)| op.invoke_index) else {
@@ -46,7 +46,7 @@ pub fn check(ops: &[Op]) -> Verdict {
     };
     let late = inserts.values().find(|(op, _)| {
         op.invoke_index > scan.invoke_index
-            || (op.outcome != Outcome::Unknown && !op.precedes(scan))
+            || (op.outcome != OpOutcome::Unknown && !op.precedes(scan))
     });
     if let Some((late, _)) = late {
         return Verdict::Undecided(format!(
@@ -109,10 +109,10 @@ fn faults<'a>(
             continue;
         };
         match &op.outcome {
-            Outcome::Failed | Outcome::Refused(_) => {
+            OpOutcome::Failed | OpOutcome::Refused(_) => {
                 fault("is there although it was definitely not done".to_owned());
             }
-            Outcome::Ok(Reply::Written { version: acknowledged }) if acknowledged != version => {
+            OpOutcome::Ok(Reply::Written { version: acknowledged }) if acknowledged != version => {
                 fault(format!("is there at version {version}"));
             }
             _ if written != value => fault(format!("is there as {value:?}")),
@@ -120,7 +120,7 @@ fn faults<'a>(
         }
     }
     for (key, (op, _)) in inserts {
-        if matches!(op.outcome, Outcome::Ok(_)) && !present.contains(key) {
+        if matches!(op.outcome, OpOutcome::Ok(_)) && !present.contains(key) {
             let words = "should have been seen, lost".to_owned();
             faults.push(Fault { key, words, insert: Some(op) });
         }

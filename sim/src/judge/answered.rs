@@ -16,7 +16,7 @@
 //! append that failed was refused.
 
 use super::verdict::{Verdict, Violation};
-use crate::history::{Call, History, Op, Outcome, millis};
+use crate::history::{Call, History, Op, OpOutcome, millis};
 
 /// The name of this judge.
 const JUDGE: &str = "answered";
@@ -58,9 +58,9 @@ fn not_answered(op: &Op, ended_ns: Option<u64>, heal: Heal) -> Option<Violation>
     let Heal { mended_ns, within_ns, until_ns } = heal;
     let due_ns = op.invoke_ns.max(mended_ns).saturating_add(within_ns);
     let gave_up = match (&op.call, &op.outcome) {
-        (_, Outcome::Unknown) => true,
+        (_, OpOutcome::Unknown) => true,
         (Call::Append { .. }, _) => false,
-        (_, outcome) => *outcome == Outcome::Failed,
+        (_, outcome) => *outcome == OpOutcome::Failed,
     };
     let late = ended_ns.is_none_or(|ended| ended > due_ns) && due_ns <= until_ns;
     let settled_ns = mended_ns.saturating_add(within_ns);

@@ -26,7 +26,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::verdict::{Verdict, Violation};
-use crate::history::{Call, Op, Outcome, Reply, Version};
+use crate::history::{Call, Op, OpOutcome, Reply, Version};
 
 /// So many optional increments are added up in every combination.
 const EXACT_MAX: usize = 20;
@@ -91,28 +91,30 @@ impl<'a> Counter<'a> {
         let mut counter = Counter { increments: Vec::new(), sights: Vec::new(), nonsense: None };
         for op in ops {
             match (&op.call, &op.outcome) {
-                (Call::Increment { delta }, Outcome::Unknown) => {
+                (Call::Increment { delta }, OpOutcome::Unknown) => {
                     counter.increments.push(Increment { op, delta: i128::from(*delta) });
                 }
                 (
                     Call::Increment { delta },
-                    Outcome::Ok(Reply::Incremented { number, version }),
+                    OpOutcome::Ok(Reply::Incremented { number, version }),
                 ) => {
                     let (version, number, own) =
                         (*version, i128::from(*number), i128::from(*delta));
                     counter.increments.push(Increment { op, delta: own });
                     counter.sights.push(Sight { op, version, number, own });
                 }
-                (_, Outcome::Ok(Reply::Read(None))) => {
+                (_, OpOutcome::Ok(Reply::Read(None))) => {
                     counter.sights.push(Sight { op, version: 0, number: 0, own: 0 });
                 }
-                (_, Outcome::Ok(Reply::Read(Some(record)))) => match record.value.parse::<i64>() {
-                    Ok(number) => {
-                        let (version, number) = (record.version, i128::from(number));
-                        counter.sights.push(Sight { op, version, number, own: 0 });
+                (_, OpOutcome::Ok(Reply::Read(Some(record)))) => {
+                    match record.value.parse::<i64>() {
+                        Ok(number) => {
+                            let (version, number) = (record.version, i128::from(number));
+                            counter.sights.push(Sight { op, version, number, own: 0 });
+                        }
+                        Err(_) => counter.nonsense = Some(wrong("not a number was read").with(op)),
                     }
-                    Err(_) => counter.nonsense = Some(wrong("not a number was read").with(op)),
-                },
+                }
                 _ => {}
             }
         }
@@ -134,7 +136,7 @@ impl<'a> Counter<'a> {
                 && self
                     .increments
                     .iter()
-                    .all(|i| i.op.outcome == Outcome::Unknown || i.op.precedes(sight.op))
+                    .all(|i| i.op.outcome == OpOutcome::Unknown || i.op.precedes(sight.op))
         };
         match self.sights.iter().find(is_total) {
             Some(_) => Verdict::Holds,
@@ -162,7 +164,7 @@ impl<'a> Counter<'a> {
         }
         let deltas: Vec<i128> = optional.iter().map(|i| i.delta).collect();
         let why = unreachable(sight.number - least_number, &deltas)?;
-        let unknown = optional.iter().filter(|i| i.op.outcome == Outcome::Unknown).count();
+        let unknown = optional.iter().filter(|i| i.op.outcome == OpOutcome::Unknown).count();
         let words = format!(
             "process {} saw {}; {} increments acknowledged before make {least_number}{}, {} were open \
              and {unknown} of unknown outcome: {why}",
@@ -197,7 +199,7 @@ impl<'a> Counter<'a> {
             let unknown = self
                 .increments
                 .iter()
-                .filter(|i| i.op.outcome == Outcome::Unknown && !sight.op.precedes(i.op));
+                .filter(|i| i.op.outcome == OpOutcome::Unknown && !sight.op.precedes(i.op));
             let deltas: Vec<i128> = unknown.map(|i| i.delta).collect();
             let step = sight.number - number - sight.own;
             let unseen = (!makes && deltas.is_empty())

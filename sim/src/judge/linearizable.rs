@@ -129,7 +129,7 @@ fn check_key(key: &str, ops: &[&Op], sweeps: &[&Op], limits: Limits) -> Verdict 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Outcome, Record, Reply};
+    use crate::history::{OpOutcome, Record, Reply};
 
     /// A read of a value that nobody ever wrote.
     fn broken(number: u64) -> Op {
@@ -142,7 +142,7 @@ mod tests {
             complete_ns: Some(number * 10 + 1),
             invoke_index: number * 2,
             complete_index: Some(number * 2 + 1),
-            outcome: Outcome::Ok(Reply::Read(Some(record))),
+            outcome: OpOutcome::Ok(Reply::Read(Some(record))),
         }
     }
 

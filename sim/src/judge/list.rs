@@ -28,7 +28,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::verdict::{Verdict, Violation};
-use crate::history::{Call, Op, Outcome, Reply, millis};
+use crate::history::{Call, Op, OpOutcome, Reply, millis};
 
 /// Judges every list of a run.
 pub fn check(ops: &[Op]) -> Verdict {
@@ -46,7 +46,7 @@ pub fn check(ops: &[Op]) -> Verdict {
             }
             Call::List => {
                 let list = keys.entry(&op.key).or_default();
-                if let Outcome::Ok(Reply::Listed(elements)) = &op.outcome {
+                if let OpOutcome::Ok(Reply::Listed(elements)) = &op.outcome {
                     list.reads.push(Read { op, elements });
                 }
             }
@@ -128,7 +128,7 @@ impl<'a> List<'a> {
                     None => wrong(words).with(read.op),
                 });
             };
-            if matches!(append.outcome, Outcome::Failed | Outcome::Refused(_)) {
+            if matches!(append.outcome, OpOutcome::Failed | OpOutcome::Refused(_)) {
                 let words = format!(
                     "process {process} saw {element}, but its append was definitely not done"
                 );
@@ -150,7 +150,7 @@ impl<'a> List<'a> {
             order.iter().enumerate().map(|(place, element)| (*element, place)).collect();
         // The first to be over, of all that stand at a place or behind it.
         let unseen = self.appends.iter().filter(|(element, _)| !place.contains_key(element));
-        let unseen = unseen.map(|(_, op)| *op).filter(|op| matches!(op.outcome, Outcome::Ok(_)));
+        let unseen = unseen.map(|(_, op)| *op).filter(|op| matches!(op.outcome, OpOutcome::Ok(_)));
         let mut first = unseen.min_by_key(|op| op.complete_index);
         let mut first_from = vec![first; order.len() + 1];
         for (at, element) in order.iter().enumerate().rev() {

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::verdict::{Verdict, Violation};
-use crate::history::{Call, Entry, Op, Outcome, Reply, Version};
+use crate::history::{Call, Entry, Op, OpOutcome, Reply, Version};
 
 /// The name of this judge.
 const JUDGE: &str = "moment";
@@ -110,7 +110,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(op: &'a Op) -> Option<Shown<'a>> {
-        let (Call::Scan, Outcome::Ok(Reply::Scanned(entries))) = (&op.call, &op.outcome) else {
+        let (Call::Scan, OpOutcome::Ok(Reply::Scanned(entries))) = (&op.call, &op.outcome) else {
             return None;
         };
         Some(Shown { op, entries, keys: entries.iter().map(|entry| entry.key.as_str()).collect() })
@@ -152,7 +152,7 @@ fn content<'a>(
         };
         let acknowledged = insert.version_made();
         let why = match &insert.call {
-            _ if matches!(insert.outcome, Outcome::Failed | Outcome::Refused(_)) => {
+            _ if matches!(insert.outcome, OpOutcome::Failed | OpOutcome::Refused(_)) => {
                 "whose insert was definitely not done".to_owned()
             }
             Call::Insert { value: inserted } if inserted != value => {
@@ -182,7 +182,7 @@ fn content<'a>(
 /// What is wrong with one scan by itself.
 fn alone(scan: &Shown<'_>, inserts: &BTreeMap<&str, &Op>) -> Option<Violation> {
     let is_there = |insert: &&&Op| scan.keys.contains(insert.key.as_str());
-    let acknowledged = |insert: &&&Op| matches!(insert.outcome, Outcome::Ok(_));
+    let acknowledged = |insert: &&&Op| matches!(insert.outcome, OpOutcome::Ok(_));
     let missing = inserts.values().filter(|insert| acknowledged(insert) && !is_there(insert));
     let first_missing = missing.min_by_key(|insert| insert.complete_index);
     let last_there = inserts.values().filter(is_there).max_by_key(|insert| insert.invoke_index);
@@ -225,7 +225,7 @@ mod tests {
             complete_ns: None,
             invoke_index: index,
             complete_index: None,
-            outcome: Outcome::Unknown,
+            outcome: OpOutcome::Unknown,
         };
         assert!(matches!(check(&[insert(0)]), Verdict::Undecided(_)));
         assert!(matches!(check(&[insert(0), insert(1)]), Verdict::Undecided(_)));

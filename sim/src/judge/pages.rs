@@ -24,7 +24,7 @@ use std::{
 };
 
 use super::verdict::{Verdict, Violation};
-use crate::history::{Call, Entry, Op, Outcome, PageAsked, Paged, Reply, Version, millis};
+use crate::history::{Call, Entry, Op, OpOutcome, PageAsked, Paged, Reply, Version, millis};
 
 /// The name of this judge.
 const JUDGE: &str = "pages";
@@ -62,7 +62,9 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     fn of(op: &'a Op) -> Option<Page<'a>> {
         match (&op.call, &op.outcome) {
-            (Call::Page(asked), Outcome::Ok(Reply::Paged(told))) => Some(Page { op, asked, told }),
+            (Call::Page(asked), OpOutcome::Ok(Reply::Paged(told))) => {
+                Some(Page { op, asked, told })
+            }
             _ => None,
         }
     }
@@ -182,14 +184,14 @@ impl<'a> Known<'a> {
         for op in ops {
             if let Some(version) = op.version_met().filter(|_| !op.call.operation().is_of_many()) {
                 let value = match &op.outcome {
-                    Outcome::Ok(Reply::Read(Some(record))) | Outcome::Refused(Some(record)) => {
+                    OpOutcome::Ok(Reply::Read(Some(record))) | OpOutcome::Refused(Some(record)) => {
                         Some(&*record.value)
                     }
                     _ => None,
                 };
                 note(&op.key, version, value, op);
             }
-            if let Outcome::Ok(Reply::Scanned(entries)) = &op.outcome {
+            if let OpOutcome::Ok(Reply::Scanned(entries)) = &op.outcome {
                 entries.iter().for_each(|it| note(&it.key, it.version, Some(&it.value), op));
             }
         }
@@ -265,7 +267,7 @@ impl<'a> Known<'a> {
         if made.is_some_and(|made| made != value && !page.asked.keys_only) {
             return of(format!("with another value than was written: {value:?}"), &[met.maker]);
         }
-        if matches!(maker.outcome, Outcome::Failed | Outcome::Refused(_)) {
+        if matches!(maker.outcome, OpOutcome::Failed | OpOutcome::Refused(_)) {
             return of("which was definitely not written".to_owned(), &[met.maker]);
         }
         if first.precedes(maker) {
@@ -295,7 +297,7 @@ impl<'a> Known<'a> {
         // Whoever does not know whether it acted may have removed it, or written what has expired.
         let may_have = |op: &&Op| {
             let removes = matches!(op.call, Call::Delete { .. }) || op.call.ttl_ms().is_some();
-            op.key == key && op.outcome == Outcome::Unknown && removes && !page.op.precedes(op)
+            op.key == key && op.outcome == OpOutcome::Unknown && removes && !page.op.precedes(op)
         };
         if self.ops.iter().any(|op| may_have(&op)) {
             return None;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::verdict::{Verdict, Violation};
 use crate::{
-    history::{Call, Op, Outcome, millis},
+    history::{Call, Op, OpOutcome, millis},
     timeline::{Moment, What},
 };
 
@@ -182,7 +182,7 @@ fn writable(layout: &Layout, ops: &[Op], strike: &Lasted<'_>, deadline_ns: u64) 
         if !writes || !in_time {
             continue;
         }
-        let is_served = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_))
+        let is_served = matches!(op.outcome, OpOutcome::Ok(_) | OpOutcome::Refused(_))
             && op.complete_ns.is_some_and(|at| at <= deadline_ns);
         let (_, served) = asked.entry(layout.range_of(&op.key)).or_insert((op, false));
         *served |= is_served;
@@ -220,7 +220,7 @@ fn answered(
     for op in ops.iter().filter(met) {
         let from_ns = op.invoke_ns.max(strike.begins_ns);
         let deadline_ns = after(from_ns, seconds);
-        let has_result = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_))
+        let has_result = matches!(op.outcome, OpOutcome::Ok(_) | OpOutcome::Refused(_))
             && op.complete_ns.is_some_and(|at| at <= deadline_ns);
         if !has_result && deadline_ns <= until_ns && !is_disturbed(from_ns, deadline_ns) {
             let words = format!(
@@ -297,7 +297,7 @@ fn refused(ops: &[Op], errors: &[(u64, &str)], strike: &Lasted<'_>, until_ns: u6
     let to_ns = strike.ends_ns.unwrap_or(until_ns);
     let inside = |ns: u64| ns >= from_ns && ns < to_ns;
     let served = ops.iter().find(|op| {
-        let answered = matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_));
+        let answered = matches!(op.outcome, OpOutcome::Ok(_) | OpOutcome::Refused(_));
         answered && inside(op.invoke_ns) && op.complete_ns.is_some_and(inside)
     });
     let happened = format!("({} at {} ms)", strike.words, millis(strike.begins_ns));

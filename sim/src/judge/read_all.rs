@@ -22,7 +22,7 @@ use super::{
     moment::in_order,
     verdict::{Verdict, Violation},
 };
-use crate::history::{Call, Entry, Op, Outcome, Record, Reply, Version};
+use crate::history::{Call, Entry, Op, OpOutcome, Record, Reply, Version};
 
 /// The name of this judge.
 const JUDGE: &str = "read_all";
@@ -61,7 +61,7 @@ pub fn reads(ops: &[Op]) -> Vec<Op> {
         reads.extend(states.into_iter().map(|(key, state)| Op {
             key: key.to_owned(),
             call: Call::Read,
-            outcome: Outcome::Ok(Reply::Read(state)),
+            outcome: OpOutcome::Ok(Reply::Read(state)),
             ..op.clone()
         }));
     }
@@ -70,7 +70,7 @@ pub fn reads(ops: &[Op]) -> Vec<Op> {
 
 fn shown(op: &Op) -> Option<(&Op, &[Entry])> {
     match (&op.call, &op.outcome) {
-        (Call::ReadAll, Outcome::Ok(Reply::Scanned(entries))) => Some((op, entries)),
+        (Call::ReadAll, OpOutcome::Ok(Reply::Scanned(entries))) => Some((op, entries)),
         _ => None,
     }
 }

@@ -164,7 +164,7 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Call, Outcome};
+    use crate::history::{Call, OpOutcome};
 
     fn read(process: u64, begin: u64, end: Option<u64>) -> Op {
         Op {
@@ -175,7 +175,7 @@ mod tests {
             complete_ns: end.map(|end| end * 1_000_000),
             invoke_index: begin,
             complete_index: end,
-            outcome: end.map_or(Outcome::Unknown, |_| Outcome::Failed),
+            outcome: end.map_or(OpOutcome::Unknown, |_| OpOutcome::Failed),
         }
     }
 

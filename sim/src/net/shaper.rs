@@ -55,7 +55,7 @@ impl Wire for Shaper {
         let (there, back) = (self.net.link(dialler, self.me), self.net.link(self.me, dialler));
         // A connection takes a round trip before the first frame leaves.
         let takes = there.latency_us(&mut dice) + back.latency_us(&mut dice);
-        let stream = Arc::new(Mutex::new(Shared {
+        let stream = Arc::new(Mutex::new(StreamState {
             connected: Connected::At(self.net.now_us() + takes),
             is_broken: false,
             breaks: self.net.breaks(dialler, self.me),
@@ -99,7 +99,7 @@ enum Way {
 }
 
 /// What both directions of a stream know of each other.
-struct Shared {
+struct StreamState {
     connected: Connected,
     is_broken: bool,
     /// How often streams between the two had been broken when this one began.
@@ -138,7 +138,7 @@ struct Direction {
     line: Line<What>,
     /// To where it arrives; none once nobody takes it.
     arrived: Option<mpsc::Sender<Result<Bytes, Status>>>,
-    stream: Arc<Mutex<Shared>>,
+    stream: Arc<Mutex<StreamState>>,
     cut_since: Option<u64>,
     /// The end is on the line: what is sent now is lost.
     is_over: bool,
@@ -298,7 +298,7 @@ impl Direction {
     }
 
     /// Changes what both directions know, and wakes the other one.
-    fn tell(&self, change: impl FnOnce(&mut Shared)) {
+    fn tell(&self, change: impl FnOnce(&mut StreamState)) {
         let mut stream = self.stream.lock();
         change(&mut stream);
         let other = stream.wakers[1 - self.way as usize].clone();

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::{contract::Read, registry::Workloads};
 use crate::{
     client::Caller,
-    history::{Call, Outcome},
+    history::{Call, OpOutcome},
     judge::Verdict,
 };
 
@@ -25,7 +25,7 @@ pub struct Pace {
 pub async fn set_up(mut caller: Caller, setup: Vec<(String, Call)>) -> Result<(), String> {
     for (key, call) in setup {
         let outcome = caller.call(&key, call).await;
-        if !matches!(outcome, Outcome::Ok(_)) {
+        if !matches!(outcome, OpOutcome::Ok(_)) {
             return Err(format!("{key} can't be set up: {outcome:?}"));
         }
     }
@@ -47,7 +47,7 @@ pub async fn work(mut caller: Caller, workloads: Arc<Workloads>, pace: Pace) {
 pub async fn first_write(caller: &mut Caller, within: Duration) -> Verdict {
     let write = Call::Write { value: "yes".to_owned(), ttl_ms: None };
     let told = match timeout(within, caller.call("healed", write)).await {
-        Ok(Outcome::Ok(_)) => return Verdict::Holds,
+        Ok(OpOutcome::Ok(_)) => return Verdict::Holds,
         Ok(outcome) => format!("{outcome:?}"),
         Err(_) => "no answer".to_owned(),
     };
@@ -64,7 +64,7 @@ pub async fn last_reads(mut caller: Caller, workloads: Arc<Workloads>) -> Verdic
             }
             Read::Walk(walk) => (caller.walk(walk, 0).await, "keys can't be scanned".to_owned()),
         };
-        if !matches!(outcome, Outcome::Ok(_)) {
+        if !matches!(outcome, OpOutcome::Ok(_)) {
             return Verdict::violation(format!("{what} after all faults: {outcome:?}"));
         }
     }

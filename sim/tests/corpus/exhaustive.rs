@@ -4,7 +4,7 @@
 //! Versions of unknown operations are not reasoned about: each is tried with every version that
 //! anybody mentions, and with the least that is left.
 
-use quintet_sim::history::{Call, Op, Outcome, Reply};
+use quintet_sim::history::{Call, Op, OpOutcome, Reply};
 use std::collections::BTreeSet;
 
 /// Version of the last change, and the value.
@@ -17,7 +17,7 @@ pub(super) fn is_linearizable(ops: &[Op]) -> bool {
         let mut versions = BTreeSet::new();
         for op in &ops {
             versions.extend(op.version_made());
-            if let Outcome::Ok(Reply::Read(Some(r))) | Outcome::Refused(Some(r)) = &op.outcome {
+            if let OpOutcome::Ok(Reply::Read(Some(r))) | OpOutcome::Refused(Some(r)) = &op.outcome {
                 versions.insert(r.version);
             }
             if let Call::Cas { expected, .. } | Call::Delete { expected: Some(expected) } = op.call
@@ -30,20 +30,20 @@ pub(super) fn is_linearizable(ops: &[Op]) -> bool {
 }
 
 fn explore(ops: &[&Op], versions: &BTreeSet<u64>, done: &mut Vec<bool>, state: &State) -> bool {
-    let must = |op: &Op| matches!(op.outcome, Outcome::Ok(_) | Outcome::Refused(_));
+    let must = |op: &Op| matches!(op.outcome, OpOutcome::Ok(_) | OpOutcome::Refused(_));
     if ops.iter().zip(done.iter()).all(|(op, done)| *done || !must(op)) {
         return true;
     }
     for (next, op) in ops.iter().enumerate() {
         let left = |at: usize| !done[at] && must(ops[at]);
         if done[next]
-            || op.outcome == Outcome::Failed
+            || op.outcome == OpOutcome::Failed
             || (0..ops.len()).any(|at| left(at) && ops[at].precedes(op))
         {
             continue;
         }
         let after = match &op.outcome {
-            Outcome::Unknown => unknown(op, versions, state),
+            OpOutcome::Unknown => unknown(op, versions, state),
             _ => known(op, state).into_iter().collect(),
         };
         done[next] = true;
@@ -95,25 +95,25 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
 
 fn known(op: &Op, state: &State) -> Option<State> {
     match &op.outcome {
-        Outcome::Ok(Reply::Read(record)) | Outcome::Refused(record) => {
+        OpOutcome::Ok(Reply::Read(record)) | OpOutcome::Refused(record) => {
             let version = record.as_ref().map_or(0, |r| r.version);
             let value = record.as_ref().map(|r| &r.value);
-            let refused = matches!(op.outcome, Outcome::Refused(_));
+            let refused = matches!(op.outcome, OpOutcome::Refused(_));
             // A refusal must be one: a condition, and not met.
             let fits = !refused || condition(op).is_some_and(|e| e != visible(state));
             let valid = record.as_ref().is_none_or(|r| r.version > 0);
             (fits && valid && version == visible(state) && value == state.1.as_ref())
                 .then(|| state.clone())
         }
-        Outcome::Ok(Reply::Deleted { version: 0 }) => {
+        OpOutcome::Ok(Reply::Deleted { version: 0 }) => {
             (state.1.is_none() && condition(op).unwrap_or(0) == 0).then(|| state.clone())
         }
-        Outcome::Ok(Reply::Expired { version: 0 }) => state.1.is_none().then(|| state.clone()),
+        OpOutcome::Ok(Reply::Expired { version: 0 }) => state.1.is_none().then(|| state.clone()),
         _ => {
             let version = op.version_made()?;
             let deletes = matches!(op.call, Call::Delete { .. });
             let value = result(op, state)?;
-            if let Outcome::Ok(Reply::Incremented { number, .. }) = &op.outcome
+            if let OpOutcome::Ok(Reply::Incremented { number, .. }) = &op.outcome
                 && value.as_deref() != Some(number.to_string().as_str())
             {
                 return None;

@@ -2,7 +2,7 @@
 //! has been tampered with is judged as the exhaustive checker judges it.
 
 use proptest::prelude::*;
-use quintet_sim::history::{Call, History, Op, Outcome, Record, Reply};
+use quintet_sim::history::{Call, History, Op, OpOutcome, Record, Reply};
 use quintet_sim::judge::{Verdict, counter, linearizable};
 
 use super::exhaustive;
@@ -67,33 +67,33 @@ impl Register {
         }
     }
 
-    fn apply(&mut self, call: &Call) -> Outcome {
+    fn apply(&mut self, call: &Call) -> OpOutcome {
         let now = self.current().map_or(0, |r| r.version);
         match call {
             Call::Cas { expected, .. } | Call::Delete { expected: Some(expected) }
                 if now != *expected =>
             {
-                Outcome::Refused(self.current())
+                OpOutcome::Refused(self.current())
             }
             Call::Write { value, .. } | Call::Insert { value } | Call::Cas { value, .. } => {
-                Outcome::Ok(Reply::Written { version: self.put(Some(value.clone())) })
+                OpOutcome::Ok(Reply::Written { version: self.put(Some(value.clone())) })
             }
             Call::Delete { .. } if self.value.is_none() => {
-                Outcome::Ok(Reply::Deleted { version: 0 })
+                OpOutcome::Ok(Reply::Deleted { version: 0 })
             }
-            Call::Delete { .. } => Outcome::Ok(Reply::Deleted { version: self.put(None) }),
+            Call::Delete { .. } => OpOutcome::Ok(Reply::Deleted { version: self.put(None) }),
             Call::Expire { .. } => match self.value.clone() {
-                None => Outcome::Ok(Reply::Expired { version: 0 }),
-                held => Outcome::Ok(Reply::Expired { version: self.put(held) }),
+                None => OpOutcome::Ok(Reply::Expired { version: 0 }),
+                held => OpOutcome::Ok(Reply::Expired { version: self.put(held) }),
             },
             Call::Increment { delta } => {
                 let before = self.value.as_deref().unwrap_or("0").parse::<i64>();
                 match before {
-                    Err(_) => Outcome::Failed,
+                    Err(_) => OpOutcome::Failed,
                     Ok(number) => {
                         let number = number + delta;
                         let version = self.put(Some(number.to_string()));
-                        Outcome::Ok(Reply::Incremented { number, version })
+                        OpOutcome::Ok(Reply::Incremented { number, version })
                     }
                 }
             }
@@ -103,7 +103,7 @@ impl Register {
             | Call::Page(_)
             | Call::List
             | Call::Append { .. }
-            | Call::Sweep => Outcome::Ok(Reply::Read(self.current())),
+            | Call::Sweep => OpOutcome::Ok(Reply::Read(self.current())),
         }
     }
 }
@@ -136,7 +136,7 @@ fn execute(plans: &[Plan], read_at_end: bool) -> Vec<Op> {
     let keys = plans.iter().map(|p| p.key).max().map_or(0, |k| k + 1);
     let mut registers: Vec<Register> = (0..keys).map(|_| Register::default()).collect();
     let mut calls: Vec<Option<Call>> = vec![None; plans.len()];
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; plans.len()];
+    let mut outcomes: Vec<Option<OpOutcome>> = vec![None; plans.len()];
     // A process whose answer is lost goes on under a new number.
     let mut lives = std::collections::BTreeMap::<u64, u64>::new();
     let mut history = History::new();
@@ -158,10 +158,10 @@ fn execute(plans: &[Plan], read_at_end: bool) -> Vec<Op> {
             Phase::Answer => {
                 let outcome = match plan.fate {
                     0 => outcomes[index].clone().expect("took effect before"),
-                    3 => Outcome::Failed,
-                    _ => Outcome::Unknown,
+                    3 => OpOutcome::Failed,
+                    _ => OpOutcome::Unknown,
                 };
-                if outcome == Outcome::Unknown {
+                if outcome == OpOutcome::Unknown {
                     *lives.entry(plan.process).or_default() += 1;
                 }
                 history.complete(process, time, &outcome);
@@ -210,20 +210,20 @@ fn tamper(ops: &mut [Op], which: usize, how: usize) {
         (!how.is_multiple_of(3)).then_some(Record { version, value })
     };
     let answered: Vec<usize> = (0..ops.len())
-        .filter(|at| matches!(ops[*at].outcome, Outcome::Ok(_) | Outcome::Refused(_)))
+        .filter(|at| matches!(ops[*at].outcome, OpOutcome::Ok(_) | OpOutcome::Refused(_)))
         .collect();
     let Some(at) = answered.get(which % answered.len().max(1)) else { return };
     let op = &mut ops[*at];
     match &mut op.outcome {
-        Outcome::Ok(Reply::Read(seen)) | Outcome::Refused(seen) if how.is_multiple_of(2) => {
+        OpOutcome::Ok(Reply::Read(seen)) | OpOutcome::Refused(seen) if how.is_multiple_of(2) => {
             match seen {
                 Some(seen) => seen.version = version,
                 None => *seen = record(how),
             }
         }
-        Outcome::Ok(Reply::Read(seen)) | Outcome::Refused(seen) => *seen = record(how),
-        Outcome::Ok(Reply::Incremented { number, .. }) if how.is_multiple_of(2) => *number += 1,
-        Outcome::Ok(
+        OpOutcome::Ok(Reply::Read(seen)) | OpOutcome::Refused(seen) => *seen = record(how),
+        OpOutcome::Ok(Reply::Incremented { number, .. }) if how.is_multiple_of(2) => *number += 1,
+        OpOutcome::Ok(
             Reply::Written { version: made }
             | Reply::Deleted { version: made }
             | Reply::Expired { version: made }
@@ -235,7 +235,7 @@ fn tamper(ops: &mut [Op], which: usize, how: usize) {
 
 /// An outcome that is forgotten leaves a history that still holds.
 fn forget(op: &mut Op) {
-    op.outcome = Outcome::Unknown;
+    op.outcome = OpOutcome::Unknown;
     (op.complete_ns, op.complete_index) = (None, None);
 }
 
@@ -278,14 +278,14 @@ proptest! {
         let reads: Vec<usize> = (0..ops.len())
             .filter(|at| {
                 let over = ops.iter().filter(|o| o.version_made().is_some() && o.precedes(&ops[*at]));
-                matches!(ops[*at].outcome, Outcome::Ok(Reply::Read(Some(_)))) && over.count() > 0
+                matches!(ops[*at].outcome, OpOutcome::Ok(Reply::Read(Some(_)))) && over.count() > 0
             })
             .collect();
         prop_assume!(!reads.is_empty());
         let at = *which.get(&reads);
         let older = ops.iter().filter(|o| o.precedes(&ops[at])).filter_map(Op::version_made).max();
         let older = older.expect("filtered for it");
-        let Outcome::Ok(Reply::Read(seen)) = &mut ops[at].outcome else { unreachable!() };
+        let OpOutcome::Ok(Reply::Read(seen)) = &mut ops[at].outcome else { unreachable!() };
         match (how, seen) {
             (0, seen) => *seen = None,
             (1, Some(seen)) => seen.value = "never".to_string(),
@@ -333,7 +333,7 @@ fn twenty_thousand_operations_are_judged() {
     let strategy = prop::collection::vec(plan(12, 10, ALL), 20_000);
     let plans = strategy.new_tree(&mut runner).unwrap().current();
     let mut ops = execute(&plans, false);
-    let unknown = ops.iter().filter(|op| op.outcome == Outcome::Unknown).count();
+    let unknown = ops.iter().filter(|op| op.outcome == OpOutcome::Unknown).count();
     assert!((500..2_500).contains(&unknown), "{unknown} unknown");
     assert_eq!(linearizable::check(&ops), Verdict::Holds);
     // A read that finds nothing right after its process wrote and nobody has deleted since.
@@ -341,24 +341,26 @@ fn twenty_thousand_operations_are_judged() {
         .filter(|at| {
             let read = &ops[*at];
             let before = ops[..*at].iter().rev().find(|op| op.key == read.key && op.precedes(read));
-            matches!(read.outcome, Outcome::Ok(Reply::Read(Some(_))))
+            matches!(read.outcome, OpOutcome::Ok(Reply::Read(Some(_))))
                 && before.is_some_and(|op| matches!(op.call, Call::Write { .. }))
                 && !ops.iter().any(|op| {
                     matches!(op.call, Call::Delete { .. })
                         && op.key == read.key
                         && op.overlaps(read)
-                        && (op.outcome != Outcome::Unknown || op.invoke_index > read.invoke_index)
+                        && (op.outcome != OpOutcome::Unknown || op.invoke_index > read.invoke_index)
                 })
         })
         .collect();
     assert!(reads.len() > 50, "{} reads to choose from", reads.len());
     for at in reads.iter().skip(reads.len() / 20).step_by(reads.len() / 4) {
         let seen = ops[*at].outcome.clone();
-        let Outcome::Ok(Reply::Read(Some(record))) = &mut ops[*at].outcome else { unreachable!() };
+        let OpOutcome::Ok(Reply::Read(Some(record))) = &mut ops[*at].outcome else {
+            unreachable!()
+        };
         record.version -= 1;
         let verdict = linearizable::check(&ops);
         assert!(matches!(verdict, Verdict::Violation(_)), "{verdict:?}");
-        ops[*at].outcome = Outcome::Ok(Reply::Read(None));
+        ops[*at].outcome = OpOutcome::Ok(Reply::Read(None));
         let verdict = linearizable::check(&ops);
         assert!(!matches!(verdict, Verdict::Undecided(_)), "{verdict:?}");
         ops[*at].outcome = seen;

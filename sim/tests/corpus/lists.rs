@@ -2,7 +2,7 @@
 //! them tampered with.
 
 use proptest::prelude::*;
-use quintet_sim::history::{Call, Op, Outcome, Reply};
+use quintet_sim::history::{Call, Op, OpOutcome, Reply};
 use quintet_sim::judge::{Verdict, list};
 
 /// One operation: when it is asked, takes effect and is answered (sorted), and what becomes of it.
@@ -41,7 +41,7 @@ fn execute(plans: &[Plan]) -> Vec<Op> {
             complete_ns: None,
             invoke_index: 0,
             complete_index: None,
-            outcome: Outcome::Unknown,
+            outcome: OpOutcome::Unknown,
         })
         .collect();
     let mut now: Vec<u64> = Vec::new();
@@ -50,18 +50,18 @@ fn execute(plans: &[Plan]) -> Vec<Op> {
         match phase {
             0 => (ops[op].invoke_ns, ops[op].invoke_index) = (index, index),
             1 if plan.reads && plan.fate == 0 => {
-                ops[op].outcome = Outcome::Ok(Reply::Listed(now.clone()));
+                ops[op].outcome = OpOutcome::Ok(Reply::Listed(now.clone()));
             }
             1 if !plan.reads && plan.fate < 2 => {
                 now.push(op as u64);
                 if plan.fate == 0 {
-                    ops[op].outcome = Outcome::Ok(Reply::Appended);
+                    ops[op].outcome = OpOutcome::Ok(Reply::Appended);
                 }
             }
             1 => {}
             _ => {
                 if plan.fate == 3 {
-                    ops[op].outcome = Outcome::Failed;
+                    ops[op].outcome = OpOutcome::Failed;
                 }
                 if plan.fate == 0 || plan.fate == 3 {
                     (ops[op].complete_ns, ops[op].complete_index) = (Some(index), Some(index));
@@ -72,7 +72,7 @@ fn execute(plans: &[Plan]) -> Vec<Op> {
     let last = ops.last_mut().expect("the last read");
     (last.invoke_ns, last.invoke_index) = (1_000, 1_000);
     (last.complete_ns, last.complete_index) = (Some(1_001), Some(1_001));
-    last.outcome = Outcome::Ok(Reply::Listed(now));
+    last.outcome = OpOutcome::Ok(Reply::Listed(now));
     ops.sort_by_key(|op| op.invoke_index);
     ops
 }
@@ -83,7 +83,7 @@ fn tamper(ops: &mut [Op], which: usize, how: usize) {
     let mut reads: Vec<&mut Vec<u64>> = ops
         .iter_mut()
         .filter_map(|op| match &mut op.outcome {
-            Outcome::Ok(Reply::Listed(seen)) => Some(seen),
+            OpOutcome::Ok(Reply::Listed(seen)) => Some(seen),
             _ => None,
         })
         .collect();
@@ -102,14 +102,14 @@ fn tamper(ops: &mut [Op], which: usize, how: usize) {
 
 /// Is there an order of all that was answered, and some of what is unknown, that explains every read?
 fn is_explained(ops: &[Op], done: &mut Vec<bool>, now: &mut Vec<u64>) -> bool {
-    let must = |op: &Op| matches!(op.outcome, Outcome::Ok(_));
+    let must = |op: &Op| matches!(op.outcome, OpOutcome::Ok(_));
     if ops.iter().zip(done.iter()).all(|(op, done)| *done || !must(op)) {
         return true;
     }
     for next in 0..ops.len() {
         let op = &ops[next];
         let waits = (0..ops.len()).any(|at| !done[at] && must(&ops[at]) && ops[at].precedes(op));
-        if done[next] || waits || op.outcome == Outcome::Failed {
+        if done[next] || waits || op.outcome == OpOutcome::Failed {
             continue;
         }
         let is_append = match (&op.call, &op.outcome) {
@@ -117,7 +117,7 @@ fn is_explained(ops: &[Op], done: &mut Vec<bool>, now: &mut Vec<u64>) -> bool {
                 now.push(*element);
                 true
             }
-            (_, Outcome::Ok(Reply::Listed(seen))) if seen == now => false,
+            (_, OpOutcome::Ok(Reply::Listed(seen))) if seen == now => false,
             _ => continue,
         };
         done[next] = true;

@@ -9,18 +9,18 @@ use prometheus_client::{
 };
 
 use super::{Histogram, add, with};
-use crate::ops::operation::{Operation, Outcome};
+use crate::ops::operation::{Operation, OperationOutcome};
 
 /// The handle of one kind of operation.
 #[derive(Clone, Debug)]
 pub struct OperationMetrics {
-    outcomes: [Counter; Outcome::ALL.len()],
+    outcomes: [Counter; OperationOutcome::ALL.len()],
     latency: Histogram,
 }
 
 impl OperationMetrics {
     /// Counts an operation that has ended.
-    pub fn done(&self, outcome: Outcome, took: Duration) {
+    pub fn done(&self, outcome: OperationOutcome, took: Duration) {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             counter.inc();
         }
@@ -28,7 +28,7 @@ impl OperationMetrics {
     }
 
     /// How many ended so.
-    pub fn count(&self, outcome: Outcome) -> u64 {
+    pub fn count(&self, outcome: OperationOutcome) -> u64 {
         self.outcomes.get(outcome as usize).map_or(0, Counter::get)
     }
 }
@@ -55,7 +55,7 @@ pub(super) fn operations(registry: &mut Registry) -> [OperationMetrics; Operatio
         Family::<OperationLabels, Histogram>::new_with_constructor(Histogram::of_durations),
     );
     Operation::ALL.map(|(_, operation)| OperationMetrics {
-        outcomes: Outcome::ALL
+        outcomes: OperationOutcome::ALL
             .map(|(_, outcome)| ended.get_or_create_owned(&OutcomeLabels { operation, outcome })),
         latency: latency.get_or_create_owned(&OperationLabels { operation }),
     })

@@ -35,7 +35,7 @@ use self::{
     told::{Told, code, outcome},
 };
 use super::{recording::Ended, seams::Seams};
-use crate::history::{Call, Outcome, Reply};
+use crate::history::{Call, OpOutcome, Reply};
 
 mod attempts;
 mod request;
@@ -69,12 +69,12 @@ impl Unary {
             return self.sweep(key).await;
         }
         match (call, outcome(self.0.run(request(key, call)).await)) {
-            (Call::List, (Outcome::Ok(Reply::Read(state)), none)) => {
+            (Call::List, (OpOutcome::Ok(Reply::Read(state)), none)) => {
                 let text = state.map_or_else(String::new, |state| state.value);
                 let list = text.split_whitespace().map(str::parse).collect::<Result<_, _>>();
                 match list {
-                    Ok(list) => (Outcome::Ok(Reply::Listed(list)), none),
-                    Err(_) => (Outcome::Failed, Some("protocol")),
+                    Ok(list) => (OpOutcome::Ok(Reply::Listed(list)), none),
+                    Err(_) => (OpOutcome::Failed, Some("protocol")),
                 }
             }
             (_, told) => told,
@@ -87,8 +87,8 @@ impl Unary {
         let state = match read {
             Told::Answer(Answer::Get(get)) => get.state.filter(|state| state.version > 0),
             // Nothing was asked for that could change it.
-            Told::Failed(code) => return (Outcome::Failed, Some(code)),
-            _ => return (Outcome::Failed, Some("unavailable")),
+            Told::Failed(code) => return (OpOutcome::Failed, Some(code)),
+            _ => return (OpOutcome::Failed, Some("unavailable")),
         };
         let (text, expected) = match state {
             None => (element.to_string(), 0),
@@ -99,8 +99,8 @@ impl Unary {
         };
         let cas = Call::Cas { expected, value: text, ttl_ms: None, keep_ttl: false };
         match outcome(self.0.run(request(key, &cas)).await) {
-            (Outcome::Ok(_), none) => (Outcome::Ok(Reply::Appended), none),
-            (Outcome::Refused(_), none) => (Outcome::Failed, none),
+            (OpOutcome::Ok(_), none) => (OpOutcome::Ok(Reply::Appended), none),
+            (OpOutcome::Refused(_), none) => (OpOutcome::Failed, none),
             other => other,
         }
     }
@@ -121,15 +121,15 @@ impl Unary {
                 Told::Answer(Answer::DeleteRange(page)) => {
                     (at, deleted) = (page.at, deleted + page.deleted);
                     if page.next.is_empty() {
-                        return (Outcome::Ok(Reply::Swept { at, deleted }), None);
+                        return (OpOutcome::Ok(Reply::Swept { at, deleted }), None);
                     }
                     assert!(page.next > start, "a deletion does not advance");
                     start = page.next;
                 }
-                Told::Failed(code) if at == 0 => return (Outcome::Failed, Some(code)),
+                Told::Failed(code) if at == 0 => return (OpOutcome::Failed, Some(code)),
                 // What the pages before it removed is gone.
-                Told::Failed(code) => return (Outcome::Unknown, Some(code)),
-                _ => return (Outcome::Unknown, Some("unknown_outcome")),
+                Told::Failed(code) => return (OpOutcome::Unknown, Some(code)),
+                _ => return (OpOutcome::Unknown, Some("unknown_outcome")),
             }
         }
     }

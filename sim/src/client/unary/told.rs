@@ -5,7 +5,7 @@ use quintet_client::v1;
 use super::request::Answer;
 use crate::{
     client::recording::Ended,
-    history::{Entry, Outcome, Record, Reply},
+    history::{Entry, OpOutcome, Record, Reply},
 };
 
 /// What came of a call in the end.
@@ -20,9 +20,9 @@ pub(super) enum Told {
 pub(super) fn outcome(told: Told) -> Ended {
     let answer = match told {
         Told::Answer(answer) => answer,
-        Told::Conflict(current) => return (Outcome::Refused(current.and_then(record)), None),
-        Told::Unknown => return (Outcome::Unknown, Some("unknown_outcome")),
-        Told::Failed(code) => return (Outcome::Failed, Some(code)),
+        Told::Conflict(current) => return (OpOutcome::Refused(current.and_then(record)), None),
+        Told::Unknown => return (OpOutcome::Unknown, Some("unknown_outcome")),
+        Told::Failed(code) => return (OpOutcome::Failed, Some(code)),
     };
     let reply = match answer {
         Answer::Get(get) => Reply::Read(get.state.and_then(record)),
@@ -45,7 +45,7 @@ pub(super) fn outcome(told: Told) -> Ended {
             unreachable!("taken apart before")
         }
     };
-    (Outcome::Ok(reply), None)
+    (OpOutcome::Ok(reply), None)
 }
 
 fn record(state: v1::KeyState) -> Option<Record> {

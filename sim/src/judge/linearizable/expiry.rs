@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 use super::limits::JUDGE;
 use crate::{
-    history::{Call, Op, Outcome, Reply, Version, millis},
+    history::{Call, Op, OpOutcome, Reply, Version, millis},
     judge::verdict::Violation,
 };
 
@@ -72,7 +72,7 @@ fn lives<'a>(ops: &[&'a Op], skew_ns: u64) -> BTreeMap<Version, Life<'a>> {
     let mut made: Vec<(Version, &Op)> =
         ops.iter().filter_map(|op| Some((op.version_made()?, *op))).collect();
     made.sort_by_key(|(version, _)| *version);
-    let is_unknown = |op: &&&Op| op.outcome == Outcome::Unknown && op.call.is_mutation();
+    let is_unknown = |op: &&&Op| op.outcome == OpOutcome::Unknown && op.call.is_mutation();
     let unknown: Vec<&Op> = ops.iter().filter(is_unknown).copied().collect();
     let mut lives: BTreeMap<Version, Life<'_>> = BTreeMap::new();
     for (version, op) in made {
@@ -98,7 +98,7 @@ fn inherited<'a>(
         return *life;
     }
     let begins = match (&op.call, &op.outcome) {
-        (Call::Increment { delta }, Outcome::Ok(Reply::Incremented { number, .. })) => {
+        (Call::Increment { delta }, OpOutcome::Ok(Reply::Incremented { number, .. })) => {
             number == delta
         }
         _ => false,
@@ -167,19 +167,19 @@ pub(super) fn as_operations(ops: &[&Op], skew_ns: u64) -> Vec<Op> {
         complete_ns: None,
         invoke_index: last_before(ops, earliest_ns).max(op.invoke_index),
         complete_index: None,
-        outcome: Outcome::Unknown,
+        outcome: OpOutcome::Unknown,
     };
     let mut expiries = Vec::new();
     for op in ops.iter().filter(|op| op.call.is_mutation()) {
         match op.outcome {
-            Outcome::Ok(_) => {
+            OpOutcome::Ok(_) => {
                 let made = op.version_made();
                 let life = made.and_then(|version| lives.get(&version));
                 if let Some(earliest_ns) = life.and_then(|life| life.earliest_ns) {
                     expiries.push(expiry(op, made, earliest_ns));
                 }
             }
-            Outcome::Unknown => {
+            OpOutcome::Unknown => {
                 let given = Life::given(op, skew_ns).and_then(|life| life.earliest_ns);
                 // It may have made a version of whatever life there was before it.
                 let least = || lives.values().filter_map(|life| life.earliest_ns).min();
@@ -197,7 +197,7 @@ pub(super) fn as_operations(ops: &[&Op], skew_ns: u64) -> Vec<Op> {
                 };
                 expiries.push(expiry(op, expected, earliest_ns));
             }
-            Outcome::Refused(_) | Outcome::Failed => {}
+            OpOutcome::Refused(_) | OpOutcome::Failed => {}
         }
     }
     expiries

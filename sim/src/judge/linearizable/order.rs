@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::JUDGE;
 use crate::{
-    history::{Call, Op, Outcome, Record, Reply, Version, millis},
+    history::{Call, Op, OpOutcome, Record, Reply, Version, millis},
     judge::verdict::Violation,
 };
 
@@ -29,25 +29,27 @@ fn malformed(ops: &[&Op]) -> Option<Violation> {
         let why = match (&op.call, &op.outcome) {
             (
                 _,
-                Outcome::Ok(Reply::Written { version: 0 } | Reply::Incremented { version: 0, .. }),
+                OpOutcome::Ok(
+                    Reply::Written { version: 0 } | Reply::Incremented { version: 0, .. },
+                ),
             ) => "an acknowledged write has a version above 0",
             (
                 _,
-                Outcome::Ok(Reply::Read(Some(Record { version: 0, .. })))
-                | Outcome::Refused(Some(Record { version: 0, .. })),
+                OpOutcome::Ok(Reply::Read(Some(Record { version: 0, .. })))
+                | OpOutcome::Refused(Some(Record { version: 0, .. })),
             ) => "version 0 means absent, and there is a value",
             (
                 Call::Cas { expected, .. } | Call::Delete { expected: Some(expected) },
-                Outcome::Refused(current),
+                OpOutcome::Refused(current),
             ) if current.as_ref().map_or(0, |record| record.version) == *expected => {
                 "it was refused although, by its own words, the condition was met"
             }
-            (Call::Delete { expected: None }, Outcome::Refused(_)) => {
+            (Call::Delete { expected: None }, OpOutcome::Refused(_)) => {
                 "it had no condition that could fail"
             }
             (
                 Call::Delete { expected: Some(expected) },
-                Outcome::Ok(Reply::Deleted { version: 0 }),
+                OpOutcome::Ok(Reply::Deleted { version: 0 }),
             ) if *expected > 0 => {
                 "it expected a version, so that there must have been something to delete"
             }
@@ -74,7 +76,7 @@ fn value_left(op: &Op) -> Option<String> {
         (Call::Write { value, .. } | Call::Insert { value } | Call::Cas { value, .. }, _) => {
             Some(value.clone())
         }
-        (_, Outcome::Ok(Reply::Incremented { number, .. })) => Some(number.to_string()),
+        (_, OpOutcome::Ok(Reply::Incremented { number, .. })) => Some(number.to_string()),
         _ => None,
     }
 }
@@ -89,17 +91,17 @@ fn wrong_value(ops: &[&Op]) -> Option<Violation> {
     }
     let increments_unknown = ops
         .iter()
-        .any(|op| op.outcome == Outcome::Unknown && matches!(op.call, Call::Increment { .. }));
+        .any(|op| op.outcome == OpOutcome::Unknown && matches!(op.call, Call::Increment { .. }));
     // What is left as it was has any value that was ever there: the search knows which.
     let kept: BTreeSet<Version> =
         ops.iter().filter(|op| keeps(op)).filter_map(|op| op.version_made()).collect();
-    let kept_unknown = ops.iter().any(|op| op.outcome == Outcome::Unknown && keeps(op));
+    let kept_unknown = ops.iter().any(|op| op.outcome == OpOutcome::Unknown && keeps(op));
     let written: BTreeSet<String> = match kept_unknown {
         true => ops.iter().filter_map(|op| value_left(op)).collect(),
         false => BTreeSet::new(),
     };
     let mut unknown: BTreeMap<String, &Op> = BTreeMap::new();
-    for op in ops.iter().rev().filter(|op| op.outcome == Outcome::Unknown) {
+    for op in ops.iter().rev().filter(|op| op.outcome == OpOutcome::Unknown) {
         if let Some(value) = value_left(op) {
             unknown.insert(value, op);
         }
@@ -151,7 +153,7 @@ fn never_written(ops: &[&Op], reader: &Op, version: Version, value: &str) -> Vio
             let words = format!("{value:?} was seen, which nobody ever wrote");
             return wrong(words).with(reader);
         }
-        Some(op) if matches!(op.outcome, Outcome::Ok(_)) => {
+        Some(op) if matches!(op.outcome, OpOutcome::Ok(_)) => {
             (format!("{value:?} was seen at version {version}, but its only write has another"), op)
         }
         Some(op) => (

@@ -11,7 +11,7 @@
 
 use super::limits::Limits;
 use crate::{
-    history::{Op, Outcome, Reply},
+    history::{Op, OpOutcome, Reply},
     judge::verdict::Violation,
 };
 
@@ -128,7 +128,7 @@ impl<'a> Search<'a> {
             let absent = matches!(op.observation(), Some(None))
                 || matches!(
                     op.outcome,
-                    Outcome::Ok(Reply::Deleted { version: 0 } | Reply::Expired { version: 0 })
+                    OpOutcome::Ok(Reply::Deleted { version: 0 } | Reply::Expired { version: 0 })
                 );
             if absent {
                 absences.push(index);

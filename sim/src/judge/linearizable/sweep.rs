@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use super::{expiry::NOBODY, limits::JUDGE};
 use crate::{
-    history::{Call, Op, Outcome, Reply, Version},
+    history::{Call, Op, OpOutcome, Reply, Version},
     judge::verdict::Violation,
 };
 
@@ -28,7 +28,7 @@ pub(super) fn of_key<'a>(sweeps: &[&'a Op], key: &str) -> Vec<&'a Op> {
 
 fn moment(sweep: &Op) -> Option<Version> {
     match sweep.outcome {
-        Outcome::Ok(Reply::Swept { at, .. }) => Some(at),
+        OpOutcome::Ok(Reply::Swept { at, .. }) => Some(at),
         _ => None,
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn as_operations(ops: &[&Op], sweeps: &[&Op]) -> Vec<Op> {
     let versions: BTreeSet<Version> = ops.iter().filter_map(|op| op.version_met()).collect();
     let mut deletes = Vec::new();
     for sweep in sweeps {
-        if sweep.outcome == Outcome::Failed {
+        if sweep.outcome == OpOutcome::Failed {
             continue;
         }
         let removed: Vec<Version> = match moment(sweep) {
@@ -75,7 +75,7 @@ pub(super) fn as_operations(ops: &[&Op], sweeps: &[&Op]) -> Vec<Op> {
             call: Call::Delete { expected: Some(version) },
             complete_ns: None,
             complete_index: None,
-            outcome: Outcome::Unknown,
+            outcome: OpOutcome::Unknown,
             ..(*sweep).clone()
         }));
     }
@@ -90,8 +90,8 @@ mod tests {
         judge::{Verdict, linearizable::check},
     };
 
-    fn op(process: u64, key: &str, call: Call, (from, upto): (u64, u64), outcome: Outcome) -> Op {
-        let is_over = outcome != Outcome::Unknown;
+    fn op(process: u64, key: &str, call: Call, (from, upto): (u64, u64), outcome: OpOutcome) -> Op {
+        let is_over = outcome != OpOutcome::Unknown;
         Op {
             process,
             key: key.to_owned(),
@@ -106,20 +106,20 @@ mod tests {
 
     fn write(times: (u64, u64), version: Version) -> Op {
         let call = Call::Write { value: format!("v{version}"), ttl_ms: None };
-        op(1, "key/1", call, times, Outcome::Ok(Reply::Written { version }))
+        op(1, "key/1", call, times, OpOutcome::Ok(Reply::Written { version }))
     }
 
     fn read(times: (u64, u64), version: Option<Version>) -> Op {
         let record = version.map(|version| Record { value: format!("v{version}"), version });
-        op(2, "key/1", Call::Read, times, Outcome::Ok(Reply::Read(record)))
+        op(2, "key/1", Call::Read, times, OpOutcome::Ok(Reply::Read(record)))
     }
 
-    fn sweep(times: (u64, u64), outcome: Outcome) -> Op {
+    fn sweep(times: (u64, u64), outcome: OpOutcome) -> Op {
         op(3, "key/", Call::Sweep, times, outcome)
     }
 
-    fn swept(at: Version) -> Outcome {
-        Outcome::Ok(Reply::Swept { at, deleted: 1 })
+    fn swept(at: Version) -> OpOutcome {
+        OpOutcome::Ok(Reply::Swept { at, deleted: 1 })
     }
 
     fn is_violation(ops: &[Op]) -> bool {
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn without_an_answer_it_may_have_done_any_of_it() {
         let unknown =
-            |then| [write((0, 1), 5), sweep((2, 9), Outcome::Unknown), read((10, 11), then)];
+            |then| [write((0, 1), 5), sweep((2, 9), OpOutcome::Unknown), read((10, 11), then)];
         assert_eq!(check(&unknown(Some(5))), Verdict::Holds);
         assert_eq!(check(&unknown(None)), Verdict::Holds);
-        let failed = [write((0, 1), 5), sweep((2, 9), Outcome::Failed), read((10, 11), None)];
+        let failed = [write((0, 1), 5), sweep((2, 9), OpOutcome::Failed), read((10, 11), None)];
         assert!(is_violation(&failed), "nothing was done");
         let other = Op { key: "kex".to_owned(), ..sweep((2, 9), swept(7)) };
         assert!(is_violation(&[write((0, 1), 5), other, read((10, 11), None)]), "another prefix");

@@ -22,7 +22,7 @@ impl Story {
         self.events * NS_PER_MS
     }
 
-    fn tell(mut self, process: u64, key: &str, call: Call, outcome: Outcome) -> Story {
+    fn tell(mut self, process: u64, key: &str, call: Call, outcome: OpOutcome) -> Story {
         let begin = self.event();
         self.history.invoke(process, begin, key, &call);
         let end = self.event();
@@ -33,7 +33,7 @@ impl Story {
     fn put(self, key: &str, value: &str, ttl_ms: Option<u64>, version: Version) -> Story {
         let write = Call::Write { value: value.to_owned(), ttl_ms };
         let process = 1_000 + self.events;
-        self.tell(process, key, write, Outcome::Ok(Reply::Written { version }))
+        self.tell(process, key, write, OpOutcome::Ok(Reply::Written { version }))
     }
 
     fn page(self, asked: PageAsked, at: Version, keys: &[(&str, Version)], next: &str) -> Story {
@@ -44,7 +44,7 @@ impl Story {
         });
         let next = (!next.is_empty()).then(|| next.to_owned());
         let told = Paged { at, records: records.collect(), next };
-        self.tell(1, "", Call::Page(asked), Outcome::Ok(Reply::Paged(told)))
+        self.tell(1, "", Call::Page(asked), OpOutcome::Ok(Reply::Paged(told)))
     }
 
     fn says(&self) -> String {
@@ -157,7 +157,7 @@ fn one_moment_is_shown() {
     let mut story = story.put("a", "y", None, v(60)).put("b", "x", None, v(40));
     let told = Paged { at: v(50), records: Vec::new(), next: Some("c".to_owned()) };
     let end = story.event();
-    story.history.complete(1, end, &Outcome::Ok(Reply::Paged(told)));
+    story.history.complete(1, end, &OpOutcome::Ok(Reply::Paged(told)));
     // Also: it does not show "b".
     let ops = story.history.operations();
     let pages: Vec<_> = ops.iter().filter_map(Page::of).collect();
@@ -182,17 +182,17 @@ fn keys_expire_at_the_moment_that_is_shown() {
     let said = z(late, v(14), &[A]);
     assert!(said.contains("3.000 ms before the scan began"), "{said}");
     // A delete that nobody knows the outcome of explains absence.
-    let unknown = story().tell(77, "a", Call::Delete { expected: None }, Outcome::Unknown);
+    let unknown = story().tell(77, "a", Call::Delete { expected: None }, OpOutcome::Unknown);
     assert_eq!(z(unknown, v(14), &[]), "");
 }
 
 #[test]
 fn what_was_not_written_is_not_shown() {
     let write = || Call::Write { value: format!("d-{}", v(25)), ttl_ms: None };
-    let failed = three().tell(50, "d", write(), Outcome::Failed);
+    let failed = three().tell(50, "d", write(), OpOutcome::Failed);
     let said = failed.page(asked(), v(30), &[A, B, C, ("d", v(25))], "").says();
     assert!(said.contains("definitely not written"), "{said}");
-    let unknown = three().tell(50, "d", write(), Outcome::Unknown);
+    let unknown = three().tell(50, "d", write(), OpOutcome::Unknown);
     assert_eq!(unknown.page(asked(), v(30), &[A, B, C, ("d", v(25))], "").says(), "");
     let other = three().put("d", "other", None, v(25));
     let said = other.page(asked(), v(30), &[A, B, C, ("d", v(25))], "").says();

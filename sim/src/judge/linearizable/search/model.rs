@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Call, Op, Outcome, Reply, Version};
+use crate::history::{Call, Op, OpOutcome, Reply, Version};
 
 /// A value, as a number that is quick to compare.
 pub(super) type ValueId = u32;
@@ -126,7 +126,7 @@ impl Demand {
             }
             (Call::Delete { expected }, _) => Demand::Delete { version, expected: *expected },
             (Call::Expire { .. }, _) => Demand::Keep { version, value: None },
-            (Call::Increment { delta }, Outcome::Ok(Reply::Incremented { number, .. })) => {
+            (Call::Increment { delta }, OpOutcome::Ok(Reply::Incremented { number, .. })) => {
                 let value = values.id(&number.to_string());
                 Demand::Increment { version, before: number.checked_sub(*delta), value }
             }

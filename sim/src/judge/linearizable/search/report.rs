@@ -2,7 +2,7 @@
 
 use super::{Furthest, Search, model::State};
 use crate::{
-    history::{Op, Outcome},
+    history::{Op, OpOutcome},
     judge::{
         linearizable::{expiry::NOBODY, limits::JUDGE},
         verdict::Violation,
@@ -37,7 +37,7 @@ impl Search<'_> {
         let asked = self.ops.iter().filter(|op| op.process != NOBODY);
         let others = asked.filter(|op| **op != stuck && op.overlaps(stuck));
         let (unknown, open): (Vec<&&Op>, Vec<&&Op>) =
-            others.partition(|op| op.outcome == Outcome::Unknown);
+            others.partition(|op| op.outcome == OpOutcome::Unknown);
         let unknown = unknown.into_iter().filter(|op| op.call.is_mutation());
         for op in open.into_iter().chain(unknown.rev()).take(CONCURRENT_MAX) {
             report = report.with_labelled("at the same time: ", op);

@@ -2,7 +2,7 @@
 //! outcome, any of which may take effect between two steps.
 
 use super::model::{Demand, Effect, Values};
-use crate::history::{Op, Outcome};
+use crate::history::{Op, OpOutcome};
 
 /// An operation that made or saw a version. All of them stand in one fixed order.
 pub(super) struct Step {
@@ -37,7 +37,7 @@ pub(super) fn tell_what_is_kept(steps: &mut [Step]) {
 pub(super) fn classes(ops: &[&Op], demands: &[Demand], values: &mut Values) -> Vec<Class> {
     let mut classes: Vec<Class> = Vec::new();
     for (index, op) in ops.iter().enumerate() {
-        if op.outcome != Outcome::Unknown {
+        if op.outcome != OpOutcome::Unknown {
             continue;
         }
         let Some(mut effect) = Effect::of(&op.call, values) else { continue };
