@@ -148,6 +148,11 @@ impl OpError {
         if self.maybe_committed { RetryClass::Ambiguous } else { of_refusal(self.code) }
     }
 
+    /// Whether this version knows the codes of an error that another node answered.
+    pub fn knows(error: &v1::Error) -> bool {
+        [error.code, error.refused_for].iter().all(|code| Code::try_from(*code).is_ok())
+    }
+
     /// The code of an error which says that the request came to the wrong place, and that nothing was begun.
     pub fn misrouted(&self) -> Option<Code> {
         let is_definite = self.retry_class() == RetryClass::Reroute && !self.maybe_committed;
@@ -196,15 +201,22 @@ impl From<OpError> for v1::Error {
     }
 }
 
-/// An error that another node answered. What a later version calls by a code that this one does not know is
-/// taken for what its retry class says.
+/// What stands for a code that this version does not know.
+fn instead_of(retry: RetryClass) -> Code {
+    match retry {
+        RetryClass::Reroute => Code::Unavailable,
+        RetryClass::Ambiguous => Code::UnknownOutcome,
+        RetryClass::Never | RetryClass::RetryTxn | RetryClass::Unspecified => Code::Unspecified,
+    }
+}
+
+/// An error that another node answered. Where a later version uses a code that this one does not know, the retry
+/// class says what it is to this node.
 impl From<v1::Error> for OpError {
     fn from(error: v1::Error) -> OpError {
-        let code = Code::try_from(error.code).unwrap_or(match error.retry() {
-            RetryClass::Reroute => Code::Unavailable,
-            RetryClass::Ambiguous => Code::UnknownOutcome,
-            _ => Code::Unspecified,
-        });
+        let retry = error.retry();
+        let known = |code| Code::try_from(code).unwrap_or_else(|_| instead_of(retry));
+        let code = known(error.code);
         let standing = |current: v1::KeyState| Standing {
             version: Timestamp(current.version),
             value: current.value,
@@ -221,9 +233,7 @@ impl From<v1::Error> for OpError {
             retry_after: (!retry_after.is_zero()).then_some(retry_after),
             current: current.map(|current| Box::new(standing(*current))),
             hint: Some(error.hint_address).filter(|hint| !hint.is_empty()),
-            refused_for: Code::try_from(error.refused_for)
-                .ok()
-                .filter(|code| *code != Code::Unspecified),
+            refused_for: (error.refused_for != 0).then(|| known(error.refused_for)),
         }
     }
 }

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use quintet_proto::v1::{Code, session_request::Op};
+use quintet_proto::v1::{Code, session_request::Op, session_response::Result as Body};
 
 use super::answer::{Answered, Answers};
 use crate::{
@@ -93,6 +93,8 @@ impl<S: Answers> Answers for Repetition<S> {
             id,
             match answered {
                 Answered::Failed(error) => Answered::Failed(unsettled(error)),
+                // A later version's: whatever it says, it says of this copy.
+                Answered::Passed(Body::Error(error)) => Answered::Failed(unsettled(error.into())),
                 answered => answered,
             },
         );

@@ -2,7 +2,7 @@
 //! there is no room.
 
 use bytes::Bytes;
-use quintet_proto::v1::{Code, session_response::Result as Body};
+use quintet_proto::v1::{self, Code, session_response::Result as Body};
 
 use super::answer::Answered;
 use crate::{error::OpError, range::request::Answer};
@@ -27,13 +27,13 @@ pub(crate) fn bytes(answered: &Answered) -> usize {
                 get.state.as_ref().map_or(0, |state| state.value.len())
             }
             Answered::Passed(Body::Scan(scan)) => {
-                let value = |state: &Option<_>| {
-                    let state: Option<&quintet_proto::v1::KeyState> = state.as_ref();
-                    state.map_or(0, |state| state.value.len())
+                let value = |state: &Option<v1::KeyState>| {
+                    state.as_ref().map_or(0, |state| state.value.len())
                 };
                 let records = scan.records.iter();
                 records.map(|record| record.key.len() + value(&record.state) + RECORD_BYTES).sum()
             }
+            Answered::Passed(Body::Error(error)) => error.message.len(),
             Answered::Failed(error) => {
                 error.message.len() + error.current.as_ref().map_or(0, |state| state.value.len())
             }
