@@ -7,6 +7,7 @@ use crate::v1::{RequestContext, session_request::Op};
 
 impl Op {
     /// What the caller said of itself and of its copies of the request; none where it said nothing.
+    #[inline]
     pub fn context(&self) -> Option<&RequestContext> {
         let context = match self {
             Op::Get(get) => &get.context,
@@ -22,6 +23,7 @@ impl Op {
     }
 
     /// The same, to be filled in; there is one from now on.
+    #[inline]
     pub fn context_mut(&mut self) -> &mut RequestContext {
         let context = match self {
             Op::Get(get) => &mut get.context,
@@ -37,6 +39,7 @@ impl Op {
     }
 
     /// The key that it is about; of several keys the first, of a span where it begins.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         match self {
             Op::Get(get) => &get.key,
@@ -51,6 +54,7 @@ impl Op {
     }
 
     /// Whether it may change something. Writes carry a request id; reads need none.
+    #[inline]
     pub fn is_write(&self) -> bool {
         match self {
             Op::Get(_) | Op::Scan(_) => false,
@@ -64,11 +68,13 @@ impl Op {
     }
 
     /// Whether it is a write of which an earlier copy was sent.
+    #[inline]
     pub fn is_repetition(&self) -> bool {
         self.is_write() && self.context().is_some_and(|context| context.attempt > 0)
     }
 
     /// How many items it has: those of a batch of puts, none of any other kind.
+    #[inline]
     pub fn items(&self) -> usize {
         match self {
             Op::PutMany(many) => many.items.len(),
@@ -83,6 +89,7 @@ impl Op {
     }
 
     /// Bytes of keys, bounds and values.
+    #[inline]
     pub fn content_bytes(&self) -> usize {
         match self {
             Op::Get(get) => get.key.len(),

@@ -69,15 +69,29 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Frames = wire::Outbound<v1::SessionFrame>;
 
-/// An answer, and what it counts as while it waits.
-struct Waiting {
+/// An answer that waits for a frame, and what it counts as meanwhile.
+struct Weighed {
     response: v1::SessionResponse,
     bytes: usize,
 }
 
+/// The answers of one frame.
+#[derive(Default)]
+struct Taken {
+    responses: Vec<v1::SessionResponse>,
+    bytes: usize,
+}
+
+impl Taken {
+    fn add(&mut self, Weighed { response, bytes }: Weighed) {
+        self.responses.push(response);
+        self.bytes += bytes;
+    }
+}
+
 /// Where a session's answers gather.
 struct Sink {
-    answers: mpsc::UnboundedSender<Waiting>,
+    answers: mpsc::UnboundedSender<Weighed>,
     /// Requests read from the stream whose answer is not yet in a frame.
     open: AtomicUsize,
     waiting_bytes: AtomicUsize,
@@ -104,7 +118,7 @@ impl Sink {
         self.answered.fetch_add(1, Ordering::AcqRel);
         self.metrics.queue(Queue::Session).inc();
         // The session may be over; nobody waits then.
-        self.answers.send(Waiting { response: answered.into_wire(id), bytes }).ok();
+        self.answers.send(Weighed { response: answered.into_wire(id), bytes }).ok();
     }
 
     /// Answers what is not let in.
@@ -113,13 +127,13 @@ impl Sink {
         self.push(request.id, Answered::Failed(error));
     }
 
-    fn took(&self, answers: &[Waiting]) {
-        let bytes = answers.iter().map(|answer| answer.bytes).sum();
-        self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.admission.answers_taken(bytes);
-        self.open.fetch_sub(answers.len(), Ordering::AcqRel);
-        self.answered.fetch_sub(answers.len(), Ordering::AcqRel);
-        let taken = answers.len() as u64;
+    fn took(&self, answers: &Taken) {
+        let Taken { responses, bytes } = answers;
+        self.waiting_bytes.fetch_sub(*bytes, Ordering::AcqRel);
+        self.admission.answers_taken(*bytes);
+        self.open.fetch_sub(responses.len(), Ordering::AcqRel);
+        self.answered.fetch_sub(responses.len(), Ordering::AcqRel);
+        let taken = responses.len() as u64;
         self.metrics.requests_in_flight.dec_by(taken);
         self.metrics.queue(Queue::Session).dec_by(taken);
         self.taken.notify_one();
@@ -222,7 +236,7 @@ pub(super) fn open(
 
 struct Outbound {
     welcome: Option<v1::SessionWelcome>,
-    queue: mpsc::UnboundedReceiver<Waiting>,
+    queue: mpsc::UnboundedReceiver<Weighed>,
     sink: Arc<Sink>,
     router: Arc<Router>,
     ended: Option<tokio::sync::oneshot::Receiver<Status>>,
@@ -232,7 +246,7 @@ struct Outbound {
 
 impl Outbound {
     async fn next(&mut self) -> Result<Option<v1::SessionFrame>, Status> {
-        let mut responses = Vec::new();
+        let mut taken = Taken::default();
         if self.welcome.is_none() {
             let ended = self.ended.as_mut();
             let ended = async {
@@ -245,7 +259,7 @@ impl Outbound {
                 biased;
                 received = self.queue.recv() => {
                     let Some(first) = received else { return Ok(None) };
-                    responses.push(first);
+                    taken.add(first);
                 }
                 status = ended => {
                     self.ended = None;
@@ -257,17 +271,15 @@ impl Outbound {
                 }
             }
         }
-        self.fill(&mut responses);
-        Ok(Some(self.frame(responses)))
+        self.fill(&mut taken);
+        Ok(Some(self.frame(taken)))
     }
 
     /// Adds what waits already, up to a frame.
-    fn fill(&mut self, responses: &mut Vec<Waiting>) {
-        let mut bytes: usize = responses.iter().map(|answer| answer.bytes).sum();
-        while responses.len() < FRAME_ANSWERS_MAX.get() && bytes < FRAME_BYTES_MAX {
+    fn fill(&mut self, taken: &mut Taken) {
+        while taken.responses.len() < FRAME_ANSWERS_MAX.get() && taken.bytes < FRAME_BYTES_MAX {
             let Ok(next) = self.queue.try_recv() else { return };
-            bytes += next.bytes;
-            responses.push(next);
+            taken.add(next);
         }
     }
 
@@ -275,14 +287,16 @@ impl Outbound {
         if self.sink.open.load(Ordering::Acquire) == 0 {
             return Ok(None);
         }
-        let mut responses = Vec::new();
-        responses.extend(self.queue.recv().await);
-        self.fill(&mut responses);
-        Ok(Some(self.frame(responses)))
+        let mut taken = Taken::default();
+        if let Some(first) = self.queue.recv().await {
+            taken.add(first);
+        }
+        self.fill(&mut taken);
+        Ok(Some(self.frame(taken)))
     }
 
-    fn frame(&mut self, answers: Vec<Waiting>) -> v1::SessionFrame {
-        self.sink.took(&answers);
+    fn frame(&mut self, taken: Taken) -> v1::SessionFrame {
+        self.sink.took(&taken);
         let routes = std::mem::take(&mut *self.sink.routes.lock());
         let routes = routes.into_iter().filter_map(|(descriptor, leader)| {
             let address = self.router.peers().client_address(leader)?;
@@ -290,7 +304,7 @@ impl Outbound {
         });
         let body = v1::SessionResponses {
             welcome: self.welcome.take(),
-            responses: answers.into_iter().map(|answer| answer.response).collect(),
+            responses: taken.responses,
             cluster_time: self.router.hlc().told().0,
             routes: routes.flatten().collect(),
         };
@@ -304,7 +318,7 @@ impl Outbound {
 fn welcome(router: &Router) -> v1::SessionWelcome {
     let identity = router.peers().identity();
     v1::SessionWelcome {
-        cluster_id: identity.cluster,
+        cluster_id: identity.cluster.clone(),
         incarnation: identity.incarnation,
         limits: Some(router.limits().advertised()),
         // Rooms have no numbers yet; 0 says so.
