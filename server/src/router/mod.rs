@@ -7,14 +7,16 @@
 //!
 //! ```text
 //!   dispatch.rs  a request goes where its route says    routes.rs     key -> descriptor, as known
-//!   forward.rs   to the node that leads its range       relay.rs      around a link that is down
+//!   way.rs       straight to the leader, or around      relay.rs      passes on what takes the way around
+//!   forward.rs   to the node that leads its range
 //!   serve.rs     what another node forwarded            admission.rs  how much the node takes on
 //!   scan.rs      scans over several ranges              parts.rs      a scan's span, by ranges
 //!   hints.rs     where clients had better go
 //! ```
 //!
-//! What goes in is decoded ([`Request`](crate::request::decoded::Request)), and what comes out is an
-//! [`Answered`](crate::request::answer::Answered): the doors in `api/` know the wire.
+//! What goes in is decoded, beside the message that it came in, which may have to go on as it is
+//! ([`Request`](crate::request::decoded::Request)). What comes out is an
+//! [`Answered`](crate::request::answer::Answered): found here, passed on from another node, or failed.
 //!
 //! # Invariants
 //!
@@ -53,8 +55,6 @@ use crate::{
 
 /// How often a request is sent on after a definite "not here".
 const CORRECTIONS_MAX: u32 = 1;
-/// Scans over several ranges that are opened at the same time.
-const SCANS_MAX: usize = 256;
 
 /// The ranges that a node knows and its replicas of them.
 pub struct Router {
@@ -92,7 +92,7 @@ impl Router {
             replicas: RwLock::default(),
             leaders: RwLock::default(),
             relays: Turns::default(),
-            scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            scans: Arc::new(Semaphore::new(scan::OPENED_AT_ONCE_MAX)),
             admission: Admission::new(&limits, metrics.clone()),
             decoder: Decoder::new(limits.clone(), hlc.clone(), peers.clone(), random),
             peers,
@@ -134,11 +134,12 @@ impl Router {
 
     /// The node that leads a range, as far as this one knows.
     pub fn leader_of(&self, range: RangeId) -> Option<NodeId> {
-        let heard = || self.leaders.read().get(&range).copied();
-        let Some(replica) = self.replica(range) else { return heard().map(|(_, leader)| leader) };
+        let heard = self.leaders.read().get(&range).copied();
+        let replicas = self.replicas.read();
+        let Some(replica) = replicas.get(&range) else { return heard.map(|(_, leader)| leader) };
         // The careless hand: "its replica knows best".
         let waits_for_disk = planted::active(Bug::HungDiskKeepsRequests);
-        match heard() {
+        match heard {
             // The replica has not heard of it: it does not vote yet, or its disk keeps it from taking notice.
             Some((term, leader)) if term > replica.term() && !waits_for_disk => Some(leader),
             Some((_, leader)) if !replica.members().is_voter(replica.id) => {
@@ -150,7 +151,7 @@ impl Router {
 
     /// Whether this node leads a range, as far as it knows.
     pub fn leads(&self, range: RangeId) -> bool {
-        let leads = self.replica(range).is_some_and(|replica| replica.is_leader());
+        let leads = self.replicas.read().get(&range).is_some_and(Replica::is_leader);
         leads && self.leader_of(range) == Some(self.peers.me())
     }
 

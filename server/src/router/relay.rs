@@ -23,35 +23,16 @@ use quintet_proto::{internal::v1 as wire, v1};
 use super::{
     Router,
     forward::writes,
-    way::{Way, lost, lost_sight_of},
+    way::{lost, lost_sight_of},
 };
 use crate::{
     error::OpError,
     ids::{NodeId, RangeId},
     peer::{Kind, Lane, LinkDown},
-    planted::{self, Bug},
     request::encode,
-    storage::format::descriptor::Descriptor,
 };
 
 impl Router {
-    /// The way to a range's leader, where one is known: straight to it, or around the link that is down.
-    pub(super) fn way(&self, route: &Descriptor, leader: Option<NodeId>) -> Option<Way> {
-        let straight = leader.map(|node| Way { node, relay: false });
-        // The careless hand: "it will come up again".
-        if leader.is_some_and(|leader| self.peers.is_live(leader))
-            || planted::active(Bug::CutGatewayGivesUp)
-        {
-            return straight;
-        }
-        let me = self.peers.me();
-        let holders = route.replicas.iter().map(|(_, node)| *node);
-        let others = holders.filter(|node| *node != me && Some(*node) != leader);
-        let others: Vec<_> = others.filter(|node| self.peers.is_live(*node)).collect();
-        let around = self.relays.next(&others).map(|node| Way { node, relay: true });
-        around.or(straight)
-    }
-
     /// Passes on what another node can't send to the range's leader itself; `done` is called once.
     pub(crate) fn relay(
         &self,

@@ -17,7 +17,7 @@
 //!
 //! # Bounds
 //!
-//! [`SCANS_MAX`] scans are opened at a time on a node, each asking [`RANGES_AT_ONCE`] ranges at a
+//! [`OPENED_AT_ONCE_MAX`] scans are opened at a time on a node, each asking [`RANGES_AT_ONCE`] ranges at a
 //! time.
 
 use std::{sync::Arc, time::Duration};
@@ -54,6 +54,8 @@ use quintet_proto::{
     v1::{self, session_request::Op, session_response::Result as Body},
 };
 
+/// Scans that are opened at the same time.
+pub(super) const OPENED_AT_ONCE_MAX: usize = 256;
 /// Ranges that one of them asks at a time.
 const RANGES_AT_ONCE: Size = Size::new("scan-ranges-at-once", 32, 1);
 /// How long one range may take for a step.
@@ -169,7 +171,7 @@ async fn ask_leader(
         ..wire::PeerMessage::default()
     };
     let Ok(Ok(Kind::ForwardAnswer(answer))) =
-        router.peers.ask(way.node, Lane::Urgent, message).await
+        router.peers.request(way.node, Lane::Urgent, message).await
     else {
         return (Err(OpError::unavailable("the link is down")), None);
     };

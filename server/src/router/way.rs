@@ -2,7 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::{error::OpError, ids::NodeId};
+use super::Router;
+use crate::{
+    error::OpError,
+    ids::NodeId,
+    planted::{self, Bug},
+    storage::format::descriptor::Descriptor,
+};
 
 /// Whose turn it is to relay.
 #[derive(Default)]
@@ -23,6 +29,25 @@ pub(super) struct Way {
     pub(super) node: NodeId,
     /// It is to pass the request on.
     pub(super) relay: bool,
+}
+
+impl Router {
+    /// The way to a range's leader, where one is known: straight to it, or around the link that is down.
+    pub(super) fn way(&self, route: &Descriptor, leader: Option<NodeId>) -> Option<Way> {
+        let straight = leader.map(|node| Way { node, relay: false });
+        // The careless hand: "it will come up again".
+        if leader.is_some_and(|leader| self.peers.is_live(leader))
+            || planted::active(Bug::CutGatewayGivesUp)
+        {
+            return straight;
+        }
+        let me = self.peers.me();
+        let holders = route.replicas.iter().map(|(_, node)| *node);
+        let others = holders.filter(|node| *node != me && Some(*node) != leader);
+        let others: Vec<_> = others.filter(|node| self.peers.is_live(*node)).collect();
+        let around = self.relays.next(&others).map(|node| Way { node, relay: true });
+        around.or(straight)
+    }
 }
 
 /// The link to a leader is down, and nothing was sent.
