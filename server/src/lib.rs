@@ -3,12 +3,16 @@
 //! In the order a request meets it:
 //!
 //! ```text
-//!   api/      decode, validate, map errors
+//!   api/      the doors: admission, deadlines, errors as clients see them
+//!   request/  what a request and its answer are; decoded and encoded here
 //!   router/   key -> range -> replica, here or on another node
 //!   range/    one replicated range: latches, proposals, reads, its Raft group
+//!   peer/     links between nodes
 //!   storage/  engine trait; RocksDB in production, memory engine in the simulation
-//!   beside:   time/  placement/  ops/  peer/ (links between nodes)
 //! ```
+//!
+//! Above the router `cluster/` is what a node knows and does as a member, `upkeep/` its background jobs, and `node/`
+//! starts and stops all of it. Beside the path are `time/`, `placement/` and `ops/`.
 
 pub mod api;
 pub mod cluster;

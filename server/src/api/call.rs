@@ -24,7 +24,10 @@ use crate::{
         weight,
     },
     router::{Router, admission},
-    time::local::{Instant, sleep, timeout},
+    time::{
+        local::{Instant, sleep, timeout},
+        ms_u32,
+    },
 };
 
 /// Between two tries.
@@ -67,7 +70,7 @@ pub(super) async fn call(
     let context = op.context_mut();
     let timeout_after = timeout_of(context);
     let deadline = Instant::now() + timeout_after;
-    context.timeout_ms = u32::try_from(timeout_after.as_millis()).unwrap_or(u32::MAX);
+    context.timeout_ms = ms_u32(timeout_after);
     if !reads {
         router.decoder().name(context);
     }

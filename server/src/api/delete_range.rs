@@ -19,7 +19,7 @@ use crate::{
     error::OpError,
     request::{context::timeout_of, limits::check_deleted_span},
     router::Router,
-    time::local::Instant,
+    time::{local::Instant, ms_u32},
 };
 
 /// Removes pages until the span, the limit or the time is at its end.
@@ -33,10 +33,7 @@ pub(super) async fn run(
     let timeout = timeout_of(&context);
     let (began, limited) = (Instant::now(), asked.limit > 0);
     router.decoder().name(&mut context);
-    let left = || {
-        let left = timeout.saturating_sub(began.elapsed());
-        u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
-    };
+    let left = || ms_u32(timeout.saturating_sub(began.elapsed())).max(1);
     if asked.at == 0 {
         let context = v1::RequestContext { timeout_ms: left(), ..context.clone() };
         asked.at = moment(router, &asked, context, budget).await?;

@@ -24,7 +24,7 @@ use crate::{
     ops::operation::{Operation, OperationOutcome},
     request::context::timeout_of,
     router::Router,
-    time::local::Instant,
+    time::{local::Instant, ms_u32},
 };
 
 /// Reads of a batch before it is known how large its values are.
@@ -185,8 +185,8 @@ impl v1::kv_server::Kv for KvService {
             let (context, budget) = (context.clone(), &budget);
             async move {
                 // What is left for those that wait for others of the batch.
-                let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-                let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+                let left = deadline.saturating_duration_since(Instant::now());
+                let timeout_ms = ms_u32(left).max(1);
                 let context = Some(v1::RequestContext { timeout_ms, ..context });
                 call(&self.router, Op::Get(v1::GetRequest { context, key }), budget).await
             }

@@ -8,7 +8,7 @@ use crate::{
     placement::disk::Condition,
     placement::policy::Candidate,
     planted::{self, Bug},
-    range::replica::Replica,
+    range::{raft::progress::Progress, replica::Replica},
     time::local::Instant,
 };
 
@@ -18,13 +18,15 @@ const LAG_MAX: u64 = 200;
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// The voters of a range as its leader sees them.
-pub(super) fn candidates(node_state: &NodeState, replica: &Replica) -> Vec<Candidate> {
-    let progress = replica.raft.progress();
+pub(super) fn candidates(
+    node_state: &NodeState,
+    replica: &Replica,
+    progress: &Progress,
+) -> Vec<Candidate> {
     let (handovers, now) = (node_state.handovers.lock(), Instant::now());
     let may_go = |node| {
         handovers.may_go(replica.range, node, now) || planted::active(Bug::HomeHoweverLonely)
     };
-    let clocks = node_state.clocks.lock();
     let voters = progress.members.voters().into_iter();
     voters
         .filter_map(|id| {
@@ -42,7 +44,7 @@ pub(super) fn candidates(node_state: &NodeState, replica: &Replica) -> Vec<Candi
                 fit: node == node_state.peers().me()
                     || (caught_up && node_state.peers().is_live(node) && may_go(node)),
                 draining: node_state.is_draining(node),
-                clock_is_wrong: clocks.get(&node).is_some_and(|wrong_by_us| *wrong_by_us != 0),
+                clock_is_wrong: node_state.clock_wrong_by_us(node) != 0,
             })
         })
         .collect()

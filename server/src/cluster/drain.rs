@@ -21,9 +21,12 @@ use super::{
 use crate::{
     error::OpError,
     ids::{NodeId, SYSTEM_RANGE},
-    peer::ask::{self, Ask, NoAnswer},
+    peer::ask::{self, NoAnswer},
     range::replica::Replica,
-    time::local::{Instant, sleep, timeout},
+    time::{
+        local::{Instant, sleep, timeout},
+        patience,
+    },
 };
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -47,7 +50,8 @@ impl NodeState {
             return self.drain_here(request).await;
         };
         let until = Instant::now() + allowed(request);
-        match self.ask_drain(other, ask::DrainFor(request), until).await {
+        let within = answer_within(until);
+        match self.peers().ask_within(other, None, ask::DrainFor(request), within).await {
             Ok(answer) => answer,
             // It may have done it: doing it twice does no harm.
             Err(NoAnswer) => self.drain_here(request).await,
@@ -84,11 +88,9 @@ impl NodeState {
         if request.undo && was_to_be_told {
             self.order(node, false, until).await?;
         }
-        if node == self.peers().me() {
-            return self.drain_self(request).await;
-        }
-        if self.peers().is_live(node) {
-            match self.ask_drain(node, ask::Drain(request), until).await {
+        if node == self.peers().me() || self.peers().is_live(node) {
+            let here = self.drain_self(request);
+            match self.at(node, None, ask::Drain(request), answer_within(until), here).await {
                 Ok(answer) => return answer,
                 // It went away, and may have noted it: noting it twice does no harm.
                 Err(NoAnswer) if request.undo => {
@@ -98,7 +100,7 @@ impl NodeState {
                 Err(NoAnswer) => {}
             }
         }
-        let has_noted = self.draining.lock().get(&node).copied().unwrap_or(false);
+        let has_noted = self.says_draining(node);
         if request.undo && was_to_be_told && !has_noted {
             // It was drained while it could not be reached, and was not told.
             return Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true, not_noted: false });
@@ -119,21 +121,6 @@ impl NodeState {
         })
     }
 
-    /// Asks a node to drain itself, or another one; waits a little longer than it is allowed to take.
-    async fn ask_drain<A>(
-        &self,
-        node: NodeId,
-        question: A,
-        until: Instant,
-    ) -> Result<A::Answer, NoAnswer>
-    where
-        A: Ask<Answer = Result<v1::DrainResponse, OpError>>,
-    {
-        let answer = self.peers().question(node, None, question);
-        let patience = until.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
-        timeout(patience, answer).await.unwrap_or(Err(NoAnswer))
-    }
-
     /// Another node asks: to drain this one, or to note in the registry that a third is drained.
     pub(super) async fn drain_asked(
         self: &Arc<Self>,
@@ -147,7 +134,12 @@ impl NodeState {
             let message = format!("there is no node {}; 'quintet status' lists them", node.0);
             return Err(OpError::invalid(message));
         }
-        registry::order_drain(self, node, !request.undo).await?;
+        self.order_here(node, !request.undo).await
+    }
+
+    /// Has it noted, as the leader of the system range, that a node is drained, or that it is not any more.
+    async fn order_here(&self, node: NodeId, drained: bool) -> Result<v1::DrainResponse, OpError> {
+        registry::order_drain(self, node, drained).await?;
         Ok(v1::DrainResponse { leaders_left: 0, to_be_told: true, not_noted: false })
     }
 
@@ -162,14 +154,11 @@ impl NodeState {
         let request = v1::DrainRequest { node_id: node.0, undo: !drained, timeout_ms: 0 };
         loop {
             let why = match self.router().leader_of(SYSTEM_RANGE) {
-                Some(leader) if leader == self.peers().me() => {
-                    match registry::order_drain(self, node, drained).await {
-                        Ok(()) => break,
-                        Err(error) => error.message,
-                    }
-                }
-                Some(leader) if leader != node => {
-                    match self.ask_drain(leader, ask::Drain(request), until).await {
+                // To be asked means to drain itself where it is the node itself.
+                Some(leader) if leader != node || leader == self.peers().me() => {
+                    let (question, within) = (ask::Drain(request), answer_within(until));
+                    let here = self.order_here(node, drained);
+                    match self.at(leader, None, question, within, here).await {
                         Ok(Ok(_)) => break,
                         Ok(Err(error)) => error.message,
                         Err(NoAnswer) => format!("node {} went away", leader.0),
@@ -186,11 +175,7 @@ impl NodeState {
             sleep(POLL).await;
         }
         // This node's replica shows it in a moment.
-        let mut to_drain = self.to_drain.lock();
-        match drained {
-            true => to_drain.insert(node),
-            false => to_drain.remove(&node),
-        };
+        self.expect_told(node, drained);
         Ok(())
     }
 
@@ -205,13 +190,12 @@ impl NodeState {
     pub(crate) async fn tell_drained(self: &Arc<Self>, node: NodeId) -> bool {
         let request =
             v1::DrainRequest { node_id: node.0, undo: false, timeout_ms: TOLD_TIMEOUT_MS };
-        if node == self.peers().me() {
-            return self.drain_self(request).await.is_ok();
-        }
-        if !self.peers().is_live(node) {
+        if node != self.peers().me() && !self.peers().is_live(node) {
             return false;
         }
-        matches!(self.ask_drain(node, ask::Drain(request), Instant::now()).await, Ok(Ok(_)))
+        let here = self.drain_self(request);
+        let told = self.at(node, None, ask::Drain(request), ANSWER_GRACE, here).await;
+        matches!(told, Ok(Ok(_)))
     }
 
     /// Waits until no range is known to be led by a node; how many still are.
@@ -231,7 +215,7 @@ impl NodeState {
         &self,
         request: v1::DrainRequest,
     ) -> Result<v1::DrainResponse, OpError> {
-        let patience = allowed(request);
+        let until = Instant::now() + allowed(request);
         // At once, and noted beside it: a disk that does not answer is a reason to drain.
         self.set_draining(!request.undo);
         let noting = records::set_drained(&self.host().writer, !request.undo);
@@ -240,7 +224,7 @@ impl NodeState {
                 return news::tell_all(self).await;
             }
             tracing::info!(node = %self.peers().me(), "leaders move off the node: it is drained");
-            leaders::drain(self, Instant::now() + patience).await;
+            leaders::drain(self, until).await;
         });
         let not_noted = match noted {
             Ok(Ok(())) => false,
@@ -255,22 +239,13 @@ impl NodeState {
         let leaders_left = u32::try_from(left).unwrap_or(u32::MAX);
         Ok(v1::DrainResponse { leaders_left, to_be_told: false, not_noted })
     }
-
-    /// Whether this node takes leaders.
-    pub(crate) fn set_draining(&self, draining: bool) {
-        self.draining.lock().insert(self.peers().me(), draining);
-    }
-
-    /// Whether a node takes no leaders, as far as this one knows.
-    pub(super) fn is_draining(&self, node: NodeId) -> bool {
-        self.draining.lock().get(&node).copied().unwrap_or(false)
-            || self.to_drain.lock().contains(&node)
-    }
 }
 
 fn allowed(request: v1::DrainRequest) -> Duration {
-    match request.timeout_ms {
-        0 => TIMEOUT_DEFAULT,
-        ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
-    }
+    patience(request.timeout_ms, TIMEOUT_DEFAULT, TIMEOUT_MAX)
+}
+
+/// How long to wait for a node that may take until then.
+fn answer_within(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()) + ANSWER_GRACE
 }

@@ -27,7 +27,7 @@ use crate::{
     error::OpError,
     failpoint,
     ids::{Generation, NodeId, ReplicaId},
-    peer::ask::{self, NoAnswer},
+    peer::ask::{self, NoAnswer, PlanRefusal},
     placement::{initial, locality::Locality, policy},
     range::{error::ReplicaError, replica::Replica},
     storage::format::{cluster::ClusterRecord, descriptor::Descriptor},
@@ -94,7 +94,7 @@ impl NodeState {
                 let message = "the nodes do not agree yet who knows whom; try again";
                 return Err(OpError::unavailable(message));
             }
-            let formed = self.peers().question(first, None, ask::Init(request)).await;
+            let formed = self.peers().ask(first, None, ask::Init(request)).await;
             let gone = OpError::ambiguous(format!("node {} went away; ask again", first.0));
             return formed.unwrap_or(Err(gone));
         }
@@ -221,17 +221,15 @@ impl NodeState {
     pub(super) async fn take_from(
         self: &Arc<Self>,
         plan: wire::Bootstrap,
-    ) -> wire::BootstrapAnswer {
+    ) -> Result<(), PlanRefusal> {
         let one_at_a_time = self.planning.clone().lock_owned().await;
-        let refused = |why: String| wire::BootstrapAnswer { refusal: why, other_directory: false };
         if plan.directory != self.peers().book().me().directory {
-            let refusal = "the plan is for another directory of this node".to_owned();
-            return wire::BootstrapAnswer { refusal, other_directory: true };
+            return Err(PlanRefusal::OtherDirectory);
         }
-        let Some(cluster) = from_wire(plan) else {
-            return refused("a plan that makes no sense".to_owned());
-        };
-        refused(self.take(one_at_a_time, cluster).await.err().unwrap_or_default())
+        let cluster = from_wire(plan);
+        let cluster =
+            cluster.ok_or_else(|| PlanRefusal::Other("a plan that makes no sense".to_owned()))?;
+        self.take(one_at_a_time, cluster).await.map_err(PlanRefusal::Other)
     }
 
     /// Waits until every member runs the plan.
@@ -261,17 +259,17 @@ async fn hand_out(node_state: Arc<NodeState>, mut cluster: ClusterRecord) {
         let mut missed = Vec::new();
         for (node, directory) in cluster.untold.clone() {
             let plan = wire::Bootstrap { directory, ..to_wire(&cluster) };
-            match node_state.peers().question(node, None, ask::TakePlan(plan)).await {
-                Ok(answer) if answer.refusal.is_empty() => {}
-                Ok(answer) if answer.other_directory => {
+            match node_state.peers().ask(node, None, ask::TakePlan(plan)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(PlanRefusal::OtherDirectory)) => {
                     tracing::error!(
                         %node,
                         "a member has lost its disk while the cluster was formed: 'quintet replace' \
                          takes it back"
                     );
                 }
-                Ok(answer) => {
-                    tracing::error!(%node, why = answer.refusal, "a member refuses the cluster");
+                Ok(Err(PlanRefusal::Other(why))) => {
+                    tracing::error!(%node, why, "a member refuses the cluster");
                     missed.push((node, directory));
                 }
                 Err(NoAnswer) => missed.push((node, directory)),

@@ -28,7 +28,7 @@ pub(crate) async fn move_home(
     words: &mut Words,
 ) -> bool {
     let (me, range) = (node_state.peers().me(), replica.range);
-    let candidates = candidates(node_state, replica);
+    let candidates = candidates(node_state, replica, &replica.raft.progress());
     // Also one that lags, or to which a handover has just failed: it may be fit in a moment.
     let has_space = |voter: &Candidate| {
         voter.node != me && node_state.peers().is_live(voter.node) && voter.could_take_writes()

@@ -9,7 +9,6 @@ use quintet_proto::internal::v1 as wire;
 
 use super::{candidates::candidates, state::NodeState};
 use crate::{
-    ids::RangeId,
     peer::{Kind, Lane},
     placement::policy,
     range::replica::Replica,
@@ -19,16 +18,11 @@ use crate::{
 /// Tells every other node what this one's leaders know and what it is good for; waits for their answers.
 pub(crate) async fn tell_all(node_state: &NodeState) {
     let me = node_state.peers().me();
-    let draining = node_state.draining.lock().get(&me).copied().unwrap_or(false);
+    let draining = node_state.says_draining(me);
     let clock_wrong_by_us = node_state.host().hlc.wrong_by_us();
     let leading = node_state.leading().into_iter();
     let ranges: Vec<_> = leading.map(|replica| news(node_state, &replica)).collect();
-    {
-        let mut known = node_state.news.lock();
-        for range in &ranges {
-            known.insert(RangeId(range.range_id), range.clone());
-        }
-    }
+    ranges.iter().for_each(|range| node_state.heard_news(range.clone()));
     let disk = node_state.disk_of(me);
     let ping = wire::Ping {
         ranges,
@@ -43,16 +37,16 @@ pub(crate) async fn tell_all(node_state: &NodeState) {
             kind: Some(Kind::Ping(ping.clone())),
             ..wire::PeerMessage::default()
         };
-        node_state.peers().ask(node, Lane::Urgent, message)
+        node_state.peers().request(node, Lane::Urgent, message)
     });
     futures::future::join_all(answers).await;
 }
 
 /// What a leader knows of its range.
 pub(super) fn news(node_state: &NodeState, replica: &Replica) -> wire::RangeNews {
-    let voters = candidates(node_state, replica);
-    let leader_reason = policy::reason(&voters, replica.range, node_state.peers().me());
     let progress = replica.raft.progress();
+    let voters = candidates(node_state, replica, &progress);
+    let leader_reason = policy::reason(&voters, replica.range, node_state.peers().me());
     let (last, members) = (progress.last_index, &progress.members);
     let matched = |replica| progress.matched(replica);
     let patience = node_state.host().times.patience();

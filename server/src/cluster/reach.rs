@@ -13,9 +13,9 @@ use std::{
 use super::state::NodeState;
 use crate::{
     ids::{NodeId, ReplicaId},
-    peer::ask::{self, NoAnswer},
+    peer::ask,
     range::{members::Members, replica::Replica},
-    time::local::{Instant, timeout},
+    time::local::Instant,
 };
 
 /// Who does not answer within this is not reached: what a candidate's voters would take too long for.
@@ -28,8 +28,7 @@ pub(crate) async fn reached(node_state: &NodeState) -> BTreeSet<NodeId> {
     let peers = node_state.peers();
     let asked = peers.book().nodes().into_iter().filter(|node| *node != peers.me());
     let answers = asked.map(|node| async move {
-        let answer = timeout(ANSWER_TIMEOUT, peers.question(node, None, ask::Echo)).await;
-        matches!(answer, Ok(Ok(()))).then_some(node)
+        peers.ask_within(node, None, ask::Echo, ANSWER_TIMEOUT).await.ok().map(|()| node)
     });
     let answers = futures::future::join_all(answers).await;
     answers.into_iter().flatten().chain([peers.me()]).collect()
@@ -57,8 +56,7 @@ impl Words {
 
 /// Whom another node reaches; nobody where it does not say so.
 async fn word_of(node_state: &NodeState, node: NodeId) -> BTreeSet<NodeId> {
-    let answer = node_state.peers().question(node, None, ask::Reach);
-    timeout(WORD_TIMEOUT, answer).await.unwrap_or(Err(NoAnswer)).unwrap_or_default()
+    node_state.peers().ask_within(node, None, ask::Reach, WORD_TIMEOUT).await.unwrap_or_default()
 }
 
 impl NodeState {

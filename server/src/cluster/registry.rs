@@ -33,8 +33,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::state::NodeState;
 use crate::{
@@ -43,8 +41,9 @@ use crate::{
     peer::CLUSTER_VERSION,
     range::{
         replica::Replica,
-        request::{Condition, Lifetime, OpResult, Reply, ReplySink, Write, WriteKind},
+        request::{Condition, Lifetime, Reply, ReplySink, Write, WriteKind},
     },
+    request::answer::Once,
     size::Size,
     storage::{
         self, Direction,
@@ -221,17 +220,13 @@ pub(crate) async fn order_drain(
     }
     let client = node_state.draw_client();
     let request = RequestId { origin_room: 0, client, sequence: 1 };
-    let (tx, done) = oneshot::channel();
-    let sink = Arc::new(Awaited(Mutex::new(Some(tx))));
+    let (sink, done) = Once::new();
     let value = Bytes::from(codec::encode(&drained));
     let instead_of = stands.map(|(at, _)| *at);
     write(node_state, &replica, request, &Name::Drain(node.0), value, instead_of, sink);
-    let gone = |_| Err(OpError::ambiguous("the node gave the request up"));
-    done.await.unwrap_or_else(gone)?;
-    node_state
-        .to_drain
-        .lock()
-        .clone_from(&Registry::read(&replica).map_err(unreadable)?.to_drain());
+    let answered = done.await.map_err(|_| OpError::ambiguous("the node gave the request up"))?;
+    answered.into_body()?;
+    node_state.set_to_drain(Registry::read(&replica).map_err(unreadable)?.to_drain());
     Ok(())
 }
 
@@ -258,18 +253,6 @@ pub(crate) fn write(
         deadline: Instant::now() + INTERVAL,
         reply: Reply::uncounted(sink, request.sequence),
     });
-}
-
-/// Somebody waits for the answer.
-struct Awaited(Mutex<Option<oneshot::Sender<OpResult>>>);
-
-impl ReplySink for Awaited {
-    fn answer(&self, _id: u64, result: OpResult) {
-        if let Some(waits) = self.0.lock().take() {
-            // Whoever asked may have given up.
-            waits.send(result).ok();
-        }
-    }
 }
 
 #[cfg(test)]

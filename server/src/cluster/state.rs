@@ -6,17 +6,19 @@
 //!
 //! # Invariants
 //!
-//! * What other nodes say is kept a node or a range that this node knows: a peer can't make a map grow
+//! * What other nodes say is kept per node or per range that this node knows: a peer can't make a map grow
 //!   (checked where it is heard, `answers/pings.rs`).
-//! * No lock here is held across an await; each guards one field and nothing else.
+//! * No lock of the maps is held across an await, and each guards one field. `planning` is held while a plan is taken.
 //!
 //! # On a crash
 //!
-//! Only what [`super::records`] wrote is left. News and words of others come again with their next pings.
+//! What [`super::records`] wrote of it is left. What others said comes again with their next pings, and nodes to be
+//! told that they are drained with the next look at the registry.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -26,7 +28,10 @@ use tokio::sync::Notify;
 use super::{around::Around, disks::DiskNews};
 use crate::{
     ids::{NodeId, RangeId},
-    peer::Peers,
+    peer::{
+        Peers,
+        ask::{Ask, NoAnswer},
+    },
     placement::handover::Handovers,
     range::replica::{Host, Replica},
     router::Router,
@@ -43,21 +48,21 @@ pub struct NodeState {
     /// One plan at a time.
     pub(super) planning: Arc<tokio::sync::Mutex<()>>,
     /// What leaders said last about their ranges.
-    pub(crate) news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
+    news: Mutex<BTreeMap<RangeId, wire::RangeNews>>,
     /// Nodes that take no leaders at the moment.
-    pub(super) draining: Mutex<BTreeMap<NodeId, bool>>,
+    draining: Mutex<BTreeMap<NodeId, bool>>,
     /// What became of leaders that this node handed over.
     pub(super) handovers: Mutex<Handovers>,
     /// Nodes that are to be told that they are drained, as the registry has it.
-    pub(crate) to_drain: Mutex<BTreeSet<NodeId>>,
+    to_drain: Mutex<BTreeSet<NodeId>>,
     /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
-    pub(crate) clocks: Mutex<BTreeMap<NodeId, i64>>,
+    clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// What other nodes said last of their disks.
-    pub(super) disks: Mutex<BTreeMap<NodeId, DiskNews>>,
+    disks: Mutex<BTreeMap<NodeId, DiskNews>>,
     /// Whom other nodes reach, as they say.
     pub(super) around: Around,
     /// The places of this node's leaders are to be looked at now.
-    pub(crate) leaders_look: Notify,
+    leaders_look: Notify,
     /// Ranges of which this node, as their leader, replaces a replica at the moment.
     pub(super) replacing: Mutex<BTreeSet<RangeId>>,
 }
@@ -123,6 +128,102 @@ impl NodeState {
     /// The cluster that the node belongs to.
     pub fn cluster(&self) -> Option<ClusterRecord> {
         self.cluster.lock().clone()
+    }
+
+    /// Has a node do what a question asks for: this one by `here`, another one by asking it, no longer than `within`.
+    pub(super) async fn at<A: Ask>(
+        &self,
+        node: NodeId,
+        range: Option<RangeId>,
+        question: A,
+        within: Duration,
+        here: impl Future<Output = A::Answer>,
+    ) -> Result<A::Answer, NoAnswer> {
+        if node == self.peers().me() {
+            return Ok(here.await);
+        }
+        self.peers().ask_within(node, range, question, within).await
+    }
+
+    /// What a leader said last of its range.
+    pub(crate) fn news_of(&self, range: RangeId) -> Option<wire::RangeNews> {
+        self.news.lock().get(&range).cloned()
+    }
+
+    /// Up to which index all replicas of a range are known to hold its log, as its leader said last.
+    pub(crate) fn held_by_all(&self, range: RangeId) -> u64 {
+        self.news.lock().get(&range).map_or(0, |news| news.held_by_all)
+    }
+
+    /// A leader of this node, or of another one, says this of its range; what a leader of a later term said stays.
+    pub(super) fn heard_news(&self, news: wire::RangeNews) {
+        let mut known = self.news.lock();
+        match known.get(&RangeId(news.range_id)) {
+            Some(known) if known.term > news.term => {}
+            _ => {
+                known.insert(RangeId(news.range_id), news);
+            }
+        }
+    }
+
+    /// Whether a node takes no leaders, as it says itself.
+    pub(super) fn says_draining(&self, node: NodeId) -> bool {
+        self.draining.lock().get(&node).copied().unwrap_or(false)
+    }
+
+    /// Whether a node takes no leaders, as far as this one knows.
+    pub(super) fn is_draining(&self, node: NodeId) -> bool {
+        self.says_draining(node) || self.to_drain.lock().contains(&node)
+    }
+
+    /// A node says whether it takes leaders.
+    pub(super) fn heard_draining(&self, node: NodeId, draining: bool) {
+        self.draining.lock().insert(node, draining);
+    }
+
+    /// Whether this node takes leaders.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.heard_draining(self.peers().me(), draining);
+    }
+
+    /// The nodes that are to be told that they are drained, as the registry has it now.
+    pub(crate) fn set_to_drain(&self, nodes: BTreeSet<NodeId>) {
+        *self.to_drain.lock() = nodes;
+    }
+
+    /// The registry has it that a node is to be told that it is drained, or that it is not; this node's replica shows
+    /// that in a moment.
+    pub(super) fn expect_told(&self, node: NodeId, drained: bool) {
+        let mut to_drain = self.to_drain.lock();
+        match drained {
+            true => to_drain.insert(node),
+            false => to_drain.remove(&node),
+        };
+    }
+
+    /// A node says by how many microseconds its clock is wrong; what it said before, or 0.
+    pub(crate) fn heard_clock(&self, node: NodeId, wrong_by_us: i64) -> i64 {
+        self.clocks.lock().insert(node, wrong_by_us).unwrap_or(0)
+    }
+
+    /// By how many microseconds a node's clock is wrong, as it says itself.
+    pub(super) fn clock_wrong_by_us(&self, node: NodeId) -> i64 {
+        self.clocks.lock().get(&node).copied().unwrap_or(0)
+    }
+
+    /// A node says what its disk is good for.
+    pub(super) fn heard_disk(&self, node: NodeId, disk: DiskNews) {
+        self.disks.lock().insert(node, disk);
+    }
+
+    /// Has the places of this node's leaders looked at now.
+    pub(crate) fn look_at_leaders(&self) {
+        self.leaders_look.notify_one();
+    }
+
+    /// Waits for that.
+    pub(crate) async fn leaders_are_to_be_looked_at(&self) {
+        self.leaders_look.notified().await;
     }
 
     /// What is known of a node's disk; of one that was not heard of, nothing bad.

@@ -49,12 +49,11 @@ pub fn nodes(node_state: &NodeState) -> Vec<v1::NodeStatus> {
     let leaders = replicas.iter().map(|replica| known_leader(node_state, replica).leader);
     let leaders: Vec<NodeId> = leaders.flatten().collect();
     let peers = node_state.peers();
-    let clocks = node_state.clocks.lock().clone();
     let mut known = peers.book().all();
-    for member in peers.identity().members {
-        if known.iter().all(|address| address.node != member) {
+    for member in &peers.identity().members {
+        if known.iter().all(|address| address.node != *member) {
             // Never heard of since it was named by the plan.
-            known.push(AddressRecord { node: member, ..AddressRecord::default() });
+            known.push(AddressRecord { node: *member, ..AddressRecord::default() });
         }
     }
     let mut nodes: Vec<_> = known
@@ -74,7 +73,7 @@ pub fn nodes(node_state: &NodeState) -> Vec<v1::NodeStatus> {
                 version: address.version,
                 draining: node_state.is_draining(address.node),
                 lasted_ms: reach.as_ref().map_or(0, |reach| ms(reach.lasted)),
-                clock_wrong_by_ms: clocks.get(&address.node).map_or(0, |us| in_ms(*us)),
+                clock_wrong_by_ms: in_ms(node_state.clock_wrong_by_us(address.node)),
                 disk: disk.map_or(0, |disk| disk.condition_to_wire().into()),
                 disk_free_bytes: disk.map_or(0, |disk| disk.free_bytes),
                 why: reach.map_or_else(|| "its address is not known".to_owned(), |reach| reach.why),
@@ -108,56 +107,54 @@ pub fn locate(
 }
 
 fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
-    {
-        let descriptor = replica.shared.state.descriptor();
-        let progress = replica.raft.progress();
-        let known = known_leader(node_state, replica);
-        let leader = known.leader;
-        let news = if leader == Some(node_state.peers().me()) {
-            Some(news::news(node_state, replica))
-        } else {
-            node_state.news.lock().get(&replica.range).cloned()
-        };
-        let news = news.filter(|news| leader == Some(NodeId(news.leader_node)));
-        let unknown = || {
-            let replicas = descriptor.replicas.iter();
-            let status = replicas.map(|(replica, node)| v1::ReplicaStatus {
-                replica_id: replica.0,
-                node_id: node.0,
-                role: "voter".to_owned(),
-                ..v1::ReplicaStatus::default()
-            });
-            status.collect()
-        };
-        let reason = match leader {
-            Some(leader) => {
-                let mut reason = news.as_ref().map_or_else(
-                    || "the leader has not told yet".to_owned(),
-                    |news| news.leader_reason.clone(),
-                );
-                if is_served_around(node_state, replica, leader) {
-                    reason.push_str("; this node reaches it by way of another");
-                }
-                reason
+    let descriptor = replica.shared.state.descriptor();
+    let progress = replica.raft.progress();
+    let known = known_leader(node_state, replica);
+    let leader = known.leader;
+    let news = if leader == Some(node_state.peers().me()) {
+        Some(news::news(node_state, replica))
+    } else {
+        node_state.news_of(replica.range)
+    };
+    let news = news.filter(|news| leader == Some(NodeId(news.leader_node)));
+    let unknown = || {
+        let replicas = descriptor.replicas.iter();
+        let status = replicas.map(|(replica, node)| v1::ReplicaStatus {
+            replica_id: replica.0,
+            node_id: node.0,
+            role: "voter".to_owned(),
+            ..v1::ReplicaStatus::default()
+        });
+        status.collect()
+    };
+    let reason = match leader {
+        Some(leader) => {
+            let mut reason = news.as_ref().map_or_else(
+                || "the leader has not told yet".to_owned(),
+                |news| news.leader_reason.clone(),
+            );
+            if is_served_around(node_state, replica, leader) {
+                reason.push_str("; this node reaches it by way of another");
             }
-            None => format!("no leader: {}", Here::of(node_state).why_none(known)),
-        };
-        v1::RangeStatus {
-            id: replica.range.0,
-            generation: descriptor.generation.0,
-            start: descriptor.start.clone().into(),
-            end: descriptor.end.clone().into(),
-            leader_node: leader.map_or(0, |node| node.0),
-            term: progress.term,
-            leader_reason: reason,
-            replicas: news.map_or_else(unknown, |news| news.replicas),
-            last_index: progress.last_index,
-            applied_index: progress.applied_index(),
-            last_leader_node: known.last.map_or(0, |node| node.0),
-            last_leader_ms_ago: known.ago.map_or(0, ms),
-            last_leader_known: known.ago.is_some(),
-            time_ahead_ms: time_ahead(node_state, replica).as_millis() as u64,
+            reason
         }
+        None => format!("no leader: {}", Here::of(node_state).why_none(known)),
+    };
+    v1::RangeStatus {
+        id: replica.range.0,
+        generation: descriptor.generation.0,
+        start: descriptor.start.clone().into(),
+        end: descriptor.end.clone().into(),
+        leader_node: leader.map_or(0, |node| node.0),
+        term: progress.term,
+        leader_reason: reason,
+        replicas: news.map_or_else(unknown, |news| news.replicas),
+        last_index: progress.last_index,
+        applied_index: progress.applied_index(),
+        last_leader_node: known.last.map_or(0, |node| node.0),
+        last_leader_ms_ago: known.ago.map_or(0, ms),
+        last_leader_known: known.ago.is_some(),
+        time_ahead_ms: ms(time_ahead(node_state, replica)),
     }
 }
 

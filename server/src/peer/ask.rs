@@ -4,7 +4,7 @@
 //! right kind or [`NoAnswer`]; the node that answers hands the same type to [`Ask::reply`]. So an operation has one
 //! type, whether the node does it itself or asks another one.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use quintet_proto::{internal::v1 as wire, v1};
 
@@ -12,6 +12,7 @@ use super::{Kind, Lane, Peers};
 use crate::{
     error::OpError,
     ids::{NodeId, RangeId, ReplicaId},
+    time::local::timeout,
 };
 
 /// A question, and the answer that belongs to it.
@@ -36,8 +37,8 @@ pub(crate) struct NoAnswer;
 
 impl Peers {
     /// Asks a node something of a range, or of itself.
-    pub(crate) fn question<A: Ask>(
-        self: &std::sync::Arc<Self>,
+    pub(crate) fn ask<A: Ask>(
+        self: &Arc<Self>,
         node: NodeId,
         range: Option<RangeId>,
         question: A,
@@ -48,13 +49,24 @@ impl Peers {
             ..wire::PeerMessage::default()
         };
         // At once: it is under way before anybody waits for the answer.
-        let asked = self.ask(node, Lane::Urgent, message);
+        let asked = self.request(node, Lane::Urgent, message);
         async move {
             match asked.await {
                 Ok(Ok(kind)) => A::answer(kind).ok_or(NoAnswer),
                 Ok(Err(_)) | Err(_) => Err(NoAnswer),
             }
         }
+    }
+
+    /// The same, for those who wait no longer than this.
+    pub(crate) async fn ask_within<A: Ask>(
+        self: &Arc<Self>,
+        node: NodeId,
+        range: Option<RangeId>,
+        question: A,
+        within: Duration,
+    ) -> Result<A::Answer, NoAnswer> {
+        timeout(within, self.ask(node, range, question)).await.unwrap_or(Err(NoAnswer))
     }
 }
 
@@ -98,23 +110,43 @@ impl Ask for Reach {
     }
 }
 
-/// Take this plan of a new cluster.
+/// Take this plan of a new cluster. `Ok`: it is taken, durably.
 pub(crate) struct TakePlan(pub(crate) wire::Bootstrap);
 
+/// Why a node does not take a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PlanRefusal {
+    /// It is for another directory of the node: it lost its disk since.
+    OtherDirectory,
+    /// In words.
+    Other(String),
+}
+
 impl Ask for TakePlan {
-    type Answer = wire::BootstrapAnswer;
+    type Answer = Result<(), PlanRefusal>;
 
     fn into_kind(self) -> Kind {
         Kind::Bootstrap(self.0)
     }
 
-    fn answer(kind: Kind) -> Option<wire::BootstrapAnswer> {
+    fn answer(kind: Kind) -> Option<Self::Answer> {
         let Kind::BootstrapAnswer(answer) = kind else { return None };
-        Some(answer)
+        Some(match (answer.other_directory, answer.refusal.is_empty()) {
+            (true, _) => Err(PlanRefusal::OtherDirectory),
+            (false, true) => Ok(()),
+            (false, false) => Err(PlanRefusal::Other(answer.refusal)),
+        })
     }
 
-    fn reply(answer: wire::BootstrapAnswer) -> Kind {
-        Kind::BootstrapAnswer(answer)
+    fn reply(answer: Self::Answer) -> Kind {
+        let (refusal, other_directory) = match answer {
+            Ok(()) => (String::new(), false),
+            Err(PlanRefusal::OtherDirectory) => {
+                ("the plan is for another directory of this node".to_owned(), true)
+            }
+            Err(PlanRefusal::Other(why)) => (why, false),
+        };
+        Kind::BootstrapAnswer(wire::BootstrapAnswer { refusal, other_directory })
     }
 }
 

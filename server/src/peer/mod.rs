@@ -116,7 +116,7 @@ impl Refusal {
 /// The other nodes: their addresses and the links to them.
 pub struct Peers {
     me: NodeId,
-    identity: RwLock<ClusterIdentity>,
+    identity: RwLock<Arc<ClusterIdentity>>,
     /// See [`Peers::cluster_around`].
     around: Mutex<Option<String>>,
     book: AddressBook,
@@ -164,7 +164,7 @@ impl Peers {
         }
         Arc::new(Peers {
             me: node,
-            identity: RwLock::new(identity),
+            identity: RwLock::new(Arc::new(identity)),
             around: Mutex::default(),
             book,
             links: RwLock::default(),
@@ -214,7 +214,7 @@ impl Peers {
     }
 
     /// The cluster that this node belongs to.
-    pub fn identity(&self) -> ClusterIdentity {
+    pub fn identity(&self) -> Arc<ClusterIdentity> {
         self.identity.read().clone()
     }
 
@@ -222,7 +222,7 @@ impl Peers {
     pub fn join(&self, identity: ClusterIdentity) {
         self.book.keep_members(&identity.members);
         self.links.write().retain(|node, _| identity.members.contains(node));
-        *self.identity.write() = identity;
+        *self.identity.write() = Arc::new(identity);
     }
 
     /// Whether a node may take part: everybody may as long as this one belongs to no cluster.
@@ -278,7 +278,7 @@ impl Peers {
     }
 
     /// Asks a node something; the answer, or that the link went down.
-    pub fn ask(
+    pub fn request(
         self: &Arc<Self>,
         node: NodeId,
         lane: Lane,
@@ -338,7 +338,7 @@ impl Peers {
             seeds.iter().filter_map(|seed| strangers.get_key_value(seed)).collect();
         let astray = !self.met_own.load(Ordering::Acquire) && strange.len() * 2 > seeds.len();
         let (seed, cluster) = strange.first().filter(|_| astray)?;
-        let mine = self.identity().cluster;
+        let mine = self.identity().cluster.clone();
         Some(format!(
             "the data directory belongs to cluster {mine}, the seed {seed} to cluster {cluster}: set \
              node.data_dir or seeds"
@@ -439,11 +439,11 @@ impl Peers {
     }
 
     fn hello(&self) -> wire::Hello {
-        let ClusterIdentity { cluster, incarnation, .. } = self.identity();
+        let mine = self.identity();
         wire::Hello {
             node_id: self.me.0,
-            cluster_id: cluster,
-            incarnation,
+            cluster_id: mine.cluster.clone(),
+            incarnation: mine.incarnation,
             cluster_version: CLUSTER_VERSION,
             me: Some(book::to_wire(&self.book.me())),
             book: self.book.all().iter().map(book::to_wire).collect(),

@@ -23,7 +23,12 @@ use quintet_proto::internal::v1::{self as proto, peer_server::Peer};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{FRAME_BYTES_MAX, Kind, Peers, Refusal, link::decode, says::Says};
+use super::{
+    FRAME_BYTES_MAX, Kind, Peers, Refusal,
+    ask::{Ask, Echo},
+    link::decode,
+    says::Says,
+};
 use crate::{
     ids::NodeId,
     time::local::timeout,
@@ -174,7 +179,7 @@ impl Connection<'_> {
                 kind: None,
             };
             if let Some(Kind::Echo(_)) = message.kind {
-                let kind = Some(Kind::Echo(proto::Echo {}));
+                let kind = Some(Echo::reply(()));
                 self.answers.push(proto::PeerMessage { kind, ..answer });
                 continue;
             }

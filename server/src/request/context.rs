@@ -1,5 +1,6 @@
-//! What a request says of itself: its cluster, its keyspace, how long its caller waits, and its id. And what it is
-//! given where it says nothing of that: the one place where ids and deadlines are made on a node.
+//! What a client's request says of itself: its cluster, its keyspace, how long its caller waits, and its id. And what
+//! it is given where it says nothing of that. (Writes that a node makes for itself name themselves:
+//! `cluster/registry.rs`, `upkeep/registry.rs`.)
 //!
 //! A caller that leaves the id out can't repeat the request, and so never asks for its outcome again; the node's own
 //! retries of a unary call use the id that the request was given here.
@@ -16,7 +17,7 @@ use crate::{
     ops::{operation::Operation, requests::Named},
     peer::ClusterIdentity,
     seams::Random,
-    time::{AHEAD_MAX, Hlc, Timestamp, local::Instant},
+    time::{AHEAD_MAX, Hlc, Timestamp, local::Instant, patience},
 };
 
 /// How long a request may take where its caller does not say.
@@ -78,10 +79,7 @@ impl Context {
 
 /// How long the caller of a request waits.
 pub(crate) fn timeout_of(context: &v1::RequestContext) -> Duration {
-    match context.timeout_ms {
-        0 => TIMEOUT_DEFAULT,
-        ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
-    }
+    patience(context.timeout_ms, TIMEOUT_DEFAULT, TIMEOUT_MAX)
 }
 
 /// Gives a request an id and the time of its first attempt, where its caller has not. The time of a repetition
@@ -174,16 +172,6 @@ mod tests {
         let mut late = v1::RequestContext { attempt: 1, ..v1::RequestContext::default() };
         name(&mut late, Timestamp(9), &random);
         assert_eq!(late.first_attempt_time, 0);
-    }
-
-    #[test]
-    fn callers_wait_as_long_as_they_say_within_bounds() {
-        let timeout = |timeout_ms| {
-            timeout_of(&v1::RequestContext { timeout_ms, ..v1::RequestContext::default() })
-        };
-        assert_eq!(timeout(0), TIMEOUT_DEFAULT);
-        assert_eq!(timeout(1), Duration::from_millis(1));
-        assert_eq!(timeout(u32::MAX), TIMEOUT_MAX);
     }
 
     #[test]

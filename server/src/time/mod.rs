@@ -15,4 +15,4 @@ mod words;
 pub use hlc::{AHEAD_MAX, Hlc};
 pub use source::Clock;
 pub use timestamp::Timestamp;
-pub use words::{ms, utc, words};
+pub use words::{ms, ms_u32, patience, utc, words};

@@ -1,4 +1,4 @@
-//! Times as people read them.
+//! Lengths of time and moments, as messages carry them and as people read them.
 
 use std::time::Duration;
 
@@ -13,6 +13,20 @@ const DAYS_OF_ERA: u64 = 146_097;
 /// Whole milliseconds, as answers tell how long something lasts.
 pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whole milliseconds, as requests say how long their callers wait.
+pub fn ms_u32(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// How long something that was asked for may take: what the request says, or, where that is 0, the default; never
+/// longer than the bound.
+pub fn patience(asked_ms: u32, default: Duration, max: Duration) -> Duration {
+    match asked_ms {
+        0 => default,
+        ms => Duration::from_millis(ms.into()).min(max),
+    }
 }
 
 /// A cluster time in UTC, as in `2026-11-24T20:14:04.120Z`; `-` for 0.
@@ -52,6 +66,16 @@ pub fn words(left: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn callers_wait_as_long_as_they_say_within_bounds() {
+        let [default, max] = [2, 60].map(Duration::from_secs);
+        assert_eq!(patience(0, default, max), default);
+        assert_eq!(patience(1, default, max), Duration::from_millis(1));
+        assert_eq!(patience(u32::MAX, default, max), max);
+        assert_eq!(ms_u32(Duration::from_micros(1_999)), 1);
+        assert_eq!(ms_u32(Duration::MAX), u32::MAX);
+    }
 
     #[test]
     fn days_of_all_kinds() {

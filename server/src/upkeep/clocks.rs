@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn look(node_state: &NodeState) {
     let (me, hlc) = (node_state.peers().me(), &node_state.host().hlc);
     let seen = hlc.look(node_state.peers().book().count());
-    let before_us = node_state.clocks.lock().insert(me, seen.wrong_by_us).unwrap_or(0);
+    let before_us = node_state.heard_clock(me, seen.wrong_by_us);
     node_state.router().metrics().clock_wrong_by.set(seen.wrong_by_us as f64 / 1e6);
     match (before_us, seen.wrong_by_us) {
         (0, 0) => {}

@@ -59,7 +59,7 @@ fn tell(node_state: &Arc<NodeState>, before: Condition, after: Condition) {
             tracing::info!(%node, free_mib, was = before.name(), "the disk is well again");
         }
     }
-    node_state.leaders_look.notify_one();
+    node_state.look_at_leaders();
     let node_state = node_state.clone();
     tokio::spawn(async move { news::tell_all(&node_state).await });
 }

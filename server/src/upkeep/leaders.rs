@@ -21,7 +21,7 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
     loop {
         trace::event("timer", format_args!("{} looks after its leaders", node_state.peers().me()));
         // At once where the node's disk has become another one.
-        timeout(INTERVAL, node_state.leaders_look.notified()).await.ok();
+        timeout(INTERVAL, node_state.leaders_are_to_be_looked_at()).await.ok();
         let mut words = Words::default();
         for replica in node_state.replicas() {
             see(&node_state, &replica);

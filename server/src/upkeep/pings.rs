@@ -1,5 +1,7 @@
-//! Once a second: looks at the node's own clock, tells every other node what this one's leaders know, and says
-//! in the log when the node begins or ceases to serve clients.
+//! Once a second: looks at the node's own clock, tells every other node what this one's leaders know, takes over
+//! routes and figures, and says in the log when the node begins or ceases to serve clients.
+//!
+//! A node that meets strangers only, where its seeds say its cluster is, stops here: it goes on in no other.
 
 use std::{sync::Arc, time::Duration};
 

@@ -46,7 +46,7 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
             }
         }
         let to_drain = registry.to_drain();
-        node_state.to_drain.lock().clone_from(&to_drain);
+        node_state.set_to_drain(to_drain.clone());
         if replica.is_leader() {
             for node in to_drain {
                 if node_state.tell_drained(node).await {

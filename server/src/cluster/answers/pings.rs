@@ -9,25 +9,19 @@ use crate::{
 
 /// Takes over what a node says.
 pub(super) fn heard(node_state: &NodeState, from: NodeId, ping: wire::Ping) {
-    node_state.draining.lock().insert(from, ping.draining);
-    node_state.clocks.lock().insert(from, ping.clock_wrong_by_us);
+    node_state.heard_draining(from, ping.draining);
+    node_state.heard_clock(from, ping.clock_wrong_by_us);
     let disk = DiskNews::from_wire(ping.disk(), ping.disk_free_bytes);
-    node_state.disks.lock().insert(from, disk);
+    node_state.heard_disk(from, disk);
     node_state.heard_reaches(from, ping.reaches);
-    let mut news = node_state.news.lock();
+    let router = node_state.router();
     for range in ping.ranges {
         let id = RangeId(range.range_id);
         // Only of ranges that this node knows: a peer can't make the map grow.
-        let router = node_state.router();
         if router.replica(id).is_none() && !router.routes().knows(id) {
             continue;
         }
-        node_state.router().heard_leader(id, NodeId(range.leader_node), range.term);
-        match news.get(&id) {
-            Some(known) if known.term > range.term => {}
-            _ => {
-                news.insert(id, range);
-            }
-        }
+        router.heard_leader(id, NodeId(range.leader_node), range.term);
+        node_state.heard_news(range);
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     cluster::{plan, state::NodeState},
     failpoint,
     ids::{NodeId, RangeId, ReplicaId},
-    peer::ask,
+    peer::ask::{self, NoAnswer},
     range::replica::Replica,
-    time::local::{Instant, timeout},
+    time::local::Instant,
 };
 
 /// For each question to the node.
@@ -79,15 +79,12 @@ impl Work {
         let birth = birth.ok_or("its leader does not know how it was born")?;
         let offer =
             wire::HoldReplica { replica_id: offered.0, birth: Some(plan::range_to_wire(birth)) };
-        let peers = self.node_state.peers();
-        if node == peers.me() {
-            return self.node_state.hold(self.range, offer).await;
-        }
-        let asked = peers.question(node, Some(self.range), ask::HoldReplica(offer));
-        match timeout(STEP_TIMEOUT, asked).await {
-            Ok(Ok(Ok(held))) => Ok(held),
-            Ok(Ok(Err(refusal))) => Err(format!("node {} refuses: {refusal}", node.0)),
-            _ => Err(format!("node {} does not answer", node.0)),
+        let question = ask::HoldReplica(offer.clone());
+        let here = self.node_state.hold(self.range, offer);
+        match self.node_state.at(node, Some(self.range), question, STEP_TIMEOUT, here).await {
+            Ok(Ok(held)) => Ok(held),
+            Ok(Err(refusal)) => Err(format!("node {} refuses: {refusal}", node.0)),
+            Err(NoAnswer) => Err(format!("node {} does not answer", node.0)),
         }
     }
 }

@@ -60,7 +60,11 @@ use crate::{
     error::OpError,
     ids::{NodeId, RangeId},
     peer::ask::{self, NoAnswer},
-    time::local::{Instant, sleep, timeout},
+    storage::format::cluster::ClusterRecord,
+    time::{
+        local::{Instant, sleep},
+        ms_u32, patience,
+    },
 };
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
@@ -86,10 +90,7 @@ impl NodeState {
         request: v1::ReplaceNodeRequest,
         may_forward: bool,
     ) -> Result<v1::ReplaceNodeResponse, OpError> {
-        let allowed = match request.timeout_ms {
-            0 => TIMEOUT_DEFAULT,
-            ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
-        };
+        let allowed = patience(request.timeout_ms, TIMEOUT_DEFAULT, TIMEOUT_MAX);
         let until = Instant::now() + allowed;
         let Some(cluster) = self.cluster() else {
             if self.peers().cluster_around().is_none() || !may_forward {
@@ -102,11 +103,7 @@ impl NodeState {
             let message = format!("node {} is no member; 'quintet status' lists them", node.0);
             return Err(OpError::invalid(message));
         }
-        let never_lost = match node == self.peers().me() {
-            true => self.has_first_replicas(&cluster),
-            false => self.enlist_other(node, plan::to_wire(&cluster)).await?,
-        };
-        if never_lost {
+        if self.has_never_lost(node, &cluster).await? {
             let message = format!(
                 "node {} has not lost its disk: there is nothing to replace. It must be started with an \
                  empty directory first",
@@ -143,36 +140,37 @@ impl NodeState {
     ) -> Result<v1::ReplaceNodeResponse, OpError> {
         let mut refusal = self.peers().no_cluster();
         for node in self.peers().book().nodes() {
-            let asked = self.peers().question(node, None, ask::Replace(request));
-            match timeout(allowed + ANSWER_GRACE, asked).await {
-                Ok(Ok(Ok(done))) => return Ok(done),
-                Ok(Ok(Err(error))) => match error.code {
+            let (question, within) = (ask::Replace(request), allowed + ANSWER_GRACE);
+            match self.peers().ask_within(node, None, question, within).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => match error.code {
                     // Another one like this, or one that just can't.
                     v1::Code::EmptyNode | v1::Code::NotInitialized | v1::Code::Unavailable => {
                         refusal = error;
                     }
                     _ => return Err(error),
                 },
-                Ok(Err(NoAnswer)) | Err(_) => {}
+                Err(NoAnswer) => {}
             }
         }
         Err(refusal)
     }
 
     /// Makes a node that lost its disk a member; whether it has not lost it.
-    async fn enlist_other(
+    async fn has_never_lost(
         self: &Arc<Self>,
         node: NodeId,
-        plan: wire::Bootstrap,
+        cluster: &ClusterRecord,
     ) -> Result<bool, OpError> {
-        let asked = self.peers().question(node, None, ask::Enlist(plan));
-        match timeout(TIMEOUT_DEFAULT, asked).await {
-            Ok(Ok(Ok(never_lost))) => Ok(never_lost),
-            Ok(Ok(Err(refusal))) => {
+        let question = ask::Enlist(plan::to_wire(cluster));
+        let here = async { Ok(self.has_first_replicas(cluster)) };
+        match self.at(node, None, question, TIMEOUT_DEFAULT, here).await {
+            Ok(Ok(never_lost)) => Ok(never_lost),
+            Ok(Err(refusal)) => {
                 let message = format!("node {} refuses: {refusal}", node.0);
                 Err(OpError::new(v1::Code::WrongCluster, message))
             }
-            _ => {
+            Err(NoAnswer) => {
                 let message = format!(
                     "node {} can't be reached: start it, with an empty directory, and ask again",
                     node.0
@@ -213,17 +211,11 @@ impl NodeState {
         leader: NodeId,
         allowed: Duration,
     ) -> Result<bool, String> {
-        if leader == self.peers().me() {
-            return self.replace_replica(range, node, allowed).await;
-        }
-        let request = wire::ReplaceReplica {
-            node_id: node.0,
-            timeout_ms: u32::try_from(allowed.as_millis()).unwrap_or(u32::MAX),
-        };
-        let asked = self.peers().question(leader, Some(range), ask::ReplaceReplica(request));
-        match timeout(allowed + ANSWER_GRACE, asked).await {
-            Ok(Ok(answer)) => answer,
-            _ => Err(format!("its leader, node {}, does not answer", leader.0)),
-        }
+        let request = wire::ReplaceReplica { node_id: node.0, timeout_ms: ms_u32(allowed) };
+        let (question, within) = (ask::ReplaceReplica(request), allowed + ANSWER_GRACE);
+        let here = self.replace_replica(range, node, allowed);
+        self.at(leader, Some(range), question, within, here).await.unwrap_or_else(|NoAnswer| {
+            Err(format!("its leader, node {}, does not answer", leader.0))
+        })
     }
 }

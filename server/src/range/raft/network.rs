@@ -86,7 +86,7 @@ impl Connection {
             kind: Some(kind),
             ..net::PeerMessage::default()
         };
-        self.network.peers.ask(self.node, lane, message)
+        self.network.peers.request(self.node, lane, message)
     }
 
     async fn call(&self, doing: Doing, kind: Kind, option: &RPCOption) -> Result<Kind, Error> {
