@@ -38,7 +38,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 impl Replica {
     /// The replicas of the range as this one knows them.
     pub fn members(&self) -> Members {
-        self.raft.progress().members
+        self.raft.members()
     }
 
     /// How many entries another replica is known to lack. Nothing is known of it at first.
