@@ -226,22 +226,13 @@ impl Joined {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
     use super::*;
     use crate::{
         error::OpError,
-        range::request::{Condition, DeleteRange, Lifetime, PutMany, Reply, ReplySink, WriteKind},
+        range::request::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
         storage::format::{command::Effect, request::Outcome},
-        time::{Timestamp, local::Instant},
+        time::Timestamp,
     };
-
-    /// Nobody listens.
-    struct Deaf;
-
-    impl ReplySink for Deaf {
-        fn answer(&self, _id: u64, _result: OpResult) {}
-    }
 
     #[derive(Default)]
     struct Bench {
@@ -252,17 +243,7 @@ mod tests {
 
     impl Bench {
         fn write(&self, id: u64, key: &'static str, kind: WriteKind) -> Write {
-            Write {
-                key: Bytes::from_static(key.as_bytes()),
-                kind,
-                request: RequestId { origin_room: 1, client: 1, sequence: id },
-                first_attempt: Timestamp(1),
-                later_attempt: false,
-                refusal_not_remembered: false,
-                hash: 0,
-                deadline: Instant::now() + Duration::from_secs(1),
-                reply: Reply::uncounted(Arc::new(Deaf), id),
-            }
+            Write::of_test(id, Bytes::from_static(key.as_bytes()), kind)
         }
 
         fn put(&mut self, id: u64, key: &'static str, bytes: usize) {
