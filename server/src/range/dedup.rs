@@ -101,7 +101,7 @@ fn answer_again(
         }
         _ => None,
     };
-    Ok(answer(&write.kind, record.outcome, record.at, stood.as_ref(), now()))
+    Ok(answer(&write.kind, record.outcome, record.at, stood.as_ref(), now))
 }
 
 /// Whether a request may have been forgotten, and what its caller is told then.

@@ -69,7 +69,7 @@ fn settle(shared: &Shared, pending: Pending, flag: Option<bool>) -> Option<Write
     let Pending { write, at, outcome, refused_by, .. } = pending;
     match flag {
         Some(true) => {
-            let now = shared.hlc.peek();
+            let now = || shared.hlc.peek();
             write.reply.send(answer(&write.kind, outcome, at, refused_by.0.as_ref(), now));
             None
         }

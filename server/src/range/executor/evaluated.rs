@@ -50,7 +50,7 @@ pub(super) fn evaluate(
     let rests_on_applied = left.is_none() || planted::active(Bug::RefusalByUncommitted);
     let forgets = is_forgotten(&write) || planted::active(Bug::RefusalNotStored);
     if changes_nothing(&outcome) && rests_on_applied && forgets && !is_news {
-        let result = answer(&write.kind, outcome, Timestamp::ZERO, current.0.as_ref(), at);
+        let result = answer(&write.kind, outcome, Timestamp::ZERO, current.0.as_ref(), || at);
         return Ok(Evaluated::Refused(write, result));
     }
     let after = current.after(&effect, at);

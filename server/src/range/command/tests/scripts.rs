@@ -324,7 +324,7 @@ impl Scenario {
             let said = match applied {
                 Applied::Groups(flags) if flags[..] == [true] => {
                     let outcome = one.outcome.clone();
-                    told(&answer(&one.kind, outcome, one.at, one.stood.as_ref(), one.at))
+                    told(&answer(&one.kind, outcome, one.at, one.stood.as_ref(), || one.at))
                 }
                 Applied::Groups(flags) if flags[..] == [false] => {
                     "left no trace, is to be evaluated again".to_owned()
