@@ -13,7 +13,8 @@
 //!
 //! A draft is filled in rounds: latched, stamped, evaluated, and again while there is room. Who would have to wait
 //! behind a request of the round itself ends the round and is looked at in the next: that request may turn out to be
-//! refused, and need no place. A round costs memory only; where it costs more, let him wait.
+//! refused, and need no place. A round costs memory only; where it costs more, let him wait. It is bounded, and so is
+//! what it costs until the first of its callers is told ([`ROUND_REQUESTS_MAX`]).
 //!
 //! # Invariants
 //!
@@ -43,6 +44,9 @@ use crate::{
     },
     storage::engine::Error,
 };
+
+/// Requests of a round: those that `check` has an answer to take no room in an entry, and are as many as are gathered.
+const ROUND_REQUESTS_MAX: usize = 4_096;
 
 /// Requests of an entry on one key.
 struct Joined {
@@ -132,7 +136,7 @@ pub(super) fn latch(
     mut check: impl FnMut(&Write) -> Result<Option<OpResult>, Error>,
 ) -> Result<(), Error> {
     let (mut writes, mut bytes) = (0, 0);
-    while draft.entry.has_room_beside(writes, bytes) {
+    while draft.entry.has_room_beside(writes, bytes) && asked.len() < ROUND_REQUESTS_MAX {
         let Some(write) = gathered.pop() else { break };
         let is_first = writes == 0 && draft.entry.is_empty();
         let is_page = write.kind.range().is_some();
@@ -361,6 +365,15 @@ mod tests {
         assert_eq!(order, [1, 2, 3, 4, 5], "all are told in their turn");
         let taken = ["a", "b", "c", "d", "e"].map(|key| latches.is_taken(key.as_bytes()));
         assert_eq!(taken, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_round_is_bounded_where_nobody_takes_room() {
+        let (mut bench, mut latches) = (Bench::default(), held(&[]));
+        let all: Vec<_> = (0..ROUND_REQUESTS_MAX as u64 + 2).collect();
+        all.iter().for_each(|id| bench.put(*id, "a", 1));
+        assert_eq!(bench.latch(&mut latches, &all), [0; 0]);
+        assert_eq!((bench.asked.len(), bench.gathered.len()), (ROUND_REQUESTS_MAX, 2));
     }
 
     #[test]

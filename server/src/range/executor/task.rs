@@ -63,7 +63,7 @@ pub(in crate::range) struct Executor {
     gathered: Gathered,
     /// Keys in proposals in flight, and who waits for each.
     latches: Latches<Write>,
-    /// Room for requests between two stages; empty otherwise.
+    /// Requests of a round, between two stages; empty otherwise, bounded by `latch`.
     asked: Vec<Asked>,
     proposals: Proposals,
     /// The term whose state is ready to be evaluated.
