@@ -12,10 +12,7 @@ use bytes::Bytes;
 use super::{apply::apply, outcome::Applied, target::Target};
 use crate::{
     ids::{Generation, RangeId, ReplicaId, RequestId, TimeDomain},
-    range::{
-        dedup::Overlay,
-        expiry::{Life, life},
-    },
+    range::dedup::Overlay,
     storage::{
         Batch, Direction, Durability, Engine, Family,
         format::{
@@ -204,13 +201,7 @@ fn an_expiry_is_stored_with_its_version() {
     range.apply(vec![write(vec![(b"k", vec![expiring]), (b"l", vec![put(2, 6, "y")])])]);
     let read = |key| mvcc::read(&*range.engine, key, Timestamp::MAX).expect("read").expect("found");
     assert_eq!(read(b"k").expires_at, expires_at);
-    let of_k = |time, clock| life(read(b"k").expires_at, Timestamp(time), Timestamp(clock));
-    assert_eq!(of_k(8, 8), Life::Alive);
-    assert_eq!(of_k(8, 9), Life::Expiring(Timestamp(9)));
-    assert_eq!(of_k(9, 9), Life::Expired);
-    // The range's time decides, also for a clock that is behind it.
-    assert_eq!(of_k(9, 1), Life::Expired);
-    assert_eq!(life(read(b"l").expires_at, Timestamp::MAX, Timestamp::MAX), Life::Alive);
+    assert_eq!(read(b"l").expires_at, None);
 }
 
 #[test]

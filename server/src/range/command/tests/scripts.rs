@@ -40,7 +40,10 @@ use crate::{
             WriteKind,
         },
     },
-    storage::keys,
+    storage::{
+        keys,
+        life::{Life, life},
+    },
     testscript,
     time::local::Instant,
 };
