@@ -15,6 +15,7 @@ use crate::{
     range::{
         answer::answer,
         command::{evaluate::evaluate as evaluate_on, outcome::changes_nothing},
+        dedup,
         held::Current,
         request::{OpResult, Write},
         state::RangeState,
@@ -48,16 +49,11 @@ pub(super) fn evaluate(
     let (effect, outcome) = evaluate_on(&current, &write.kind, at);
     // The careless hands: "a refusal is a refusal".
     let rests_on_applied = left.is_none() || planted::active(Bug::RefusalByUncommitted);
-    let forgets = is_forgotten(&write) || planted::active(Bug::RefusalNotStored);
+    let forgets = dedup::may_forget_refusal(&write) || planted::active(Bug::RefusalNotStored);
     if changes_nothing(&outcome) && rests_on_applied && forgets && !is_news {
         let result = answer(&write.kind, outcome, Timestamp::ZERO, current.0.as_ref(), || at);
         return Ok(Evaluated::Refused(write, result));
     }
     let after = current.after(&effect, at);
     Ok(Evaluated::Goes(Pending { write, at, effect, outcome, refused_by: current }, after))
-}
-
-/// Whether a refusal need not be remembered: nobody is told of it, once a later copy is sent.
-pub(super) fn is_forgotten(write: &Write) -> bool {
-    write.refusal_not_remembered && !write.later_attempt
 }
