@@ -12,7 +12,7 @@ use crate::{
         command::outcome::Applied,
         expiry::expiry,
         held::Current,
-        request::{OpResult, PutMany, Reply, Write, WriteKind},
+        request::{OpResult, Reply, Write, WriteKind},
     },
     size::Size,
     storage::{
@@ -56,11 +56,11 @@ impl Asked {
 
     /// Bytes that it takes in an entry, roughly and as far as they are known before it is evaluated.
     pub(super) fn bytes(&self) -> usize {
-        match &self.write.kind {
-            WriteKind::PutMany(many) => batch_bytes(many),
-            WriteKind::Put { value, .. } => bytes(&self.write.key, value.len()),
-            _ => bytes(&self.write.key, 0),
-        }
+        let value = match &self.write.kind {
+            WriteKind::Put { value, .. } => value.len(),
+            _ => 0,
+        };
+        bytes(&self.write, value)
     }
 }
 
@@ -78,14 +78,11 @@ pub(super) struct Pending {
 impl Pending {
     /// Bytes that it takes in an entry, roughly.
     fn bytes(&self) -> usize {
-        if let Some(many) = self.write.kind.many() {
-            return batch_bytes(many);
-        }
         let value = match &self.effect {
             Effect::Put { value, .. } => value.len(),
             Effect::Nothing | Effect::Delete => 0,
         };
-        bytes(&self.write.key, value)
+        bytes(&self.write, value)
     }
 
     fn record(&self) -> Operation {
@@ -113,12 +110,14 @@ impl Pending {
     }
 }
 
-fn bytes(key: &Bytes, value: usize) -> usize {
-    key.len() + value + 64
-}
-
-fn batch_bytes(many: &PutMany) -> usize {
-    many.items.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 64
+/// Bytes that a request takes in an entry, roughly: a batch all that it names, any other one its key and a value of
+/// so many bytes.
+fn bytes(write: &Write, value: usize) -> usize {
+    let named = match write.kind.many() {
+        Some(many) => many.items.iter().map(|(key, value)| key.len() + value.len() + 8).sum(),
+        None => write.key.len() + value,
+    };
+    named + 64
 }
 
 /// Requests on one key, in the order in which they take effect.

@@ -116,11 +116,7 @@ fn find(
     at: Timestamp,
 ) -> Result<mvcc::Held, Error> {
     let descriptor = state.descriptor();
-    let upto = match &descriptor.end[..] {
-        [] => &range.end[..],
-        border if range.end.is_empty() => border,
-        border => border.min(&range.end[..]),
-    };
+    let upto = descriptor.clip_end(&range.end);
     let limit = PageLimit {
         records: page_keys(range.limit),
         bytes: PAGE_BYTES_MAX,

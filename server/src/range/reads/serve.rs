@@ -89,12 +89,7 @@ fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
 
 /// What of a scan lies in a range.
 fn clip<'a>(wanted: &'a Scan, range: &'a Descriptor) -> (&'a [u8], &'a [u8]) {
-    let upto = match (range.end.as_slice(), wanted.end.as_slice()) {
-        ([], end) => end,
-        (border, []) => border,
-        (border, end) => border.min(end),
-    };
-    (wanted.start.as_slice().max(&range.start), upto)
+    (wanted.start.as_slice().max(&range.start), range.clip_end(&wanted.end))
 }
 
 /// Where a scan goes on behind the part of it that was read; none where that was all.
