@@ -121,14 +121,14 @@ fn bytes(write: &Write, value: usize) -> usize {
 }
 
 /// Requests on one key, in the order in which they take effect.
-pub(super) struct Group {
+pub(super) struct KeyGroup {
     pub(super) key: Bytes,
     pub(super) members: Vec<Pending>,
     /// The key's state after the members.
     pub(super) after: Current,
 }
 
-impl Group {
+impl KeyGroup {
     fn record(&self) -> format::command::Group {
         format::command::Group {
             key: self.key.clone(),
@@ -147,7 +147,7 @@ pub(super) struct Removal {
 /// What one entry asks.
 #[derive(Default)]
 pub(super) struct Entry {
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<KeyGroup>,
     pub(super) batches: Vec<Pending>,
     /// Then there is nothing else.
     pub(super) removal: Option<Removal>,
@@ -185,7 +185,7 @@ impl Entry {
             }
             None => {
                 let key = pending.write.key.clone();
-                self.groups.push(Group { key, members: vec![pending], after });
+                self.groups.push(KeyGroup { key, members: vec![pending], after });
             }
         }
     }
@@ -212,7 +212,7 @@ impl Entry {
             return Command::Write(WriteCommand {
                 evaluated_under: term,
                 time_domain,
-                groups: self.groups.iter().map(Group::record).collect(),
+                groups: self.groups.iter().map(KeyGroup::record).collect(),
                 batches: self.batches.iter().map(Pending::record_of_batch).collect(),
             });
         };
