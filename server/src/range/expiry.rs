@@ -14,9 +14,9 @@
 //! # Invariants
 //!
 //! * "Absent, because it expired" is said only by a range whose time has passed the expiry: otherwise the next
-//!   leader, whose clock may be behind, would say "present". In between ([`Life::Expiring`](crate::storage::life::Life::Expiring)) the range's time is
-//!   moved first: a read waits for that (`reads/wait_for_time.rs`), a refusal is proposed, and the entry moves
-//!   it (`executor/evaluated.rs`).
+//!   leader, whose clock may be behind, would say "present". In between (`Life::Expiring`) the range's time is moved
+//!   first: a read waits for that (`reads/wait_for_time.rs`), a refusal is proposed, and the entry moves it
+//!   (`executor/evaluated.rs`).
 //! * A write decides by its own timestamp, which becomes the range's time when it is applied.
 //! * Scans and pages of deletions look by the same two moments (`storage/mvcc.rs`).
 //!
