@@ -3,18 +3,16 @@
 //! Each test is a leader's log as a follower gets it: commands in their order, then what the state holds. What a
 //! request means before it is in the log is tested with `evaluate.rs`.
 
-mod scripts;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{apply::apply, outcome::Applied, target::Target};
 use crate::{
-    ids::{Generation, RangeId, ReplicaId, RequestId, TimeDomain},
+    ids::{ReplicaId, RequestId, TimeDomain},
     range::dedup::Overlay,
     storage::{
-        Batch, Direction, Durability, Engine, Family,
+        Batch, Direction, Engine, Family,
         format::{
             applied::AppliedRecord,
             codec,
@@ -24,7 +22,7 @@ use crate::{
             descriptor::Descriptor,
             request::{DedupRecord, Outcome, Removed},
         },
-        memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        memory::{MemoryDisk, MemoryEngine},
         mvcc,
     },
     time::Timestamp,
@@ -39,19 +37,9 @@ struct Range {
 
 impl Range {
     fn new() -> Range {
-        let disk = MemoryDisk::new();
-        let engine =
-            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant());
-        let descriptor = Descriptor {
-            range: RangeId(2),
-            start: Vec::new(),
-            end: Vec::new(),
-            generation: Generation(1),
-            replicas: Vec::new(),
-            next_replica: ReplicaId(1),
-        };
-        let descriptor = Arc::new(descriptor);
-        Range { engine: engine.expect("opened"), descriptor, applied: AppliedRecord::default() }
+        let engine = MemoryEngine::of_test(&MemoryDisk::new());
+        let descriptor = Arc::new(Descriptor::of_test(2, b"", b""));
+        Range { engine, descriptor, applied: AppliedRecord::default() }
     }
 
     /// Applies commands of term 1 in one batch.

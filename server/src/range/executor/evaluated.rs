@@ -9,7 +9,12 @@
 //! * A refusal that rests on what another request of the entry does, or on an expiry that the range's time has not
 //!   passed, is proposed too: applying it is what makes it true.
 
-use super::entry::{Asked, Pending};
+use super::{
+    entry::{Asked, Pending},
+    latched::Draft,
+    latches::Latches,
+    removal::{self, Page},
+};
 use crate::{
     planted::{self, Bug},
     range::{
@@ -24,8 +29,62 @@ use crate::{
     time::Timestamp,
 };
 
+/// Evaluates what is latched and stamped. Every request of it goes into the draft, is answered, is handed to `confirm`
+/// with its answer, waits behind a key, or is returned, to be gathered again: its entry was full before its turn, or it
+/// need not wait any more.
+pub(super) fn evaluate(
+    state: &RangeState,
+    latches: &mut Latches<Write>,
+    asked: impl Iterator<Item = Asked>,
+    draft: &mut Draft,
+    mut confirm: impl FnMut(Write, OpResult),
+) -> Result<Vec<Write>, Error> {
+    let (mut left, mut again) = (Vec::new(), Vec::new());
+    for mut asked in asked {
+        if let Some(answer) = asked.answer.take() {
+            asked.write.reply.send(*answer);
+            continue;
+        }
+        if !draft.entry.has_room_beside(0, 0) {
+            left.extend(asked.write.keys().cloned());
+            again.push(asked.write);
+            continue;
+        }
+        if let Some(range) = asked.write.kind.range().cloned() {
+            match removal::evaluate(state, latches, asked, &range)? {
+                Page::Goes(removal) => draft.entry.set_removal(removal),
+                Page::Empty(write, result) => confirm(write, result),
+                Page::Waits(key, write) => {
+                    if let Err(write) = latches.wait(&key, write) {
+                        again.push(write);
+                    }
+                }
+            }
+            continue;
+        }
+        let mut slot = draft.slot(&asked.write.key);
+        let before = slot.as_ref().and_then(|slot| slot.left());
+        match evaluate_one(state, asked, before)? {
+            Evaluated::Refused(write, result) => {
+                left.push(write.key.clone());
+                confirm(write, result);
+            }
+            Evaluated::Goes(pending, after) => match slot.take() {
+                Some(slot) => slot.add(pending, after),
+                None => draft.entry.add_batch(pending),
+            },
+        }
+    }
+    for key in left {
+        if draft.is_left(&key) {
+            again.extend(latches.release(&key));
+        }
+    }
+    Ok(again)
+}
+
 /// What evaluation made of a request.
-pub(super) enum Evaluated {
+enum Evaluated {
     /// It goes into the entry; what its key holds afterwards.
     Goes(Pending, Current),
     /// It changes nothing, and need not be remembered: its answer, once the leadership is confirmed.
@@ -33,7 +92,7 @@ pub(super) enum Evaluated {
 }
 
 /// A request on one key, or a batch. `left` is what requests of the same entry leave of the key.
-pub(super) fn evaluate(
+fn evaluate_one(
     state: &RangeState,
     asked: Asked,
     left: Option<&Current>,

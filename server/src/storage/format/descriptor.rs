@@ -25,6 +25,19 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// A range without replicas, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(range: u64, start: &[u8], end: &[u8]) -> Descriptor {
+        Descriptor {
+            range: RangeId(range),
+            start: start.to_vec(),
+            end: end.to_vec(),
+            generation: Generation(1),
+            replicas: Vec::new(),
+            next_replica: ReplicaId(1),
+        }
+    }
+
     /// Whether a stored key lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= &self.start[..] && (self.end.is_empty() || key < &self.end[..])
