@@ -85,13 +85,13 @@ impl Pending {
         bytes(&self.write, value)
     }
 
-    fn record(&self) -> Operation {
+    fn record(&self) -> Operation<'_> {
         Operation {
             request: self.write.request,
             first_attempt: self.write.first_attempt,
             hash: self.write.hash,
             at: self.at,
-            effect: self.effect.clone(),
+            effect: self.effect.borrowed(),
             outcome: self.outcome.clone(),
         }
     }
@@ -129,9 +129,9 @@ pub(super) struct KeyGroup {
 }
 
 impl KeyGroup {
-    fn record(&self) -> format::command::Group {
+    fn record(&self) -> format::command::Group<'_> {
         format::command::Group {
-            key: self.key.clone(),
+            key: &self.key,
             operations: self.members.iter().map(Pending::record).collect(),
         }
     }
