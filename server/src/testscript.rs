@@ -15,8 +15,8 @@
 //! Words are apart by spaces, `name=value` is an argument in any order, `"..."` holds spaces, and in it `\0`,
 //! `\"` and `\\` are what they say. `#` begins a comment line. Commands that say nothing give `ok`.
 //!
-//! A script whose output differs fails. `UPDATE_SCRIPTS=1 cargo test` writes what came out into the files, to be
-//! read before it is committed: the expectation is what was read, not what was written.
+//! A script whose output differs fails, and so does one without a block. `UPDATE_SCRIPTS=1 cargo test` writes what came
+//! out into the files, to be read before it is committed: the expectation is what was read, not what was written.
 //!
 //! The format is that of the crate `goldenscript`. It is not used: its dependencies ask for more features of
 //! crates below the server (`scopeguard`, `once_cell`, `rustix`), so that nearly everything would be compiled once
@@ -108,12 +108,13 @@ fn replay(
     mut run: impl FnMut(&mut Command) -> Result<String, String>,
 ) -> Result<String, String> {
     let (mut out, mut said, mut lines) = (String::new(), None::<String>, script.lines());
-    let mut number = 0;
+    let (mut number, mut has_blocks) = (0, false);
     while let Some(line) = lines.next() {
         number += 1;
         writeln!(out, "{line}").map_err(|error| error.to_string())?;
         if line == "---" {
             let said = said.take().ok_or_else(|| format!("line {number}: no command above it"))?;
+            has_blocks = true;
             out.push_str(if said.is_empty() { "ok\n" } else { &said });
             // What was expected; an empty line ends it, and stands between the blocks.
             let expected = lines.by_ref().take_while(|line| !line.is_empty()).count();
@@ -140,6 +141,7 @@ fn replay(
     }
     match said {
         Some(_) => Err("the last commands have no `---` below them".to_owned()),
+        None if !has_blocks => Err("nothing is run by it".to_owned()),
         None => Ok(out),
     }
 }
@@ -223,6 +225,8 @@ mod tests {
         assert_eq!(why("say \"a\n---\n"), "line 1: a quote has no end");
         assert_eq!(why("# Nothing.\n---\n"), "line 2: no command above it");
         assert_eq!(why("gap\n---\n"), "line 1: an empty line would end the output");
+        assert_eq!(why(""), "nothing is run by it");
+        assert_eq!(why("# Nothing.\n"), "nothing is run by it");
         assert_eq!(why("say a\n"), "the last commands have no `---` below them");
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use super::state::NodeState;
 use crate::{
-    ids::{NodeId, ReplicaId},
+    ids::NodeId,
     peer::ask,
     range::{members::Members, replica::Replica},
     time::local::Instant,
@@ -91,19 +91,13 @@ impl NodeState {
 
 /// Whether nodes hold a majority of the voters, of both halves where the membership is joint.
 fn is_majority(members: &Members, nodes: &BTreeSet<NodeId>) -> bool {
-    let configs = &members.configs;
-    !configs.is_empty()
-        && configs.iter().all(|config| {
-            let holds = |replica: &&ReplicaId| {
-                members.holder(**replica).is_some_and(|node| nodes.contains(&node))
-            };
-            config.iter().filter(holds).count() * 2 > config.len()
-        })
+    members.is_majority(|voter| members.holder(voter).is_some_and(|node| nodes.contains(&node)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ReplicaId;
 
     /// Replicas 11.. are held by nodes 1..
     fn membership(configs: &[&[u64]]) -> Members {

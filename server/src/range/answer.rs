@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// The answer to a request that ended in an outcome at a timestamp. `stands` says what the key holds, where that
-/// is why it was refused; `now` says what is left of the life of that.
+/// is why it was refused; `now` is asked only where that expires, for what is left of its life.
 pub(super) fn answer(
     kind: &WriteKind,
     outcome: Outcome,
     at: Timestamp,
     stands: Option<&Held>,
-    now: Timestamp,
+    now: impl FnOnce() -> Timestamp,
 ) -> OpResult {
     match (outcome, kind) {
         (Outcome::Written, WriteKind::Delete { .. }) => Ok(Answer::Delete(Some(at))),
@@ -37,7 +37,7 @@ pub(super) fn answer(
             version: held.version,
             value: held.value.clone(),
             expires_at: held.expires_at,
-            ttl_ms: held.expires_at.map_or(0, |expires_at| expires_at.ms_after(now)),
+            ttl_ms: held.expires_at.map_or(0, |expires_at| expires_at.ms_after(now())),
             value_left_out: false,
         }))),
         (Outcome::NotANumber, _) => Err(OpError::new(

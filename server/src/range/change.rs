@@ -14,7 +14,7 @@
 //! # On a crash
 //!
 //! A change may be left half done: then the membership is joint ([`Members::is_joint`]), which is safe and
-//! needs majorities of both sets. Whoever leads next ends it with [`Replica::end_change`], which keeps
+//! needs majorities of both sets. Whoever leads next ends it with [`Step::EndChange`], which keeps
 //! those that were to go as learners: whoever began the change wanted something that is not known here.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -38,7 +38,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 impl Replica {
     /// The replicas of the range as this one knows them.
     pub fn members(&self) -> Members {
-        self.raft.progress().members
+        self.raft.members()
     }
 
     /// How many entries another replica is known to lack. Nothing is known of it at first.
@@ -59,40 +59,6 @@ impl Replica {
             }
         };
         in_time(applied).await
-    }
-
-    /// Adds a replica that does not vote.
-    pub async fn add_learner(
-        &self,
-        decided_on: &Members,
-        replica: ReplicaId,
-        node: NodeId,
-    ) -> Result<(), String> {
-        self.raft.add_learner(decided_on, replica, node).await
-    }
-
-    /// Makes a learner a voter in the place of others, which are replicas of the range no more.
-    pub async fn put_in_place(
-        &self,
-        decided_on: &Members,
-        replica: ReplicaId,
-        of: &BTreeSet<ReplicaId>,
-    ) -> Result<(), String> {
-        self.raft.replace_voters(decided_on, &BTreeSet::from([replica]), of).await
-    }
-
-    /// Ends a change that somebody else began.
-    pub async fn end_change(&self, decided_on: &Members) -> Result<(), String> {
-        self.raft.end_change(decided_on).await
-    }
-
-    /// Removes replicas that do not vote.
-    pub async fn remove_learners(
-        &self,
-        decided_on: &Members,
-        replicas: &BTreeSet<ReplicaId>,
-    ) -> Result<(), String> {
-        self.raft.remove_learners(decided_on, replicas).await
     }
 }
 
@@ -146,13 +112,14 @@ impl Replica {
                 tracing::info!(range = %self.range, %node, ?step, "a replica is replaced");
             }
             match step {
-                Step::EndChange => in_time(self.end_change(&members)).await?,
-                Step::Add(new) => in_time(self.add_learner(&members, new, node)).await?,
+                Step::EndChange => in_time(self.raft.end_change(&members)).await?,
+                Step::Add(new) => in_time(self.raft.add_learner(&members, new, node)).await?,
                 Step::PutInPlace(new, old) => {
                     catch_up(self, new, until).await?;
-                    in_time(self.put_in_place(&members, new, &old)).await?;
+                    let new = BTreeSet::from([new]);
+                    in_time(self.raft.replace_voters(&members, &new, &old)).await?;
                 }
-                Step::Remove(old) => in_time(self.remove_learners(&members, &old)).await?,
+                Step::Remove(old) => in_time(self.raft.remove_learners(&members, &old)).await?,
                 Step::Done(new) => {
                     catch_up(self, new, until).await?;
                     return Ok(was_in_place);

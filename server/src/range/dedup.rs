@@ -1,11 +1,12 @@
 //! Exactly once: an original and its repetitions cannot act twice, whoever leads, and all get one answer.
 //!
 //! ```text
-//!   executor   look_up      what was done is answered again        under the latch of the anchor
-//!              is_too_old   what may have been forgotten is refused
-//!   apply      is_new       looked at again: the executor's look may be of an earlier leadership
-//!              remember     in the batch of what the request did
-//!   each node  is_forgotten what is refused unseen goes, in its own time
+//!   executor   look_up             what was done is answered again        under the latch of the anchor
+//!              is_too_old          what may have been forgotten is refused
+//!              may_forget_refusal  a refusal that its caller does not rest on leaves no record
+//!   apply      is_new              looked at again: the executor's look may be of an earlier leadership
+//!              remember            in the batch of what the request did
+//!   each node  is_forgotten        what is refused unseen goes, in its own time
 //! ```
 //!
 //! A request is remembered under its id and its *anchor*, a key that is the same in every copy: the key itself, of
@@ -101,7 +102,7 @@ fn answer_again(
         }
         _ => None,
     };
-    Ok(answer(&write.kind, record.outcome, record.at, stood.as_ref(), now()))
+    Ok(answer(&write.kind, record.outcome, record.at, stood.as_ref(), now))
 }
 
 /// Whether a request may have been forgotten, and what its caller is told then.
@@ -119,6 +120,12 @@ pub(super) fn is_too_old(write: &Write, threshold: Timestamp) -> Option<OpError>
 /// Whether what is remembered of a request, by its first attempt, counts no more: the request is refused unseen.
 pub fn is_forgotten(first_attempt: Timestamp, threshold: Timestamp) -> bool {
     first_attempt < threshold
+}
+
+/// Whether a refusal of this copy need not be remembered: it is the first, and its caller takes a refusal of it for the
+/// request's only where no later copy was sent (`docs/decisions/2026-11-29-refusals-are-remembered.md`).
+pub(super) fn may_forget_refusal(write: &Write) -> bool {
+    write.refusal_not_remembered && !write.later_attempt
 }
 
 /// Whether a request with its anchor may act where it is applied: it is within what is remembered, and not

@@ -1,9 +1,9 @@
-//! Why a replica can't do its work on this node.
+//! Why a replica can't be started on this node, or its log not be truncated.
 
 use crate::storage;
 
-/// Why a replica can't be loaded, founded or truncated. Its node can't go on with the first, and tries again after
-/// the second.
+/// Why a replica can't be loaded or founded, which keeps its node from starting, or its log not be truncated, which is
+/// tried again at the next look.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
     /// Its storage failed, or holds what it must not.

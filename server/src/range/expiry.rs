@@ -1,7 +1,7 @@
 //! When a key that expires is absent.
 //!
 //! The rule is one sentence: at a timestamp at or above its expiry a key is absent, and nothing else makes it so
-//! ([`life`]). What needs care is *whose* now that timestamp is:
+//! (`storage/life.rs`). What needs care is *whose* now that timestamp is:
 //!
 //! ```text
 //!   the range's time     rises with what is applied; no clock and no failover takes it back
@@ -14,9 +14,9 @@
 //! # Invariants
 //!
 //! * "Absent, because it expired" is said only by a range whose time has passed the expiry: otherwise the next
-//!   leader, whose clock may be behind, would say "present". In between ([`Life::Expiring`]) the range's time is
-//!   moved first: a read waits for that (`reads/wait_for_time.rs`), a refusal is proposed, and the entry moves
-//!   it (`executor/evaluated.rs`).
+//!   leader, whose clock may be behind, would say "present". In between (`Life::Expiring`) the range's time is moved
+//!   first: a read waits for that (`reads/wait_for_time.rs`), a refusal is proposed, and the entry moves it
+//!   (`executor/evaluated.rs`).
 //! * A write decides by its own timestamp, which becomes the range's time when it is applied.
 //! * Scans and pages of deletions look by the same two moments (`storage/mvcc.rs`).
 //!
@@ -31,27 +31,6 @@ use crate::{
 
 /// Only with [`Bug::ExpiryShownLate`]: so much too late. Clocks of other scenarios differ by as much.
 const SHOWN_LATE: Duration = Duration::from_secs(2);
-
-/// Whether something that may expire is there for those who ask now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It is.
-    Alive,
-    /// The range's time has passed its expiry: it is not, for anybody ever after.
-    Expired,
-    /// The clock has passed its expiry, the range's time has not: it is absent as soon as the
-    /// range's time is moved to this moment, which has to come first.
-    Expiring(Timestamp),
-}
-
-/// Whether what expires at `expires_at` is there, by the range's time and a clock.
-pub fn life(expires_at: Option<Timestamp>, time: Timestamp, clock: Timestamp) -> Life {
-    match expires_at {
-        Some(expires_at) if expires_at <= time => Life::Expired,
-        Some(expires_at) if expires_at <= clock => Life::Expiring(expires_at),
-        _ => Life::Alive,
-    }
-}
 
 /// When a key that is written at `at` expires.
 pub fn expiry(at: Timestamp, ttl: Option<Duration>) -> Option<Timestamp> {

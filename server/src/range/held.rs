@@ -2,14 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{
-    expiry::{self, Life},
-    request::Condition,
-};
+use super::request::Condition;
 use crate::{
     storage::{
         engine::{Error, Reader},
         format::command::Effect,
+        life::{Life, life},
         mvcc,
     },
     time::Timestamp,
@@ -57,7 +55,7 @@ impl Current {
     /// The state as a write at `at` sees it, in a range whose time is `time`, and whether that it is absent is
     /// news to the range: the key has expired by the one and not by the other.
     pub fn seen_at(self, time: Timestamp, at: Timestamp) -> (Current, bool) {
-        match expiry::life(self.expires_at(), time, at) {
+        match life(self.expires_at(), time, at) {
             Life::Alive => (self, false),
             Life::Expired => (Current(None), false),
             Life::Expiring(_) => (Current(None), true),

@@ -10,6 +10,19 @@ use crate::{
     storage::format::raft::Position,
 };
 
+/// Whether the voters that count are a majority of each set; of nobody there is none.
+pub fn is_majority<Config>(configs: &[Config], counts: impl Fn(ReplicaId) -> bool) -> bool
+where
+    for<'c> &'c Config: IntoIterator<Item = &'c ReplicaId>,
+{
+    let is_majority = |config: &Config| {
+        let voters = config.into_iter().map(|voter| counts(*voter));
+        let (all, counted) = voters.fold((0, 0), |(all, n), it| (all + 1, n + usize::from(it)));
+        counted * 2 > all
+    };
+    !configs.is_empty() && configs.iter().all(is_majority)
+}
+
 /// The replicas of a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
@@ -67,6 +80,11 @@ impl Members {
     /// The nodes of all replicas.
     pub fn nodes(&self) -> BTreeSet<NodeId> {
         self.holders.values().copied().collect()
+    }
+
+    /// Whether voters are a majority, of each set where there are two.
+    pub fn is_majority(&self, counts: impl Fn(ReplicaId) -> bool) -> bool {
+        is_majority(&self.configs, counts)
     }
 
     /// How many replicas there are, and how many of them vote.

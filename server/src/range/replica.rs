@@ -38,7 +38,10 @@ use super::{
     known::{Known, LeaderHeard},
     leadership::Leaderships,
     raft::{
-        group::Group, log_store::LogStore, log_writer::LogWriter, network::Network,
+        group::{Group, Seat},
+        log_store::LogStore,
+        log_writer::LogWriter,
+        network::Network,
         state_machine::StateMachine,
     },
     reads::{self, queue::ReadQueue, wait_for_time},
@@ -219,6 +222,11 @@ impl Replica {
     /// afterwards. Every error says that it may not have happened; asking again is harmless.
     pub async fn advance_time(&self, to: Timestamp, deadline: Instant) -> Result<(), OpError> {
         advance::advance_time(&self.shared, &self.raft, to, deadline).await
+    }
+
+    /// What this replica is in its group, all that a router asks of it in one look.
+    pub fn seat(&self) -> Seat {
+        self.raft.seat()
     }
 
     /// Whether this replica leads its range, as far as it knows.

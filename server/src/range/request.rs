@@ -150,6 +150,24 @@ impl Write {
     }
 }
 
+#[cfg(test)]
+impl Write {
+    /// The first attempt of a client's request, whose answer nobody takes; for tests.
+    pub(crate) fn of_test(sequence: u64, key: Bytes, kind: WriteKind) -> Write {
+        Write {
+            key,
+            kind,
+            request: RequestId { origin_room: 1, client: 1, sequence },
+            first_attempt: Timestamp(1),
+            later_attempt: false,
+            refusal_not_remembered: false,
+            hash: 0,
+            deadline: Instant::now() + Duration::from_secs(1),
+            reply: Reply { sink: None, id: sequence, counted: None },
+        }
+    }
+}
+
 /// When a write may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {

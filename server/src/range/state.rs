@@ -312,12 +312,10 @@ fn with_membership(current: &Descriptor, membership: &format::raft::Membership) 
 mod tests {
     use super::*;
     use crate::{
-        ids::ReplicaId,
         seams::SystemClock,
         storage::{
-            engine::Durability,
             format::raft::Position,
-            memory::{MemoryDisk, MemoryEngine, MemorySettings},
+            memory::{MemoryDisk, MemoryEngine},
         },
     };
 
@@ -327,18 +325,8 @@ mod tests {
 
     #[test]
     fn a_gap_in_the_log_is_not_applied() {
-        let disk = MemoryDisk::new();
-        let engine =
-            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant())
-                .expect("opened");
-        let birth = Descriptor {
-            range: RangeId(2),
-            start: Vec::new(),
-            end: Vec::new(),
-            generation: Generation(1),
-            replicas: Vec::new(),
-            next_replica: ReplicaId(1),
-        };
+        let engine = MemoryEngine::of_test(&MemoryDisk::new());
+        let birth = Descriptor::of_test(2, b"", b"");
         let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
         let state = RangeState::open(&birth, engine, hlc).expect("opened");
         state.apply([blank(0), blank(1)].into_iter()).expect("applied");

@@ -139,13 +139,12 @@ impl Router {
         let Some(replica) = replicas.get(&range) else { return heard.map(|(_, leader)| leader) };
         // The careless hand: "its replica knows best".
         let waits_for_disk = planted::active(Bug::HungDiskKeepsRequests);
+        let seat = replica.seat();
         match heard {
             // The replica has not heard of it: it does not vote yet, or its disk keeps it from taking notice.
-            Some((term, leader)) if term > replica.term() && !waits_for_disk => Some(leader),
-            Some((_, leader)) if !replica.members().is_voter(replica.id) => {
-                Some(replica.leader_node().unwrap_or(leader))
-            }
-            _ => replica.leader_node(),
+            Some((term, leader)) if term > seat.term && !waits_for_disk => Some(leader),
+            Some((_, leader)) if !seat.votes => seat.leader.or(Some(leader)),
+            _ => seat.leader,
         }
     }
 

@@ -3,13 +3,13 @@
 //! Both are no errors of the engines. A disk that is nearly full still takes what followers must write;
 //! it should not take on what clients ask. A disk that *hangs* (a frozen file system, a controller that
 //! resets) returns no error and no answer: whoever waits for it waits, and nothing else tells. So the
-//! node looks at both, again and again ([`crate::node`]), and this module decides what is seen.
+//! node looks at both, again and again (`upkeep/disk.rs`), and this module decides what is seen.
 //!
 //! ```text
 //!   log writer --- asks, answers --> Disk <--- a look every LOOK_INTERVAL, with the free space
 //!                                     |
 //!            hangs? (now) <-----------+-----------> condition (held for a while)
-//!       executor, drain, pulse                      who may lead, status, metrics, readyz
+//!       executor, reads, heartbeats, readyz         who may lead, status, metrics
 //! ```
 //!
 //! # Invariants

@@ -22,6 +22,7 @@ use super::{
     engine::Error,
     format::{codec, version::VersionRecord},
     keys,
+    life::has_expired,
 };
 use crate::time::Timestamp;
 
@@ -72,8 +73,7 @@ impl Collectable {
             return Ok(Fate::Superseded);
         }
         let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
-        let is_absent =
-            record.value.is_none() || record.expires_at.is_some_and(|end| end <= threshold);
+        let is_absent = record.value.is_none() || has_expired(record.expires_at, threshold);
         Ok(if is_absent { Fate::Absent } else { Fate::Kept })
     }
 

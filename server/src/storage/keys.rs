@@ -157,6 +157,19 @@ pub fn staged(range: RangeId) -> Vec<u8> {
     range.0.to_be_bytes().to_vec()
 }
 
+/// `enc(key)` of a key that a script names.
+#[cfg(test)]
+pub(crate) fn encoded(key: &str) -> Bytes {
+    encode(KeyspaceId::DEFAULT, key.as_bytes())
+}
+
+/// A stored key as a script shows it.
+#[cfg(test)]
+pub(crate) fn shown(stored: &[u8]) -> String {
+    let (_, key, _) = decode(stored).expect("a stored key");
+    key.escape_ascii().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -125,6 +125,13 @@ impl MemoryEngine {
         }))
     }
 
+    /// A data engine in which nothing takes time, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(disk: &MemoryDisk) -> Arc<dyn Engine> {
+        let settings = MemorySettings::instant();
+        MemoryEngine::open(disk, "data", Durability::Flush, settings).expect("opened")
+    }
+
     fn event(&self, what: &str, number: u64) {
         if let Some(on_event) = &self.settings.on_event {
             on_event(what, number);

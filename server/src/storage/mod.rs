@@ -7,6 +7,7 @@ pub mod engine;
 pub mod format;
 pub mod gc;
 pub mod keys;
+pub mod life;
 pub mod memory;
 pub mod mvcc;
 #[cfg(not(madsim))]

@@ -1,7 +1,7 @@
 //! Versions of keys: reading the newest one, and the keys of a span.
 //!
-//! A version may expire: at a timestamp at or above its `expires_at` the key is absent. Whether a key
-//! is absent *now* is decided by the range's time, never by a clock alone (`range/expiry.rs`).
+//! A version may expire, and is absent from then on (`life.rs`). Whether a key is absent *now* is decided by the
+//! range's time, never by a clock alone (`range/expiry.rs`).
 
 use std::ops::ControlFlow;
 
@@ -9,6 +9,7 @@ use super::{
     engine::{Direction, Error, Family, Reader},
     format::{codec, version::VersionRecord},
     keys,
+    life::{Life, has_expired, life},
 };
 use crate::{
     planted::{self, Bug},
@@ -180,11 +181,10 @@ pub fn held_since(
             if record.value.is_none() || at > moment {
                 return ControlFlow::Continue(());
             }
-            match record.expires_at {
-                Some(expires_at) if expires_at <= clock => {
-                    held.is_expiring |= expires_at > time;
-                }
-                _ => {
+            match life(record.expires_at, time, clock) {
+                Life::Expired => {}
+                Life::Expiring(_) => held.is_expiring = true,
+                Life::Alive => {
                     bytes += key.len();
                     held.keys.push(key.to_vec());
                 }
@@ -240,7 +240,7 @@ impl Scan {
         }
         let record: VersionRecord<'_> = codec::decode_borrowed(record)?;
         // What is absent is kept as a version at zero, which no write has.
-        let exists = record.value.is_some() && record.expires_at.is_none_or(|end| end > self.at);
+        let exists = record.value.is_some() && !has_expired(record.expires_at, self.at);
         let version = match version(at, &record) {
             Some(version) if exists => version,
             _ => Version { at: Timestamp::ZERO, value: Vec::new(), expires_at: None },
@@ -260,7 +260,7 @@ impl Scan {
         let (key, found) = self.candidate.take()?;
         if let Some(version) = found.filter(|version| version.at > Timestamp::ZERO) {
             self.bytes += key.len() + version.value.len();
-            self.page.is_outlived |= version.expires_at.is_some_and(|end| end <= self.clock);
+            self.page.is_outlived |= has_expired(version.expires_at, self.clock);
             self.page.records.push((key.clone(), version));
         }
         Some(key)

@@ -116,17 +116,14 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::storage::{
-        Durability,
-        memory::{MemoryDisk, MemoryEngine, MemorySettings, Room},
-    };
+    use crate::storage::memory::{MemoryDisk, MemoryEngine, Room};
 
     fn open(disk: &MemoryDisk) -> (Arc<dyn Engine>, Arc<Mutex<Vec<Error>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let note = told.clone();
-        let engine = MemoryEngine::open(disk, "data", Durability::Flush, MemorySettings::instant());
+        let engine = MemoryEngine::of_test(disk);
         let failed = Arc::new(move |error| note.lock().push(error));
-        (watched(engine.expect("opened"), failed), told)
+        (watched(engine, failed), told)
     }
 
     fn put(key: &[u8]) -> Batch {

@@ -20,7 +20,8 @@
 //! * A command that was evaluated in another term than its entry's leaves no trace: between the two another leader
 //!   may have changed what it was evaluated on.
 //!
-//! `testscripts/` has both halves one after the other, a scenario a file.
+//! `testscripts/` has both halves one after the other, a scenario a file: the leader's is the executor's own
+//! (`executor/scripts.rs`).
 
 pub mod apply;
 mod delete;

@@ -3,21 +3,14 @@
 //! Each test is a leader's log as a follower gets it: commands in their order, then what the state holds. What a
 //! request means before it is in the log is tested with `evaluate.rs`.
 
-mod scripts;
-
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::{apply::apply, outcome::Applied, target::Target};
 use crate::{
-    ids::{Generation, RangeId, ReplicaId, RequestId, TimeDomain},
-    range::{
-        dedup::Overlay,
-        expiry::{Life, life},
-    },
+    ids::{ReplicaId, RequestId, TimeDomain},
+    range::dedup::Overlay,
     storage::{
-        Batch, Direction, Durability, Engine, Family,
+        Batch, Direction, Engine, Family,
         format::{
             applied::AppliedRecord,
             codec,
@@ -27,7 +20,7 @@ use crate::{
             descriptor::Descriptor,
             request::{DedupRecord, Outcome, Removed},
         },
-        memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        memory::{MemoryDisk, MemoryEngine},
         mvcc,
     },
     time::Timestamp,
@@ -42,19 +35,9 @@ struct Range {
 
 impl Range {
     fn new() -> Range {
-        let disk = MemoryDisk::new();
-        let engine =
-            MemoryEngine::open(&disk, "data", Durability::Flush, MemorySettings::instant());
-        let descriptor = Descriptor {
-            range: RangeId(2),
-            start: Vec::new(),
-            end: Vec::new(),
-            generation: Generation(1),
-            replicas: Vec::new(),
-            next_replica: ReplicaId(1),
-        };
-        let descriptor = Arc::new(descriptor);
-        Range { engine: engine.expect("opened"), descriptor, applied: AppliedRecord::default() }
+        let engine = MemoryEngine::of_test(&MemoryDisk::new());
+        let descriptor = Arc::new(Descriptor::of_test(2, b"", b""));
+        Range { engine, descriptor, applied: AppliedRecord::default() }
     }
 
     /// Applies commands of term 1 in one batch.
@@ -86,26 +69,33 @@ impl Range {
     }
 }
 
-fn put(sequence: u64, at: u64, value: &'static str) -> Operation {
+fn holding(
+    value: &'static str,
+    expires_at: Option<Timestamp>,
+) -> Effect<&'static serde_bytes::Bytes> {
+    Effect::Put { value: serde_bytes::Bytes::new(value.as_bytes()), expires_at }
+}
+
+fn put(sequence: u64, at: u64, value: &'static str) -> Operation<'static> {
     Operation {
         request: RequestId { origin_room: 1, client: 1, sequence },
         first_attempt: Timestamp(1),
         hash: 0,
         at: Timestamp(at),
-        effect: Effect::Put { value: Bytes::from_static(value.as_bytes()), expires_at: None },
+        effect: holding(value, None),
         outcome: Outcome::Written,
     }
 }
 
-fn write(groups: Vec<(&'static [u8], Vec<Operation>)>) -> Command<'static> {
+fn write(groups: Vec<(&'static [u8], Vec<Operation<'static>>)>) -> Command<'static> {
     both(groups, Vec::new())
 }
 
 fn both(
-    groups: Vec<(&'static [u8], Vec<Operation>)>,
+    groups: Vec<(&'static [u8], Vec<Operation<'static>>)>,
     batches: Vec<PutBatch<'static>>,
 ) -> Command<'static> {
-    let group = |(key, operations)| Group { key: Bytes::from_static(key), operations };
+    let group = |(key, operations)| Group { key, operations };
     Command::Write(WriteCommand {
         evaluated_under: 1,
         time_domain: TimeDomain(0),
@@ -200,17 +190,11 @@ fn an_expiry_is_stored_with_its_version() {
     let mut range = Range::new();
     let mut expiring = put(1, 5, "x");
     let expires_at = Some(Timestamp(9));
-    expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
+    expiring.effect = holding("x", expires_at);
     range.apply(vec![write(vec![(b"k", vec![expiring]), (b"l", vec![put(2, 6, "y")])])]);
     let read = |key| mvcc::read(&*range.engine, key, Timestamp::MAX).expect("read").expect("found");
     assert_eq!(read(b"k").expires_at, expires_at);
-    let of_k = |time, clock| life(read(b"k").expires_at, Timestamp(time), Timestamp(clock));
-    assert_eq!(of_k(8, 8), Life::Alive);
-    assert_eq!(of_k(8, 9), Life::Expiring(Timestamp(9)));
-    assert_eq!(of_k(9, 9), Life::Expired);
-    // The range's time decides, also for a clock that is behind it.
-    assert_eq!(of_k(9, 1), Life::Expired);
-    assert_eq!(life(read(b"l").expires_at, Timestamp::MAX, Timestamp::MAX), Life::Alive);
+    assert_eq!(read(b"l").expires_at, None);
 }
 
 #[test]
@@ -219,7 +203,7 @@ fn a_scan_shows_who_is_there_at_its_moment() {
     let expiring = |sequence, at, end| {
         let mut expiring = put(sequence, at, "x");
         let expires_at = Some(Timestamp(end));
-        expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
+        expiring.effect = holding("x", expires_at);
         expiring
     };
     range.apply(vec![write(vec![
@@ -353,7 +337,7 @@ fn a_deletion_finds_what_was_there_at_its_moment_and_was_not_written_since() {
     let expiring = |sequence, at, end| {
         let mut expiring = put(sequence, at, "x");
         let expires_at = Some(Timestamp(end));
-        expiring.effect = Effect::Put { value: Bytes::from_static(b"x"), expires_at };
+        expiring.effect = holding("x", expires_at);
         expiring
     };
     let many: Vec<_> = (0..40).map(|n| put(100 + n, 100 + n, "x")).collect();

@@ -63,20 +63,20 @@ pub(super) fn apply(
     Ok(Applied::Groups(results))
 }
 
-fn accepts(target: &Target<'_>, group: &Group, time: Timestamp) -> Result<bool, Error> {
-    if !target.holds(std::iter::once(&group.key[..])) {
+fn accepts(target: &Target<'_>, group: &Group<'_>, time: Timestamp) -> Result<bool, Error> {
+    if !target.holds(std::iter::once(group.key)) {
         return Ok(false);
     }
     for operation in &group.operations {
         let (at, first_attempt) = (operation.at, operation.first_attempt);
-        if !target.is_new((&group.key, operation.request), (at, first_attempt), time)? {
+        if !target.is_new((group.key, operation.request), (at, first_attempt), time)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation) {
+fn apply_operation(target: &mut Target<'_>, group: &Group<'_>, operation: &Operation<'_>) {
     let version = match &operation.effect {
         Effect::Nothing => None,
         Effect::Delete => Some(VersionRecord { value: None, txn: None, expires_at: None }),
@@ -85,7 +85,7 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         }
     };
     if let Some(version) = version {
-        target.put_version(&group.key, operation.at, &version);
+        target.put_version(group.key, operation.at, &version);
     }
     let remembered = DedupRecord {
         first_attempt: operation.first_attempt,
@@ -93,5 +93,5 @@ fn apply_operation(target: &mut Target<'_>, group: &Group, operation: &Operation
         at: operation.at,
         outcome: operation.outcome.clone(),
     };
-    target.remember((&group.key, operation.request), &remembered);
+    target.remember((group.key, operation.request), &remembered);
 }

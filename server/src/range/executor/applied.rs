@@ -14,19 +14,18 @@ use super::{
 use crate::{
     error::OpError,
     planted::{self, Bug},
-    range::{
-        answer::answer, command::outcome::Applied, faults::Doing, request::Write, shared::Shared,
-    },
+    range::{answer::answer, command::outcome::Applied, request::Write},
+    time::Timestamp,
 };
 
 /// Ends a proposal: answers what it asked, and releases its latches where they are `held` still. Who waited behind them
-/// is gathered again.
+/// is gathered again, and so is what apply refused; how many that are. `now` is the leader's clock.
 pub(super) fn finish(
-    shared: &Shared,
     (entry, applied): (Entry, Option<Applied>),
     mut held: Option<&mut Latches<Write>>,
     gathered: &mut Gathered,
-) {
+    now: impl Fn() -> Timestamp,
+) -> u64 {
     let Entry { groups, batches, removal, .. } = entry;
     let mut again = Vec::new();
     let mut flags = match applied {
@@ -36,10 +35,6 @@ pub(super) fn finish(
         }
         None => vec![None; groups.len() + batches.len() + 1],
     };
-    if flags.contains(&Some(false)) {
-        let why = "another leader's entry, or a clock behind the range's time: evaluated again";
-        shared.faults.note(Doing::Apply, None, why);
-    }
     let of_batches = flags.split_off(groups.len().min(flags.len()));
     let mut release = |key: &[u8]| {
         if let Some(latches) = &mut held {
@@ -49,34 +44,32 @@ pub(super) fn finish(
     if let Some(removal) = removal {
         removal.keys.iter().for_each(|key| release(key));
         let flag = of_batches.first().copied().flatten();
-        again.extend(settle(shared, removal.pending, flag));
+        again.extend(settle(&now, removal.pending, flag));
     }
     for (batch, flag) in batches.into_iter().zip(of_batches) {
         // The careless hand: "a request has one key".
         let keys = if planted::active(Bug::BatchReleasesAnchor) { 1 } else { usize::MAX };
         batch.write.keys().take(keys).for_each(|key| release(key));
-        again.extend(settle(shared, batch, flag));
+        again.extend(settle(&now, batch, flag));
     }
     for (group, flag) in groups.into_iter().zip(flags) {
         release(&group.key);
-        again.extend(group.members.into_iter().filter_map(|member| settle(shared, member, flag)));
+        again.extend(group.members.into_iter().filter_map(|member| settle(&now, member, flag)));
     }
+    let count = again.len() as u64;
     gathered.return_to_front(again);
+    count
 }
 
 /// Answers a request by the flag of its part of the entry, or gives it back to be evaluated again.
-fn settle(shared: &Shared, pending: Pending, flag: Option<bool>) -> Option<Write> {
+fn settle(now: impl Fn() -> Timestamp, pending: Pending, flag: Option<bool>) -> Option<Write> {
     let Pending { write, at, outcome, refused_by, .. } = pending;
     match flag {
         Some(true) => {
-            let now = shared.hlc.peek();
             write.reply.send(answer(&write.kind, outcome, at, refused_by.0.as_ref(), now));
             None
         }
-        Some(false) => {
-            shared.metrics.reevaluations.inc();
-            Some(write)
-        }
+        Some(false) => Some(write),
         None => {
             write.reply.send(Err(OpError::ambiguous(
                 "leadership changed while the request was under way; ask again with the same id",

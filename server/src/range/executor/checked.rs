@@ -7,8 +7,9 @@
 //!   deadline -> span -> dedup -> threshold -> space -> all keys, or the moment
 //! ```
 //!
-//! The same for a request on one key, a batch and a page of a deletion. It is looked at when its latches are free
-//! and about to be taken, so nothing of it is under way here.
+//! The same for a request on one key, a batch and a page of a deletion. A request on keys has them to itself by then
+//! (`latched.rs`), so no copy of it is under way here. A page has latched none yet: a copy of one that is under way may
+//! pass, and leaves no trace where it is applied (`range/dedup.rs`).
 
 use crate::{
     error::OpError,

@@ -12,7 +12,7 @@ use crate::{
         command::outcome::Applied,
         expiry::expiry,
         held::Current,
-        request::{OpResult, PutMany, Reply, Write, WriteKind},
+        request::{OpResult, Reply, Write, WriteKind},
     },
     size::Size,
     storage::{
@@ -56,11 +56,11 @@ impl Asked {
 
     /// Bytes that it takes in an entry, roughly and as far as they are known before it is evaluated.
     pub(super) fn bytes(&self) -> usize {
-        match &self.write.kind {
-            WriteKind::PutMany(many) => batch_bytes(many),
-            WriteKind::Put { value, .. } => bytes(&self.write.key, value.len()),
-            _ => bytes(&self.write.key, 0),
-        }
+        let value = match &self.write.kind {
+            WriteKind::Put { value, .. } => value.len(),
+            _ => 0,
+        };
+        bytes(&self.write, value)
     }
 }
 
@@ -78,23 +78,20 @@ pub(super) struct Pending {
 impl Pending {
     /// Bytes that it takes in an entry, roughly.
     fn bytes(&self) -> usize {
-        if let Some(many) = self.write.kind.many() {
-            return batch_bytes(many);
-        }
         let value = match &self.effect {
             Effect::Put { value, .. } => value.len(),
             Effect::Nothing | Effect::Delete => 0,
         };
-        bytes(&self.write.key, value)
+        bytes(&self.write, value)
     }
 
-    fn record(&self) -> Operation {
+    fn record(&self) -> Operation<'_> {
         Operation {
             request: self.write.request,
             first_attempt: self.write.first_attempt,
             hash: self.write.hash,
             at: self.at,
-            effect: self.effect.clone(),
+            effect: self.effect.borrowed(),
             outcome: self.outcome.clone(),
         }
     }
@@ -113,26 +110,28 @@ impl Pending {
     }
 }
 
-fn bytes(key: &Bytes, value: usize) -> usize {
-    key.len() + value + 64
-}
-
-fn batch_bytes(many: &PutMany) -> usize {
-    many.items.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 64
+/// Bytes that a request takes in an entry, roughly: a batch all that it names, any other one its key and a value of
+/// so many bytes.
+fn bytes(write: &Write, value: usize) -> usize {
+    let named = match write.kind.many() {
+        Some(many) => many.items.iter().map(|(key, value)| key.len() + value.len() + 8).sum(),
+        None => write.key.len() + value,
+    };
+    named + 64
 }
 
 /// Requests on one key, in the order in which they take effect.
-pub(super) struct Group {
+pub(super) struct KeyGroup {
     pub(super) key: Bytes,
     pub(super) members: Vec<Pending>,
     /// The key's state after the members.
     pub(super) after: Current,
 }
 
-impl Group {
-    fn record(&self) -> format::command::Group {
+impl KeyGroup {
+    fn record(&self) -> format::command::Group<'_> {
         format::command::Group {
-            key: self.key.clone(),
+            key: &self.key,
             operations: self.members.iter().map(Pending::record).collect(),
         }
     }
@@ -148,7 +147,7 @@ pub(super) struct Removal {
 /// What one entry asks.
 #[derive(Default)]
 pub(super) struct Entry {
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<KeyGroup>,
     pub(super) batches: Vec<Pending>,
     /// Then there is nothing else.
     pub(super) removal: Option<Removal>,
@@ -186,7 +185,7 @@ impl Entry {
             }
             None => {
                 let key = pending.write.key.clone();
-                self.groups.push(Group { key, members: vec![pending], after });
+                self.groups.push(KeyGroup { key, members: vec![pending], after });
             }
         }
     }
@@ -213,7 +212,7 @@ impl Entry {
             return Command::Write(WriteCommand {
                 evaluated_under: term,
                 time_domain,
-                groups: self.groups.iter().map(Group::record).collect(),
+                groups: self.groups.iter().map(KeyGroup::record).collect(),
                 batches: self.batches.iter().map(Pending::record_of_batch).collect(),
             });
         };

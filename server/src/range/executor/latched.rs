@@ -13,7 +13,8 @@
 //!
 //! A draft is filled in rounds: latched, stamped, evaluated, and again while there is room. Who would have to wait
 //! behind a request of the round itself ends the round and is looked at in the next: that request may turn out to be
-//! refused, and need no place. A round costs memory only; where it costs more, let him wait.
+//! refused, and need no place. A round costs memory only; where it costs more, let him wait. It is bounded, and so is
+//! what it costs until the first of its callers is told ([`ROUND_REQUESTS_MAX`]).
 //!
 //! # Invariants
 //!
@@ -25,7 +26,7 @@
 //! * A repetition of a batch finds its anchor taken while the original is under way, and the record in dedup
 //!   afterwards; whichever is applied second is refused by apply.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use bytes::Bytes;
 
@@ -43,6 +44,9 @@ use crate::{
     },
     storage::engine::Error,
 };
+
+/// Requests of a round: those that `check` has an answer to take no room in an entry, and are as many as are gathered.
+const ROUND_REQUESTS_MAX: usize = 4_096;
 
 /// Requests of an entry on one key.
 struct Joined {
@@ -74,25 +78,6 @@ impl Draft {
         by_key.get_mut(key).map(|joined| Slot { entry, group: &mut joined.group })
     }
 
-    /// The first request on a key.
-    fn begins(&mut self, write: &Write) {
-        let joined = Joined { first: write.request, more: Vec::new(), group: None };
-        self.by_key.insert(write.key.clone(), joined);
-    }
-
-    /// Another request on a key.
-    fn joins(&mut self, write: &Write) {
-        if let Some(joined) = self.by_key.get_mut(&write.key) {
-            joined.more.push(write.request);
-        }
-    }
-
-    /// The place of a request that can't join those on a key. They may all be refused yet, and need no place.
-    fn behind(&self, key: &Bytes) -> Place {
-        let is_known = self.by_key.get(key).is_some_and(|joined| joined.group.is_some());
-        if is_known { Place::Behind(key.clone()) } else { Place::Later }
-    }
-
     /// A request has left the draft, after all were evaluated. Whether nobody is left there who needs its key.
     pub(super) fn is_left(&mut self, key: &[u8]) -> bool {
         if self.by_key.get(key).is_some_and(|joined| joined.group.is_some()) {
@@ -100,6 +85,17 @@ impl Draft {
         }
         self.by_key.remove(key);
         true
+    }
+}
+
+impl Joined {
+    fn holds(&self, write: &Write) -> bool {
+        self.first == write.request || self.more.contains(&write.request)
+    }
+
+    /// Where a request stands that can't join those on their key. They may all be refused yet, and need no place.
+    fn behind(&self, key: &Bytes) -> Stand<'static> {
+        if self.group.is_some() { Stand::Behind(key.clone()) } else { Stand::Later }
     }
 }
 
@@ -116,11 +112,13 @@ impl Slot<'_> {
 }
 
 /// Where a request stands.
-enum Place {
-    /// Its keys were free, and are taken; those of a page of a deletion are not known yet.
-    Free,
+enum Stand<'d> {
+    /// Its key was free, and is taken; the draft has room for it there.
+    Begins(hash_map::VacantEntry<'d, Bytes, Joined>),
     /// In the draft, with others on its key.
-    Joins,
+    Joins(&'d mut Joined),
+    /// The keys of a batch were free, and are taken; those of a page of a deletion are not known yet.
+    Apart,
     /// Behind a key.
     Behind(Bytes),
     /// Looked at again once the requests before it are evaluated, and their place in the entry is known.
@@ -138,39 +136,42 @@ pub(super) fn latch(
     mut check: impl FnMut(&Write) -> Result<Option<OpResult>, Error>,
 ) -> Result<(), Error> {
     let (mut writes, mut bytes) = (0, 0);
-    while draft.entry.has_room_beside(writes, bytes) {
+    while draft.entry.has_room_beside(writes, bytes) && asked.len() < ROUND_REQUESTS_MAX {
         let Some(write) = gathered.pop() else { break };
         let is_first = writes == 0 && draft.entry.is_empty();
         let is_page = write.kind.range().is_some();
-        let place = match is_page {
-            true => place_of_page(&write, is_first, latches, draft),
-            false => place(&write, latches, draft),
+        let stand = match (is_page, write.kind.many()) {
+            (true, _) => stand_of_page(&write, is_first, latches, draft),
+            (_, Some(_)) => stand_of_batch(&write, latches, draft),
+            _ => stand_on_one_key(&write, latches, draft),
         };
-        match &place {
-            Place::Free | Place::Joins => {}
-            Place::Behind(key) => {
+        match &stand {
+            Stand::Begins(_) | Stand::Joins(_) | Stand::Apart => {}
+            Stand::Behind(key) => {
                 if let Err(write) = latches.wait(key, write) {
                     gathered.extend([write]);
                 }
                 continue;
             }
-            Place::Later => {
+            Stand::Later => {
                 gathered.return_to_front([write]);
                 break;
             }
         }
         if let Some(result) = check(&write)? {
-            if matches!(place, Place::Free) && !is_page {
+            if !matches!(stand, Stand::Joins(_)) && !is_page {
                 // Nobody can wait behind them yet.
                 write.keys().for_each(|key| drop(latches.release(key)));
             }
             asked.push(Asked::new(write, Some(result)));
             continue;
         }
-        match place {
-            Place::Joins => draft.joins(&write),
-            Place::Free if !is_page && write.kind.many().is_none() => draft.begins(&write),
-            _ => {}
+        match stand {
+            Stand::Begins(free) => {
+                free.insert(Joined { first: write.request, more: Vec::new(), group: None });
+            }
+            Stand::Joins(joined) => joined.more.push(write.request),
+            Stand::Apart | Stand::Behind(_) | Stand::Later => {}
         }
         let one = Asked::new(write, None);
         writes += one.writes();
@@ -183,65 +184,68 @@ pub(super) fn latch(
     Ok(())
 }
 
-/// The place of a request on one key, or of a batch; takes what is free.
-fn place(write: &Write, latches: &mut Latches<Write>, draft: &Draft) -> Place {
-    if write.kind.many().is_some() {
-        let is_others = |key: &&Bytes| latches.is_taken(key) && !draft.by_key.contains_key(*key);
-        if let Some(key) = write.keys().find(is_others) {
-            return Place::Behind(key.clone());
+/// Where a request on one key stands; takes the key where it is free. The draft is asked for the key once, also where
+/// the request begins there.
+fn stand_on_one_key<'d>(
+    write: &Write,
+    latches: &mut Latches<Write>,
+    draft: &'d mut Draft,
+) -> Stand<'d> {
+    match draft.by_key.entry(write.key.clone()) {
+        hash_map::Entry::Occupied(joined) => {
+            let joined = joined.into_mut();
+            if joined.holds(write) && !planted::active(Bug::RequestTwiceInEntry) {
+                return joined.behind(&write.key);
+            }
+            Stand::Joins(joined)
         }
-        if let Some(key) = write.keys().find(|key| draft.by_key.contains_key(*key)) {
-            return draft.behind(key);
-        }
-        for key in write.keys() {
-            latches.take(key.clone());
-        }
-        return Place::Free;
-    }
-    match draft.by_key.get(&write.key) {
-        Some(joined) if joined.holds(write) && !planted::active(Bug::RequestTwiceInEntry) => {
-            draft.behind(&write.key)
-        }
-        Some(_) => Place::Joins,
-        None if latches.take(write.key.clone()) => Place::Free,
-        None => Place::Behind(write.key.clone()),
+        hash_map::Entry::Vacant(free) if latches.take(write.key.clone()) => Stand::Begins(free),
+        hash_map::Entry::Vacant(_) => Stand::Behind(write.key.clone()),
     }
 }
 
-/// The place of a page of a deletion: alone in its entry, which it begins or has to wait for.
-fn place_of_page(write: &Write, is_first: bool, latches: &Latches<Write>, draft: &Draft) -> Place {
-    let is_own = draft.by_key.contains_key(&write.key);
+/// Where a batch stands; takes its keys where all are free.
+fn stand_of_batch(write: &Write, latches: &mut Latches<Write>, draft: &Draft) -> Stand<'static> {
+    // The entry's own keys are latched too.
+    let mut own = None;
+    for key in write.keys().filter(|key| latches.is_taken(key)) {
+        match draft.by_key.get(key) {
+            Some(joined) => own = own.or(Some((key, joined))),
+            None => return Stand::Behind(key.clone()),
+        }
+    }
+    if let Some((key, joined)) = own {
+        return joined.behind(key);
+    }
+    for key in write.keys() {
+        latches.take(key.clone());
+    }
+    Stand::Apart
+}
+
+/// Where a page of a deletion stands: alone in its entry, which it begins or has to wait for.
+fn stand_of_page(
+    write: &Write,
+    is_first: bool,
+    latches: &Latches<Write>,
+    draft: &Draft,
+) -> Stand<'static> {
     match latches.is_taken(&write.key) {
-        true if !is_own => Place::Behind(write.key.clone()),
-        false if is_first => Place::Free,
-        true | false => Place::Later,
-    }
-}
-
-impl Joined {
-    fn holds(&self, write: &Write) -> bool {
-        self.first == write.request || self.more.contains(&write.request)
+        true if !draft.by_key.contains_key(&write.key) => Stand::Behind(write.key.clone()),
+        false if is_first => Stand::Apart,
+        true | false => Stand::Later,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
     use super::*;
     use crate::{
         error::OpError,
-        range::request::{Condition, DeleteRange, Lifetime, PutMany, Reply, ReplySink, WriteKind},
+        range::request::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
         storage::format::{command::Effect, request::Outcome},
-        time::{Timestamp, local::Instant},
+        time::Timestamp,
     };
-
-    /// Nobody listens.
-    struct Deaf;
-
-    impl ReplySink for Deaf {
-        fn answer(&self, _id: u64, _result: OpResult) {}
-    }
 
     #[derive(Default)]
     struct Bench {
@@ -252,17 +256,7 @@ mod tests {
 
     impl Bench {
         fn write(&self, id: u64, key: &'static str, kind: WriteKind) -> Write {
-            Write {
-                key: Bytes::from_static(key.as_bytes()),
-                kind,
-                request: RequestId { origin_room: 1, client: 1, sequence: id },
-                first_attempt: Timestamp(1),
-                later_attempt: false,
-                refusal_not_remembered: false,
-                hash: 0,
-                deadline: Instant::now() + Duration::from_secs(1),
-                reply: Reply::uncounted(Arc::new(Deaf), id),
-            }
+            Write::of_test(id, Bytes::from_static(key.as_bytes()), kind)
         }
 
         fn put(&mut self, id: u64, key: &'static str, bytes: usize) {
@@ -371,6 +365,15 @@ mod tests {
         assert_eq!(order, [1, 2, 3, 4, 5], "all are told in their turn");
         let taken = ["a", "b", "c", "d", "e"].map(|key| latches.is_taken(key.as_bytes()));
         assert_eq!(taken, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_round_is_bounded_where_nobody_takes_room() {
+        let (mut bench, mut latches) = (Bench::default(), held(&[]));
+        let all: Vec<_> = (0..ROUND_REQUESTS_MAX as u64 + 2).collect();
+        all.iter().for_each(|id| bench.put(*id, "a", 1));
+        assert_eq!(bench.latch(&mut latches, &all), [0; 0]);
+        assert_eq!((bench.asked.len(), bench.gathered.len()), (ROUND_REQUESTS_MAX, 2));
     }
 
     #[test]

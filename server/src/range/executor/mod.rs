@@ -47,5 +47,7 @@ mod latched;
 mod latches;
 mod proposed;
 mod removal;
+#[cfg(all(test, not(madsim)))]
+mod scripts;
 mod stamped;
 pub(super) mod task;

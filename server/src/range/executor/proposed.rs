@@ -63,8 +63,7 @@ impl Proposals {
         let counted = shared.cadence.begin();
         self.requests += entry.requests();
         let accepted = planted::active(Bug::AcknowledgedBeforeCommit).then(|| entry.accepted());
-        let is_tied = !planted::active(Bug::StaleEvaluationApplied);
-        let sent = raft.propose(is_tied.then_some(term), command).await;
+        let sent = raft.propose(term, command).await;
         if planted::active(Bug::UncommittedReadable) {
             // The careless hand: "it is in the log, readers may have it".
             shared.state.engine().write(entry.versions()).ok();

@@ -22,7 +22,6 @@ use bytes::Bytes;
 
 use super::{
     entry::{Asked, Pending, Removal},
-    evaluated::is_forgotten,
     latches::Latches,
 };
 use crate::{
@@ -30,6 +29,7 @@ use crate::{
     planted::{self, Bug},
     range::{
         command::outcome::changes_nothing,
+        dedup,
         held::Current,
         request::{Answer, DeleteRange, OpResult, Write},
         state::RangeState,
@@ -97,7 +97,7 @@ pub(super) fn evaluate(
     let count = u32::try_from(goes.len()).unwrap_or(u32::MAX);
     let removed = Removed { keys: count, moment: range.moment, next };
     let outcome = Outcome::Removed(removed.clone());
-    if changes_nothing(&outcome) && is_forgotten(&write) && !is_expiring {
+    if changes_nothing(&outcome) && dedup::may_forget_refusal(&write) && !is_expiring {
         return Ok(Page::Empty(write, Ok(Answer::DeleteRange(removed))));
     }
     for key in &goes {
@@ -116,11 +116,7 @@ fn find(
     at: Timestamp,
 ) -> Result<mvcc::Held, Error> {
     let descriptor = state.descriptor();
-    let upto = match &descriptor.end[..] {
-        [] => &range.end[..],
-        border if range.end.is_empty() => border,
-        border => border.min(&range.end[..]),
-    };
+    let upto = descriptor.clip_end(&range.end);
     let limit = PageLimit {
         records: page_keys(range.limit),
         bytes: PAGE_BYTES_MAX,

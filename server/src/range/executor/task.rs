@@ -26,12 +26,11 @@ use super::{
     applied,
     checked::check,
     entry::{Asked, ENTRY_OPERATIONS_MAX, Entry},
-    evaluated::{self, Evaluated},
+    evaluated,
     gathered::Gathered,
     latched::{Draft, latch},
     latches::Latches,
     proposed::{Finished, Proposals},
-    removal::{self, Page},
     stamped::stamp,
 };
 use crate::{
@@ -63,7 +62,7 @@ pub(in crate::range) struct Executor {
     gathered: Gathered,
     /// Keys in proposals in flight, and who waits for each.
     latches: Latches<Write>,
-    /// Room for requests between two stages; empty otherwise.
+    /// Requests of a round, between two stages; empty otherwise, bounded by `latch`.
     asked: Vec<Asked>,
     proposals: Proposals,
     /// The term whose state is ready to be evaluated.
@@ -170,51 +169,12 @@ impl Executor {
         }
     }
 
-    /// Evaluates what is latched and stamped. Every request of it goes into the draft, is answered, waits behind a
-    /// key, or is gathered again where the entry is full before its turn.
+    /// Evaluates what is latched and stamped, into the draft.
     fn evaluate(&mut self, term: u64, draft: &mut Draft) -> Result<(), Error> {
-        let state = &self.shared.state;
-        let (mut left, mut again) = (Vec::new(), Vec::new());
-        for mut asked in self.asked.drain(..) {
-            if let Some(answer) = asked.answer.take() {
-                asked.write.reply.send(*answer);
-                continue;
-            }
-            if !draft.entry.has_room_beside(0, 0) {
-                left.extend(asked.write.keys().cloned());
-                again.push(asked.write);
-                continue;
-            }
-            if let Some(range) = asked.write.kind.range().cloned() {
-                match removal::evaluate(state, &mut self.latches, asked, &range)? {
-                    Page::Goes(removal) => draft.entry.set_removal(removal),
-                    Page::Empty(write, result) => confirm(&self.reads, write, term, result),
-                    Page::Waits(key, write) => {
-                        if let Err(write) = self.latches.wait(&key, write) {
-                            again.push(write);
-                        }
-                    }
-                }
-                continue;
-            }
-            let mut slot = draft.slot(&asked.write.key);
-            let before = slot.as_ref().and_then(|slot| slot.left());
-            match evaluated::evaluate(state, asked, before)? {
-                Evaluated::Refused(write, result) => {
-                    left.push(write.key.clone());
-                    confirm(&self.reads, write, term, result);
-                }
-                Evaluated::Goes(pending, after) => match slot.take() {
-                    Some(slot) => slot.add(pending, after),
-                    None => draft.entry.add_batch(pending),
-                },
-            }
-        }
-        for key in left {
-            if draft.is_left(&key) {
-                again.extend(self.latches.release(&key));
-            }
-        }
+        let (state, reads) = (&self.shared.state, &self.reads);
+        let confirm = |write, result| confirm(reads, write, term, result);
+        let asked = self.asked.drain(..);
+        let again = evaluated::evaluate(state, &mut self.latches, asked, draft, confirm)?;
         self.gathered.return_to_front(again);
         Ok(())
     }
@@ -232,8 +192,13 @@ impl Executor {
             return;
         }
         let held = (finished.epoch == self.epoch).then_some(&mut self.latches);
-        let of = (entry, finished.applied);
-        applied::finish(&self.shared, of, held, &mut self.gathered);
+        let (shared, of) = (&self.shared, (entry, finished.applied));
+        let again = applied::finish(of, held, &mut self.gathered, || shared.hlc.peek());
+        if again > 0 {
+            let why = "another leader's entry, or a clock behind the range's time: evaluated again";
+            shared.faults.note(Doing::Apply, None, why);
+            shared.metrics.reevaluations.inc_by(again);
+        }
     }
 
     /// Tells whoever waits that the disk does not answer.

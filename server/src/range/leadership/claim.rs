@@ -3,7 +3,10 @@
 use super::expected::Expected;
 use crate::{
     ids::{NodeId, RangeId, ReplicaId},
-    range::raft::group::{Group, Leadership},
+    range::{
+        members::is_majority,
+        raft::group::{Group, Leadership},
+    },
 };
 
 /// That a replica leads its range.
@@ -48,10 +51,7 @@ pub(super) struct Electorate {
 impl Electorate {
     /// Whether these are a majority of each configuration.
     pub(super) fn is_quorum(&self, replicas: &[ReplicaId]) -> bool {
-        let majority = |config: &Vec<ReplicaId>| {
-            config.iter().filter(|voter| replicas.contains(voter)).count() * 2 > config.len()
-        };
-        !self.configs.is_empty() && self.configs.iter().all(majority)
+        is_majority(&self.configs, |voter| replicas.contains(&voter))
     }
 
     /// The others that make a majority with these, the fastest ones.

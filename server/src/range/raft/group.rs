@@ -3,8 +3,9 @@
 //! What others do with a group is here, what its messages do to it in `receive.rs`, how a leadership is ended in
 //! `step_down.rs`; what they may know of it is [`Progress`]. Nothing outside `range/raft/` sees openraft.
 //!
-//! A few questions are asked so often that [`Group::progress`], which copies, would cost too much for them: they
-//! have methods of their own.
+//! [`Group::progress`] copies the membership and what is known of every follower: it is for people, and for jobs that
+//! run now and then. What requests ask (who leads, in which term, whether this replica votes) has methods of its
+//! own, which copy nothing but what they return.
 //!
 //! # Invariants
 //!
@@ -33,8 +34,9 @@ use super::{
 };
 use crate::{
     ids::{NodeId, ReplicaId},
+    planted::{self, Bug},
     range::{command::outcome::Applied, elections::RaftTimes, members::Members},
-    storage::format::{codec, command::Command},
+    storage::format::{codec, command::Command, raft::Position},
     time::local::{Instant, timeout},
 };
 
@@ -45,6 +47,19 @@ const DURABLE_POINT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Group {
     pub(super) raft: openraft::Raft<TypeConfig, StateMachine>,
+}
+
+/// What a replica is in its group: see [`Group::seat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The term of its vote.
+    pub term: u64,
+    /// The node that leads the range, as far as the replica knows; it may be gone by now.
+    pub leader: Option<NodeId>,
+    /// Whether it leads itself, as far as it knows.
+    pub leads: bool,
+    /// Whether it votes; not while it catches up, nor once another one has its place.
+    pub votes: bool,
 }
 
 /// What a leader can say of its leadership: see [`Group::leadership`].
@@ -114,9 +129,31 @@ impl Group {
         Progress::of(&self.raft.metrics().borrow_watched())
     }
 
+    /// What this replica is in its group now: all that a router asks of it, of one moment.
+    pub fn seat(&self) -> Seat {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let holder = |leader: u64| membership.get_node(&leader).map(|holder| holder.node);
+        Seat {
+            term: metrics.vote.leader_id.term,
+            leader: metrics.current_leader.and_then(holder),
+            leads: led_in(&metrics.vote, metrics.id).is_some(),
+            votes: membership.get_joint_config().iter().any(|config| config.contains(&metrics.id)),
+        }
+    }
+
+    /// The replicas of the range, be that committed or not.
+    pub fn members(&self) -> Members {
+        types::members(&self.raft.server_metrics().borrow_watched().membership_config)
+    }
+
     /// The term that this replica leads in, as far as it knows.
     pub fn leads(&self) -> Option<u64> {
-        self.raft.as_leader().ok().map(|leader| leader.term())
+        // `openraft::Raft::as_leader` says the same, and copies its handle for it.
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        led_in(&metrics.vote, metrics.id)
     }
 
     /// Whether this replica leads in a term, as far as it knows.
@@ -126,10 +163,7 @@ impl Group {
 
     /// The node that leads the range, as far as this replica knows; it may be gone by now.
     pub fn leader_node(&self) -> Option<NodeId> {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader?;
-        metrics.membership_config.membership().get_node(&leader).map(|holder| holder.node)
+        self.seat().leader
     }
 
     /// The term of this replica's vote.
@@ -140,6 +174,11 @@ impl Group {
     /// This replica's vote.
     pub fn vote(&self) -> Vote {
         types::vote_record(&self.raft.metrics().borrow_watched().vote)
+    }
+
+    /// What this replica knows to be committed.
+    pub(super) fn committed(&self) -> Option<Position> {
+        self.raft.metrics().borrow_watched().local_committed.as_ref().map(types::position)
     }
 
     /// The leadership of this replica, if it leads as far as it knows.
@@ -188,18 +227,18 @@ impl Group {
     }
 
     /// Proposes an encoded command, in the term that it belongs to. Raft has it when this returns; what comes then is
-    /// what became of it once it is applied. After any error nobody knows whether it will be. Without a term,
-    /// whoever leads appends it: only for planted bugs.
+    /// what became of it once it is applied. After any error nobody knows whether it will be.
     pub async fn propose(
         &self,
-        term: Option<u64>,
+        term: u64,
         command: Bytes,
     ) -> Result<impl Future<Output = Result<Applied, String>> + Send + use<>, String> {
         let (responder, answer) = OneshotResponder::new_pair();
         let write = self.raft.write(Proposal(command)).responder(responder);
-        let write = match term {
-            Some(term) => write.with_leader(term),
-            None => write,
+        let write = match planted::active(Bug::StaleEvaluationApplied) {
+            // The careless hand: "whoever leads may append it".
+            true => write,
+            false => write.with_leader(term),
         };
         write.await.map_err(|error| error.to_string())?;
         Ok(async {
@@ -217,7 +256,7 @@ impl Group {
         term: u64,
         command: &Command<'_>,
     ) -> Option<impl Future<Output = Option<Applied>> + Send + use<>> {
-        let applied = self.propose(Some(term), Bytes::from(codec::encode(command))).await.ok()?;
+        let applied = self.propose(term, Bytes::from(codec::encode(command))).await.ok()?;
         Some(async { applied.await.ok() })
     }
 
@@ -301,6 +340,12 @@ impl Group {
         let changed = self.raft.change_membership_if(changes, retain, [unchanged]).await;
         changed.map(drop).map_err(|error| error.to_string())
     }
+}
+
+/// The term in which a replica leads that has voted so.
+fn led_in(vote: &types::Vote, me: u64) -> Option<u64> {
+    let leads = vote.committed && vote.leader_id.voted_for == me;
+    leads.then_some(vote.leader_id.term)
 }
 
 fn ids(replicas: &BTreeSet<ReplicaId>) -> BTreeSet<u64> {

@@ -10,6 +10,8 @@
 //!
 //! When a write or a sync fails nothing is ever acknowledged again: every later job fails too, and
 //! the node stops.
+//!
+//! Why there is one log for all groups of a node: `docs/decisions/2026-11-29-one-log-per-node.md`.
 
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 

@@ -74,7 +74,7 @@ impl Group {
             return Err(format!("its term {} is above its leader's {}", applied.term, vote.term));
         }
         types::membership(&head.applied.membership).map_err(|error| error.to_string())?;
-        match self.progress().committed {
+        match self.committed() {
             Some(known) if applied > known && applied.index <= known.index => {
                 Err(format!("it contradicts what is committed here: {applied:?} against {known:?}"))
             }

@@ -2,7 +2,7 @@
 //!
 //! It is called once leadership in a term was confirmed after the read arrived (`confirm.rs`), and reads the state
 //! as it is applied now. A key that the range does not hold is refused as a stale route; whether a key has expired
-//! is decided by [`crate::range::expiry`], and a read that needs the range's time moved first says so
+//! is decided by `range/expiry.rs`, and a read that needs the range's time moved first says so
 //! ([`Served::Later`]).
 
 use bytes::Bytes;
@@ -12,11 +12,18 @@ use crate::{
     error::OpError,
     planted::{self, Bug},
     range::{
-        expiry::{Expiry, Life, life},
+        expiry::Expiry,
         request::{Answer, OpResult, ReadKind, Scan, ScanPage},
         shared::Shared,
     },
-    storage::{Direction, engine::Error, format::descriptor::Descriptor, keys, mvcc},
+    storage::{
+        Direction,
+        engine::Error,
+        format::descriptor::Descriptor,
+        keys,
+        life::{Life, life},
+        mvcc,
+    },
     time::Timestamp,
 };
 
@@ -82,12 +89,7 @@ fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
 
 /// What of a scan lies in a range.
 fn clip<'a>(wanted: &'a Scan, range: &'a Descriptor) -> (&'a [u8], &'a [u8]) {
-    let upto = match (range.end.as_slice(), wanted.end.as_slice()) {
-        ([], end) => end,
-        (border, []) => border,
-        (border, end) => border.min(end),
-    };
-    (wanted.start.as_slice().max(&range.start), upto)
+    (wanted.start.as_slice().max(&range.start), range.clip_end(&wanted.end))
 }
 
 /// Where a scan goes on behind the part of it that was read; none where that was all.

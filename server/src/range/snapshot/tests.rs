@@ -38,7 +38,7 @@ use crate::{
     seams::SystemClock,
     storage::{
         Batch, Direction, Engine, Family,
-        engine::{Durability, Error, Reader, Visit},
+        engine::{Error, Reader, Visit},
         format::{
             applied::AppliedRecord,
             codec,
@@ -49,7 +49,7 @@ use crate::{
             snapshot::{ChunkRecord, ContentRecord},
         },
         keys::{self, MetaKind},
-        memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        memory::{MemoryDisk, MemoryEngine},
     },
     time::{Hlc, Timestamp, local::Instant},
 };
@@ -84,7 +84,7 @@ fn applied(index: u64) -> AppliedRecord {
 }
 
 fn open(disk: &MemoryDisk) -> Arc<dyn Engine> {
-    MemoryEngine::open(disk, "data", Durability::Flush, MemorySettings::instant()).expect("opened")
+    MemoryEngine::of_test(disk)
 }
 
 fn dedup_key(anchor: &[u8], sequence: u64) -> Vec<u8> {

@@ -54,7 +54,8 @@ pub struct WriteCommand<'a> {
     /// Where the timestamps come from.
     pub time_domain: TimeDomain,
     /// One group a key. A group is applied whole or refused whole.
-    pub groups: Vec<Group>,
+    #[serde(borrow)]
+    pub groups: Vec<Group<'a>>,
     /// Requests on several keys each, none of them a key of a group or of another batch. A batch is
     /// applied whole or refused whole.
     #[serde(borrow)]
@@ -63,16 +64,18 @@ pub struct WriteCommand<'a> {
 
 /// Requests on one key, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
+pub struct Group<'a> {
     /// `enc(key)`: what the requests write, and their anchor.
-    pub key: Bytes,
+    #[serde(borrow, with = "serde_bytes")]
+    pub key: &'a [u8],
     /// In the order in which they take effect.
-    pub operations: Vec<Operation>,
+    #[serde(borrow)]
+    pub operations: Vec<Operation<'a>>,
 }
 
 /// One evaluated request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operation {
+pub struct Operation<'a> {
     /// The request.
     pub request: RequestId,
     /// Cluster time of its first attempt.
@@ -82,25 +85,39 @@ pub struct Operation {
     /// Timestamp of the write.
     pub at: Timestamp,
     /// What it does to the key.
-    pub effect: Effect,
+    #[serde(borrow)]
+    pub effect: Effect<&'a serde_bytes::Bytes>,
     /// What its caller is told.
     pub outcome: Outcome,
 }
 
-/// What an operation does to its key.
+/// What an operation does to its key: a leader's has its value, one in a command borrows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Effect {
+pub enum Effect<Value = Bytes> {
     /// Nothing: a refusal that must be remembered.
     Nothing,
     /// A new version.
     Put {
         /// The value.
-        value: Bytes,
+        value: Value,
         /// From then on the key is absent.
         expires_at: Option<Timestamp>,
     },
     /// A version that says: absent.
     Delete,
+}
+
+impl Effect {
+    /// The same, as it goes into a command.
+    pub fn borrowed(&self) -> Effect<&serde_bytes::Bytes> {
+        match self {
+            Effect::Nothing => Effect::Nothing,
+            Effect::Put { value, expires_at } => {
+                Effect::Put { value: serde_bytes::Bytes::new(value), expires_at: *expires_at }
+            }
+            Effect::Delete => Effect::Delete,
+        }
+    }
 }
 
 /// One request that writes several keys, whatever they held.
@@ -172,13 +189,13 @@ mod tests {
             evaluated_under: 4,
             time_domain: TimeDomain(0),
             groups: vec![Group {
-                key: Bytes::from_static(b"k"),
+                key: b"k",
                 operations: vec![Operation {
                     request: request(),
                     first_attempt: Timestamp(1),
                     hash: 2,
                     at: Timestamp(3),
-                    effect: Effect::Put { value: Bytes::from_static(b"v"), expires_at: None },
+                    effect: Effect::Put { value: serde_bytes::Bytes::new(b"v"), expires_at: None },
                     outcome: Outcome::Written,
                 }],
             }],
@@ -191,6 +208,10 @@ mod tests {
         let expiring =
             Effect::Put { value: Bytes::from_static(b"v"), expires_at: Some(Timestamp(300)) };
         holds(&expiring, "0101017601fb2c01");
+        holds_borrowed(
+            &Effect::Put { value: serde_bytes::Bytes::new(b"v"), expires_at: Some(Timestamp(300)) },
+            "0101017601fb2c01",
+        );
         // Term, domain, one group: key, one operation: request id, first attempt, hash, at, put, written; no
         // batches.
         holds_borrowed(&write, "0100040001016b0103fc0403020109010203010176000000");
@@ -204,8 +225,8 @@ mod tests {
 
     #[test]
     fn effects() {
-        holds(&Effect::Nothing, "0100");
-        holds(&Effect::Delete, "0102");
+        holds::<Effect>(&Effect::Nothing, "0100");
+        holds::<Effect>(&Effect::Delete, "0102");
     }
 
     /// Came with `quintet 4` directories.

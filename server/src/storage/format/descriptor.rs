@@ -25,6 +25,19 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// A range without replicas, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(range: u64, start: &[u8], end: &[u8]) -> Descriptor {
+        Descriptor {
+            range: RangeId(range),
+            start: start.to_vec(),
+            end: end.to_vec(),
+            generation: Generation(1),
+            replicas: Vec::new(),
+            next_replica: ReplicaId(1),
+        }
+    }
+
     /// Whether a stored key lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= &self.start[..] && (self.end.is_empty() || key < &self.end[..])
@@ -40,6 +53,15 @@ impl Descriptor {
     pub fn covers(&self, start: &[u8], end: &[u8]) -> bool {
         let ends = self.end.is_empty() || (!end.is_empty() && end <= &self.end[..]);
         &self.start[..] <= start && ends
+    }
+
+    /// Where the part of a span that ends at `end` ends in the range; an empty end is the end of the key space.
+    pub fn clip_end<'a>(&'a self, end: &'a [u8]) -> &'a [u8] {
+        match (&self.end[..], end) {
+            ([], end) => end,
+            (border, []) => border,
+            (border, end) => border.min(end),
+        }
     }
 }
 
@@ -58,6 +80,12 @@ mod tests {
             replicas: vec![(ReplicaId(1), NodeId(11)), (ReplicaId(2), NodeId(12))],
             next_replica: ReplicaId(6),
         };
+        assert_eq!(descriptor.clip_end(b"b"), b"b");
+        assert_eq!(descriptor.clip_end(b"mm"), b"mm");
+        assert_eq!(descriptor.clip_end(b"z"), b"mm");
+        assert_eq!(descriptor.clip_end(b""), b"mm");
+        let last = Descriptor { end: Vec::new(), ..descriptor.clone() };
+        assert_eq!((last.clip_end(b"z"), last.clip_end(b"")), (&b"z"[..], &b""[..]));
         // Range; start, end; generation; two replicas, each with its node; the next one.
         holds(&descriptor, "01020161026d6dfb2c0102010b020c06");
     }

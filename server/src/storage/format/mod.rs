@@ -6,7 +6,7 @@
 //!   node.rs        who owns a data directory; where nodes listen
 //!   cluster.rs     the plan of a cluster; replicas beside those of the plan
 //!   descriptor.rs  a range's span and replicas
-//!   request.rs     the id of a request; what is remembered of it
+//!   request.rs     what is remembered of a request; its id, which is declared in `ids.rs`
 //!   txn.rs         the id of a transaction
 //!   version.rs     a version of a key
 //!   command.rs     a replicated command, as it stands in the log

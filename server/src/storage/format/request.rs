@@ -1,7 +1,8 @@
-//! The id of a request, and what is remembered of one, so that its repetition is answered and not done again.
+//! What is remembered of a request, so that its repetition is answered and not done again.
 //!
 //! A [`DedupRecord`] is in [`Family::Dedup`](crate::storage::Family::Dedup), in the range of the request's
-//! anchor; the outcomes are also in the commands that bring them ([`super::command`]).
+//! anchor; the outcomes are also in the commands that bring them ([`super::command`]). The request's id is
+//! [`RequestId`](crate::ids::RequestId), in `ids.rs`; its golden bytes are here.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +38,6 @@ pub enum Outcome {
     NoSuchKey,
     /// A page of a deletion.
     Removed(Removed),
-}
-
-impl Outcome {
-    /// Whether the request changed nothing because its condition did not hold.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Outcome::Conflict(_) | Outcome::NotANumber)
-    }
 }
 
 /// What a page of a deletion did.

@@ -16,9 +16,10 @@ use super::*;
 use crate::{
     ids::KeyspaceId,
     storage::{
-        Batch, Durability, Engine,
+        Batch, Engine,
         gc::{Collectable, Fate},
-        memory::{MemoryDisk, MemoryEngine, MemorySettings},
+        keys::{encoded, shown},
+        memory::{MemoryDisk, MemoryEngine},
     },
     testscript::{self, Command},
 };
@@ -35,17 +36,6 @@ struct Scenario {
     engine: Arc<dyn Engine>,
 }
 
-/// `enc(key)`.
-fn encoded(key: &str) -> Vec<u8> {
-    keys::encode(KeyspaceId::DEFAULT, key.as_bytes()).to_vec()
-}
-
-/// A key as a script says it.
-fn shown(encoded: &[u8]) -> String {
-    let (_, key, _) = keys::decode(encoded).expect("a stored key");
-    key.escape_ascii().to_string()
-}
-
 fn version_shown(version: &Version) -> String {
     let value = version.value.escape_ascii();
     let expiry = version.expires_at.map(|end| format!(", expires at {}", end.0));
@@ -60,8 +50,8 @@ fn moment(command: &mut Command, name: &str) -> Result<Timestamp, String> {
 fn span(command: &mut Command) -> Result<(Vec<u8>, Vec<u8>), String> {
     let start = keys::keyspace_start(KeyspaceId::DEFAULT);
     let end = keys::prefix_end(&start);
-    let from = command.may::<String>("from")?.map_or(start, |key| encoded(&key));
-    let to = command.may::<String>("to")?.map_or(end, |key| encoded(&key));
+    let from = command.may::<String>("from")?.map_or(start, |key| encoded(&key).to_vec());
+    let to = command.may::<String>("to")?.map_or(end, |key| encoded(&key).to_vec());
     Ok((from, to))
 }
 
@@ -75,9 +65,7 @@ fn limit(command: &mut Command) -> Result<PageLimit, String> {
 
 impl Scenario {
     fn new() -> Scenario {
-        let settings = MemorySettings::instant();
-        let engine = MemoryEngine::open(&MemoryDisk::new(), "data", Durability::Flush, settings);
-        Scenario { engine: engine.expect("opened") }
+        Scenario { engine: MemoryEngine::of_test(&MemoryDisk::new()) }
     }
 
     fn run(&self, command: &mut Command) -> Result<String, String> {

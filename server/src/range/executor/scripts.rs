@@ -1,5 +1,8 @@
-//! The commands of `range/command/testscripts/`: requests on one range, as a leader evaluates them and every replica
-//! applies them, without a log between the two.
+//! The commands of `range/command/testscripts/`: requests on one range, which pass the stages of the executor and are
+//! applied as every replica does it, without a log between the two.
+//!
+//! Each request passes by itself, as on a leader of its own that has applied what the range has: latches are tested in
+//! `testscripts/latches/`. Its timestamp is the script's, and its caller is told what the executor tells him.
 //!
 //! Moments are microseconds, and so are times to live.
 //!
@@ -22,27 +25,46 @@
 //!   get key=K clock=T   stored   remembered   range
 //! ```
 
-use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use parking_lot::Mutex;
 use quintet_proto::v1::Code;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::*;
+use super::{
+    applied, entry::Entry, evaluated, gathered::Gathered, latched::Draft, latched::latch,
+    latches::Latches,
+};
 use crate::{
-    ids::KeyspaceId,
+    ids::{RequestId, TimeDomain},
     range::{
-        answer::answer,
-        command::evaluate::evaluate,
+        command::outcome::Applied,
         dedup,
-        held::{Current, Held},
+        held::Current,
         request::{
             Answer, Condition, DeleteRange, Lifetime, OpResult, PutMany, Reply, ReplySink, Write,
             WriteKind,
         },
+        state::RangeState,
     },
-    storage::keys,
+    seams::SystemClock,
+    storage::{
+        Batch, Direction, Family,
+        format::{
+            codec,
+            command::Command,
+            descriptor::Descriptor,
+            raft::{EntryRecord, PayloadRecord, Position},
+            request::{DedupRecord, Removed},
+        },
+        keys::{self, MetaKind, encoded, shown},
+        life::{Life, life},
+        memory::{MemoryDisk, MemoryEngine},
+        mvcc,
+    },
     testscript,
-    time::local::Instant,
+    time::{Hlc, Timestamp},
 };
 
 #[test]
@@ -54,38 +76,32 @@ fn scripts() {
 }
 
 struct Scenario {
-    range: Range,
+    state: Arc<RangeState>,
     term: u64,
     requests: u64,
     /// Evaluated and not applied.
     proposed: BTreeMap<String, Proposed>,
+    told: Arc<Told>,
 }
 
 /// What a leader has proposed.
 struct Proposed {
     what: String,
-    kind: WriteKind,
+    reply: u64,
     at: Timestamp,
-    outcome: Outcome,
-    /// What its key holds, where that is why it was refused.
-    stood: Option<Held>,
+    asks: Entry,
     /// The command, as it stands in the log.
-    entry: Vec<u8>,
+    entry: Bytes,
 }
 
-struct Nobody;
+/// What callers were told first, by their replies.
+#[derive(Default)]
+struct Told(Mutex<BTreeMap<u64, OpResult>>);
 
-impl ReplySink for Nobody {
-    fn answer(&self, _: u64, _: OpResult) {}
-}
-
-fn encoded(key: &str) -> Bytes {
-    keys::encode(KeyspaceId::DEFAULT, key.as_bytes())
-}
-
-fn shown(encoded: &[u8]) -> String {
-    let (_, key, _) = keys::decode(encoded).expect("a stored key");
-    key.escape_ascii().to_string()
+impl ReplySink for Told {
+    fn answer(&self, reply: u64, result: OpResult) {
+        self.0.lock().entry(reply).or_insert(result);
+    }
 }
 
 fn moment(command: &mut testscript::Command, name: &str) -> Result<Timestamp, String> {
@@ -144,7 +160,11 @@ fn told(result: &OpResult) -> String {
 
 impl Scenario {
     fn new() -> Scenario {
-        Scenario { range: Range::new(), term: 1, requests: 100, proposed: BTreeMap::new() }
+        let engine = MemoryEngine::of_test(&MemoryDisk::new());
+        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
+        let state = RangeState::open(&Descriptor::of_test(2, b"", b""), engine, hlc);
+        let (proposed, told) = (BTreeMap::new(), Arc::default());
+        Scenario { state: state.expect("opened"), term: 1, requests: 100, proposed, told }
     }
 
     fn run(&mut self, command: &mut testscript::Command) -> Result<String, String> {
@@ -171,18 +191,12 @@ impl Scenario {
                 Ok(self.move_up(Command::MoveGcThreshold { evaluated_under: term, threshold }))
             }
             "reserve-replica" => {
-                let reserve = Command::ReserveReplica { evaluated_under: term };
-                match &self.range.apply_in(term, vec![reserve])[..] {
-                    [Applied::Replica(id)] => Ok(format!("{id} is reserved")),
+                match self.apply(&Command::ReserveReplica { evaluated_under: term }) {
+                    Applied::Replica(id) => Ok(format!("{id} is reserved")),
                     other => panic!("{other:?}"),
                 }
             }
-            "span" => {
-                let descriptor = Arc::make_mut(&mut self.range.descriptor);
-                descriptor.start = encoded(&command.must::<String>("from")?).to_vec();
-                descriptor.end = encoded(&command.must::<String>("to")?).to_vec();
-                Ok(String::new())
-            }
+            "span" => self.span(command),
             "get" => self.get(command),
             "stored" => Ok(self.stored()),
             "remembered" => Ok(self.remembered()),
@@ -193,12 +207,27 @@ impl Scenario {
 
     /// What only ever rises.
     fn move_up(&mut self, command: Command<'_>) -> String {
-        assert_eq!(self.range.apply_in(self.term, vec![command]), [Applied::Done]);
+        assert_eq!(self.apply(&command), Applied::Done);
         self.range_shown()
     }
 
+    /// The range holds another span from now on.
+    fn span(&mut self, command: &mut testscript::Command) -> Result<String, String> {
+        let mut descriptor = Descriptor::clone(&self.state.descriptor());
+        descriptor.start = encoded(&command.must::<String>("from")?).to_vec();
+        descriptor.end = encoded(&command.must::<String>("to")?).to_vec();
+        let key = keys::range_meta(descriptor.range, MetaKind::Descriptor);
+        let mut batch = Batch::new();
+        batch.put(Family::Meta, key, codec::encode(&descriptor));
+        let engine = self.state.engine().clone();
+        engine.write(batch).expect("written");
+        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
+        self.state = RangeState::open(&descriptor, engine, hlc).expect("opened");
+        Ok(String::new())
+    }
+
     fn range_shown(&self) -> String {
-        let applied = &self.range.applied;
+        let applied = self.state.applied();
         format!(
             "time {}, newest version {}, dedup threshold {}, gc threshold {}",
             applied.time.us(),
@@ -216,30 +245,13 @@ impl Scenario {
         let name: Option<String> = command.may("as")?;
         let (key, kind) = kind(command)?;
         let what = format!("{} {}", command.name(), shown(&key));
-        let write = Write {
-            request: RequestId { origin_room: 1, client: 1, sequence },
-            first_attempt,
-            later_attempt: false,
-            refusal_not_remembered: false,
-            hash: xxh3_64(format!("{key:?} {kind:?}").as_bytes()),
-            deadline: Instant::now(),
-            reply: Reply::uncounted(Arc::new(Nobody), 0),
-            key,
-            kind,
-        };
-        let engine = &*self.range.engine;
-        if let Some(result) = dedup::look_up(engine, &write, || at).expect("read") {
-            let reused = result.as_ref().is_err_and(|error| error.code == Code::RequestIdReused);
-            let how = if reused { "" } else { " (as remembered)" };
-            return Ok(format!("{what}: {}{how}", told(&result)));
-        }
-        if let Some(error) = dedup::is_too_old(&write, self.range.applied.dedup_threshold) {
-            return Ok(format!("{what}: {}", told(&Err(error))));
-        }
-        let proposed = self.evaluate(what, write, at);
-        match name {
-            None => Ok(self.apply_all(vec![proposed])),
-            Some(name) => {
+        let hash = xxh3_64(format!("{key:?} {kind:?}").as_bytes());
+        let reply = Reply::uncounted(self.told.clone(), self.requests);
+        let write = Write { first_attempt, hash, reply, ..Write::of_test(sequence, key, kind) };
+        match (self.pass(what, write, at), name) {
+            (Err(answered), _) => Ok(answered),
+            (Ok(proposed), None) => Ok(self.apply_all(vec![proposed])),
+            (Ok(proposed), Some(name)) => {
                 let said = format!("{}: proposed as {name}", proposed.what);
                 self.proposed.insert(name, proposed);
                 Ok(said)
@@ -247,64 +259,53 @@ impl Scenario {
         }
     }
 
-    /// The leader's half.
-    fn evaluate(&self, what: String, write: Write, at: Timestamp) -> Proposed {
-        let (evaluated_under, time_domain) = (self.term, TimeDomain(0));
-        let Write { key, kind, request, first_attempt, hash, .. } = write;
-        let time = self.range.applied.time;
-        let proposed = |outcome, stood, command: &Command<'_>| {
-            let entry = codec::encode(command);
-            Proposed { what, kind: kind.clone(), at, outcome, stood, entry }
-        };
-        let write = |groups, batches| {
-            Command::Write(WriteCommand { evaluated_under, time_domain, groups, batches })
-        };
-        match &kind {
-            WriteKind::PutMany(many) => {
-                let items = many.items.iter().map(|(key, value)| BatchItem { key, value });
-                let items = items.collect();
-                let expires_at = many.ttl.map(|ttl| at.saturating_add(ttl));
-                let batch = PutBatch { request, first_attempt, hash, at, expires_at, items };
-                proposed(Outcome::Written, None, &write(Vec::new(), vec![batch]))
-            }
-            WriteKind::DeleteRange(range) => {
-                let records = usize::try_from(range.limit).expect("a limit");
-                let limit = mvcc::PageLimit { records, bytes: 1_000, versions: 1_000 };
-                let (span, moment) = ((&key[..], &range.end[..]), range.moment);
-                let engine = &*self.range.engine;
-                let found = mvcc::held_since(engine, span, moment, (time, at), limit);
-                let found = found.expect("found");
-                let count = u32::try_from(found.keys.len()).expect("a page");
-                let removed = Removed { keys: count, moment, next: found.next };
-                let page = Command::Remove(RemoveCommand {
-                    evaluated_under,
-                    time_domain,
-                    request,
-                    first_attempt,
-                    hash,
-                    at,
-                    start: &key,
-                    keys: found.keys.iter().map(|key| serde_bytes::Bytes::new(key)).collect(),
-                    removed: removed.clone(),
-                });
-                proposed(Outcome::Removed(removed), None, &page)
-            }
-            _ => {
-                let current = Current::read(&*self.range.engine, &key).expect("read");
-                let (current, _) = current.seen_at(time, at);
-                let (effect, outcome) = evaluate(&current, &kind, at);
-                let operation = Operation {
-                    request,
-                    first_attempt,
-                    hash,
-                    at,
-                    effect,
-                    outcome: outcome.clone(),
-                };
-                let group = Group { key: key.clone(), operations: vec![operation] };
-                proposed(outcome, current.0, &write(vec![group], Vec::new()))
-            }
+    /// The leader's half; `Err`: what its caller is told without a proposal.
+    fn pass(&self, what: String, write: Write, at: Timestamp) -> Result<Proposed, String> {
+        let (state, reply, mut is_remembered) = (&*self.state, self.requests, false);
+        let (mut gathered, mut latches) = (Gathered::default(), Latches::new());
+        let (mut draft, mut asked) = (Draft::default(), Vec::new());
+        gathered.extend([write]);
+        let latched = latch(&mut gathered, &mut latches, &mut draft, &mut asked, |write| {
+            let done = dedup::look_up(&**state.engine(), write, || at)?;
+            is_remembered = done.is_some();
+            let too_old = || dedup::is_too_old(write, state.dedup_threshold()).map(Err);
+            Ok(done.or_else(too_old))
+        });
+        latched.expect("read");
+        asked.iter_mut().for_each(|one| one.at = at);
+        let confirm = |_: Write, _| panic!("a refusal that is not remembered");
+        let again =
+            evaluated::evaluate(state, &mut latches, asked.into_iter(), &mut draft, confirm);
+        assert!(again.expect("read").is_empty(), "{what} has its entry to itself");
+        let asks = draft.entry;
+        if !asks.is_empty() {
+            let entry = asks.encode(self.term, TimeDomain::default());
+            return Ok(Proposed { what, reply, at, asks, entry });
         }
+        let result = self.told(reply).expect("it is answered");
+        let is_reused = result.as_ref().is_err_and(|error| error.code == Code::RequestIdReused);
+        let how = if is_remembered && !is_reused { " (as remembered)" } else { "" };
+        Err(format!("{what}: {}{how}", told(&result)))
+    }
+
+    /// What a caller was told by now.
+    fn told(&self, reply: u64) -> Option<OpResult> {
+        self.told.0.lock().get(&reply).cloned()
+    }
+
+    /// Applies entries of this term in one batch.
+    fn apply_entries(&mut self, entries: &[&[u8]]) -> Vec<Applied> {
+        let first = self.state.applied_index().map_or(0, |applied| applied + 1);
+        let records = entries.iter().zip(first..).map(|(entry, index)| EntryRecord {
+            position: Position { term: self.term, index },
+            payload: PayloadRecord::Command(entry),
+        });
+        let records: Vec<_> = records.collect();
+        self.state.apply(records.into_iter()).expect("applied")
+    }
+
+    fn apply(&mut self, command: &Command<'_>) -> Applied {
+        self.apply_entries(&[&codec::encode(command)]).remove(0)
     }
 
     fn apply_proposed(&mut self, names: &[String]) -> Result<String, String> {
@@ -317,30 +318,27 @@ impl Scenario {
 
     /// Every replica's half: entries that are applied in one batch, and what their callers are told.
     fn apply_all(&mut self, proposed: Vec<Proposed>) -> String {
-        let decode = |one| codec::decode_borrowed(one).expect("decodes");
-        let commands = proposed.iter().map(|one| decode(&one.entry[..])).collect();
-        let results = self.range.apply_in(self.term, commands);
-        let say = |(one, applied): (&Proposed, &Applied)| {
-            let said = match applied {
-                Applied::Groups(flags) if flags[..] == [true] => {
-                    let outcome = one.outcome.clone();
-                    told(&answer(&one.kind, outcome, one.at, one.stood.as_ref(), one.at))
-                }
-                Applied::Groups(flags) if flags[..] == [false] => {
-                    "left no trace, is to be evaluated again".to_owned()
-                }
-                Applied::ReEvaluate => "of another term, is to be evaluated again".to_owned(),
-                other => panic!("{other:?}"),
+        let entries: Vec<_> = proposed.iter().map(|one| &one.entry[..]).collect();
+        let results = self.apply_entries(&entries);
+        let say = |(one, result): (Proposed, Applied)| {
+            let Proposed { what, reply, at, asks, .. } = one;
+            let is_of_term = result != Applied::ReEvaluate;
+            let mut gathered = Gathered::default();
+            applied::finish((asks, Some(result)), None, &mut gathered, || at);
+            let said = match self.told(reply) {
+                Some(result) => told(&result),
+                None if is_of_term => "left no trace, is to be evaluated again".to_owned(),
+                None => "of another term, is to be evaluated again".to_owned(),
             };
-            format!("{}: {said}", one.what)
+            format!("{what}: {said}")
         };
-        proposed.iter().zip(&results).map(say).collect::<Vec<_>>().join("\n")
+        proposed.into_iter().zip(results).map(say).collect::<Vec<_>>().join("\n")
     }
 
     fn get(&self, command: &mut testscript::Command) -> Result<String, String> {
         let (key, clock) = (command.must::<String>("key")?, moment(command, "clock")?);
-        let current = Current::read(&*self.range.engine, &encoded(&key)).expect("read");
-        let life = life(current.expires_at(), self.range.applied.time, clock);
+        let current = Current::read(&**self.state.engine(), &encoded(&key)).expect("read");
+        let life = life(current.expires_at(), self.state.time(), clock);
         Ok(match (current.0, life) {
             (None, _) => format!("{key}: absent"),
             (Some(_), Life::Expired) => format!("{key}: absent, it has expired"),
@@ -358,7 +356,7 @@ impl Scenario {
         let mut lines = vec!["stored:".to_owned()];
         let mut visit = |stored: &[u8], _: &[u8]| {
             let (key, at) = keys::split_version(stored).expect("a version");
-            let found = mvcc::read_exact(&*self.range.engine, key, at).expect("read");
+            let found = mvcc::read_exact(&**self.state.engine(), key, at).expect("read");
             let what = match found {
                 None => "deleted".to_owned(),
                 Some(version) => {
@@ -369,7 +367,7 @@ impl Scenario {
             lines.push(format!("  {} at {}: {what}", shown(key), at.us()));
             ControlFlow::Continue(())
         };
-        let engine = &self.range.engine;
+        let engine = self.state.engine();
         engine.scan(Family::Data, &[], &[], Direction::Forward, &mut visit).expect("scanned");
         lines.join("\n")
     }
@@ -385,7 +383,7 @@ impl Scenario {
             lines.push(format!("  request {id} under {anchor}, at {at}"));
             ControlFlow::Continue(())
         };
-        let engine = &self.range.engine;
+        let engine = self.state.engine();
         engine.scan(Family::Dedup, &[], &[], Direction::Forward, &mut visit).expect("scanned");
         lines.join("\n")
     }
