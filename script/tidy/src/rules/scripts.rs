@@ -118,4 +118,21 @@ mod tests {
             assert!(help.lines().any(is_listed), "{path} is not in\n{help}");
         }
     }
+
+    /// What `script/help` promises.
+    #[test]
+    fn every_script_that_is_run_answers_help_with_its_head() {
+        for (path, text) in Tree::repository().files().filter(|(path, _)| is_script(path)) {
+            if !text.starts_with("#!") {
+                continue;
+            }
+            let head = text.lines().skip(1).map_while(|line| line.strip_prefix('#'));
+            let head: Vec<_> = head.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+            let mut script = Command::new(root().join(path));
+            let answer = script.arg("--help").current_dir("/").output().expect("it runs");
+            assert!(answer.status.success(), "{path}: {answer:?}");
+            let answer = String::from_utf8_lossy(&answer.stdout);
+            assert_eq!(answer.lines().collect::<Vec<_>>(), head, "{path}");
+        }
+    }
 }
