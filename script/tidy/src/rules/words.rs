@@ -3,7 +3,11 @@
 //! The glossary says which word is used. Here are those that it is used in place of, where a word can't mean anything
 //! else. Decisions may speak of other products in their words.
 
-use crate::{Offence, tree::Tree};
+use crate::{
+    Offence,
+    text::{begins_in, lines},
+    tree::Tree,
+};
 
 /// What is not said, in pieces, as this file is looked at too; and what is.
 const BANNED: &[(&str, &str)] =
@@ -17,18 +21,14 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
             && !path.starts_with("docs/decisions/")
     });
     for (path, text) in looked_at {
-        for (index, line) in text.lines().enumerate() {
+        for (number, line) in lines(text) {
             let line = line.to_lowercase();
             for (banned, said) in BANNED {
-                let begins = line.match_indices(banned).any(|(at, _)| {
-                    let before = line.get(..at).and_then(|before| before.chars().next_back());
-                    before.is_none_or(|before| !before.is_alphabetic())
-                });
-                if begins {
+                if begins_in(&line, banned, char::is_alphabetic) {
                     let what = format!(
                         "{banned} is not a word of this house: say {said} (docs/glossary.md)"
                     );
-                    offences.push(Offence::at(path, index + 1, what));
+                    offences.push(Offence::at(path, number, what));
                 }
             }
         }
