@@ -75,14 +75,10 @@ pub(crate) async fn set_up(
     recording: &Arc<Recording>,
     workloads: &Workloads,
 ) -> anyhow::Result<()> {
-    let setup = workloads.setup();
-    if setup.is_empty() {
-        return Ok(());
-    }
+    let Some(preparation) = workloads.setup() else { return Ok(()) };
     let (machine, client) = client(cluster, &scenario.network, 202, FORM_TIMEOUT).await?;
     let caller = Caller::new(recording.clone(), client);
-    let setting_up = machine.spawn(workload::set_up(caller, setup));
-    setting_up.await.context("the setup")?.map_err(anyhow::Error::msg)
+    machine.spawn(preparation.run(caller)).await.context("the setup")?
 }
 
 /// All clients that do a scenario's work.

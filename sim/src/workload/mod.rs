@@ -45,7 +45,7 @@ mod settings;
 mod sweeps;
 
 pub use self::{
-    phases::{Pace, first_write, last_reads, set_up, work},
+    phases::{Pace, Preparation, first_write, last_reads, work},
     registry::{Workloads, parse},
     section::Section,
     settings::{Mix, Wrong},

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use tokio::time::{sleep, timeout};
 
 use super::{contract::Read, registry::Workloads};
@@ -21,15 +22,19 @@ pub struct Pace {
     pub steps: Option<u64>,
 }
 
-/// Does what has to be done before the first client begins. `Err`: what was not acknowledged.
-pub async fn set_up(mut caller: Caller, setup: Vec<(String, Call)>) -> Result<(), String> {
-    for (key, call) in setup {
-        let outcome = caller.call(&key, call).await;
-        if !matches!(outcome, OpOutcome::Ok(_)) {
-            return Err(format!("{key} can't be set up: {outcome:?}"));
+/// What has to be done before the first client begins: at least one call.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Preparation(pub(super) Vec<(String, Call)>);
+
+impl Preparation {
+    /// Does it, in its order. `Err`: what was not acknowledged; what follows it is not asked for.
+    pub async fn run(self, mut caller: Caller) -> anyhow::Result<()> {
+        for (key, call) in self.0 {
+            let outcome = caller.call(&key, call).await;
+            ensure!(matches!(outcome, OpOutcome::Ok(_)), "{key} can't be set up: {outcome:?}");
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Works until told to stop.
@@ -69,4 +74,29 @@ pub async fn last_reads(mut caller: Caller, workloads: Arc<Workloads>) -> Verdic
         }
     }
     Verdict::Holds
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use crate::{
+        client::{Recording, Seams, unary::Unary},
+        history::Kind,
+    };
+
+    /// There is no node that could answer.
+    #[tokio::test]
+    async fn what_is_to_be_set_up_is_asked_for_until_something_is_not_acknowledged() {
+        let seams = Seams { now_ns: Arc::new(|| 0), random: Arc::new(|| 0) };
+        let recording = Recording::new(seams.clone());
+        let nobody = Unary::new(vec![], None, Duration::from_millis(10), false, seams).unwrap();
+        let caller = Caller::unary(recording.clone(), nobody);
+        let insert = |key: &str| (key.to_owned(), Call::Insert { value: "x".to_owned() });
+        let preparation = Preparation(vec![insert("a"), insert("b")]);
+        let error = preparation.run(caller).await.unwrap_err().to_string();
+        assert!(error.starts_with("a can't be set up: "), "{error}");
+        let history = recording.history.lock();
+        let kinds: Vec<_> = history.events().iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [Kind::Invoke, Kind::Fail]);
+    }
 }
