@@ -1,9 +1,8 @@
-//! What clients do with the workloads of a scenario, from before the first fault to after the last one: set up, work,
+//! What clients do with the workloads of a scenario, from before the first fault to after the last one: work,
 //! the first write after the heal, the last reads.
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::ensure;
 use tokio::time::{sleep, timeout};
 
 use super::{contract::Read, registry::Workloads};
@@ -18,23 +17,8 @@ use crate::{
 pub struct Pace {
     /// It waits up to this long between two steps, in milliseconds.
     pub think_time_ms_max: u64,
-    /// It stops after so many steps.
+    /// After how many steps it stops.
     pub steps: Option<u64>,
-}
-
-/// What has to be done before the first client begins: at least one call.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Preparation(pub(super) Vec<(String, Call)>);
-
-impl Preparation {
-    /// Does it, in its order. `Err`: what was not acknowledged; what follows it is not asked for.
-    pub async fn run(self, mut caller: Caller) -> anyhow::Result<()> {
-        for (key, call) in self.0 {
-            let outcome = caller.call(&key, call).await;
-            ensure!(matches!(outcome, OpOutcome::Ok(_)), "{key} can't be set up: {outcome:?}");
-        }
-        Ok(())
-    }
 }
 
 /// Works until told to stop.
@@ -48,7 +32,7 @@ pub async fn work(mut caller: Caller, workloads: Arc<Workloads>, pace: Pace) {
     }
 }
 
-/// After the faults the cluster must serve: writes once, which must be acknowledged within so long.
+/// After the faults the cluster must serve: writes once, which must be acknowledged `within` a time.
 pub async fn first_write(caller: &mut Caller, within: Duration) -> Verdict {
     let write = Call::Write { value: "yes".to_owned(), ttl_ms: None };
     let told = match timeout(within, caller.call("healed", write)).await {
@@ -74,29 +58,4 @@ pub async fn last_reads(mut caller: Caller, workloads: Arc<Workloads>) -> Verdic
         }
     }
     Verdict::Holds
-}
-
-#[cfg(all(test, not(madsim)))]
-mod tests {
-    use super::*;
-    use crate::{
-        client::{Recording, Seams, unary::Unary},
-        history::Kind,
-    };
-
-    /// There is no node that could answer.
-    #[tokio::test]
-    async fn what_is_to_be_set_up_is_asked_for_until_something_is_not_acknowledged() {
-        let seams = Seams { now_ns: Arc::new(|| 0), random: Arc::new(|| 0) };
-        let recording = Recording::new(seams.clone());
-        let nobody = Unary::new(vec![], None, Duration::from_millis(10), false, seams).unwrap();
-        let caller = Caller::unary(recording.clone(), nobody);
-        let insert = |key: &str| (key.to_owned(), Call::Insert { value: "x".to_owned() });
-        let preparation = Preparation(vec![insert("a"), insert("b")]);
-        let error = preparation.run(caller).await.unwrap_err().to_string();
-        assert!(error.starts_with("a can't be set up: "), "{error}");
-        let history = recording.history.lock();
-        let kinds: Vec<_> = history.events().iter().map(|event| event.kind).collect();
-        assert_eq!(kinds, [Kind::Invoke, Kind::Fail]);
-    }
 }

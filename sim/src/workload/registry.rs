@@ -11,7 +11,7 @@ use super::{
     batches,
     contract::{LastRead, Turn, Workload},
     counters, expiring, inserts, lists, pages,
-    phases::Preparation,
+    preparation::Preparation,
     read_all, registers, scans,
     section::Section,
     settings::{Settings, Wrong},
