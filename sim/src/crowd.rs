@@ -111,7 +111,7 @@ impl Drop for More {
 }
 
 impl Crowd {
-    /// Connects all clients and lets them work, each until told to stop or until it has done so many
+    /// Connects all clients and lets them work, each until told to stop or until it has done `steps`
     /// operations.
     pub(crate) async fn start(
         cluster: &Cluster,
@@ -161,7 +161,7 @@ impl Crowd {
         machine.spawn(workload::work(caller, self.workloads.clone(), self.pace))
     }
 
-    /// So many further callers for each client, which go on until what is returned is dropped.
+    /// `times` further callers for each client, which go on until what is returned is dropped.
     pub(crate) fn more(&self, times: u32) -> More {
         let each = self
             .clients

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::client::seams::Seams;
 
-/// Beyond what it gave the node, a caller waits so long for the answer.
+/// Beyond what it gave the node, how long a caller waits for the answer.
 const SLACK: Duration = Duration::from_millis(40);
 /// Between two tries.
 const PAUSE_MS_MAX: u64 = 40;
@@ -188,7 +188,7 @@ impl Attempts {
         }
     }
 
-    /// Sends a copy of a request and waits for so long. What was sent goes on without whoever waited.
+    /// Sends a copy of a request and waits for the answer, for a time. What was sent goes on without whoever waited.
     async fn send(&self, request: Request, wait: Duration) -> Result<Answer, Failure> {
         let at = self.at.load(Ordering::Relaxed) % self.nodes.len().max(1);
         let Some(node) = self.nodes.get(at).cloned() else { return Err(Failure::NotSent) };
