@@ -7,9 +7,12 @@
 #
 # Needs cargo and the crate registry. Exit codes: 0 as described, 1 it has changed, 2 could not run.
 set -euo pipefail
+# Only what is said below ends it with 1: whatever else fails, it could not run.
+trap 'exit 2' ERR
 CLAP="${CLAP:-4.6.9}"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 2' INT TERM HUP
 mkdir "$scratch/src"
 cat > "$scratch/Cargo.toml" <<TOML
 [package]
@@ -55,7 +58,7 @@ fn main() {
     let _ = |a: Loose, b: Strict| (a.key, a.prefix, a.version_is, b.key, b.prefix, b.version_is);
 }
 RS
-(cd "$scratch" && cargo build -q 2> build.log) || { cat "$scratch/build.log" >&2; exit 2; }
+(cd "$scratch" && CARGO_TARGET_DIR=target cargo build -q 2> build.log) || { cat "$scratch/build.log" >&2; exit 2; }
 seen="$("$scratch/target/debug/finding")"
 expected='--version-is 3: refused
 --prefix p --version-is 3: accepted

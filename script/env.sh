@@ -19,6 +19,55 @@ step() { printf '==> %s\n' "$*" >&2; }
 # die TEXT: one line that says what to do, then stop.
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
+# usage: the head of the script that runs, which is its help.
+usage() { awk 'NR == 1 && /^#!/ { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"; }
+
+# help_if_asked ARGUMENT…: the answer to --help, before anything is installed or built.
+help_if_asked() {
+  case "${1:-}" in -h | --help) usage; exit 0 ;; esac
+}
+
+# no_arguments ARGUMENT…: for a script that takes none but --help.
+no_arguments() {
+  help_if_asked "$@"
+  [ $# = 0 ] || die "$(basename "$0") takes no arguments, and got '$*'; --help says what it does"
+}
+
+# beside COMMAND…: starts it in the background; its process id is then in $beside, and its failure is for whoever
+# waits for it. It has a process group of its own: what is in the background of a script does not hear Ctrl-C by itself,
+# and of a tree of processes the group is what can be stopped at once.
+declare -A beside_groups=()
+beside() {
+  set -m
+  "$@" </dev/null &
+  beside=$!
+  set +m
+  beside_groups[$beside]=runs
+}
+
+# within COMMAND…: runs it to its end as `beside` does, so that a signal to the script stops it at once.
+within() {
+  local code=0 group
+  beside "$@"
+  group=$beside
+  wait "$group" || code=$?
+  unset "beside_groups[$group]"
+  return "$code"
+}
+
+# stop_groups: stops all that `beside` started and that runs still.
+stop_groups() {
+  local group
+  for group in "${!beside_groups[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
+  beside_groups=()
+}
+
+# stop_on_signals: Ctrl-C and the like end the script, and its EXIT trap stops the rest.
+stop_on_signals() {
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+}
+
 # as_root COMMAND…: package installation needs root; use sudo where we are not root.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"
@@ -34,8 +83,9 @@ need_packages() {
   [ ${#missing[@]} = 0 ] && return 0
   command -v apt-get >/dev/null || die "install these first (or their equals): ${missing[*]}"
   step "installing ${missing[*]} (about a minute)"
-  as_root apt-get update -qq >&2
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  as_root apt-get update -qq >&2 || step "apt-get update failed; going on with the lists that are there"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
+    || { step "could not install ${missing[*]}"; return 2; }
 }
 
 # need_rust: a toolchain of the version in rust-toolchain.toml (rustup brings it by itself).
@@ -52,7 +102,7 @@ use_promtool() {
   if [ ! -x "$dir/promtool" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
     step "fetching promtool (about half a minute)"
     work="$(mktemp -d)"
-    as_root apt-get update -qq >&2
+    as_root apt-get update -qq >&2 || true
     if ( cd "$work" && apt-get download -qq prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb . ); then
       mkdir -p "$dir" && mv "$work/usr/bin/promtool" "$dir/promtool"
     fi
@@ -64,7 +114,7 @@ use_promtool() {
 
 # use_rocksdb: builds the cached library where it is missing, and points this shell's builds at it.
 use_rocksdb() {
-  need_packages "${ROCKSDB_PACKAGES[@]}"
+  need_packages "${ROCKSDB_PACKAGES[@]}" || return 2
   local compiler dir
   compiler="clang$(clang -dumpversion | cut -d. -f1)"
   dir="$QUINTET_CACHE/rocksdb-$ROCKSDB_CRATE_VERSION-$compiler-$ROCKSDB_FEATURES"

@@ -110,7 +110,11 @@ async fn drive(
 ) -> Result<Verdict, End> {
     cluster.form(scenario).await?;
     let workloads = Arc::new(Workloads::of(&scenario.workload));
-    set_up(cluster, &workloads, recording).await?;
+    if let Some(preparation) = workloads.setup() {
+        let client = Client::builder().nodes(cluster.addresses()).timeout(HEAL_TIMEOUT);
+        let client = client.connect().await.context("the setup")?;
+        preparation.run(Caller::new(recording.clone(), client)).await?;
+    }
     let mut workers = work(cluster, &scenario.workload, &workloads, recording).await?;
     let nodes = scenario.topology.nodes.len() as u64;
     let rounds = rounds::plan(setup.seed, setup.rounds, nodes);
@@ -136,21 +140,6 @@ async fn drive(
         Ok(_) => heal(setup, scenario, cluster, &workloads, recording).await,
         Err(_) => Err(End::Violation(format!("a client's call has no end within {patience:?}"))),
     }
-}
-
-/// Lets a client do what has to be done before all others begin, where there is such.
-async fn set_up(
-    cluster: &Cluster,
-    workloads: &Workloads,
-    recording: &Arc<Recording>,
-) -> anyhow::Result<()> {
-    let setup = workloads.setup();
-    if setup.is_empty() {
-        return Ok(());
-    }
-    let client = Client::builder().nodes(cluster.addresses()).timeout(HEAL_TIMEOUT);
-    let caller = Caller::new(recording.clone(), client.connect().await.context("the setup")?);
-    workload::set_up(caller, setup).await.map_err(anyhow::Error::msg)
 }
 
 /// Starts the clients, each attached to the nodes in an order of its own.

@@ -75,14 +75,10 @@ pub(crate) async fn set_up(
     recording: &Arc<Recording>,
     workloads: &Workloads,
 ) -> anyhow::Result<()> {
-    let setup = workloads.setup();
-    if setup.is_empty() {
-        return Ok(());
-    }
+    let Some(preparation) = workloads.setup() else { return Ok(()) };
     let (machine, client) = client(cluster, &scenario.network, 202, FORM_TIMEOUT).await?;
     let caller = Caller::new(recording.clone(), client);
-    let setting_up = machine.spawn(workload::set_up(caller, setup));
-    setting_up.await.context("the setup")?.map_err(anyhow::Error::msg)
+    machine.spawn(preparation.run(caller)).await.context("the setup")?
 }
 
 /// All clients that do a scenario's work.
@@ -115,7 +111,7 @@ impl Drop for More {
 }
 
 impl Crowd {
-    /// Connects all clients and lets them work, each until told to stop or until it has done so many
+    /// Connects all clients and lets them work, each until told to stop or until it has done `steps`
     /// operations.
     pub(crate) async fn start(
         cluster: &Cluster,
@@ -165,7 +161,7 @@ impl Crowd {
         machine.spawn(workload::work(caller, self.workloads.clone(), self.pace))
     }
 
-    /// So many further callers for each client, which go on until what is returned is dropped.
+    /// `times` further callers for each client, which go on until what is returned is dropped.
     pub(crate) fn more(&self, times: u32) -> More {
         let each = self
             .clients

@@ -46,7 +46,7 @@ impl Dice {
         Duration::from_secs_f64(self.real(least, most))
     }
 
-    /// One time in so many.
+    /// One time in `times`.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.roll().is_multiple_of(times.max(1))
     }

@@ -52,7 +52,7 @@ const HOME_TIMEOUT: Duration = Duration::from_secs(120);
 const GAP_MAX: Duration = Duration::from_secs(30);
 /// The loss comes at some moment of this, once all is well.
 const MOMENT_MS: std::ops::Range<u64> = 1_000..2_000;
-/// Writes must flow for so long before a loss: the gap begins at the last of them.
+/// How long writes must flow before a loss: the gap begins at the last of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is lost in one round.

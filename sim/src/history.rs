@@ -20,7 +20,7 @@
 //! | `read` | `null` | `null` (absent) or `{"version","value"}` | `null` |
 //! | `write`, `insert` | `"text"`; a write that expires `{"value","ttl_ms"}` | `{"version"}` | `null` |
 //! | `delete` | `null` or `{"expected"}` | `{"version"}`, 0: there was nothing | `null` or `{"current"}` |
-//! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"` | `{"version"}` | `null` or `{"current"}` |
+//! | `cas` | `{"expected","value"}`, 0: absent; perhaps `"ttl_ms"`, or `"keep_ttl":true` | `{"version"}` | `null` or `{"current"}` |
 //! | `increment` | a number | `{"version","number"}` | `null` |
 //! | `expire` | `{"ttl_ms"}`; `null`: never | `{"version"}`, 0: there was nothing | `null` |
 //! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |

@@ -37,11 +37,11 @@ pub struct Strike {
 pub struct Reduced {
     /// Strikes that do not happen.
     pub without: BTreeSet<u64>,
-    /// Only so many clients.
+    /// Only this number of clients.
     pub clients: Option<u64>,
-    /// Each client stops after so many operations.
+    /// Each client stops after this number of operations.
     pub operations: Option<u64>,
-    /// Work and faults end after so many seconds.
+    /// Work and faults end after this number of seconds.
     pub duration_s: Option<u64>,
 }
 

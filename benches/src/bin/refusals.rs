@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refusals that so many callers got, and in what time.
+/// Refusals that this number of callers got, and in what time.
 async fn measure(
     address: &str,
     callers: usize,

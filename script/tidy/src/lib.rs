@@ -2,8 +2,8 @@
 //!
 //! A rule is a file of [`rules`] with one pure function, from a [`tree::Tree`] (paths and texts) to the
 //! [`Offence`]s in it. So each rule has three tests beside it: a planted offence is reported, what is allowed is
-//! not, and this repository has none. What a rule allows is a table in its file, a reason a line: a new folder,
-//! user of a library or long file is one line there, in the same commit.
+//! not, and this repository has none. What a rule allows is a table in its file, with reasons: a new folder or
+//! user of a library is one line there, in the same commit. What a table names has to be there: that is a test too.
 //!
 //! Sources are read as syntax trees, never as text alone, so that a comment or a string is not taken for code.
 //! Nothing is compiled and no macro expanded: what a macro's *arguments* name is seen, what it makes of them is not.
@@ -12,6 +12,7 @@ pub mod imports;
 pub mod modules;
 pub mod rules;
 pub mod source;
+pub mod text;
 pub mod tree;
 
 use std::fmt;

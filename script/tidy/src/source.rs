@@ -331,35 +331,6 @@ impl<'a> Visit<'a> for Reader {
     fn visit_visibility(&mut self, _: &'a Visibility) {}
 }
 
-/// Lines of a text that are comments or hold one at their end, with their numbers from 1: of `a; // b`, ` b`.
-/// Texts in quotes that look so are taken for comments where they stand at the beginning of a line alone.
-pub fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().filter_map(|(index, line)| {
-        let begun = line.trim_start();
-        let comment = begun.strip_prefix("//")?;
-        Some((index + 1, comment.trim_start_matches(['/', '!'])))
-    })
-}
-
-/// The words of a name: `add_learner` and `AddLearner` both are `add`, `learner`.
-pub fn words(name: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for part in name.split('_').filter(|part| !part.is_empty()) {
-        // One in capitals throughout is one word.
-        let camel = part.chars().any(char::is_lowercase);
-        words.push(String::new());
-        for c in part.chars() {
-            if camel && c.is_uppercase() && words.last().is_some_and(|word| !word.is_empty()) {
-                words.push(String::new());
-            }
-            if let Some(word) = words.last_mut() {
-                word.extend(c.to_lowercase());
-            }
-        }
-    }
-    words
-}
-
 /// The modules that are written in a file, by where they stand in it; the file itself first.
 pub fn scopes(source: &Source) -> BTreeSet<Scope> {
     let inline = source.mods.iter().filter(|module| module.inline && !module.test);
@@ -376,7 +347,7 @@ pub fn within(scope: &[String], name: &str) -> Scope {
 
 #[cfg(test)]
 mod tests {
-    use super::{Source, comments, words};
+    use super::Source;
 
     fn imported(text: &str) -> Vec<String> {
         let source = Source::read("a.rs", text);
@@ -434,19 +405,5 @@ mod tests {
             Source::read("a.rs", "\nuse a::{\n    b,\n    c,\n};\nfn f() {\n    d!(\n e::f);\n}");
         let lines: Vec<_> = source.uses.iter().map(|used| used.line).collect();
         assert_eq!((lines, source.paths[0].line), (vec![3, 4], 8));
-    }
-
-    #[test]
-    fn words_of_names() {
-        for name in ["add_learner", "AddLearner", "ADD_LEARNER"] {
-            assert_eq!(words(name), ["add", "learner"], "{name}");
-        }
-        assert_eq!(words("split"), ["split"]);
-    }
-
-    #[test]
-    fn comments_are_found() {
-        let text = "//! a\nfn f() {} // b\n    /// c\n    // d";
-        assert_eq!(comments(text).collect::<Vec<_>>(), [(1, " a"), (3, " c"), (4, " d")]);
     }
 }

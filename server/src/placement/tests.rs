@@ -45,6 +45,9 @@ fn node_ids(words: &[String]) -> Result<Vec<NodeId>, String> {
 }
 
 fn listed(nodes: &[NodeId]) -> String {
+    if nodes.is_empty() {
+        return "nobody".to_owned();
+    }
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }
 

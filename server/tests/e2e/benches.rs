@@ -16,7 +16,7 @@ async fn records_are_loaded_and_scanned() {
     let line = bench(&["scan", "--records", "3000"]).await.refused(3);
     assert!(line.contains("bench load --records 3000"), "{line}");
 
-    // CPU time is told in steps of 10 ms: so many records take both sides many of them.
+    // CPU time is told in steps of 10 ms: this number of records takes both sides many of them.
     let said = bench(&["load", "--records", "60000", "--value-size", "100"]).await.json();
     assert_eq!((&said["op"], &said["records"]), (&json!("load"), &json!(60_000)), "{said}");
     assert_eq!((&said["errors"], &said["bytes"]), (&json!(0), &json!(60_000 * 114)), "{said}");

@@ -69,7 +69,7 @@ impl Trio {
         quintet(self.dir(), arguments).await
     }
 
-    /// Starts a node again, with so many mebibytes that it keeps free; 0: with the default.
+    /// Starts a node again, with `free_mb_min` mebibytes that it keeps free; 0: with the default.
     async fn restart(&mut self, at: usize, free_mb_min: u64) {
         self.nodes[at].take().expect("it runs").kill().await;
         let mut config = self.plain[at].clone();

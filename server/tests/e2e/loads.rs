@@ -14,9 +14,9 @@ use crate::support::{
 
 /// Over all eight ranges.
 const RECORDS: u32 = 40_000;
-/// So many before a leader dies, and before the next one does.
+/// How many before a leader dies, and before the next one does.
 const RECORDS_A_KILL: u32 = RECORDS / 4;
-/// The load is to be of batches: at most so many requests were acknowledged.
+/// The load is to be of batches: at most this number of requests is acknowledged.
 const REQUESTS_MAX: u64 = (RECORDS / 10) as u64;
 /// For a node's own word of what it has served.
 const FIGURES_TIMEOUT: Duration = Duration::from_secs(5);

@@ -101,7 +101,7 @@ impl Trio {
         .await;
     }
 
-    /// Waits until a node has installed so many raft snapshots since its start, and is led.
+    /// Waits until a node has installed `count` raft snapshots since its start, and is led.
     async fn wait_installed(&self, at: usize, count: u64) {
         wait_for("a raft snapshot is installed", TIMEOUT, async || {
             let installed = self.figure(at, "quintet_snapshots_received_total").await?;

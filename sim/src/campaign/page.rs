@@ -105,7 +105,7 @@ pub fn page(sheet: &Sheet<'_>) -> String {
         let fired_in = all.fired_in.get(kind).copied().unwrap_or(0);
         vec![kind.clone(), count.to_string(), fired_in.to_string()]
     });
-    body.push_str(&table(&["fault", "times", "in so many runs"], 1, &kinds.collect::<Vec<_>>()));
+    body.push_str(&table(&["fault", "times", "runs"], 1, &kinds.collect::<Vec<_>>()));
     body.push_str("<h2>What has to hold</h2>\n");
     body.push_str(&pairs(&["judge", "demands"], JUDGES));
     body.push_str("<h2>On which commits</h2>\n");

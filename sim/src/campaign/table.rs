@@ -16,7 +16,7 @@ pub fn faults(totals: &Totals) -> String {
     told.join(", ")
 }
 
-/// One row a scenario, and all of them together.
+/// One row per scenario, and all of them together.
 pub fn scenarios(totals: &ScenarioTotals) -> String {
     let mut all = Totals::default();
     let mut rows = Vec::new();

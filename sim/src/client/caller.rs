@@ -97,7 +97,7 @@ impl Caller {
         self.call_slowly(key, call, 0).await
     }
 
-    /// As [`Caller::call`]; a read of all registers waits up to so long before it takes the next one.
+    /// As [`Caller::call`]; a read of all registers pauses before it takes the next one.
     pub async fn call_slowly(&mut self, key: &str, call: Call, pause_ms_max: u64) -> OpOutcome {
         self.recording.invoke(self.process, key, &call);
         let ended = match &self.door {
@@ -133,7 +133,7 @@ impl Caller {
         outcome
     }
 
-    /// Reads a key, one of so many that are numbered. Whoever makes unary calls now and then reads several of them in
+    /// Reads a key, one of `keys` that are numbered. Whoever makes unary calls now and then reads several of them in
     /// one: only there is such a call.
     pub async fn read(&mut self, key: String, keys: u64) {
         if self.is_unary() && self.random().is_multiple_of(4) {

@@ -88,7 +88,7 @@ impl Library {
         Library { recording, client }
     }
 
-    /// Writes keys at once, which expire after so many milliseconds, if they do.
+    /// Writes keys at once, which expire after `ttl_ms`, if they do.
     pub(super) fn writer(&self, ttl_ms: Option<u64>) -> Writer {
         let writer = self.client.batch_writer();
         let writer = match ttl_ms {
@@ -98,7 +98,7 @@ impl Library {
         Writer(writer.start().expect("within the limits"))
     }
 
-    /// Asks and waits for the answer. A read of all registers waits up to so long before it takes the next one.
+    /// Asks and waits for the answer. A read of all registers pauses before it takes the next one.
     pub(super) async fn ask(&self, key: &str, call: &Call, pause_ms_max: u64) -> Ended {
         let client = &self.client;
         let key = key.to_owned();
@@ -198,7 +198,7 @@ impl Library {
         self.client.put_with(key, text, PutOptions::new().condition(condition)).await
     }
 
-    /// Takes all records, with a pause of up to so long after each.
+    /// Takes all records, with a pause after each.
     async fn scan(&self, options: ScanOptions, pause_ms_max: u64) -> Result<Vec<Entry>, Error> {
         let mut scan = self.client.scan(options);
         let mut entries = Vec::new();

@@ -17,12 +17,12 @@ pub struct Walk {
     pub first: PageAsked,
     /// All pages show the version of the first; otherwise each shows the newest.
     pub is_kept: bool,
-    /// It ends after so many pages, wherever it is.
+    /// After how many pages it ends, wherever it is.
     pub pages_max: u64,
 }
 
 impl Caller {
-    /// Asks for page after page, with a pause of up to so long before the next one; what came of the last one.
+    /// Asks for page after page, with a pause before the next one; what came of the last one.
     pub async fn walk(&mut self, walk: Walk, pause_ms_max: u64) -> OpOutcome {
         let Walk { prefix, first: mut asked, is_kept, pages_max } = walk;
         let mut left = pages_max;

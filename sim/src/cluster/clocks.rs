@@ -15,7 +15,7 @@ use super::{
 use crate::{dice::Dice, trace};
 
 impl Cluster {
-    /// A node's wall clock jumps to where it is off by so much more than at first, at most, either
+    /// A node's wall clock jumps to where it is off by at most `most` more than at first, either
     /// way.
     pub fn jump(&self, node: NodeId, most: Duration, dice: &mut Dice) {
         let Some(machine) = self.machines.get(&node) else { return };

@@ -97,7 +97,7 @@ impl Cluster {
         done.unwrap_or(false)
     }
 
-    /// A node's syncs take so many times as long from now on.
+    /// A node's syncs take `times` as long from now on.
     pub fn slow_disk(&self, node: NodeId, times: u32) {
         self.at_disk(node, &format!("{times} times as slow"), |disk| disk.set_slowness(times));
     }

@@ -26,7 +26,7 @@ use crate::judge::{
     raft::{self, Observation, Raft, Votes, What},
 };
 
-/// So many violations are kept: what follows on the first ones says little.
+/// How many violations are kept: what follows on the first ones says little.
 const VIOLATIONS_MAX: usize = 5;
 
 /// A membership: its configurations, as nodes.

@@ -13,9 +13,9 @@ use quintet_server::{
 
 use crate::{dice::Dice, scenario::Sizes};
 
-/// A size that is drawn is at most so many times the least.
+/// How many times the least a size that is drawn is at most.
 const TIMES_MAX: usize = 16;
-/// One run in so many has the usual sizes.
+/// One run in how many has the usual sizes.
 const USUAL_ONE_IN: u64 = 4;
 
 thread_local! {

@@ -38,13 +38,13 @@ const EXPLAINED_MAX: usize = 3;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Begin no further seed after so many minutes [default: 10, unless --seeds is given].
+    /// Begin no further seed after N minutes [default: 10, unless --seeds is given].
     #[arg(long, conflicts_with_all = ["seeds", "budget_s"])]
     minutes: Option<f64>,
-    /// Begin no further seed after so many seconds.
+    /// Begin no further seed after N seconds.
     #[arg(long, conflicts_with = "seeds")]
     budget_s: Option<u64>,
-    /// Run so many seeds, of all scenarios together.
+    /// Run N seeds, of all scenarios together.
     #[arg(long)]
     seeds: Option<u64>,
     /// Only these scenarios, by name, or files of your own [default: all].
@@ -324,7 +324,7 @@ fn record(scenario: &Scenario, seed: u64, commit: &str, report: &Report) -> Reco
     }
 }
 
-/// One line a scenario, whether it held on this commit, and the page. Whether all did.
+/// One line per scenario, whether it held on this commit, and the page. Whether all did.
 fn finish(
     args: &Args,
     entries: &[Entry],

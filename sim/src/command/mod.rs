@@ -1,4 +1,4 @@
-//! The command line of the simulator: one file a command.
+//! The command line of the simulator: one file per command.
 //!
 //! `quintet-sim FILE …` is short for `quintet-sim run FILE …`.
 

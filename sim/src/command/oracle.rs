@@ -29,7 +29,7 @@ struct Runs<'a> {
     tried: u64,
 }
 
-/// Makes a failing run smaller, for so long at most. `report`: what it was; it says progress on standard
+/// Makes a failing run smaller, for a limited time. `report`: what it was; it says progress on standard
 /// error.
 pub(super) fn smaller(
     scenario: &Scenario,

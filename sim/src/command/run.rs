@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Run this one seed.
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// Run so many seeds, from --from on.
+    /// Run N seeds, from --from on.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
     /// The first of the seeds.
@@ -44,19 +44,19 @@ pub(super) struct Args {
     /// Seeds that run at the same time; 0 is one a core.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Begin no further seed after so many seconds of wall time.
+    /// Begin no further seed after N seconds of wall time.
     #[arg(long)]
     budget_s: Option<u64>,
     /// Leave these strikes out, by their numbers, such as 1-3,7 (`show` lists them).
     #[arg(long, requires = "seed", value_name = "NUMBERS")]
     without: Option<String>,
-    /// Let only so many clients work.
+    /// Let only N clients work.
     #[arg(long)]
     clients: Option<u64>,
-    /// Let each client do so many operations, then stop.
+    /// Let each client do N operations, then stop.
     #[arg(long)]
     operations: Option<u64>,
-    /// End work and faults after so many simulated seconds.
+    /// End work and faults after N simulated seconds.
     #[arg(long)]
     duration_s: Option<u64>,
     /// Write the event log of the seed to a file.

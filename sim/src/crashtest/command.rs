@@ -28,7 +28,7 @@ use crate::{history::History, judge::Verdict};
 #[derive(Parser)]
 #[command(name = "quintet-crashtest", max_term_width = 100)]
 struct Args {
-    /// So many times something happens to nodes
+    /// How many times something happens to nodes
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: u64,
     /// Decides who suffers what and when, and what clients ask for; drawn and printed where it is left out

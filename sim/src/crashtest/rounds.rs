@@ -56,7 +56,7 @@ pub(super) struct Victim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Harm {
     /// SIGKILL to all victims at once; each is started again after a time of its own. With `again` they are
-    /// killed a second time so long after that start, and started at once.
+    /// killed a second time `again` after that start, and started at once.
     Kill {
         /// From a start to the second kill, if there is one.
         again: Option<Duration>,

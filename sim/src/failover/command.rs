@@ -32,10 +32,10 @@ struct Args {
     /// Milliseconds there and back between cities
     #[arg(long, value_name = "MS", default_value_t = 30.0)]
     cities_rtt_ms: f64,
-    /// Half of all gaps are at most so long
+    /// Half of all gaps are at most this long
     #[arg(long, value_name = "MS", default_value_t = 1_500)]
     p50_ms: u64,
-    /// 99 of 100 gaps are at most so long
+    /// 99 of 100 gaps are at most this long
     #[arg(long, value_name = "MS", default_value_t = 2_500)]
     p99_ms: u64,
     /// The program `quintet`; by default the one beside this program
@@ -123,7 +123,7 @@ fn sorted(gaps: impl Iterator<Item = Duration>) -> Vec<u64> {
     ms
 }
 
-/// The smallest that so many of a hundred are at or below.
+/// The smallest that this many of a hundred are at or below.
 fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)

@@ -28,7 +28,7 @@ const OF_A_RANGE: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 /// A write is given up after this, and the next one begins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A range that acknowledged nothing for so long before a loss tells nothing.
+/// A range that acknowledged nothing for this long before a loss tells nothing.
 const RECENT: Duration = Duration::from_secs(1);
 
 /// What keys of a range of data begin with; ranges are counted from 1.

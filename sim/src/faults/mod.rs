@@ -1,4 +1,4 @@
-//! What goes wrong: one task a strike of the plan, one file a family of faults. What they have in common is in
+//! What goes wrong: one task per strike of the plan, one file per family of faults. What they have in common is in
 //! `striking.rs`.
 //!
 //! A strike may be aborted wherever it is, when the run begins to heal: what it leaves behind

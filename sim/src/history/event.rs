@@ -119,7 +119,7 @@ pub struct Expected {
     pub expected: Version,
 }
 
-/// `{"expected","value"}`: a compare-and-set.
+/// `{"expected","value"}`, perhaps with `ttl_ms` or `keep_ttl`: a compare-and-set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {

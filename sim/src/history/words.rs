@@ -71,6 +71,9 @@ impl fmt::Display for Op {
         if let Some(ttl_ms) = self.call.ttl_ms() {
             write!(f, " for {ttl_ms} ms")?;
         }
+        if matches!(self.call, Call::Cas { keep_ttl: true, .. }) {
+            write!(f, " for as long as what was there")?;
+        }
         match &self.outcome {
             OpOutcome::Ok(Reply::Read(record)) => write!(f, " -> {}", record_in_words(record))?,
             OpOutcome::Ok(Reply::Written { version }) => write!(f, " -> version {version}")?,

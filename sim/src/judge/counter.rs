@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::verdict::{Verdict, Violation};
 use crate::history::{Call, Op, OpOutcome, Reply, Version};
 
-/// So many optional increments are added up in every combination.
+/// How many optional increments are added up in every combination.
 const EXACT_MAX: usize = 20;
 
 /// Judges every counter of a run. Keys that are also written otherwise are left out.

@@ -22,7 +22,7 @@ const JUDGE: &str = "promise";
 const SECOND_NS: f64 = 1e9;
 /// A write that was asked for less than this before the promise ran out could not make it.
 const LATE_NS: u64 = 500_000_000;
-/// Answers to what was asked before the loss may still be under way for so long after it.
+/// Answers to what was asked before the loss may still be under way for this long after it.
 const GRACE_NS: u64 = 1_000_000_000;
 /// New leaders of a range that are told one by one.
 const SETTLED_TOLD_MAX: usize = 6;
@@ -33,14 +33,14 @@ const REFUSALS: [&str; 3] = ["unavailable", "deadline_exceeded", "unknown_outcom
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Promise {
-    /// So many seconds after a strike has begun each range has acknowledged a write that was asked for
+    /// From how many seconds after a strike has begun on each range has acknowledged a write that was asked for
     /// after it began.
     pub writable_s: Option<f64>,
-    /// So many seconds after a strike has ended every range is led from the preferred room.
+    /// How many seconds after a strike has ended every range is led from the preferred room.
     pub home_s: Option<f64>,
-    /// From so many seconds after a strike has begun until it ends no range gets another leader.
+    /// From how many seconds after a strike has begun until it ends no range gets another leader.
     pub settled_s: Option<f64>,
-    /// Whatever is under way when a strike begins, or is asked for until it ends, has a result so many seconds
+    /// Whatever is under way when a strike begins, or is asked for until it ends, has a result this many seconds
     /// after that, and not only word that nobody knows.
     pub answered_s: Option<f64>,
     /// From a second after a strike has begun until it ends nothing is served, reads included, and

@@ -75,7 +75,7 @@ impl<T> Line<T> {
         self.under_way.is_empty()
     }
 
-    /// Loses all but so many of the first ones.
+    /// Loses all but this number of the first ones.
     pub fn keep(&mut self, first: usize) {
         self.under_way.truncate(first);
         self.bytes = self.under_way.iter().map(|each| each.bytes).sum();

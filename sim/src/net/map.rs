@@ -68,7 +68,7 @@ pub struct Rule {
 pub enum Effect {
     /// Nothing arrives.
     Cut,
-    /// So many times slower.
+    /// How many times slower.
     Slower(u64),
 }
 

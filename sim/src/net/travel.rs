@@ -13,7 +13,7 @@ pub const MADSIM_US: u64 = 1_000;
 pub const RETRANSMIT_US_MIN: u64 = 200_000;
 /// The longest pause before what a cut held back is sent again, in microseconds.
 pub const AFTER_CUT_US_MAX: u64 = 2_000_000;
-/// A frame is lost so many times in a row at most.
+/// How many times in a row a frame is lost at most.
 const LOSSES_MAX: u32 = 5;
 
 /// How a link is at the moment.
@@ -23,7 +23,7 @@ pub struct Link {
     pub latency_us_min: u64,
     /// Most time one way.
     pub latency_us_max: u64,
-    /// So many times slower than that.
+    /// How many times slower than that.
     pub slower: u64,
     /// Bits a microsecond (which is megabits a second).
     pub bandwidth: u64,
@@ -38,7 +38,7 @@ pub struct Link {
 pub enum Fate {
     /// It arrives at this moment, or behind what is ahead of it.
     Arrives(u64),
-    /// It was lost so many times.
+    /// How many times it was lost.
     Late {
         /// When it arrives.
         at_us: u64,
@@ -56,7 +56,7 @@ impl Link {
         drawn.saturating_mul(self.slower).saturating_sub(MADSIM_US)
     }
 
-    /// What becomes of a frame of so many bytes that is sent now; `free_us` is when the link has sent
+    /// What becomes of a frame of `bytes` that is sent now; `free_us` is when the link has sent
     /// all that it was given before.
     pub fn travel(&self, dice: &mut Dice, now_us: u64, free_us: &mut u64, bytes: usize) -> Fate {
         let takes = (bytes as u64).saturating_mul(8) / self.bandwidth.max(1);

@@ -63,7 +63,7 @@ impl Over<'_> {
         if self.is_whole { verdict.and(self.exercised()) } else { verdict }
     }
 
-    /// At most so many calls ended without anybody knowing what came of them.
+    /// How many calls at most ended without anybody knowing what came of them.
     fn known(&self, most: u64) -> Verdict {
         let unknown = self.recording.unknown.load(Ordering::Relaxed);
         if unknown <= most {

@@ -7,20 +7,20 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
-    /// At least so many acknowledged writes.
+    /// How many acknowledged writes at least.
     pub commits_min: u64,
-    /// At least so many leaders elected.
+    /// How many leaders are elected at least.
     pub elections_min: u64,
-    /// At least so many raft snapshots installed. One whose node is killed as it ends is not counted.
+    /// How many raft snapshots are installed at least. One whose node is killed as it ends is not counted.
     pub snapshots_min: u64,
-    /// At least so many nodes replaced that had lost their disks.
+    /// How many nodes that had lost their disks are replaced at least.
     pub replacements_min: u64,
-    /// At least so many requests refused as overloaded.
+    /// How many requests are refused as overloaded at least.
     pub refusals_min: u64,
-    /// At most so many operations of unknown outcome: a call that nobody answers is one, whatever its range
+    /// How many operations of unknown outcome at most: a call that nobody answers is one, whatever its range
     /// does meanwhile. Nothing, unless said.
     pub unknown_max: Option<u64>,
-    /// From so many seconds after all faults have ended on every call is answered, and within so many
+    /// From this many seconds after all faults have ended on every call is answered, within as many
     /// seconds. The clients go on working until that is seen. Nothing, unless said.
     pub answered_s: Option<u64>,
 }

@@ -88,7 +88,7 @@ impl Fault {
         (self.down_s_min.unwrap_or(0.0), self.down_s_max.unwrap_or(0.0))
     }
 
-    /// Says what is wrong with the fault at a position of the file, of a scenario that lasts for so long on
+    /// Says what is wrong with the fault at a position of the file, of a scenario of this length on
     /// such a cluster.
     pub(super) fn validate(
         &self,

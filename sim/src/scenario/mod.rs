@@ -98,7 +98,7 @@ fn split_points_default() -> Vec<String> {
     points.map(str::to_owned).to_vec()
 }
 
-/// A run is at most so long, in simulated seconds.
+/// How long a run is at most, in simulated seconds.
 pub const DURATION_S_MAX: u64 = 24 * 3600;
 
 impl Scenario {

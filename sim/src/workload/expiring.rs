@@ -31,7 +31,7 @@ enum Choice {
 }
 
 pub(super) struct Expiring {
-    /// As many as registers: so many does a unary call read at most.
+    /// As many as registers: a unary call reads no more.
     registers: u64,
     /// Keys that expire, and as many numbers that do where there are any. Many are left alone for longer than
     /// versions are kept.

@@ -1,4 +1,4 @@
-//! What the clients do: one file a workload.
+//! What the clients do: one file per workload.
 //!
 //! A workload owns all that belongs to it ([`contract::Workload`]): what a scenario tells it, what has to be there
 //! before the first fault, the step that one client repeats, what is read after the last fault, and which judges look
@@ -19,9 +19,10 @@
 //! | [`batches`] | `batch` | registers, inserts, those that expire | |
 //!
 //! ```text
-//! contract.rs  what a workload is             settings.rs  what a scenario tells the workloads
-//! registry.rs  which there are, and the draw  section.rs   the section [workload] of a scenario
-//! keys.rs      the names of keys              phases.rs    set up, work, first write, last reads
+//! contract.rs  what a workload is             settings.rs     what a scenario tells the workloads
+//! registry.rs  which there are, and the draw  section.rs      the section [workload] of a scenario
+//! keys.rs      the names of keys              preparation.rs  set up
+//!                                             phases.rs       work, first write, last reads
 //! ```
 //!
 //! A new workload is a file here (`mod`), a line in `registry.rs`, and a scenario. How its operations are asked is for
@@ -36,6 +37,7 @@ mod keys;
 mod lists;
 mod pages;
 mod phases;
+mod preparation;
 mod read_all;
 mod registers;
 mod registry;
@@ -45,7 +47,8 @@ mod settings;
 mod sweeps;
 
 pub use self::{
-    phases::{Pace, first_write, last_reads, set_up, work},
+    phases::{Pace, first_write, last_reads, work},
+    preparation::Preparation,
     registry::{Workloads, parse},
     section::Section,
     settings::{Mix, Wrong},

@@ -1,4 +1,4 @@
-//! What clients do with the workloads of a scenario, from before the first fault to after the last one: set up, work,
+//! What clients do with the workloads of a scenario, from before the first fault to after the last one: work,
 //! the first write after the heal, the last reads.
 
 use std::{sync::Arc, time::Duration};
@@ -17,19 +17,8 @@ use crate::{
 pub struct Pace {
     /// It waits up to this long between two steps, in milliseconds.
     pub think_time_ms_max: u64,
-    /// It stops after so many steps.
+    /// After how many steps it stops.
     pub steps: Option<u64>,
-}
-
-/// Does what has to be done before the first client begins. `Err`: what was not acknowledged.
-pub async fn set_up(mut caller: Caller, setup: Vec<(String, Call)>) -> Result<(), String> {
-    for (key, call) in setup {
-        let outcome = caller.call(&key, call).await;
-        if !matches!(outcome, OpOutcome::Ok(_)) {
-            return Err(format!("{key} can't be set up: {outcome:?}"));
-        }
-    }
-    Ok(())
 }
 
 /// Works until told to stop.
@@ -43,7 +32,7 @@ pub async fn work(mut caller: Caller, workloads: Arc<Workloads>, pace: Pace) {
     }
 }
 
-/// After the faults the cluster must serve: writes once, which must be acknowledged within so long.
+/// After the faults the cluster must serve: writes once, which must be acknowledged `within` a time.
 pub async fn first_write(caller: &mut Caller, within: Duration) -> Verdict {
     let write = Call::Write { value: "yes".to_owned(), ttl_ms: None };
     let told = match timeout(within, caller.call("healed", write)).await {

@@ -10,14 +10,16 @@ use toml::Table;
 use super::{
     batches,
     contract::{LastRead, Turn, Workload},
-    counters, expiring, inserts, lists, pages, read_all, registers, scans,
+    counters, expiring, inserts, lists, pages,
+    preparation::Preparation,
+    read_all, registers, scans,
     section::Section,
     settings::{Settings, Wrong},
     sweeps,
 };
 use crate::{
     client::Caller,
-    history::{Call, Op},
+    history::Op,
     judge::{Judge, Verdict},
 };
 
@@ -67,9 +69,10 @@ impl Workloads {
         self.drawn.iter().chain([&self.batches]).map(|workload| &**workload)
     }
 
-    /// What has to be done before the first client begins.
-    pub fn setup(&self) -> Vec<(String, Call)> {
-        self.each().flat_map(Workload::setup).collect()
+    /// What has to be done before the first client begins, if anything has.
+    pub fn setup(&self) -> Option<Preparation> {
+        let calls: Vec<_> = self.each().flat_map(Workload::setup).collect();
+        (!calls.is_empty()).then_some(Preparation(calls))
     }
 
     /// One step of a client.
@@ -116,8 +119,44 @@ impl Workloads {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::BoxFuture;
+
     use super::*;
-    use crate::workload::contract::Read;
+    use crate::{history::Call, workload::contract::Read};
+
+    /// One that needs a key to be there.
+    struct Needs(&'static str);
+
+    impl Needs {
+        fn call(&self) -> (String, Call) {
+            (self.0.to_owned(), Call::Insert { value: "there".to_owned() })
+        }
+    }
+
+    impl Workload for Needs {
+        fn weight(&self) -> u64 {
+            0
+        }
+
+        fn setup(&self) -> Vec<(String, Call)> {
+            vec![self.call()]
+        }
+
+        fn step<'a>(&'a self, _: &'a mut Caller, _: Turn) -> BoxFuture<'a, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    /// Also of those that are never drawn: others may write to their keys.
+    #[test]
+    fn every_workload_is_asked_what_it_needs() {
+        let mut workloads = workloads("get = 1");
+        assert_eq!(workloads.setup(), None);
+        workloads.drawn.extend([Needs("a"), Needs("b")].map(|needs| Box::new(needs) as Box<_>));
+        workloads.batches = Box::new(Needs("c"));
+        let calls = ["a", "b", "c"].map(|key| Needs(key).call()).to_vec();
+        assert_eq!(workloads.setup(), Some(Preparation(calls)));
+    }
 
     fn workloads(mix: &str) -> Workloads {
         let text = format!(

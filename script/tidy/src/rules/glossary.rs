@@ -7,7 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Offence, source::words, tree::Tree};
+use crate::{
+    Offence,
+    text::{lines, words},
+    tree::Tree,
+};
 
 const GLOSSARY: &str = "docs/glossary.md";
 
@@ -35,7 +39,7 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
     let Some(text) = tree.text(GLOSSARY) else { return Vec::new() };
     let mut offences = Vec::new();
     let entries = entries(text);
-    for (index, line) in text.lines().enumerate() {
+    for (number, line) in lines(text) {
         for term in italics(line) {
             // Of "replicas" and "collected" the words are "replica" and "collect".
             let mut words = ["", "s", "ed"].into_iter().filter_map(|end| term.strip_suffix(end));
@@ -44,7 +48,7 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
             if !known && term != "italics" {
                 let what =
                     format!("*{term}* has no entry: write one, or write it without the italics");
-                offences.push(Offence::at(GLOSSARY, index + 1, what));
+                offences.push(Offence::at(GLOSSARY, number, what));
             }
         }
         for term in marked(line) {
@@ -52,7 +56,7 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
                 let what = format!(
                     "{term} is marked † and used: {name} in {path}:{line}; take the mark off"
                 );
-                offences.push(Offence::at(GLOSSARY, index + 1, what));
+                offences.push(Offence::at(GLOSSARY, number, what));
             }
         }
     }
@@ -109,9 +113,9 @@ fn user<'a>(tree: &'a Tree, term: &str) -> Option<(&'a str, usize, &'a str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::rule;
+    use super::{FORMATS, OTHERS, USERS, rule};
     use crate::{
-        rules::{finds, holds},
+        rules::{are_there, finds, holds},
         tree::Tree,
     };
 
@@ -153,6 +157,12 @@ mod tests {
     fn italics_without_an_entry_are_found() {
         let text = format!("{TEXT}- **node**: holds *shadows*.");
         finds(rule, &Tree::of([("docs/glossary.md", &text)]), "docs/glossary.md:4");
+    }
+
+    #[test]
+    fn each_place_in_the_tables_is_there() {
+        are_there(USERS.iter().chain(FORMATS));
+        are_there(OTHERS.iter().map(|(_, place, _)| place));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What documents and comments point to is there.
 //!
-//! Looked at are all documents, and comments in Rust. Four kinds of pointers: a path from the root of the repository
-//! (`server/src/…`); in backticks, the end of a path with `.rs`; in documents, a link to a file and to a heading in it;
-//! and in those that have a map of the code, a folder in backticks. What tells of the past may name what is gone: the
-//! changelog, and decisions, which are superseded and not edited.
+//! Looked at are all documents, and comments in Rust, in wire formats and in scripts. Four kinds of pointers: a path
+//! from the root of the repository (`server/src/…`); in backticks, the end of a path with `.rs`; in documents, a link
+//! to a file and to a heading in it; and in those that have a map of the code, a folder in backticks. What tells of the
+//! past may name what is gone: the changelog, and decisions, which are superseded and not edited.
 
-use crate::{Offence, source::comments, tree::Tree};
+use crate::{
+    Offence,
+    text::{before, comments, lines},
+    tree::Tree,
+};
 
 /// Folders at the top: a path that begins with one is meant from the root.
 const TOP: &[&str] =
@@ -24,18 +28,17 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
         tree.files().filter(|(path, _)| !PAST.iter().any(|past| path.starts_with(past)))
     {
         if path.ends_with(".md") {
-            for (line, text) in text.lines().enumerate() {
-                look(tree, path, line + 1, text, &mut offences);
+            for (line, text) in lines(text) {
+                look(tree, path, line, text, &mut offences);
                 for link in links(text) {
                     if let Some(what) = broken(tree, path, link) {
-                        offences.push(Offence::at(path, line + 1, what));
+                        offences.push(Offence::at(path, line, what));
                     }
                 }
             }
-        } else if path.ends_with(".rs") {
-            for (line, text) in comments(text) {
-                look(tree, path, line, text, &mut offences);
-            }
+        }
+        for (line, text) in comments(path, text) {
+            look(tree, path, line, text, &mut offences);
         }
     }
     offences
@@ -71,10 +74,9 @@ fn look(tree: &Tree, path: &str, line: usize, text: &str, offences: &mut Vec<Off
 /// Paths in a text that are meant from the root, and are no patterns (`NAME`, `*`, `<name>`).
 fn from_the_root(text: &str) -> impl Iterator<Item = &str> {
     let word = |c: char| c.is_alphanumeric() || "_-./".contains(c);
-    let starts = text.char_indices().filter(move |(at, _)| {
-        let before = text.get(..*at).and_then(|before| before.chars().next_back());
-        before.is_none_or(|before| !word(before))
-    });
+    let starts = text
+        .char_indices()
+        .filter(move |(at, _)| before(text, *at).is_none_or(|before| !word(before)));
     starts.filter_map(move |(at, _)| {
         let rest = text.get(at..)?;
         if !TOP.iter().any(|top| rest.starts_with(top)) {
@@ -145,9 +147,9 @@ fn slug(heading: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rule;
+    use super::{MAPS, PAST, TOP, rule};
     use crate::{
-        rules::{finds, holds},
+        rules::{are_there, finds, holds},
         tree::Tree,
     };
 
@@ -165,6 +167,12 @@ mod tests {
             finds(rule, &Tree::of([HERE, ("docs/a.md", text)]), "docs/a.md:2");
             let comment = format!("\n    //! {}", text.trim());
             finds(rule, &Tree::of([HERE, ("sim/src/a.rs", &comment)]), "sim/src/a.rs:2");
+            for (path, begin) in
+                [("sim/src/a.rs", "fn f() {} //"), ("proto/a.proto", "//"), ("script/a", "#")]
+            {
+                let comment = format!("\n{begin} {}", text.trim());
+                finds(rule, &Tree::of([HERE, (path, &comment)]), &format!("{path}:2"));
+            }
         }
         finds(rule, &Tree::of([HERE, ("docs/a.md", "\n`writes/`")]), "docs/a.md:2");
     }
@@ -197,6 +205,11 @@ mod tests {
             holds(rule, &Tree::of([HERE, (past, "server/src/gone.rs")]));
         }
         holds(rule, &Tree::of([HERE, ("sim/src/a.rs", "const A: &str = \"server/src/gone.rs\";")]));
+    }
+
+    #[test]
+    fn each_place_in_the_tables_is_there() {
+        are_there(TOP.iter().chain(MAPS).chain(PAST));
     }
 
     #[test]

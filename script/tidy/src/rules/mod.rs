@@ -24,6 +24,17 @@ fn holds(rule: fn(&Tree) -> Vec<Offence>, tree: &Tree) {
     assert!(offences.is_empty(), "{} offences:{}", offences.len(), listed(&offences));
 }
 
+/// That there is something in this repository at each path that a rule looks at or makes an exception of, or something
+/// that begins so: an exception for what is gone is one for whatever comes there next.
+#[cfg(test)]
+#[track_caller]
+fn are_there<'a>(paths: impl IntoIterator<Item = &'a &'a str>) {
+    for path in paths {
+        let mut files = Tree::repository().files();
+        assert!(files.any(|(file, _)| file.starts_with(*path)), "there is no {path}: take it out");
+    }
+}
+
 /// That a rule finds one offence at a place (`path:line`) in a tree, and no other.
 #[cfg(test)]
 #[track_caller]

@@ -2,7 +2,11 @@
 //!
 //! Who reads a comment can't follow it there. A reason belongs into the comment, or into `docs/decisions/`.
 
-use crate::{Offence, tree::Tree};
+use crate::{
+    Offence,
+    text::{begins_in, lines},
+    tree::Tree,
+};
 
 /// What such references look like; in pieces, as this file is looked at too.
 const MARKS: &[&str] = &[concat!("(design", ","), concat!("design", ".md")];
@@ -11,23 +15,20 @@ const MARKS: &[&str] = &[concat!("(design", ","), concat!("design", ".md")];
 pub fn rule(tree: &Tree) -> Vec<Offence> {
     let mut offences = Vec::new();
     for (path, text) in tree.files() {
-        for (index, line) in text.lines().enumerate() {
-            if MARKS.iter().any(|mark| stands_in(line, mark)) {
+        for (number, line) in lines(text) {
+            if MARKS.iter().any(|mark| begins_in(line, mark, is_in_a_name)) {
                 let what =
                     "points to a document that is not here: say why here, or in docs/decisions/";
-                offences.push(Offence::at(path, index + 1, what));
+                offences.push(Offence::at(path, number, what));
             }
         }
     }
     offences
 }
 
-/// Whether a text stands in a line, and is not the end of a longer name: a decision may be called so.
-fn stands_in(line: &str, text: &str) -> bool {
-    line.match_indices(text).any(|(at, _)| {
-        let before = line.get(..at).and_then(|before| before.chars().next_back());
-        before.is_none_or(|before| !before.is_alphanumeric() && !matches!(before, '-' | '_'))
-    })
+/// A decision may end so.
+fn is_in_a_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '-' | '_')
 }
 
 #[cfg(test)]

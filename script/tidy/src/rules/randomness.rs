@@ -113,7 +113,7 @@ fn begins(path: &str, with: &str) -> bool {
 mod tests {
     use super::{SOURCES, rule};
     use crate::{
-        rules::{finds, holds},
+        rules::{are_there, finds, holds},
         tree::Tree,
     };
 
@@ -154,6 +154,14 @@ mod tests {
         let text = "use crate::time::local::Instant; use std::time::Duration; use rand::{RngExt, rngs::StdRng};
             fn f(r: &mut StdRng) { Instant::now(); r.random::<u64>(); }";
         holds(rule, &Tree::of([LIB, seam, ("server/src/a.rs", text)]));
+    }
+
+    #[test]
+    fn each_place_in_the_table_is_there() {
+        for asked in SOURCES {
+            are_there(asked.within);
+            are_there(asked.seams.iter().map(|(seam, _)| seam));
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 //!
 //! `script/help` prints those lines from the files themselves; CONTRIBUTING.md has them as a list.
 
-use crate::{Offence, tree::Tree};
+use crate::{
+    Offence,
+    text::{is_script, lines},
+    tree::Tree,
+};
 
 /// Columns of such a line at most.
 const COLUMNS_MAX: usize = 120;
@@ -29,21 +33,15 @@ pub fn rule(tree: &Tree) -> Vec<Offence> {
             offences.push(Offence::at(path, line, what));
         }
     }
-    let list = tree.text(LIST).unwrap_or_default().lines().enumerate();
-    for (index, line) in list {
+    for (number, line) in lines(tree.text(LIST).unwrap_or_default()) {
         let named = line.strip_prefix("- `").and_then(|rest| rest.split_once("`: "));
         if let Some((path, _)) =
             named.filter(|(path, _)| path.starts_with("script/") && !tree.has(path))
         {
-            offences.push(Offence::at(LIST, index + 1, format!("there is no {path}")));
+            offences.push(Offence::at(LIST, number, format!("there is no {path}")));
         }
     }
     offences
-}
-
-/// Whether it lies directly in `script/`.
-fn is_script(path: &str) -> bool {
-    path.strip_prefix("script/").is_some_and(|name| !name.contains('/'))
 }
 
 /// What a script says of itself: its second line, or the first where it is not to be run; and which line that is.
@@ -59,9 +57,10 @@ fn said(text: &str) -> Option<(usize, &str)> {
 mod tests {
     use std::process::Command;
 
-    use super::{is_script, rule, said};
+    use super::{rule, said};
     use crate::{
         rules::{finds, holds},
+        text::is_script,
         tree::{Tree, root},
     };
 
@@ -116,6 +115,23 @@ mod tests {
             let said = said(text).map_or("nothing", |(_, said)| said);
             let is_listed = |line: &str| line.starts_with(path) && line.ends_with(said);
             assert!(help.lines().any(is_listed), "{path} is not in\n{help}");
+        }
+    }
+
+    /// What `script/help` promises.
+    #[test]
+    fn every_script_that_is_run_answers_help_with_its_head() {
+        for (path, text) in Tree::repository().files().filter(|(path, _)| is_script(path)) {
+            if !text.starts_with("#!") {
+                continue;
+            }
+            let head = text.lines().skip(1).map_while(|line| line.strip_prefix('#'));
+            let head: Vec<_> = head.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+            let mut script = Command::new(root().join(path));
+            let answer = script.arg("--help").current_dir("/").output().expect("it runs");
+            assert!(answer.status.success(), "{path}: {answer:?}");
+            let answer = String::from_utf8_lossy(&answer.stdout);
+            assert_eq!(answer.lines().collect::<Vec<_>>(), head, "{path}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Comments fit a window.
 //!
 //! rustfmt holds code to 100 columns and leaves comments alone. A row of a table can't be broken, and may be wider.
+//! Looked at are Rust, wire formats and scripts; a comment may stand at the end of a line.
 
-use crate::{Offence, source::comments, tree::Tree};
+use crate::{Offence, text::comments, tree::Tree};
 
 /// Columns that a line with a comment has at most.
 const COLUMNS_MAX: usize = 120;
@@ -10,9 +11,9 @@ const COLUMNS_MAX: usize = 120;
 /// The offences.
 pub fn rule(tree: &Tree) -> Vec<Offence> {
     let mut offences = Vec::new();
-    for (path, text) in tree.files().filter(|(path, _)| path.ends_with(".rs")) {
+    for (path, text) in tree.files() {
         let lines: Vec<&str> = text.lines().collect();
-        for (line, comment) in comments(text) {
+        for (line, comment) in comments(path, text) {
             let columns = lines.get(line - 1).map_or(0, |line| line.chars().count());
             if columns > COLUMNS_MAX && !comment.trim_start().starts_with('|') {
                 let what =
@@ -37,6 +38,10 @@ mod tests {
         for begin in ["// ", "    /// ", "//! "] {
             let text = format!("\n{begin}{}", "ä".repeat(COLUMNS_MAX - begin.len() + 1));
             finds(rule, &Tree::of([("server/src/a.rs", &text)]), "server/src/a.rs:2");
+        }
+        for (path, begin) in [("a.rs", "fn f() {} // "), ("a.proto", "// "), ("script/a", "# ")] {
+            let text = format!("\n{begin}{}", "ä".repeat(COLUMNS_MAX - begin.len() + 1));
+            finds(rule, &Tree::of([(path, &text)]), &format!("{path}:2"));
         }
     }
 

@@ -61,20 +61,11 @@ pub(super) fn json(measured: &Measured, unknown: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn the_report_is_in_records_and_megabytes_a_second() {
-        let measured = Measured {
-            op: "load",
-            records: 4_000,
-            bytes: 1_000_000,
-            took: Duration::from_secs(2),
-            client_cpu: Some(Duration::from_millis(40)),
-            ..Measured::default()
-        };
+        let measured = Measured::sample();
         assert_eq!(json(&measured, 3)["unknown_outcomes"], 3);
         let text = text(&measured);
         assert!(text.contains(" 2000 records/s\n") && text.contains(" 0.5 MB/s\n"), "{text}");

@@ -141,7 +141,7 @@ impl Cluster {
         self.wait_ended(ids, KILL_TIMEOUT).await;
     }
 
-    /// Lets nodes stand still for so long, all at once: nothing of them runs, their sockets stay.
+    /// Lets nodes stand still for a time, all at once: nothing of them runs, their sockets stay.
     pub(crate) async fn pause(&self, ids: &[u64], pause: Duration) {
         self.stand_still(ids);
         tokio::time::sleep(pause).await;

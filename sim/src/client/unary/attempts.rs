@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use quintet_client::v1::{self, kv_client::KvClient};
+use quintet_client::v1::{self, kv_client::KvClient, session_request::Op};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Status, transport::Channel};
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::client::seams::Seams;
 
-/// Beyond what it gave the node, a caller waits so long for the answer.
+/// Beyond what it gave the node, how long a caller waits for the answer.
 const SLACK: Duration = Duration::from_millis(40);
 /// Between two tries.
 const PAUSE_MS_MAX: u64 = 40;
@@ -188,7 +188,7 @@ impl Attempts {
         }
     }
 
-    /// Sends a copy of a request and waits for so long. What was sent goes on without whoever waited.
+    /// Sends a copy of a request and waits for the answer, for a time. What was sent goes on without whoever waited.
     async fn send(&self, request: Request, wait: Duration) -> Result<Answer, Failure> {
         let at = self.at.load(Ordering::Relaxed) % self.nodes.len().max(1);
         let Some(node) = self.nodes.get(at).cloned() else { return Err(Failure::NotSent) };
@@ -219,18 +219,18 @@ async fn copy(
         wire.there(&address, request.bytes(), given_up).await.map_err(broken)?;
     }
     let asked = match request {
-        Request::Get(get) => kv.get(get).await.map(|told| Answer::Get(told.into_inner())),
-        Request::Put(put) => kv.put(put).await.map(|told| Answer::Put(told.into_inner())),
-        Request::Delete(delete) => {
+        Request::One(Op::Get(get)) => kv.get(get).await.map(|told| Answer::Get(told.into_inner())),
+        Request::One(Op::Put(put)) => kv.put(put).await.map(|told| Answer::Put(told.into_inner())),
+        Request::One(Op::Delete(delete)) => {
             kv.delete(delete).await.map(|told| Answer::Delete(told.into_inner()))
         }
-        Request::DeleteRange(page) => {
+        Request::One(Op::DeleteRange(page)) => {
             kv.delete_range(page).await.map(|told| Answer::DeleteRange(told.into_inner()))
         }
-        Request::Increment(increment) => {
+        Request::One(Op::Increment(increment)) => {
             kv.increment(increment).await.map(|told| Answer::Increment(told.into_inner()))
         }
-        Request::Expire(expire) => {
+        Request::One(Op::Expire(expire)) => {
             kv.expire(expire).await.map(|told| Answer::Expire(told.into_inner()))
         }
         Request::BatchGet(batch) => {
@@ -239,7 +239,7 @@ async fn copy(
         Request::BatchPut(batch) => {
             kv.batch_put(batch).await.map(|told| Answer::BatchPut(told.into_inner()))
         }
-        Request::Scan(scan) => {
+        Request::One(Op::Scan(scan)) => {
             let mut pages = kv.scan(scan).await.map_err(|status| failure(&status))?.into_inner();
             let (mut records, mut under_way) = (Vec::new(), Vec::new());
             while let Some(page) = pages.message().await.map_err(|status| failure(&status))? {
@@ -254,6 +254,7 @@ async fn copy(
             }
             Ok(Answer::Scan(records))
         }
+        Request::One(Op::PutMany(_)) => unreachable!("only sessions have it"),
     };
     let bytes = asked.as_ref().map_or(OVERHEAD_BYTES, Answer::bytes);
     let told = asked.map_err(|status| failure(&status));

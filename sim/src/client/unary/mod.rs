@@ -26,7 +26,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quintet_client::v1;
+use quintet_client::v1::{self, session_request::Op};
 
 pub use self::wire::{Broken, Wire};
 use self::{
@@ -68,7 +68,7 @@ impl Unary {
         if *call == Call::Sweep {
             return self.sweep(key).await;
         }
-        match (call, outcome(self.0.run(request(key, call)).await)) {
+        match (call, outcome(self.0.run(Request::One(request(key, call))).await)) {
             (Call::List, (OpOutcome::Ok(Reply::Read(state)), none)) => {
                 let text = state.map_or_else(String::new, |state| state.value);
                 let list = text.split_whitespace().map(str::parse).collect::<Result<_, _>>();
@@ -83,7 +83,7 @@ impl Unary {
 
     /// Reads the list and writes it back with one more, if it is the same still.
     async fn append(&self, key: &str, element: u64) -> Ended {
-        let read = self.0.run(request(key, &Call::Read)).await;
+        let read = self.0.run(Request::One(request(key, &Call::Read))).await;
         let state = match read {
             Told::Answer(Answer::Get(get)) => get.state.filter(|state| state.version > 0),
             // Nothing was asked for that could change it.
@@ -98,7 +98,7 @@ impl Unary {
             }
         };
         let cas = Call::Cas { expected, value: text, ttl_ms: None, keep_ttl: false };
-        match outcome(self.0.run(request(key, &cas)).await) {
+        match outcome(self.0.run(Request::One(request(key, &cas))).await) {
             (OpOutcome::Ok(_), none) => (OpOutcome::Ok(Reply::Appended), none),
             (OpOutcome::Refused(_), none) => (OpOutcome::Failed, none),
             other => other,
@@ -117,7 +117,7 @@ impl Unary {
                 limit: self.0.seams.between(0, SWEEP_PAGE_MAX),
                 ..v1::DeleteRangeRequest::default()
             };
-            match self.0.run(Request::DeleteRange(page)).await {
+            match self.0.run(Request::One(Op::DeleteRange(page))).await {
                 Told::Answer(Answer::DeleteRange(page)) => {
                     (at, deleted) = (page.at, deleted + page.deleted);
                     if page.next.is_empty() {
@@ -142,7 +142,7 @@ impl Unary {
             self.0.run(Request::BatchGet(v1::BatchGetRequest { context: None, keys })).await
         } else {
             let put = |(key, call): &(String, Call)| match request(key, call) {
-                Request::Put(put) => put,
+                Op::Put(put) => put,
                 _ => unreachable!("a batch is of reads or of puts"),
             };
             let items = items.iter().map(|item| {

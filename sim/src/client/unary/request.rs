@@ -1,22 +1,16 @@
 //! What a unary call asks for, and what it was answered: the messages of the wire, of all methods alike.
 
-use quintet_client::v1;
+use quintet_client::v1::{self, session_request::Op};
 
 use crate::history::Call;
 
 /// Bytes of a message beside what it carries, roughly.
 pub(super) const OVERHEAD_BYTES: usize = 128;
 
-/// What a call asks for.
+/// What a call asks for: an operation that sessions have too, or a batch, which they have not.
 #[derive(Clone)]
 pub(super) enum Request {
-    Get(v1::GetRequest),
-    Put(v1::PutRequest),
-    Delete(v1::DeleteRequest),
-    DeleteRange(v1::DeleteRangeRequest),
-    Increment(v1::IncrementRequest),
-    Expire(v1::ExpireRequest),
-    Scan(v1::ScanRequest),
+    One(Op),
     BatchGet(v1::BatchGetRequest),
     BatchPut(v1::BatchPutRequest),
 }
@@ -36,31 +30,29 @@ pub(super) enum Answer {
 
 impl Request {
     pub(super) fn writes(&self) -> bool {
-        !matches!(self, Request::Get(_) | Request::Scan(_) | Request::BatchGet(_))
+        match self {
+            Request::One(op) => op.is_write(),
+            Request::BatchGet(_) => false,
+            Request::BatchPut(_) => true,
+        }
     }
 
     pub(super) fn context_mut(&mut self) -> &mut v1::RequestContext {
-        let slot = match self {
-            Request::Get(get) => &mut get.context,
-            Request::Put(put) => &mut put.context,
-            Request::Delete(delete) => &mut delete.context,
-            Request::DeleteRange(page) => &mut page.context,
-            Request::Increment(increment) => &mut increment.context,
-            Request::Expire(expire) => &mut expire.context,
-            Request::Scan(scan) => &mut scan.context,
-            Request::BatchGet(batch) => &mut batch.context,
-            Request::BatchPut(batch) => &mut batch.context,
-        };
-        slot.get_or_insert_default()
+        match self {
+            Request::One(op) => op.context_mut(),
+            Request::BatchGet(batch) => batch.context.get_or_insert_default(),
+            Request::BatchPut(batch) => batch.context.get_or_insert_default(),
+        }
     }
 
+    /// On the wire, roughly: what puts carry counts. How long a message travels belongs to what a seed means.
     pub(super) fn bytes(&self) -> usize {
         let put = |put: &v1::PutRequest| put.key.len() + put.value.len();
         OVERHEAD_BYTES
             + match self {
-                Request::Put(one) => put(one),
+                Request::One(Op::Put(one)) => put(one),
                 Request::BatchPut(batch) => batch.items.iter().map(put).sum(),
-                _ => 0,
+                Request::One(_) | Request::BatchGet(_) => 0,
             }
     }
 }
@@ -91,37 +83,34 @@ impl Answer {
 }
 
 /// The request that a call of the history is.
-pub(super) fn request(key: &str, call: &Call) -> Request {
+pub(super) fn request(key: &str, call: &Call) -> Op {
     let key: bytes::Bytes = key.to_owned().into();
     let ttl_ms = call.ttl_ms().unwrap_or(0);
     let context = None;
     let put = |value: &String, condition| {
-        let value = value.clone().into();
-        let key = key.clone();
-        Request::Put(v1::PutRequest { key, value, condition, ttl_ms, ..v1::PutRequest::default() })
+        let (key, value) = (key.clone(), value.clone().into());
+        v1::PutRequest { key, value, condition, ttl_ms, ..v1::PutRequest::default() }
     };
     match call {
-        Call::Read | Call::List => Request::Get(v1::GetRequest { context, key }),
-        Call::Write { value, .. } | Call::Insert { value } => put(value, None),
+        Call::Read | Call::List => Op::Get(v1::GetRequest { context, key }),
+        Call::Write { value, .. } | Call::Insert { value } => Op::Put(put(value, None)),
         Call::Cas { expected, value, keep_ttl, .. } => {
-            match put(value, Some(condition(*expected))) {
-                Request::Put(put) => Request::Put(v1::PutRequest { keep_ttl: *keep_ttl, ..put }),
-                other => other,
-            }
+            let put = put(value, Some(condition(*expected)));
+            Op::Put(v1::PutRequest { keep_ttl: *keep_ttl, ..put })
         }
         Call::Delete { expected } => {
             let condition = expected.map(condition);
-            Request::Delete(v1::DeleteRequest { context, key, condition })
+            Op::Delete(v1::DeleteRequest { context, key, condition })
         }
         Call::Increment { delta } => {
-            Request::Increment(v1::IncrementRequest { context, key, delta: *delta, ttl_ms: 0 })
+            Op::Increment(v1::IncrementRequest { context, key, delta: *delta, ttl_ms: 0 })
         }
         Call::Expire { ttl_ms } => {
             let ttl_ms = ttl_ms.unwrap_or(0);
-            Request::Expire(v1::ExpireRequest { context, key, ttl_ms, condition: None })
+            Op::Expire(v1::ExpireRequest { context, key, ttl_ms, condition: None })
         }
         Call::Scan | Call::ReadAll => {
-            Request::Scan(v1::ScanRequest { prefix: key, ..v1::ScanRequest::default() })
+            Op::Scan(v1::ScanRequest { prefix: key, ..v1::ScanRequest::default() })
         }
         Call::Append { .. } => unreachable!("an append is two requests"),
         Call::Page(_) => unreachable!("who makes unary calls takes all pages"),

@@ -11,7 +11,7 @@ pub struct Limits {
     pub steps_max_per_key: u64,
     /// Steps after which it is examined whether what is stuck is stuck for a reason near by.
     pub patience_steps: u64,
-    /// How far two clocks of the cluster may be apart: so much too early or too late may a value
+    /// How far two clocks of the cluster may be apart: that much too early or too late may a value
     /// expire.
     pub skew_ns: u64,
 }

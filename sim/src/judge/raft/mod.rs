@@ -1,6 +1,6 @@
 //! Do the groups keep what Raft promises? Judged as the run goes, by what replicas do.
 //!
-//! One file an invariant: what it says, its source, where it is observed, and which planted bug it finds, in which
+//! One file per invariant: what it says, its source, where it is observed, and which planted bug it finds, in which
 //! scenario (the seeds are in `docs/bugs.md`).
 //!
 //! | invariant | says |
@@ -162,7 +162,7 @@ mod tests {
             }
         }
         assert!(judge.entries_kept() as u64 <= KEPT_BELOW + 2, "{}", judge.entries_kept());
-        // A replica that is left behind holds no more than so much.
+        // A replica that is left behind holds no more than that.
         for index in 3 * KEPT_BELOW..3 * KEPT_BELOW + 2 * ENTRIES_MAX as u64 {
             assert_eq!(judge.see(&applied(1, index)), None);
         }

@@ -1,6 +1,6 @@
 //! The kinds of faults: what each does, how files spell it, and which fields it takes.
 //!
-//! What is done to the cluster is in `sim/src/faults/`, one file a family; which kind strikes when is planned in
+//! What is done to the cluster is in `sim/src/faults/`, one file per family; which kind strikes when is planned in
 //! `sim/src/plan.rs`.
 
 use serde::Deserialize;
