@@ -7,7 +7,8 @@ use crate::{cluster::state::NodeState, range::faults::Doing};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Truncates logs, see [`Replica::truncate_log`](crate::range::replica::Replica::truncate_log), and lets go of raft snapshots that nobody wants.
+/// Truncates logs, see [`Replica::truncate_log`](crate::range::replica::Replica::truncate_log), and lets go of raft
+/// snapshots that nobody wants.
 pub(super) async fn run(node_state: Arc<NodeState>) {
     loop {
         pause(&node_state, "truncates logs", INTERVAL).await;
