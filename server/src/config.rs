@@ -109,7 +109,7 @@ pub struct Raft {
     /// See `election_min_ms`. A leader that no majority answers for twice as long steps
     /// down.
     pub election_max_ms: u64,
-    /// A link without an answer for so long, while one is due, is dialled again.
+    /// A link without an answer for this long, while one is due, is dialled again.
     pub link_stall_ms: u64,
     /// Mebibytes of entries that a range keeps for replicas that lag; one that lags more is sent a
     /// raft snapshot.

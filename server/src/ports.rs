@@ -23,7 +23,7 @@ const BLOCK_MIN: u16 = 16;
 const BLOCKS_MIN: u16 = 10;
 const TRIES_MAX: usize = 10_000;
 
-/// So many ports of 127.0.0.1 that nobody listens on.
+/// `count` ports of 127.0.0.1 that nobody listens on.
 ///
 /// # Errors
 /// There are none, or the system does not say which they are.

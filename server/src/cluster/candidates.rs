@@ -14,7 +14,7 @@ use crate::{
 
 /// A follower this far behind takes no leader.
 const LAG_MAX: u64 = 200;
-/// Nor does one that answered nothing for so long: its node may be up and not hold it any more.
+/// Nor does one that answered nothing for this long: its node may be up and not hold it any more.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// The voters of a range as its leader sees them.

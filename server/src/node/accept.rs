@@ -40,7 +40,7 @@ use crate::{
 const PREFACE_BYTES: usize = 24;
 /// How long a connection may take for them.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections of clients, where the system allows so many.
+/// Connections of clients, where the system allows that many.
 const CLIENTS_MAX: usize = 8_192;
 /// Connections of other nodes.
 const PEERS_MAX: usize = 1_024;

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::operation::{Operation, OperationOutcome};
 use crate::{ids::RangeId, ids::RequestId, time::local::Instant};
 
-/// From so long on an operation is slow.
+/// An operation that takes this long or longer is slow.
 pub const SLOW: Duration = Duration::from_secs(1);
 /// Warnings of one second.
 const LINES_MAX: u32 = 10;

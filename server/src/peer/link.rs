@@ -59,7 +59,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 const REDIAL_SPREAD_MS: u64 = 150;
-/// A link that was there for so long is dialled at once where it is closed, without a pause.
+/// A link that was there for this long is dialled at once where it is closed, without a pause.
 const REDIAL_AT_ONCE_AFTER: Duration = Duration::from_secs(1);
 
 /// Which queue a message takes.
@@ -67,7 +67,7 @@ const REDIAL_AT_ONCE_AFTER: Duration = Duration::from_secs(1);
 pub enum Lane {
     /// Votes, heartbeats, forwarded requests.
     Urgent,
-    /// Log entries of about so many bytes.
+    /// Log entries of about this many bytes.
     Bulk(usize),
 }
 
@@ -256,7 +256,7 @@ impl Life {
         self.state.lock().pending.remove(&seq)
     }
 
-    /// The other side has taken so many bytes of bulk since the life began.
+    /// The other side has taken `bulk_taken` bytes of bulk since the life began.
     fn credit(&self, bulk_taken: u64) {
         let mut state = self.state.lock();
         if bulk_taken > state.bulk_taken {

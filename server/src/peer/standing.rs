@@ -30,7 +30,7 @@ pub(super) struct Standing {
 pub(super) enum Line {
     /// It is not reached; for how long.
     Lost(Duration),
-    /// It is reached again, after so long.
+    /// It is reached again; after how long.
     Regained(Duration),
 }
 

@@ -22,16 +22,16 @@ use crate::{
     time::local::Instant,
 };
 
-/// After so long a handover that has not come about has failed.
+/// A handover that has not come about after this long has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A leader that was handed over and leads for so long is settled.
+/// A leader that was handed over and leads for this long is settled.
 const SETTLED: Duration = Duration::from_secs(10);
 /// The pause after the first failure.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 /// The longest one: a leader is home within ten seconds of its home being able to lead again, whatever failed
 /// before.
 const PAUSE_MAX: Duration = Duration::from_secs(6);
-/// A failure is forgotten so long after its pause.
+/// How long after its pause a failure is forgotten.
 const FORGET: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +139,8 @@ mod tests {
     const OTHER: NodeId = NodeId(3);
     const S: Duration = Duration::from_secs(1);
 
-    /// Looks once a second, for so many seconds, as the node does that leads unless it hands over. Returns in
-    /// which second it did.
+    /// Looks once a second, for `seconds` seconds, as the node does that leads unless it hands over. Returns in which
+    /// seconds it did.
     fn handed_over(seconds: u32, leads_for: impl Fn(usize) -> u32) -> Vec<u32> {
         let start = Instant::now();
         let mut handovers = Handovers::default();

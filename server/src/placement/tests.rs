@@ -5,7 +5,7 @@
 //!   node N city=C room=R      a live node, caught up, with a voter of every range
 //!   down N...   up N...       drain N...   undrain N...   clock-wrong N...   clock-right N...
 //!   disk well N...            disk nearly-full N...       disk hung N...
-//!   home range=R [ranges=N]   where the leaders of so many ranges belong, from that one on, and why there
+//!   home range=R [ranges=N]   where the leaders of N ranges belong, from that one on, and why there
 //!   why range=R leader=N      what is said of a leader that is somewhere
 //!   succession range=R        who would lead if those before it could not
 //!   takes-writes              who could take writes if it led

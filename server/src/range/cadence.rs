@@ -26,14 +26,14 @@ use crate::time::local::{Instant, sleep_until};
 const CROWDED_FROM: Duration = Duration::from_millis(3);
 /// How long the quickest proposal is remembered, at least and up to twice as long.
 const LEAST_WINDOW: Duration = Duration::from_secs(30);
-/// Ranges that start within so long of the first are of its turn.
+/// Ranges that start within this long of the first are of its turn.
 const TURN_WINDOW: Duration = Duration::from_millis(1);
-/// Pause between turns: so many fifths of what a proposal takes, and no longer than this.
+/// Pause between turns: this many fifths of what a proposal takes, and no longer than [`PAUSE_MAX`].
 const PAUSE_FIFTHS: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// A proposal that takes longer than this is not slow, but stuck, and says no more.
 const USUAL_MAX: Duration = Duration::from_millis(50);
-/// A proposal's time counts as one part of so many in the usual one.
+/// A proposal's time counts as one part in this many in the usual one.
 const USUAL_PARTS: u32 = 8;
 /// As long as a node that is not crowded has fewer proposals under way, a range may have a second one.
 const FEW: usize = 3;
@@ -196,7 +196,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A node whose proposals take so long, and took as little as that at the quickest.
+    /// A node whose proposals take `usual`, and took as little as `quickest` at the quickest.
     fn busy(usual: Duration, quickest: Duration) -> Cadence {
         let cadence = Cadence::default();
         {

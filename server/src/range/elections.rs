@@ -46,8 +46,8 @@ pub struct RaftTimes {
 }
 
 impl RaftTimes {
-    /// Without a leader for so long every replica that could would stand for election: what was heard
-    /// longer ago says nothing of now.
+    /// After this long without a leader every replica that could would stand for election: what was heard longer ago
+    /// says nothing of now.
     pub fn patience(self) -> Duration {
         2 * self.election_max
     }

@@ -29,7 +29,7 @@ use crate::{
     time::{Hlc, Timestamp},
 };
 
-/// Only with [`Bug::ExpiryShownLate`]: so much too late. Clocks of other scenarios differ by as much.
+/// Only with [`Bug::ExpiryShownLate`]: how much too late. Clocks of other scenarios differ by as much.
 const SHOWN_LATE: Duration = Duration::from_secs(2);
 
 /// When a key that is written at `at` expires.

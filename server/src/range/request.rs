@@ -184,7 +184,7 @@ pub enum Condition {
 pub enum Lifetime {
     /// It does not expire.
     Forever,
-    /// So long after the write.
+    /// For this long after the write.
     For(Duration),
     /// As long as before the write: for ever, where the key did not expire or was absent.
     AsBefore,

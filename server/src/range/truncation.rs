@@ -32,7 +32,7 @@ use crate::{
 
 /// Truncated entries that a log keeps all the same, for followers that are a little behind.
 const LOG_KEPT_ENTRIES: Size = Size::new("log-kept-entries", 1_000, 5);
-/// A log is truncated once so many entries can go.
+/// A log is truncated once this many entries can go.
 const TRUNCATE_ENTRIES_MIN: Size = Size::new("truncate-entries", 5_000, 10);
 /// What goes of a log that is larger than its retention is at least this part of the retention.
 const RETENTION_STEP: u64 = 4;

@@ -61,8 +61,8 @@ impl Admission {
         })
     }
 
-    /// Admits as many of these requests, which came in one piece of so many bytes, as there is room
-    /// for; the others are counted as refused.
+    /// Admits as many of these requests, which came in one piece of `bytes` bytes, as there is room for; the others
+    /// are counted as refused.
     pub fn admit(self: &Arc<Self>, requests: usize, bytes: usize) -> Admitted {
         let mut granted = 0;
         if self.bytes.load(Ordering::Acquire) < self.bytes_max {
@@ -85,7 +85,7 @@ impl Admission {
         if admitted.granted() == 0 { Err(refusal()) } else { Ok(admitted) }
     }
 
-    /// Whether so many bytes of answers wait that values are left out of further ones.
+    /// Whether more bytes of answers wait than may, so that values are left out of further ones.
     pub fn answers_are_full(&self) -> bool {
         self.answer_bytes.load(Ordering::Acquire) > self.bytes_max
     }
@@ -105,13 +105,13 @@ impl Admission {
         self.metrics.answers_let_go.inc();
     }
 
-    /// So many bytes of answers wait from now on.
+    /// From now on `bytes` more bytes of answers wait.
     pub fn answers_wait(&self, bytes: usize) {
         self.answer_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.metrics.answers_waiting.inc_by(bytes as u64);
     }
 
-    /// So many bytes of answers wait no more.
+    /// From now on `bytes` fewer bytes of answers wait.
     pub fn answers_taken(&self, bytes: usize) {
         self.answer_bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.metrics.answers_waiting.dec_by(bytes as u64);
@@ -129,8 +129,8 @@ pub fn refusal() -> OpError {
     OpError { retry_after: Some(RETRY_AFTER), ..OpError::overloaded(message) }
 }
 
-/// How long a session is not read after so many of its requests were refused at once, for all sessions
-/// together to stay below [`REFUSALS_PER_S_MAX`].
+/// How long a session is not read after `refused` of its requests were refused at once, for all sessions together to
+/// stay below [`REFUSALS_PER_S_MAX`].
 pub fn rest(refused: usize, sessions_open: u64) -> Duration {
     let us = (refused as u64).saturating_mul(sessions_open.max(1)).saturating_mul(1_000_000)
         / REFUSALS_PER_S_MAX;

@@ -154,7 +154,7 @@ impl Router {
         leads && self.leader_of(range) == Some(self.peers.me())
     }
 
-    /// Whether this node has reached no other for so long that nothing can be hoped from asking again.
+    /// Whether this node has reached no other for longer than its patience: nothing can be hoped from asking again.
     pub fn is_cut_off(&self) -> bool {
         self.peers.alone_for().is_some_and(|alone| alone > self.patience)
     }

@@ -34,15 +34,15 @@ use crate::placement::disk::Condition;
 
 /// Between two looks at the disk.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// A look counts as so much time at most, however late it comes: the node may have stood still.
+/// The most time that a look counts as, however late it comes: the node may have stood still.
 const LOOK_COUNTS_MAX: Duration = Duration::from_millis(200);
-/// A disk that hung has to answer for so long before it is trusted with leaders again.
+/// How long a disk that hung has to answer before it is trusted with leaders again.
 pub const TRUSTED_AFTER: Duration = Duration::from_secs(5);
 
 /// Decides what is seen, look by look.
 #[derive(Debug)]
 struct Watch {
-    /// A write that takes so long shows that the disk hangs.
+    /// A write that takes this long shows that the disk hangs.
     hung_after: Duration,
     /// The write under way at the last look, and for how long it has been seen.
     waits: Option<(u64, Duration)>,
@@ -56,8 +56,8 @@ impl Watch {
         Watch { hung_after, waits: None, answers_for: None, is_nearly_full: false }
     }
 
-    /// A look, so long after the one before; at the write that waits for the disk, by a number that no other
-    /// one has; and at the free space, where that was asked for.
+    /// A look, `since_last` after the one before; at the write that waits for the disk, by a number that no other one
+    /// has; and at the free space, where that was asked for.
     fn look(&mut self, since_last: Duration, under_way: Option<u64>, space: Option<FreeSpace>) {
         let counts = since_last.min(LOOK_COUNTS_MAX);
         self.waits = under_way.map(|write| match self.waits {
@@ -122,7 +122,7 @@ impl Disk {
         self.asked.fetch_add(1, Release);
     }
 
-    /// So many of the writes asked for, the oldest ones, are done, or have failed.
+    /// The oldest `writes` of the writes asked for are done, or have failed.
     pub fn answers(&self, writes: u64) {
         self.answered.fetch_add(writes, Release);
     }

@@ -216,8 +216,8 @@ pub struct FreeSpace {
     pub kept_bytes: u64,
 }
 
-/// What must be free beyond what is kept until a disk that was nearly full counts as one with space: a
-/// quarter of that, at most so many bytes.
+/// What must be free beyond what is kept until a disk that was nearly full counts as one with space: a quarter of that,
+/// at most this many bytes.
 const AMPLE_BYTES_MAX: u64 = 32 << 20;
 
 impl FreeSpace {

@@ -50,7 +50,7 @@ pub struct MemorySettings {
     pub sync_delay_max: Duration,
     /// Chooses between them.
     pub rng: Random,
-    /// Without a log: the engine begins a flush by itself after so many bytes at most, now sooner, now
+    /// Without a log: the engine begins a flush by itself after this many bytes at most, now sooner, now
     /// later, as one does whose memtables are full; the one before has ended by then. 0: never.
     pub flush_bytes_max: u64,
     /// Told of everything that happens.

@@ -38,10 +38,10 @@ const BOUND_US: i64 = 1_000_000;
 
 /// What a peer said longer ago does not count.
 const HEARD_US_MAX: u64 = 10_000_000;
-/// After so many looks in a row at which the wall clock was outside of its window it counts as wrong: a
+/// After this many looks in a row at which the wall clock was outside of its window it counts as wrong: a
 /// node that stood still, or whose frames were late, is not.
 const WRONG_LOOKS: u32 = 2;
-/// And after so many inside of it as right again.
+/// And after this many inside of it as right again.
 const RIGHT_LOOKS: u32 = 5;
 
 /// What of a peer's wall clock is known.
@@ -107,7 +107,7 @@ impl Discipline {
         self.own_us.is_none()
     }
 
-    /// Looks at the wall clock's offset, in a cluster of so many nodes.
+    /// Looks at the wall clock's offset, in a cluster of `nodes` nodes.
     pub fn look(&mut self, wall_us: i64, now_us: u64, nodes: usize) -> Seen {
         let is_fresh = |heard: &&Heard| now_us.saturating_sub(heard.at_us) <= HEARD_US_MAX;
         let mut peers: Vec<i64> =
@@ -208,7 +208,7 @@ mod tests {
             self.discipline.look(wall_us, self.now_us, self.nodes)
         }
 
-        /// The last of so many seconds.
+        /// The last of `count` seconds.
         fn seconds(&mut self, count: u32, wall_us: i64, peers: &[i64]) -> Seen {
             for _ in 1..count {
                 self.second(wall_us, peers);

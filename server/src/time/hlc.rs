@@ -121,7 +121,7 @@ impl Hlc {
         Some(Duration::from_micros(ahead_us)).filter(|ahead| *ahead > MERGED_MAX)
     }
 
-    /// Judges the wall clock anew, in a cluster of so many nodes.
+    /// Judges the wall clock anew, in a cluster of `nodes` nodes.
     pub fn look(&self, nodes: usize) -> Seen {
         self.judge(&mut self.discipline.lock(), nodes)
     }
@@ -142,8 +142,8 @@ impl Hlc {
         self.wrong_by_us.load(Ordering::Acquire)
     }
 
-    /// Notes what a peer's wall clock shows, in a cluster of so many nodes. Until this node has heard a
-    /// majority it looks at once.
+    /// Notes what a peer's wall clock shows, in a cluster of `nodes` nodes. Until this node has heard a majority it
+    /// looks at once.
     pub fn hear(&self, node: NodeId, wall: Timestamp, nodes: usize) {
         let now_us = self.monotonic_us();
         let mut discipline = self.discipline.lock();

@@ -16,7 +16,7 @@ pub(super) trait Collector: Send + 'static {
     /// What it is, for the log and the trace.
     const WHAT: &'static str;
 
-    /// Does a bounded piece of work; whether there is so much to remove that it is to go on at once.
+    /// Does a bounded piece of work; whether there is enough to remove for it to go on at once.
     fn step(
         &mut self,
         node_state: &NodeState,

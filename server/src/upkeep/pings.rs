@@ -12,7 +12,7 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_millis(1_000);
-/// A node that has met only strangers after so many pings stops.
+/// A node that has met only strangers after this many pings stops.
 const ASTRAY_PINGS: u32 = 3;
 
 /// Tells every peer what this node's leaders know.

@@ -32,7 +32,7 @@ use crate::{
 
 /// Records that one step looks at: a few milliseconds.
 const COLLECT_RECORDS_MAX: Size = Size::new("dedup-collect-records", 5_000, 4);
-/// After so many records of a client in a row that have to stay, its others are left for the next
+/// After this many records of a client in a row that have to stay, its others are left for the next
 /// time: they are younger still.
 const CLIENT_KEPT_MAX: Size = Size::new("dedup-client-kept", 64, 1);
 

@@ -39,10 +39,10 @@ use crate::{
 
 /// Versions that one step looks at: a few milliseconds.
 const STEP_VERSIONS_MAX: Size = Size::new("gc-step-versions", 5_000, 8);
-/// Where at least one of so many could go, the next step follows at once: garbage must not grow
+/// Where at least one in this many could go, the next step follows at once: garbage must not grow
 /// faster than it goes. Else a step has been for nothing, and may wait.
 const GO_ON_SHARE: usize = 8;
-/// After so many versions of a key that are above the threshold the rest of these is jumped over.
+/// After this many versions of a key that are above the threshold the rest of these is jumped over.
 const KEPT_IN_A_ROW_MAX: Size = Size::new("gc-kept-in-a-row", 16, 2);
 
 /// Bytes of a piece of which the engine is asked for the space: to get it costs writing tables anew.

@@ -1,4 +1,4 @@
-//! Replicated commands: one file a command, pure rules, no clocks, no randomness, no hash order.
+//! Replicated commands: one file per command, pure rules, no clocks, no randomness, no hash order.
 //!
 //! ```text
 //!   evaluate.rs         the leader's half: what a request means on the state of its key, before it is proposed
@@ -20,7 +20,7 @@
 //! * A command that was evaluated in another term than its entry's leaves no trace: between the two another leader
 //!   may have changed what it was evaluated on.
 //!
-//! `testscripts/` has both halves one after the other, a scenario a file: the leader's is the executor's own
+//! `testscripts/` has both halves one after the other, one scenario per file: the leader's is the executor's own
 //! (`executor/scripts.rs`).
 
 pub mod apply;

@@ -111,7 +111,7 @@ impl Pending {
 }
 
 /// Bytes that a request takes in an entry, roughly: a batch all that it names, any other one its key and a value of
-/// so many bytes.
+/// `value` bytes.
 fn bytes(write: &Write, value: usize) -> usize {
     let named = match write.kind.many() {
         Some(many) => many.items.iter().map(|(key, value)| key.len() + value.len() + 8).sum(),

@@ -132,7 +132,7 @@ fn find(
     Ok(found)
 }
 
-/// Keys of a page where a request wants so many, 0 being all.
+/// Keys of a page where a request wants `limit` of them, 0 being all.
 fn page_keys(limit: u64) -> usize {
     let most = PAGE_KEYS_MAX.get();
     match usize::try_from(limit) {

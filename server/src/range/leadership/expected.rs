@@ -10,10 +10,10 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 const PATIENCE_FACTOR: u32 = 4;
 /// How long a claim waits for its majority at most.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
-/// An answer's time counts as one part of so many in what is expected of its node.
+/// An answer's time counts as one part in this many in what is expected of its node.
 const EXPECTED_PARTS: u32 = 8;
-/// What is expected of a node falls by one part of so many with each answer of another one, so that
-/// one that was slow once is asked again some day.
+/// What is expected of a node falls by one part in this many with each answer of another one, so that one that was slow
+/// once is asked again some day.
 const FORGET_PARTS: u32 = 1 << 16;
 
 /// How long nodes take to answer.

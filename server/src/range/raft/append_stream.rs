@@ -92,8 +92,8 @@ struct Appends<'s, S, L, A> {
     taken: u8,
     /// The last position that was sent.
     last: Option<LogId>,
-    /// So many of the next answers are to requests made before one without entries, up to `last` of then:
-    /// what says so much is kept back.
+    /// How many of the next answers are to requests made before one without entries. Those of them that match as far
+    /// as `kept_back_from`, which was `last` then, are kept back.
     kept_back: usize,
     kept_back_from: Option<LogId>,
     /// Since when nothing has been under way.

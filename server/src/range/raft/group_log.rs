@@ -54,7 +54,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Drops written entries from the cache until it has at most so many bytes.
+    /// Drops written entries from the cache until it has at most `bytes_max` bytes.
     pub(super) fn evict(&mut self, bytes_max: usize) {
         while self.cache_bytes > bytes_max
             && self.cache.front().is_some_and(|cached| cached.sequence <= self.written)

@@ -26,7 +26,7 @@ const GIVEN_BACK_BYTES: usize = 4 << 20;
 pub(super) const GROUP_BYTES_MIN: usize = 256 << 10;
 /// What a group keeps at most.
 pub(super) const GROUP_BYTES_MAX: Size = Size::new("log-cache-bytes", 16 << 20, 4 << 10);
-/// A log's size is noted each time it has grown by so much.
+/// A log's size is noted each time it has grown by this many bytes.
 const SAMPLE_BYTES: u64 = 16 << 10;
 
 /// A log that keeps entries in memory.
@@ -34,7 +34,7 @@ pub(super) trait Cache: Send + Sync {
     /// Bytes of entries in memory.
     fn cached_bytes(&self) -> usize;
 
-    /// Keeps no more than so many bytes of written entries in memory.
+    /// Keeps no more than `bytes_max` bytes of written entries in memory.
     fn shrink(&self, bytes_max: usize);
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Sizes {
     total: u64,
     /// Bytes of those that are gone at the head.
     gone: u64,
-    /// Rising: up to and with this index there were so many bytes.
+    /// Rising: an index, and how many bytes there were up to and with it.
     samples: VecDeque<(u64, u64)>,
 }
 

@@ -72,8 +72,8 @@ impl LogStore {
         self.0.state.lock().sizes.bytes()
     }
 
-    /// The last index that can go so that about so many bytes of entries stay; none where the log has
-    /// no more than that.
+    /// The last index that can go so that about `kept_bytes` bytes of entries stay; none where the log has no more than
+    /// that.
     pub fn index_before(&self, kept_bytes: u64) -> Option<u64> {
         self.0.state.lock().sizes.index_before(kept_bytes)
     }

@@ -18,7 +18,7 @@ use crate::{
 /// How long the first round of a leadership may take before its reads are turned away.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Only with [`Bug::StaleLeaderRead`]: for so long a confirmation is taken for a new one; longer than
+/// Only with [`Bug::StaleLeaderRead`]: how long a confirmation is taken for a new one; longer than
 /// followers wait for a leader before they elect another.
 const STALE_MAX: Duration = Duration::from_secs(2);
 

@@ -52,7 +52,7 @@ impl Transfers {
     }
 }
 
-/// So many bytes a second and no bursts.
+/// No more than `bytes_per_s` bytes per second, and no bursts.
 pub struct Throttle {
     bytes_per_s: u64,
     /// When everything taken so far may have been sent.
@@ -60,12 +60,12 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Waits until so many bytes may be sent. Who gives up waiting has taken them all the same.
+    /// Waits until `bytes` bytes may be sent. Who gives up waiting has taken them all the same.
     pub async fn take(&self, bytes: usize) {
         sleep_until(self.next(bytes, Instant::now())).await;
     }
 
-    /// When so many bytes may be sent.
+    /// When `bytes` bytes may be sent.
     fn next(&self, bytes: usize, now: Instant) -> Instant {
         let mut free_at = self.free_at.lock();
         let begin = free_at.map_or(now, |free| free.max(now));

@@ -38,7 +38,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the sender hears that the installation goes on.
 const INSTALLING_INTERVAL: Duration = Duration::from_secs(1);
-/// What was staged goes when nobody went on with it for so long.
+/// What was staged goes when nobody went on with it for this long.
 const STAGED_IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// A replica as a raft snapshot finds it.

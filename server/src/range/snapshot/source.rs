@@ -26,7 +26,7 @@ use crate::{
     time::local::Instant,
 };
 
-/// A read snapshot of which nobody took a chunk for so long goes: it pins what was overwritten since.
+/// A read snapshot of which nobody took a chunk for this long goes: it pins what was overwritten since.
 /// A stream that was cut is tried again much sooner; a replica that can't be reached is no reason.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// For how long after the last chunk the log is kept from the raft snapshot on at most, whatever its

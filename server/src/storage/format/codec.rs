@@ -14,7 +14,7 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     encode_sized(record, 0)
 }
 
-/// As [`encode`], of a record that takes about so many bytes: with room for them from the start.
+/// As [`encode`], of a record that takes about `bytes` bytes: with room for them from the start.
 pub fn encode_sized<T: Serialize>(record: &T, bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes + RECORD_OVERHEAD_BYTES);
     out.push(FORMAT);

@@ -43,7 +43,7 @@ pub enum Outcome {
 /// What a page of a deletion did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
-    /// So many keys are gone.
+    /// How many keys are gone.
     pub keys: u32,
     /// Those of which the newest version was this or an older one.
     pub moment: Timestamp,

@@ -40,7 +40,7 @@ pub struct MemoryDisk {
 pub(super) struct State {
     engines: BTreeMap<String, Image>,
     pub(super) room: Room,
-    /// Syncs take so many times as long; 0 is as 1.
+    /// How many times as long syncs take; 0 is as 1.
     pub(super) slowness: u32,
     /// Syncs do not end.
     pub(super) hangs: bool,
@@ -161,7 +161,7 @@ impl MemoryDisk {
         self.state.lock().room = room;
     }
 
-    /// Syncs that begin from now on take so many times as long.
+    /// Syncs that begin from now on take `times` times as long.
     pub fn set_slowness(&self, times: u32) {
         self.state.lock().slowness = times;
     }

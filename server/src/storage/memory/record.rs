@@ -129,7 +129,7 @@ fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     take(rest, u32::from_le_bytes(length))
 }
 
-/// So many bytes, and what follows; `None` if they are not all there.
+/// The first `length` bytes, and what follows; `None` if they are not all there.
 fn take(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     let length = length as usize;
     if planted::active(Bug::TornTailAccepted) {

@@ -82,7 +82,7 @@ impl LocalClock {
         state.shown + nanos(passed * u128::from(state.rate_ppm) / u128::from(IDEAL_PPM))
     }
 
-    /// The first ideal time at which it shows so much, if its rate stays as it is.
+    /// The first ideal time at which it shows `shown`, if its rate stays as it is.
     pub fn when(&self, shown: Duration) -> Duration {
         let state = self.state.lock();
         let missing = shown.saturating_sub(state.shown).as_nanos() * u128::from(IDEAL_PPM);
@@ -163,12 +163,12 @@ impl Instant {
         self.duration_since(earlier)
     }
 
-    /// So much earlier, if there is such a point.
+    /// The point `duration` earlier, if there is one.
     pub fn checked_sub(&self, duration: Duration) -> Option<Instant> {
         self.0.checked_sub(duration).map(Instant)
     }
 
-    /// So much later, if there is such a point.
+    /// The point `duration` later, if there is one.
     pub fn checked_add(&self, duration: Duration) -> Option<Instant> {
         self.0.checked_add(duration).map(Instant)
     }
@@ -211,7 +211,7 @@ pub struct Sleep {
     ideal: tokio::time::Sleep,
 }
 
-/// Waits for so long by the node's clock.
+/// Waits for `duration` by the node's clock.
 pub fn sleep(duration: Duration) -> Sleep {
     sleep_until(Instant::now() + duration)
 }
@@ -285,7 +285,7 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-/// Lets a future take so long by the node's clock, from now on.
+/// Lets a future take at most `duration` by the node's clock, from now on.
 pub fn timeout<F: Future>(
     duration: Duration,
     future: F,

@@ -100,7 +100,7 @@ fn sending(source: Source) -> Sending {
     }
 }
 
-/// Both ends of a stream on which so many frames get through each way before it is cut.
+/// Both ends of a stream that is cut after `to_receiver` frames one way, and after `to_sender` frames the other way.
 fn pipes(to_receiver: usize, to_sender: usize) -> (SnapshotPipe, SnapshotPipe) {
     let one_way = |frames: usize| {
         let (tx, rx) = mpsc::channel(2);
@@ -114,7 +114,7 @@ fn pipes(to_receiver: usize, to_sender: usize) -> (SnapshotPipe, SnapshotPipe) {
     (SnapshotPipe::new(at_sender, forth), SnapshotPipe::new(at_receiver, back))
 }
 
-/// One try over a stream that lets so many frames through. What the sender made of it.
+/// One try over a stream that lets `frames` through, forth and back. What the sender made of it.
 async fn try_once(
     sending: &Sending,
     follower: &Follower,
