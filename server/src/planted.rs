@@ -119,11 +119,33 @@ pub enum Bug {
     HungDiskKeepsRequests,
     /// A node that does not reach a leader asks nobody who does.
     CutGatewayGivesUp,
+    /// A request for a timestamp joins a round whose messages are sent already.
+    RequestJoinsSentRound,
+    /// A time server answers before the bound above its clock is on its disk.
+    TimeNotSynced,
+    /// A time server that lost its disk goes on under its id, in the same epoch.
+    TimeServerReplacedInPlace,
+    /// What a round was answered in an epoch counts for it in the next one.
+    EarlierAttemptCounts,
+    /// What a proposer was answered before its restart counts after it.
+    EarlierLifeCounts,
+    /// Timestamps that are left of a block go to requests that came after its round began.
+    OldBlockIssued,
+    /// A round that met higher clocks issues a block above them without telling any server.
+    TimeNotWrittenBack,
+    /// A round that met higher clocks goes above the highest, not above what a majority told.
+    LargestTimeTaken,
+    /// A time server answers in an epoch before it is told where that begins.
+    UnseededAnswers,
+    /// A change of the time servers fences the newest epoch that was begun, and none before it.
+    NewestEpochFencedOnly,
+    /// A write of a time server's bound that was begun earlier is stored over a later one.
+    TimeBoundLowered,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 53] = [
+    pub const ALL: [(&'static str, Bug); 64] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -177,6 +199,17 @@ impl Bug {
         ("full-disk-keeps-leaders", Bug::FullDiskKeepsLeaders),
         ("hung-disk-keeps-requests", Bug::HungDiskKeepsRequests),
         ("cut-gateway-gives-up", Bug::CutGatewayGivesUp),
+        ("request-joins-sent-round", Bug::RequestJoinsSentRound),
+        ("time-not-synced", Bug::TimeNotSynced),
+        ("time-server-replaced-in-place", Bug::TimeServerReplacedInPlace),
+        ("earlier-attempt-counts", Bug::EarlierAttemptCounts),
+        ("earlier-life-counts", Bug::EarlierLifeCounts),
+        ("old-block-issued", Bug::OldBlockIssued),
+        ("time-not-written-back", Bug::TimeNotWrittenBack),
+        ("largest-time-taken", Bug::LargestTimeTaken),
+        ("unseeded-answers", Bug::UnseededAnswers),
+        ("newest-epoch-fenced-only", Bug::NewestEpochFencedOnly),
+        ("time-bound-lowered", Bug::TimeBoundLowered),
     ];
 
     /// The bug of a name.

@@ -38,6 +38,8 @@ pub mod ports;
 #[cfg(madsim)]
 pub mod random;
 #[cfg(madsim)]
+pub mod rounds;
+#[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]
 pub mod trace;

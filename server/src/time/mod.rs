@@ -8,6 +8,7 @@
 pub mod discipline;
 mod hlc;
 pub mod local;
+pub mod oracle;
 mod source;
 mod timestamp;
 mod words;

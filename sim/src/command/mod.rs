@@ -7,8 +7,10 @@ mod check;
 mod diff;
 mod explain;
 mod file;
+mod model;
 mod oracle;
 mod progress;
+mod rounds;
 mod run;
 mod seed;
 mod show;
@@ -39,6 +41,10 @@ enum Command {
     Diff(diff::Args),
     /// Run all scenarios in turn with ever new seeds, and add up what was tried.
     Campaign(campaign::Args),
+    /// Run random schedules of the timestamp oracle's machines.
+    Rounds(rounds::Args),
+    /// Check the timestamp oracle's machines in every schedule within bounds.
+    Model(model::Args),
 }
 
 /// Runs the program.
@@ -53,6 +59,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Show(args) => show::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Campaign(args) => campaign::run(args),
+        Command::Rounds(args) => rounds::run(&args),
+        Command::Model(args) => model::run(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

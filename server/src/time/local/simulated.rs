@@ -7,7 +7,7 @@
 //! The clock is that of the node on which the current task runs; the simulation says which
 //! ([`set_source`]). Who has none, and whose clock is ideal for ever, has the simulation's own.
 //!
-//! Its tests are in `sim/tests/clocks.rs`, which is built as the simulation is.
+//! Its tests are in `sim/tests/simulated/clocks.rs`, which is built as the simulation is.
 
 use std::{
     collections::BTreeMap,

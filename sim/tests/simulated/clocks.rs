@@ -1,6 +1,4 @@
-//! The clocks of simulated nodes (`server/src/time/local/simulated.rs`). Only in a build with
-//! `--cfg madsim`, where they exist; `script/test` runs it so.
-#![cfg(madsim)]
+//! The clocks of simulated nodes (`server/src/time/local/simulated.rs`).
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 

@@ -1,0 +1,501 @@
+//! A proposer: rounds that decide blocks, several of them under way at a time.
+//!
+//! ```text
+//!   begin      p := max(physical clocks' word, last proposed + 1); tick(p) to all servers
+//!   first      a majority answers Ok with old < p                      -> p is issued: one round trip
+//!   else       a majority has answered, take the majority that told the smallest values
+//!   second     p' := max(those values, the median of physical clocks) + 1; tick(p', write back) to all
+//!              a majority answers Ok, whatever its clock was before     -> p' is issued: two round trips
+//! ```
+//!
+//! The second phase makes every round end: a rule "again, where a clock was higher" is as safe, and two proposers
+//! could outbid each other with it for ever. It takes the smallest values that a majority told, because one server
+//! that is an hour ahead would else carry all others with it; where even those are far above what physical clocks
+//! show, it waits a moment for the other servers ([`Proposer::hurry`]). Answers to the first phase count also when the
+//! second has begun: whichever ends first decides.
+//!
+//! A round's requests must have arrived before [`Proposer::begin`] is called for it: that is its caller's to see to,
+//! and what O3 rests on.
+//!
+//! # Invariants
+//!
+//! * An answer counts for the very message that it answers: the same life of the proposer, epoch, round, phase and
+//!   block ([`Ask`]; checked in [`Proposer::answered`]).
+//! * A block is issued in the epoch in which it was begun, by servers of that epoch only. Where a newer epoch is known,
+//!   rounds begin anew there.
+//!
+//! # On a crash
+//!
+//! Nothing is kept. The next life is another `boot`, and answers to this one's messages count for nothing.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    AHEAD, Block, Config, Epoch, ServerId,
+    report::Reports,
+    server::{Answer, Tick},
+};
+use crate::planted::{self, Bug};
+
+/// A round of a proposer's life.
+pub type RoundId = u64;
+
+/// A message of a round; its answer carries the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ask {
+    /// The proposer's life.
+    pub boot: u64,
+    /// Which of its rounds.
+    pub round: RoundId,
+    /// Epoch, block and phase.
+    pub tick: Tick,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<W> {
+    /// Nothing.
+    None,
+    /// To send this to all these servers.
+    Send(Vec<ServerId>, Ask),
+    /// A round has decided this block, in one phase or in two.
+    Issue {
+        /// Who waited for it.
+        batch: Vec<W>,
+        /// The block: its 4,096 timestamps are theirs.
+        block: Block,
+        /// Whether it took one round trip.
+        at_once: bool,
+    },
+    /// There is no block left above what servers have told, time has reached its end: these wait in vain.
+    Exhausted(Vec<W>),
+}
+
+/// One phase of a round.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Phase {
+    block: Block,
+    /// What servers told that their clocks were: with `Ok`, or without.
+    told: BTreeMap<ServerId, (bool, Block)>,
+}
+
+impl Phase {
+    fn of(block: Block) -> Phase {
+        Phase { block, told: BTreeMap::new() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Round<W> {
+    first: Phase,
+    second: Option<Phase>,
+    /// Who waits for it: closed before the first message was sent.
+    batch: Vec<W>,
+}
+
+/// A proposer. See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proposer<W> {
+    boot: u64,
+    config: Config,
+    /// The highest block that it has proposed.
+    proposed: Block,
+    /// The highest block that it has issued.
+    issued: Block,
+    next: RoundId,
+    /// Requests that have arrived and belong to no round yet.
+    waiting: Vec<W>,
+    rounds: BTreeMap<RoundId, Round<W>>,
+    reports: Reports,
+}
+
+impl<W: Clone> Proposer<W> {
+    /// A proposer's new life; `boot` was never that of an earlier one.
+    pub fn start(boot: u64, config: Config) -> Proposer<W> {
+        Proposer {
+            boot,
+            config,
+            proposed: Block::default(),
+            issued: Block::default(),
+            next: 1,
+            waiting: Vec::new(),
+            rounds: BTreeMap::new(),
+            reports: Reports::default(),
+        }
+    }
+
+    /// Which life of the proposer this is.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// The set of servers that it asks.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The highest block that it has issued.
+    pub fn issued(&self) -> Block {
+        self.issued
+    }
+
+    /// The oldest round that is under way.
+    pub fn oldest(&self) -> Option<RoundId> {
+        self.rounds.first_key_value().map(|(round, _)| *round)
+    }
+
+    /// Rounds that are under way.
+    pub fn under_way(&self) -> usize {
+        self.rounds.len()
+    }
+
+    /// What the members' clocks say.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// A request arrives. It belongs to the next round that begins.
+    pub fn request(&mut self, who: W) {
+        // The careless hand: "it is in time for the round that is on its way".
+        if planted::active(Bug::RequestJoinsSentRound)
+            && let Some(mut round) = self.rounds.last_entry()
+        {
+            round.get_mut().batch.push(who);
+            return;
+        }
+        self.waiting.push(who);
+    }
+
+    /// How many requests wait for a round to begin.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A member says what its physical clock shows.
+    pub fn hear(&mut self, member: ServerId, physical: Block, now: Duration) {
+        self.reports.hear(member, physical, now);
+    }
+
+    /// Begins a round for the requests that have arrived. `own` is this node's physical clock, `now` its monotonic
+    /// clock.
+    pub fn begin(&mut self, own: Block, now: Duration) -> (RoundId, Step<W>) {
+        let round = self.next;
+        self.next += 1;
+        let batch = std::mem::take(&mut self.waiting);
+        let first = Phase::of(self.propose(own, now));
+        self.rounds.insert(round, Round { first, second: None, batch });
+        (round, self.again(round))
+    }
+
+    fn propose(&mut self, own: Block, now: Duration) -> Block {
+        let after = self.proposed.next();
+        let supported = self.reports.supported(own, &self.config, now);
+        self.proposed = supported.unwrap_or(after).max(after);
+        self.proposed
+    }
+
+    fn send(&self, round: RoundId, block: Block, write_back: bool) -> Step<W> {
+        let tick = Tick { epoch: self.config.epoch, block, write_back };
+        let members = self.config.members.iter().copied().collect();
+        Step::Send(members, Ask { boot: self.boot, round, tick })
+    }
+
+    /// What a round waits for, to be sent to those that have not answered; nothing where it is over.
+    pub fn again(&self, round: RoundId) -> Step<W> {
+        let Some(under_way) = self.rounds.get(&round) else { return Step::None };
+        match &under_way.second {
+            Some(second) => self.send(round, second.block, true),
+            None => self.send(round, under_way.first.block, false),
+        }
+    }
+
+    /// Gives a round up: nobody waits for it any more.
+    pub fn give_up(&mut self, round: RoundId) {
+        self.rounds.remove(&round);
+    }
+
+    /// A server has answered.
+    pub fn answered(&mut self, from: ServerId, ask: Ask, answer: Answer, now: Duration) -> Step<W> {
+        // The careless hand: "round and block are enough to know it by".
+        let is_ours = ask.boot == self.boot || planted::active(Bug::EarlierLifeCounts);
+        if !is_ours || !self.config.members.contains(&from) {
+            return Step::None;
+        }
+        let (ok, value) = match answer {
+            // `adopt` begins rounds anew.
+            Answer::WrongEpoch(_) => return Step::None,
+            Answer::Ok { old, physical } => {
+                self.reports.hear(from, physical, now);
+                (true, old)
+            }
+            Answer::TooFar { clock, physical } => {
+                self.reports.hear(from, physical, now);
+                (false, clock)
+            }
+        };
+        if ask.tick.epoch != self.config.epoch && !planted::active(Bug::EarlierAttemptCounts) {
+            return Step::None;
+        }
+        let Some(round) = self.rounds.get_mut(&ask.round) else { return Step::None };
+        let phase = match (ask.tick.write_back, &mut round.second) {
+            (false, _) => &mut round.first,
+            (true, Some(second)) => second,
+            (true, None) => return Step::None,
+        };
+        if phase.block != ask.tick.block {
+            return Step::None;
+        }
+        phase.told.entry(from).or_insert((ok, value));
+        self.decide(ask.round, now, false)
+    }
+
+    /// A round has waited long enough for servers that tell of a time that clocks bear out.
+    pub fn hurry(&mut self, round: RoundId, now: Duration) -> Step<W> {
+        self.decide(round, now, true)
+    }
+
+    /// A set of servers is known; it is that of all rounds from now on where it is newer. What is to be sent again.
+    pub fn adopt(&mut self, config: &Config, own: Block, now: Duration) -> Vec<Step<W>> {
+        if config.epoch <= self.config.epoch {
+            return Vec::new();
+        }
+        self.config = config.clone();
+        self.reports.keep(config);
+        let open: Vec<_> = self.rounds.keys().copied().collect();
+        for id in &open {
+            let block = self.propose(own, now);
+            let Some(round) = self.rounds.get_mut(id) else { continue };
+            // The careless hand: "what was answered was answered".
+            if planted::active(Bug::EarlierAttemptCounts) {
+                continue;
+            }
+            (round.first, round.second) = (Phase::of(block), None);
+        }
+        open.into_iter().map(|round| self.again(round)).collect()
+    }
+
+    /// The epoch that it asks in.
+    pub fn epoch(&self) -> Epoch {
+        self.config.epoch
+    }
+
+    fn decide(&mut self, id: RoundId, now: Duration, hurry: bool) -> Step<W> {
+        let majority = self.config.majority();
+        let Some(round) = self.rounds.get_mut(&id) else { return Step::None };
+        let (first, second) = (&round.first, &round.second);
+        let fresh = first.told.values().filter(|(ok, old)| *ok && *old < first.block).count();
+        if fresh >= majority {
+            let block = first.block;
+            return self.issue(id, block, true);
+        }
+        if let Some(second) = second {
+            let published = second.told.values().filter(|(ok, _)| *ok).count();
+            if published >= majority {
+                let block = second.block;
+                return self.issue(id, block, false);
+            }
+            return Step::None;
+        }
+        if first.told.len() < majority {
+            return Step::None;
+        }
+        let mut values: Vec<_> = first.told.values().map(|(_, value)| *value).collect();
+        values.sort_unstable();
+        // The largest of the smallest values that a majority told.
+        // The careless hand: "the highest is the safest".
+        let nth = if planted::active(Bug::LargestTimeTaken) { values.len() } else { majority } - 1;
+        let told = values.get(nth).copied().unwrap_or(Block::MAX);
+        let median = self.reports.median(&self.config, now);
+        // A server whose clock is far ahead of what clocks show had better not be one of the majority.
+        let is_wild = median.is_some_and(|median| told > median.plus(AHEAD).max(first.block));
+        if is_wild && !hurry && first.told.len() < self.config.members.len() {
+            return Step::None;
+        }
+        let highest = told.max(median.unwrap_or_default());
+        if highest >= Block::MAX {
+            let over = self.rounds.remove(&id);
+            return Step::Exhausted(over.map(|round| round.batch).unwrap_or_default());
+        }
+        let block = highest.next();
+        // The careless hand: "it is above all that they told".
+        if planted::active(Bug::TimeNotWrittenBack) {
+            return self.issue(id, block, true);
+        }
+        round.second = Some(Phase::of(block));
+        self.proposed = self.proposed.max(block);
+        self.send(id, block, true)
+    }
+
+    fn issue(&mut self, round: RoundId, block: Block, at_once: bool) -> Step<W> {
+        let over = self.rounds.remove(&round);
+        self.issued = self.issued.max(block);
+        let mut batch = over.map(|round| round.batch).unwrap_or_default();
+        // The careless hand: "there are 4,096 of them, and few are taken".
+        if planted::active(Bug::OldBlockIssued) {
+            batch.append(&mut self.waiting);
+        }
+        Step::Issue { batch, block, at_once }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+    /// What physical clocks show.
+    const CLOCK: Block = Block(1_000_000);
+
+    fn config(epoch: u64) -> Config {
+        Config { epoch: Epoch(epoch), members: (1..=5).map(ServerId).collect() }
+    }
+
+    fn proposer() -> Proposer<char> {
+        let mut proposer = Proposer::start(1, config(1));
+        (1..=5).for_each(|id| proposer.hear(ServerId(id), CLOCK, NOW));
+        proposer
+    }
+
+    fn begin(proposer: &mut Proposer<char>) -> Ask {
+        match proposer.begin(CLOCK, NOW).1 {
+            Step::Send(to, ask) if to.len() == 5 => ask,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tell(proposer: &mut Proposer<char>, from: u64, ask: Ask, old: u64) -> Step<char> {
+        let answer = Answer::Ok { old: Block(old), physical: CLOCK };
+        proposer.answered(ServerId(from), ask, answer, NOW)
+    }
+
+    fn issue(batch: &[char], block: u64, at_once: bool) -> Step<char> {
+        Step::Issue { batch: batch.to_vec(), block: Block(block), at_once }
+    }
+
+    #[test]
+    fn a_majority_of_lower_clocks_decides_in_one_round_trip() {
+        let mut proposer = proposer();
+        proposer.request('a');
+        let ask = begin(&mut proposer);
+        proposer.request('b');
+        assert_eq!(ask.tick.block, CLOCK);
+        assert_eq!(tell(&mut proposer, 1, ask, 5), Step::None);
+        assert_eq!(tell(&mut proposer, 1, ask, 5), Step::None, "it counts once");
+        assert_eq!(tell(&mut proposer, 2, ask, 6), Step::None);
+        assert_eq!(tell(&mut proposer, 3, ask, 7), issue(&['a'], CLOCK.0, true));
+        assert_eq!(tell(&mut proposer, 4, ask, 7), Step::None, "it is over");
+        let second = begin(&mut proposer);
+        assert_eq!(second.tick.block, CLOCK.next(), "above what it has proposed");
+    }
+
+    #[test]
+    fn higher_clocks_are_written_back_above_what_a_majority_told() {
+        let mut proposer = proposer();
+        proposer.request('a');
+        let ask = begin(&mut proposer);
+        let (higher, highest) = (CLOCK.0 + 10, CLOCK.0 + 90);
+        assert_eq!(tell(&mut proposer, 1, ask, higher), Step::None);
+        assert_eq!(tell(&mut proposer, 2, ask, highest), Step::None);
+        let Step::Send(_, second) = tell(&mut proposer, 3, ask, 1) else { panic!("two phases") };
+        assert_eq!((second.tick.block.0, second.tick.write_back), (highest + 1, true));
+        for from in [1, 4] {
+            assert_eq!(tell(&mut proposer, from, second, highest + 7), Step::None);
+        }
+        assert_eq!(tell(&mut proposer, 5, second, 0), issue(&['a'], highest + 1, false));
+    }
+
+    #[test]
+    fn late_answers_to_the_first_phase_decide_too() {
+        let mut proposer = proposer();
+        proposer.request('a');
+        let ask = begin(&mut proposer);
+        tell(&mut proposer, 1, ask, CLOCK.0 + 10);
+        tell(&mut proposer, 2, ask, 1);
+        assert!(matches!(tell(&mut proposer, 3, ask, 1), Step::Send(..)));
+        assert_eq!(tell(&mut proposer, 4, ask, 1), issue(&['a'], CLOCK.0, true));
+    }
+
+    #[test]
+    fn a_wild_server_is_no_part_of_the_majority_where_there_is_another() {
+        let hour = 3_600_000_000;
+        for is_alone in [false, true] {
+            let mut proposer = proposer();
+            proposer.request('a');
+            let ask = begin(&mut proposer);
+            tell(&mut proposer, 1, ask, CLOCK.0 + hour);
+            tell(&mut proposer, 2, ask, CLOCK.0 + 3);
+            assert_eq!(tell(&mut proposer, 3, ask, CLOCK.0 + 2), Step::None, "it waits for others");
+            let (step, block) = match is_alone {
+                true => (proposer.hurry(ask.round, NOW), CLOCK.0 + hour + 1),
+                false => (tell(&mut proposer, 4, ask, CLOCK.0 + 1), CLOCK.0 + 4),
+            };
+            let Step::Send(_, second) = step else { panic!("{step:?}") };
+            assert_eq!(second.tick.block.0, block);
+        }
+    }
+
+    #[test]
+    fn its_own_wild_clock_is_held_to_the_median() {
+        let mut proposer = proposer();
+        let wild = CLOCK.plus(Duration::from_secs(3_600));
+        let (_, Step::Send(_, ask)) = proposer.begin(wild, NOW) else { panic!("sent") };
+        assert_eq!(ask.tick.block, CLOCK.plus(AHEAD));
+        // Nobody is heard: the next block, wherever that is.
+        let mut alone: Proposer<char> = Proposer::start(2, config(1));
+        let (_, Step::Send(_, ask)) = alone.begin(wild, NOW) else { panic!("sent") };
+        assert_eq!(ask.tick.block, Block(1));
+    }
+
+    #[test]
+    fn answers_of_another_life_phase_or_epoch_count_for_nothing() {
+        let mut proposer = proposer();
+        proposer.request('a');
+        let ask = begin(&mut proposer);
+        let tick = |epoch, block, write_back| Tick { epoch: Epoch(epoch), block, write_back };
+        let others = [
+            Ask { boot: 2, ..ask },
+            Ask { round: ask.round + 1, ..ask },
+            Ask { tick: tick(2, CLOCK, false), ..ask },
+            Ask { tick: tick(1, CLOCK.next(), false), ..ask },
+            Ask { tick: tick(1, CLOCK, true), ..ask },
+        ];
+        for other in others {
+            for from in 1..=5 {
+                assert_eq!(tell(&mut proposer, from, other, 0), Step::None, "{other:?}");
+            }
+        }
+        for stranger in 6..=9 {
+            assert_eq!(tell(&mut proposer, stranger, ask, 0), Step::None);
+        }
+    }
+
+    #[test]
+    fn rounds_begin_anew_in_a_newer_epoch() {
+        let mut proposer = proposer();
+        proposer.request('a');
+        let ask = begin(&mut proposer);
+        tell(&mut proposer, 1, ask, 0);
+        tell(&mut proposer, 2, ask, 0);
+        let again = proposer.adopt(&config(2), CLOCK, NOW);
+        let [Step::Send(_, anew)] = &again[..] else { panic!("{again:?}") };
+        assert_eq!((anew.tick.epoch, anew.round), (Epoch(2), ask.round));
+        assert_eq!(tell(&mut proposer, 3, ask, 0), Step::None);
+        assert!(proposer.adopt(&config(1), CLOCK, NOW).is_empty(), "it is behind");
+        for from in [1, 2] {
+            assert_eq!(tell(&mut proposer, from, *anew, 0), Step::None);
+        }
+        assert_eq!(tell(&mut proposer, 3, *anew, 0), issue(&['a'], anew.tick.block.0, true));
+    }
+
+    #[test]
+    fn at_the_end_of_time_requests_fail_and_no_block_is_issued_twice() {
+        let mut proposer = proposer();
+        proposer.request('a');
+        let ask = begin(&mut proposer);
+        for from in [1, 2] {
+            tell(&mut proposer, from, ask, Block::MAX.0);
+        }
+        tell(&mut proposer, 3, ask, Block::MAX.0);
+        assert_eq!(proposer.hurry(ask.round, NOW), Step::Exhausted(vec!['a']));
+    }
+}

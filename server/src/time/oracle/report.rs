@@ -1,0 +1,102 @@
+//! What the members' physical clocks say, and the median of it.
+//!
+//! A proposer's own clock may be wrong by any amount. So it proposes no more than [`AHEAD`] above the median of all
+//! members' clocks: one wild clock of five moves no time, whether five servers are up or three. Every answer of a
+//! server carries its clock; between answers it is carried on by the proposer's monotonic clock. Nothing that must be
+//! right rests on any of this: only how close timestamps are to what clocks on walls show.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{AHEAD, Block, Config, REPORT_LASTS, ServerId};
+
+/// The latest reports of the members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reports {
+    /// Physical clock, and when it was heard: on the proposer's monotonic clock.
+    heard: BTreeMap<ServerId, (Block, Duration)>,
+}
+
+impl Reports {
+    /// A member says what its physical clock shows.
+    pub fn hear(&mut self, member: ServerId, physical: Block, now: Duration) {
+        self.heard.insert(member, (physical, now));
+    }
+
+    /// Forgets who is no member.
+    pub fn keep(&mut self, config: &Config) {
+        self.heard.retain(|member, _| config.members.contains(member));
+    }
+
+    /// What a member's clock shows now, where it was heard lately.
+    pub fn of(&self, member: ServerId, now: Duration) -> Option<Block> {
+        let (physical, at) = self.heard.get(&member)?;
+        let since = now.saturating_sub(*at);
+        (since <= REPORT_LASTS).then(|| physical.plus(since))
+    }
+
+    /// The median of the members' clocks, the lower one of two; none where less than a majority was heard lately.
+    pub fn median(&self, config: &Config, now: Duration) -> Option<Block> {
+        let mut shown: Vec<_> =
+            config.members.iter().filter_map(|member| self.of(*member, now)).collect();
+        if shown.len() < config.majority() {
+            return None;
+        }
+        shown.sort_unstable();
+        shown.get((shown.len() - 1) / 2).copied()
+    }
+
+    /// The block that physical clocks speak for: the proposer's own, as far as the median bears it out.
+    pub fn supported(&self, own: Block, config: &Config, now: Duration) -> Option<Block> {
+        self.median(config, now).map(|median| own.min(median.plus(AHEAD)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000_000;
+    const NOW: u64 = 10 * HOUR;
+
+    fn config(members: u64) -> Config {
+        Config { members: (1..=members).map(ServerId).collect(), ..Config::default() }
+    }
+
+    fn median(clocks: &[u64]) -> Option<u64> {
+        let mut reports = Reports::default();
+        for (id, clock) in (1..).zip(clocks) {
+            reports.hear(ServerId(id), Block(*clock), Duration::ZERO);
+        }
+        reports.median(&config(5), Duration::ZERO).map(|block| block.0)
+    }
+
+    #[test]
+    fn one_wild_clock_of_five_moves_no_median() {
+        for wild in [NOW - HOUR, NOW + HOUR, 0, u64::MAX >> 12] {
+            assert_eq!(median(&[NOW, NOW, wild, NOW, NOW]), Some(NOW));
+            assert_eq!(median(&[NOW, wild, NOW, NOW]), Some(NOW));
+            assert_eq!(median(&[wild, NOW, NOW]), Some(NOW));
+        }
+        assert_eq!(median(&[NOW - HOUR, NOW, NOW + HOUR]), Some(NOW), "one ahead and one behind");
+        assert_eq!(median(&[NOW, NOW]), None, "no majority");
+    }
+
+    #[test]
+    fn reports_are_carried_on_and_go_out_of_date() {
+        let mut reports = Reports::default();
+        for id in 1..=3 {
+            reports.hear(ServerId(id), Block(NOW), Duration::from_secs(1));
+        }
+        let at = |seconds| Duration::from_secs(seconds);
+        assert_eq!(reports.median(&config(5), at(3)), Some(Block(NOW + 2_000_000)));
+        assert_eq!(reports.median(&config(5), at(12)), None);
+        let own = Block(NOW + HOUR);
+        assert_eq!(reports.supported(own, &config(5), at(1)), Some(Block(NOW + 250_000)));
+        assert_eq!(
+            reports.supported(Block(NOW - HOUR), &config(5), at(1)),
+            Some(Block(NOW - HOUR))
+        );
+        reports.keep(&Config { members: [ServerId(3)].into(), ..Config::default() });
+        assert_eq!(reports.of(ServerId(1), at(1)), None);
+    }
+}
