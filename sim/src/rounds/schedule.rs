@@ -131,8 +131,7 @@ fn next(dice: &mut Dice, world: &World, mood: Mood) -> Option<Action> {
         86 | 89 => Some(Action::RestartProposer(proposer)),
         90..=96 if is_restless && dice.one_in(3) => Some(Action::RestartProposer(proposer)),
         90 if is_wild => None,
-        90 => Some(Action::BeginChange(members(dice, world)))
-            .filter(|_| !is_restless || dice.one_in(4)),
+        90 => Some(Action::BeginChange(members(dice, world))).filter(|_| dice.one_in(2)),
         91..=94 => is_changing.then_some(Action::PushChange(change)),
         95..=96 => is_changing.then_some(Action::Activate(change)),
         97..=98 => Some(Action::Learn(proposer)),
