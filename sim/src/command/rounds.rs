@@ -26,9 +26,6 @@ pub(super) struct Args {
     /// Switch on a planted bug.
     #[arg(long)]
     bug: Option<String>,
-    /// Taken and not used: no report is written.
-    #[arg(long, hide = true)]
-    no_report: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<bool> {

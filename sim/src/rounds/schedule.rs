@@ -16,8 +16,6 @@ use crate::dice::Dice;
 const HOUR: u64 = 3_600_000_000;
 /// What right clocks show, to begin with.
 const NOW: u64 = 10 * HOUR;
-/// Rounds of a proposer that are under way.
-const ROUNDS_MAX: usize = 6;
 /// Steps of a restless world.
 const WORLD_STEPS: usize = 200;
 /// Messages under way, above which one is lost in each step.
@@ -116,10 +114,10 @@ fn next(dice: &mut Dice, world: &World, mood: Mood) -> Option<Action> {
     if world.messages.len() > MESSAGES_MAX {
         return message.map(Action::Lose);
     }
-    let under_way = world.proposers.get(proposer).map_or(0, |(machine, _)| machine.under_way());
+    let may_begin = world.proposers.get(proposer).is_some_and(|(machine, _)| machine.may_begin());
     match dice.between(0, 99) {
         0..=7 => Some(Action::Request(proposer)),
-        8..=14 => (under_way < ROUNDS_MAX).then_some(Action::Begin(proposer)),
+        8..=14 => may_begin.then_some(Action::Begin(proposer)),
         15..=66 => message.map(Action::Deliver),
         67..=70 => message.map(Action::Double),
         71..=72 => message.map(Action::Lose),

@@ -244,7 +244,7 @@ impl World {
         match action {
             Action::Request(proposer) => {
                 self.floors.insert(self.requests, self.issued);
-                self.proposers[proposer].0.request(self.requests);
+                self.proposers[proposer].0.request(self.requests).expect("few requests");
                 self.requests += 1;
             }
             Action::Begin(proposer) => {

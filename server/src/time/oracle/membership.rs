@@ -19,7 +19,7 @@
 //! Nothing is kept beside the record: whoever leads the system range next begins a newer epoch with the same members
 //! or others, which fences what was begun.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -103,12 +103,10 @@ pub struct Change {
     /// The active set and those begun after it, without the new one.
     earlier: Vec<Config>,
     target: Config,
-    fenced: BTreeMap<ServerId, Block>,
+    fenced: BTreeSet<ServerId>,
     seeded: BTreeSet<ServerId>,
-    /// Set once enough are fenced: all servers are seeded with the same value.
-    value: Option<Block>,
-    /// What blocks must be above beside that.
-    above: Block,
+    /// What new blocks are above. It rises until enough are fenced: all servers are seeded with the same value.
+    value: Block,
     superseded: bool,
 }
 
@@ -127,10 +125,9 @@ impl Change {
         Some(Change {
             earlier,
             target: target.clone(),
-            fenced: BTreeMap::new(),
+            fenced: BTreeSet::new(),
             seeded: BTreeSet::new(),
-            value: None,
-            above,
+            value: above,
             superseded: false,
         })
     }
@@ -145,24 +142,25 @@ impl Change {
         if self.superseded {
             return Step::Superseded;
         }
-        let Some(value) = self.fenced_value() else {
+        if !self.is_fenced() {
             let members = self.earlier.iter().flat_map(|config| &config.members);
-            let left = members.filter(|member| !self.fenced.contains_key(member));
+            let left = members.filter(|member| !self.fenced.contains(member));
             return Step::Fence(left.copied().collect());
-        };
+        }
         if self.seeded.len() >= self.target.majority() {
             return Step::Activate;
         }
         let left = self.target.members.difference(&self.seeded).copied();
-        Step::Seed(left.collect(), value)
+        Step::Seed(left.collect(), self.value)
     }
 
     /// A server was to be fenced.
     pub fn fenced(&mut self, from: ServerId, answer: Fenced) {
         match answer {
+            Fenced::Ok(_) if self.is_fenced() => {}
             Fenced::Ok(clock) => {
-                self.fenced.insert(from, clock);
-                self.value = self.value.or_else(|| self.fenced_value());
+                self.fenced.insert(from);
+                self.value = self.value.max(clock);
             }
             Fenced::Superseded(_) => self.superseded = true,
         }
@@ -171,31 +169,20 @@ impl Change {
     /// A server was to be seeded.
     pub fn seeded(&mut self, from: ServerId, answer: Seeded) {
         match answer {
-            Seeded::Ok
-                if self.value_or_first().is_some() && self.target.members.contains(&from) =>
-            {
-                self.seeded.insert(from);
+            Seeded::Ok => {
+                let counts = self.is_fenced() && self.target.members.contains(&from);
+                self.seeded.extend(counts.then_some(from));
             }
-            Seeded::Ok => {}
             Seeded::Superseded(_) => self.superseded = true,
         }
     }
 
-    fn value_or_first(&self) -> Option<Block> {
-        self.value.or_else(|| self.fenced_value())
-    }
-
-    /// The value that new servers begin above, where a majority of each earlier set is fenced.
-    fn fenced_value(&self) -> Option<Block> {
-        if self.value.is_some() {
-            return self.value;
-        }
-        let is_fenced = |config: &Config| {
-            let fenced = config.members.iter().filter(|member| self.fenced.contains_key(member));
+    /// Whether a majority of each earlier set is fenced.
+    fn is_fenced(&self) -> bool {
+        self.earlier.iter().all(|config| {
+            let fenced = config.members.iter().filter(|member| self.fenced.contains(member));
             fenced.count() >= config.majority()
-        };
-        let all = self.earlier.iter().all(is_fenced);
-        all.then(|| self.fenced.values().copied().fold(self.above, Block::max))
+        })
     }
 }
 

@@ -31,11 +31,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    AHEAD, Block, Config, Epoch, ServerId,
+    AHEAD, Block, Config, ServerId,
     report::Reports,
     server::{Answer, Tick},
 };
 use crate::planted::{self, Bug};
+
+/// Rounds of a proposer that are under way at a time.
+pub const ROUNDS_MAX: usize = 6;
+/// Requests that may wait for a round to begin.
+pub const WAITING_MAX: usize = 65_536;
 
 /// A round of a proposer's life.
 pub type RoundId = u64;
@@ -100,11 +105,10 @@ pub struct Proposer<W> {
     config: Config,
     /// The highest block that it has proposed.
     proposed: Block,
-    /// The highest block that it has issued.
-    issued: Block,
     next: RoundId,
-    /// Requests that have arrived and belong to no round yet.
+    /// Requests that have arrived and belong to no round yet; bounded by [`WAITING_MAX`].
     waiting: Vec<W>,
+    /// Bounded by [`ROUNDS_MAX`].
     rounds: BTreeMap<RoundId, Round<W>>,
     reports: Reports,
 }
@@ -116,7 +120,6 @@ impl<W: Clone> Proposer<W> {
             boot,
             config,
             proposed: Block::default(),
-            issued: Block::default(),
             next: 1,
             waiting: Vec::new(),
             rounds: BTreeMap::new(),
@@ -134,36 +137,30 @@ impl<W: Clone> Proposer<W> {
         &self.config
     }
 
-    /// The highest block that it has issued.
-    pub fn issued(&self) -> Block {
-        self.issued
-    }
-
     /// The oldest round that is under way.
     pub fn oldest(&self) -> Option<RoundId> {
         self.rounds.first_key_value().map(|(round, _)| *round)
     }
 
-    /// Rounds that are under way.
-    pub fn under_way(&self) -> usize {
-        self.rounds.len()
+    /// Whether another round may begin: not too many are under way.
+    pub fn may_begin(&self) -> bool {
+        self.rounds.len() < ROUNDS_MAX
     }
 
-    /// What the members' clocks say.
-    pub fn reports(&self) -> &Reports {
-        &self.reports
-    }
-
-    /// A request arrives. It belongs to the next round that begins.
-    pub fn request(&mut self, who: W) {
+    /// A request arrives. It belongs to the next round that begins. `Err`: too many wait, and it is given back.
+    pub fn request(&mut self, who: W) -> Result<(), W> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(who);
+        }
         // The careless hand: "it is in time for the round that is on its way".
         if planted::active(Bug::RequestJoinsSentRound)
             && let Some(mut round) = self.rounds.last_entry()
         {
             round.get_mut().batch.push(who);
-            return;
+            return Ok(());
         }
         self.waiting.push(who);
+        Ok(())
     }
 
     /// How many requests wait for a round to begin.
@@ -171,14 +168,17 @@ impl<W: Clone> Proposer<W> {
         self.waiting.len()
     }
 
-    /// A member says what its physical clock shows.
-    pub fn hear(&mut self, member: ServerId, physical: Block, now: Duration) {
-        self.reports.hear(member, physical, now);
+    /// A server says what its physical clock shows; heeded where it is a member.
+    pub fn hear(&mut self, from: ServerId, physical: Block, now: Duration) {
+        if self.config.members.contains(&from) {
+            self.reports.hear(from, physical, now);
+        }
     }
 
-    /// Begins a round for the requests that have arrived. `own` is this node's physical clock, `now` its monotonic
-    /// clock.
+    /// Begins a round for the requests that have arrived, where it may. `own` is this node's physical clock, `now` its
+    /// monotonic clock.
     pub fn begin(&mut self, own: Block, now: Duration) -> (RoundId, Step<W>) {
+        assert!(self.may_begin(), "{ROUNDS_MAX} rounds are under way, and another is begun");
         let round = self.next;
         self.next += 1;
         let batch = std::mem::take(&mut self.waiting);
@@ -194,24 +194,20 @@ impl<W: Clone> Proposer<W> {
         self.proposed
     }
 
-    fn send(&self, round: RoundId, block: Block, write_back: bool) -> Step<W> {
-        let tick = Tick { epoch: self.config.epoch, block, write_back };
-        let members = self.config.members.iter().copied().collect();
-        Step::Send(members, Ask { boot: self.boot, round, tick })
-    }
-
     /// What a round waits for, to be sent to those that have not answered; nothing where it is over.
     pub fn again(&self, round: RoundId) -> Step<W> {
         let Some(under_way) = self.rounds.get(&round) else { return Step::None };
-        match &under_way.second {
-            Some(second) => self.send(round, second.block, true),
-            None => self.send(round, under_way.first.block, false),
+        let (phase, write_back) = match &under_way.second {
+            Some(second) => (second, true),
+            None => (&under_way.first, false),
+        };
+        let members = self.config.members.iter().copied();
+        let left: Vec<_> = members.filter(|member| !phase.told.contains_key(member)).collect();
+        if left.is_empty() {
+            return Step::None;
         }
-    }
-
-    /// Gives a round up: nobody waits for it any more.
-    pub fn give_up(&mut self, round: RoundId) {
-        self.rounds.remove(&round);
+        let tick = Tick { epoch: self.config.epoch, block: phase.block, write_back };
+        Step::Send(left, Ask { boot: self.boot, round, tick })
     }
 
     /// A server has answered.
@@ -222,7 +218,7 @@ impl<W: Clone> Proposer<W> {
             return Step::None;
         }
         let (ok, value) = match answer {
-            // `adopt` begins rounds anew.
+            // Whoever drives this hands the set to `adopt`, which begins rounds anew.
             Answer::WrongEpoch(_) => return Step::None,
             Answer::Ok { old, physical } => {
                 self.reports.hear(from, physical, now);
@@ -274,11 +270,6 @@ impl<W: Clone> Proposer<W> {
         open.into_iter().map(|round| self.again(round)).collect()
     }
 
-    /// The epoch that it asks in.
-    pub fn epoch(&self) -> Epoch {
-        self.config.epoch
-    }
-
     fn decide(&mut self, id: RoundId, now: Duration, hurry: bool) -> Step<W> {
         let majority = self.config.majority();
         let Some(round) = self.rounds.get_mut(&id) else { return Step::None };
@@ -323,12 +314,11 @@ impl<W: Clone> Proposer<W> {
         }
         round.second = Some(Phase::of(block));
         self.proposed = self.proposed.max(block);
-        self.send(id, block, true)
+        self.again(id)
     }
 
     fn issue(&mut self, round: RoundId, block: Block, at_once: bool) -> Step<W> {
         let over = self.rounds.remove(&round);
-        self.issued = self.issued.max(block);
         let mut batch = over.map(|round| round.batch).unwrap_or_default();
         // The careless hand: "there are 4,096 of them, and few are taken".
         if planted::active(Bug::OldBlockIssued) {
@@ -341,6 +331,7 @@ impl<W: Clone> Proposer<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::oracle::Epoch;
 
     const NOW: Duration = Duration::ZERO;
     /// What physical clocks show.
@@ -375,9 +366,9 @@ mod tests {
     #[test]
     fn a_majority_of_lower_clocks_decides_in_one_round_trip() {
         let mut proposer = proposer();
-        proposer.request('a');
+        proposer.request('a').expect("room");
         let ask = begin(&mut proposer);
-        proposer.request('b');
+        proposer.request('b').expect("room");
         assert_eq!(ask.tick.block, CLOCK);
         assert_eq!(tell(&mut proposer, 1, ask, 5), Step::None);
         assert_eq!(tell(&mut proposer, 1, ask, 5), Step::None, "it counts once");
@@ -391,7 +382,7 @@ mod tests {
     #[test]
     fn higher_clocks_are_written_back_above_what_a_majority_told() {
         let mut proposer = proposer();
-        proposer.request('a');
+        proposer.request('a').expect("room");
         let ask = begin(&mut proposer);
         let (higher, highest) = (CLOCK.0 + 10, CLOCK.0 + 90);
         assert_eq!(tell(&mut proposer, 1, ask, higher), Step::None);
@@ -407,7 +398,7 @@ mod tests {
     #[test]
     fn late_answers_to_the_first_phase_decide_too() {
         let mut proposer = proposer();
-        proposer.request('a');
+        proposer.request('a').expect("room");
         let ask = begin(&mut proposer);
         tell(&mut proposer, 1, ask, CLOCK.0 + 10);
         tell(&mut proposer, 2, ask, 1);
@@ -420,7 +411,7 @@ mod tests {
         let hour = 3_600_000_000;
         for is_alone in [false, true] {
             let mut proposer = proposer();
-            proposer.request('a');
+            proposer.request('a').expect("room");
             let ask = begin(&mut proposer);
             tell(&mut proposer, 1, ask, CLOCK.0 + hour);
             tell(&mut proposer, 2, ask, CLOCK.0 + 3);
@@ -449,7 +440,7 @@ mod tests {
     #[test]
     fn answers_of_another_life_phase_or_epoch_count_for_nothing() {
         let mut proposer = proposer();
-        proposer.request('a');
+        proposer.request('a').expect("room");
         let ask = begin(&mut proposer);
         let tick = |epoch, block, write_back| Tick { epoch: Epoch(epoch), block, write_back };
         let others = [
@@ -472,7 +463,7 @@ mod tests {
     #[test]
     fn rounds_begin_anew_in_a_newer_epoch() {
         let mut proposer = proposer();
-        proposer.request('a');
+        proposer.request('a').expect("room");
         let ask = begin(&mut proposer);
         tell(&mut proposer, 1, ask, 0);
         tell(&mut proposer, 2, ask, 0);
@@ -488,9 +479,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_again_goes_to_those_that_have_not_answered() {
+        let mut proposer = proposer();
+        let ask = begin(&mut proposer);
+        tell(&mut proposer, 1, ask, 0);
+        tell(&mut proposer, 4, ask, 0);
+        let left = [2, 3, 5].map(ServerId).to_vec();
+        assert_eq!(proposer.again(ask.round), Step::Send(left, ask));
+        tell(&mut proposer, 2, ask, 0);
+        assert_eq!(proposer.again(ask.round), Step::None, "it is over");
+    }
+
+    #[test]
+    fn requests_and_rounds_are_bounded() {
+        let mut proposer = proposer();
+        for _ in 0..WAITING_MAX {
+            proposer.request('a').expect("room");
+        }
+        assert_eq!(proposer.request('b'), Err('b'));
+        for _ in 0..ROUNDS_MAX {
+            assert!(proposer.may_begin());
+            begin(&mut proposer);
+        }
+        assert!(!proposer.may_begin());
+        assert_eq!(proposer.request('b'), Ok(()));
+    }
+
+    #[test]
     fn at_the_end_of_time_requests_fail_and_no_block_is_issued_twice() {
         let mut proposer = proposer();
-        proposer.request('a');
+        proposer.request('a').expect("room");
         let ask = begin(&mut proposer);
         for from in [1, 2] {
             tell(&mut proposer, from, ask, Block::MAX.0);

@@ -20,8 +20,6 @@
 //! The server begins with the last record on disk, its clock at the bound. One that has lost its disk is another
 //! server, with another [`ServerId`].
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::{AHEAD, Block, Config, Epoch, HEADROOM, ServerId};
@@ -226,11 +224,6 @@ impl TimeServer {
             self.pending = std::mem::take(&mut self.pending).join(record);
         }
         self.pending.clone()
-    }
-
-    /// Who takes part as far as it knows.
-    pub fn members(&self) -> &BTreeSet<ServerId> {
-        &self.stored.config.members
     }
 }
 
