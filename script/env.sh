@@ -58,6 +58,7 @@ within() {
 # stop_groups: stops all that `beside` started and that runs still.
 stop_groups() {
   local group
+  # One that has ended by itself can't be stopped, and need not be.
   for group in "${!beside_groups[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
   beside_groups=()
 }
@@ -74,6 +75,11 @@ as_root() {
   else die "'$*' needs root: run it yourself as root, then start this script again"; fi
 }
 
+# refresh_lists: what packages there are. A mirror that is away is no end: what is needed may be there already.
+refresh_lists() {
+  as_root apt-get update -qq >&2 || step "apt-get update failed; going on with the lists that are there"
+}
+
 # need_packages PACKAGE…: installs the Debian packages that are missing, all in one go.
 need_packages() {
   local missing=() p
@@ -83,7 +89,7 @@ need_packages() {
   [ ${#missing[@]} = 0 ] && return 0
   command -v apt-get >/dev/null || die "install these first (or their equals): ${missing[*]}"
   step "installing ${missing[*]} (about a minute)"
-  as_root apt-get update -qq >&2 || step "apt-get update failed; going on with the lists that are there"
+  refresh_lists
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
     || { step "could not install ${missing[*]}"; return 2; }
 }
@@ -102,7 +108,7 @@ use_promtool() {
   if [ ! -x "$dir/promtool" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
     step "fetching promtool (about half a minute)"
     work="$(mktemp -d)"
-    as_root apt-get update -qq >&2 || true
+    refresh_lists
     if ( cd "$work" && apt-get download -qq prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb . ); then
       mkdir -p "$dir" && mv "$work/usr/bin/promtool" "$dir/promtool"
     fi
