@@ -276,3 +276,31 @@ operation! {
     /// Drain a node for one that does not reach it.
     DrainFor(v1::DrainRequest) -> v1::DrainResponse, DrainFor, DrainAnswer, drain_answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the node that asks gets of an answer.
+    fn told<A: Ask>(answer: A::Answer) -> Option<A::Answer> {
+        A::answer(A::reply(answer))
+    }
+
+    #[test]
+    fn answers_arrive_as_they_were_given() {
+        let other = PlanRefusal::Other("no".to_owned());
+        for answer in [Ok(()), Err(PlanRefusal::OtherDirectory), Err(other)] {
+            assert_eq!(told::<TakePlan>(answer.clone()), Some(answer));
+        }
+        for answer in [Ok(true), Ok(false), Err("no".to_owned())] {
+            assert_eq!(told::<Enlist>(answer.clone()), Some(answer.clone()));
+            assert_eq!(told::<ReplaceReplica>(answer.clone()), Some(answer));
+        }
+        let reached = BTreeSet::from([NodeId(1), NodeId(3)]);
+        assert_eq!(told::<Reach>(reached.clone()), Some(reached));
+        let drained = v1::DrainResponse { leaders_left: 2, ..v1::DrainResponse::default() };
+        assert_eq!(told::<Drain>(Ok(drained)), Some(Ok(drained)));
+        assert_eq!(told::<Drain>(Err(OpError::deadline())), Some(Err(OpError::deadline())));
+        assert_eq!(TakePlan::answer(Echo::reply(())), None, "of another kind");
+    }
+}

@@ -175,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn callers_wait_as_long_as_they_say_within_bounds() {
+        let timeout = |timeout_ms| {
+            timeout_of(&v1::RequestContext { timeout_ms, ..v1::RequestContext::default() })
+        };
+        assert_eq!(timeout(0), TIMEOUT_DEFAULT);
+        assert_eq!(timeout(1), Duration::from_millis(1));
+        assert_eq!(timeout(u32::MAX), TIMEOUT_MAX);
+    }
+
+    #[test]
     fn another_cluster_and_another_incarnation_are_refused() {
         let identity = ClusterIdentity {
             cluster: "c".to_owned(),

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_wait_as_long_as_they_say_within_bounds() {
+    fn patience_is_what_is_asked_for_within_bounds() {
         let [default, max] = [2, 60].map(Duration::from_secs);
         assert_eq!(patience(0, default, max), default);
         assert_eq!(patience(1, default, max), Duration::from_millis(1));
