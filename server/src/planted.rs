@@ -21,8 +21,6 @@ pub enum Bug {
     ExpiryByReplicaClock,
     /// A result that was evaluated under an earlier leadership is applied under a later one.
     StaleEvaluationApplied,
-    /// A scan over several ranges takes the moment of one of them for that of all.
-    ScanByOneRange,
     /// A replica serves keys that are not in its range.
     StaleRouteAccepted,
     /// A restarted leader resumes its term before it has applied its log again.
@@ -41,7 +39,7 @@ pub enum Bug {
     TornTailAccepted,
     /// How far the log is applied is stored before what its entries did, not with it.
     AppliedNotAtomic,
-    /// Apply moves the range's time to what the replica's own clock says.
+    /// Apply takes what the replica's own clock says for the newest version.
     ApplyByLocalState,
     /// A leader shows what it has proposed before that is committed.
     UncommittedReadable,
@@ -73,16 +71,10 @@ pub enum Bug {
     LonelyLeaderHoldsOn,
     /// A leader is handed home to whoever answers the leader, whomever that one reaches, again and again.
     HomeHoweverLonely,
-    /// A scan with a limit takes the moment of the range that it begins in for that of all.
-    LimitedScanByFirstRange,
     /// A page that is full where its range ends says that the scan is over.
     ScanEndsWithRange,
     /// Backwards, the next page begins below the key that it should begin with.
     ReverseScanSkipsKey,
-    /// Only the first page of a scan is looked through for keys that have expired before it began.
-    LaterPagesOutlived,
-    /// A node follows its wall clock wherever that jumps.
-    WildClockFollowed,
     /// A vote is answered once it is handed to the disk, before it is synced.
     VoteBeforeSync,
     /// A truncation is told to Raft once it is handed to the disk, before it is synced.
@@ -141,17 +133,30 @@ pub enum Bug {
     NewestEpochFencedOnly,
     /// A write of a time server's bound that was begun earlier is stored over a later one.
     TimeBoundLowered,
+    /// A scan takes what its node knows to be published for its moment, and asks for no round.
+    ScanAtKnown,
+    /// A write takes a timestamp from a round that had begun before it had its key to itself.
+    TimestampBeforeLatch,
+    /// A write takes its timestamp from its leader's own clock.
+    LeaderLocalTimestamp,
+    /// The guard over a write's key is up only once its timestamp is known.
+    GuardAfterRound,
+    /// Reads do not wait for writes that are on their way.
+    GetIgnoresGuards,
+    /// A scan takes its moment from its node's own clock, and no time server knows of it.
+    ReadTimestampUnpublished,
+    /// A new leader serves before it has applied what earlier leaders acknowledged.
+    LeaderServesUnprepared,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 64] = [
+    pub const ALL: [(&'static str, Bug); 67] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
         ("retry-applied-twice", Bug::RetryAppliedTwice),
         ("stale-evaluation-applied", Bug::StaleEvaluationApplied),
-        ("scan-by-one-range", Bug::ScanByOneRange),
         ("stale-route-accepted", Bug::StaleRouteAccepted),
         ("term-resumed-after-restart", Bug::TermResumedAfterRestart),
         ("snapshot-drops-last-key", Bug::SnapshotDropsLastKey),
@@ -177,11 +182,8 @@ impl Bug {
         ("full-disk-denies", Bug::FullDiskDenies),
         ("lonely-leader-holds-on", Bug::LonelyLeaderHoldsOn),
         ("home-however-lonely", Bug::HomeHoweverLonely),
-        ("limited-scan-by-first-range", Bug::LimitedScanByFirstRange),
         ("scan-ends-with-range", Bug::ScanEndsWithRange),
         ("reverse-scan-skips-key", Bug::ReverseScanSkipsKey),
-        ("later-pages-outlived", Bug::LaterPagesOutlived),
-        ("wild-clock-followed", Bug::WildClockFollowed),
         ("vote-before-sync", Bug::VoteBeforeSync),
         ("truncation-before-sync", Bug::TruncationBeforeSync),
         ("batch-releases-anchor", Bug::BatchReleasesAnchor),
@@ -210,6 +212,13 @@ impl Bug {
         ("unseeded-answers", Bug::UnseededAnswers),
         ("newest-epoch-fenced-only", Bug::NewestEpochFencedOnly),
         ("time-bound-lowered", Bug::TimeBoundLowered),
+        ("scan-at-known", Bug::ScanAtKnown),
+        ("timestamp-before-latch", Bug::TimestampBeforeLatch),
+        ("leader-local-timestamp", Bug::LeaderLocalTimestamp),
+        ("guard-after-round", Bug::GuardAfterRound),
+        ("get-ignores-guards", Bug::GetIgnoresGuards),
+        ("read-timestamp-unpublished", Bug::ReadTimestampUnpublished),
+        ("leader-serves-unprepared", Bug::LeaderServesUnprepared),
     ];
 
     /// The bug of a name.

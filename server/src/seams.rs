@@ -87,7 +87,7 @@ mod production {
     };
 
     /// The format of data directories that this build writes and reads.
-    const FORMAT: &str = "quintet 6\n";
+    const FORMAT: &str = "quintet 7\n";
 
     /// The machine's wall clock.
     #[derive(Debug)]

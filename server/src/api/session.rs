@@ -305,7 +305,7 @@ impl Outbound {
         let body = v1::SessionResponses {
             welcome: self.welcome.take(),
             responses: taken.responses,
-            cluster_time: self.router.hlc().told().0,
+            cluster_time: self.router.oracle().now().0,
             routes: routes.flatten().collect(),
         };
         let body = Bytes::from(body.encode_to_vec());

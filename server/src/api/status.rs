@@ -34,5 +34,5 @@ pub(super) fn unexpected() -> Status {
 }
 
 pub(super) fn stamp(router: &Router) -> Option<v1::ResponseContext> {
-    Some(v1::ResponseContext { cluster_time: router.hlc().told().0 })
+    Some(v1::ResponseContext { cluster_time: router.oracle().now().0 })
 }

@@ -44,7 +44,6 @@ pub(super) fn candidates(
                 fit: node == node_state.peers().me()
                     || (caught_up && node_state.peers().is_live(node) && may_go(node)),
                 draining: node_state.is_draining(node),
-                clock_is_wrong: node_state.clock_wrong_by_us(node) != 0,
             })
         })
         .collect()

@@ -83,7 +83,6 @@ fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {
         replica_id: replica.id.0,
         descriptor: Some(descriptor(&state.descriptor())),
         raft: Some(raft),
-        time: state.time().0,
         newest: state.newest().0,
         dedup_threshold: state.dedup_threshold().0,
         gc_threshold: state.gc_threshold().0,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{known_leader::known_leader, news::news, state::NodeState, status::time_ahead};
+use super::{known_leader::known_leader, news::news, state::NodeState};
 use crate::{
     ops::metrics::{Metrics, Queue},
     placement::disk::Condition,
@@ -38,7 +38,6 @@ pub(crate) fn refresh(node_state: &NodeState) {
         range.log_entries.set(last.saturating_sub(replica.log.purged_index()));
         range.applied_index.set(progress.applied_index());
         range.log_bytes.set(replica.log.bytes());
-        range.time_ahead.set(time_ahead(node_state, &replica).as_secs_f64());
     }
     let nodes = node_state.peers().book().all();
     let live = nodes.iter().filter(|node| node_state.peers().is_live(node.node)).count();

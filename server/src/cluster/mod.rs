@@ -5,7 +5,7 @@
 //!   forming.rs        the cluster is formed, once                      plan.rs     how that looks on the wire
 //!   registry.rs       what the system range holds of the cluster
 //!   drain.rs          leaders move off a node, and stay away           leaders.rs  moves them (candidates.rs: whom to)
-//!   replace/          a node that lost its disk is taken back
+//!   replace/          a node that lost its disk is taken back      oracle/     the timestamp oracle at work
 //!   news.rs           what this node's leaders know, told to all       around.rs disks.rs  what others said
 //!   reach.rs          whom a node reaches at the moment
 //!   known_leader.rs   who leads a range, as far as can be told
@@ -27,6 +27,7 @@ mod forming;
 mod known_leader;
 pub(crate) mod leaders;
 pub(crate) mod news;
+pub(crate) mod oracle;
 mod plan;
 pub(crate) mod reach;
 pub mod readiness;

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) async fn tell_all(node_state: &NodeState) {
     let me = node_state.peers().me();
     let draining = node_state.says_draining(me);
-    let clock_wrong_by_us = node_state.host().hlc.wrong_by_us();
+    let clock_wrong_by_us = node_state.clock_wrong_by_us(me);
     let leading = node_state.leading().into_iter();
     let ranges: Vec<_> = leading.map(|replica| news(node_state, &replica)).collect();
     ranges.iter().for_each(|range| node_state.heard_news(range.clone()));

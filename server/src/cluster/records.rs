@@ -1,10 +1,11 @@
 //! What a node keeps about itself, in the log engine under `0 | kind`: whose directory it is, the
-//! cluster that it belongs to, its replicas beside those of the first plan, addresses of the others.
+//! cluster that it belongs to, its replicas beside those of the first plan, addresses of the others, what its time
+//! server has promised.
 
 use serde::de::DeserializeOwned;
 
 use crate::{
-    ids::NodeId,
+    ids::{NodeId, TimeDomain},
     peer::ClusterIdentity,
     range::raft::log_writer::LogWriter,
     storage::{
@@ -14,8 +15,10 @@ use crate::{
             cluster::{ClusterRecord, ReplicaRecord},
             codec,
             node::{AddressRecord, Identity},
+            time::TimeServerRecord,
         },
     },
+    time::oracle::server::Record,
 };
 
 const IDENTITY: &[u8] = &[0, 1];
@@ -23,6 +26,7 @@ const CLUSTER: &[u8] = &[0, 2];
 const ADDRESSES: &[u8] = &[0, 3];
 const DRAINED: &[u8] = &[0, 4];
 const REPLICAS: &[u8] = &[0, 5];
+const TIME_SERVER: &[u8] = &[0, 6];
 
 fn put(key: Vec<u8>, value: Vec<u8>) -> Change {
     Change::Put { family: Family::Log, key, value }
@@ -98,6 +102,34 @@ pub fn is_drained(log: &dyn Engine) -> Result<bool, Error> {
 /// Notes that an operator has drained the node, or undone it.
 pub async fn set_drained(writer: &LogWriter, drained: bool) -> Result<(), Error> {
     write(writer, vec![put(DRAINED.to_vec(), codec::encode(&drained))]).await
+}
+
+fn time_server_key(time_domain: TimeDomain) -> Vec<u8> {
+    let mut key = TIME_SERVER.to_vec();
+    key.extend_from_slice(&time_domain.0.to_be_bytes());
+    key
+}
+
+/// What this node's time server has promised.
+pub fn time_server(log: &dyn Engine, time_domain: TimeDomain) -> Result<Record, Error> {
+    let Some(bytes) = log.get(Family::Log, &time_server_key(time_domain))? else {
+        return Ok(Record::default());
+    };
+    let stored: TimeServerRecord = codec::decode(&bytes)?;
+    if stored.time_domain != time_domain {
+        return Err(Error::Corrupt("the record of a time server is of another domain".to_owned()));
+    }
+    Ok(stored.record)
+}
+
+/// Promises something as a time server, durably.
+pub async fn promise(
+    writer: &LogWriter,
+    time_domain: TimeDomain,
+    record: Record,
+) -> Result<(), Error> {
+    let stored = codec::encode(&TimeServerRecord { time_domain, record });
+    write(writer, vec![put(time_server_key(time_domain), stored)]).await
 }
 
 /// Id, incarnation and members of a cluster.

@@ -122,7 +122,8 @@ impl Registry {
             PageLimit { records: PAGE_RECORDS.get(), bytes: PAGE_BYTES, versions: usize::MAX };
         loop {
             let engine = &**replica.shared.state.engine();
-            let newest = (Timestamp::MAX, Timestamp::ZERO);
+            // No record of it expires.
+            let newest = Timestamp::MAX;
             let page = mvcc::scan(engine, (&start, &end), newest, Direction::Forward, limit)?;
             for (stored, version) in page.records {
                 let Some((_, key, _)) = keys::decode(&stored) else { continue };
@@ -245,7 +246,7 @@ pub(crate) fn write(
         key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
         kind: WriteKind::Put { value, condition, life: Lifetime::Forever },
         request,
-        first_attempt: node_state.host().hlc.peek(),
+        first_attempt: node_state.host().oracle.now(),
         later_attempt: false,
         refusal_not_remembered: true,
         // The id is used once, for this one attempt.

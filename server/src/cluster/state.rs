@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
 use tokio::sync::Notify;
 
-use super::{around::Around, disks::DiskNews};
+use super::{around::Around, disks::DiskNews, oracle::server::TimeServerHere};
 use crate::{
     ids::{NodeId, RangeId},
     peer::{
@@ -43,6 +43,7 @@ use crate::{
 pub struct NodeState {
     host: Host,
     router: Arc<Router>,
+    time_server: Arc<TimeServerHere>,
     random: Random,
     pub(super) cluster: Mutex<Option<ClusterRecord>>,
     /// One plan at a time.
@@ -69,10 +70,16 @@ pub struct NodeState {
 
 impl NodeState {
     /// The state of a node that belongs to no cluster yet.
-    pub(crate) fn new(host: Host, router: Arc<Router>, random: Random) -> Arc<NodeState> {
+    pub(crate) fn new(
+        host: Host,
+        router: Arc<Router>,
+        time_server: Arc<TimeServerHere>,
+        random: Random,
+    ) -> Arc<NodeState> {
         Arc::new(NodeState {
             host,
             router,
+            time_server,
             random,
             cluster: Mutex::new(None),
             planning: Arc::default(),
@@ -96,6 +103,11 @@ impl NodeState {
     /// The node's router.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// The node's time server.
+    pub(crate) fn time_server(&self) -> &Arc<TimeServerHere> {
+        &self.time_server
     }
 
     /// The replicas that lead their ranges, as far as the node knows.

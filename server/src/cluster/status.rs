@@ -1,7 +1,6 @@
 //! The cluster as a node sees it, for `quintet status` and the metrics: what it knows now, and since when it
 //! does or does not.
 
-use std::time::Duration;
 
 use quintet_proto::v1;
 
@@ -154,13 +153,7 @@ fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
         last_leader_node: known.last.map_or(0, |node| node.0),
         last_leader_ms_ago: known.ago.map_or(0, ms),
         last_leader_known: known.ago.is_some(),
-        time_ahead_ms: ms(time_ahead(node_state, replica)),
     }
-}
-
-/// How far a range's time is ahead of this node's clock, where that is more than clocks differ by.
-pub(super) fn time_ahead(node_state: &NodeState, replica: &Replica) -> Duration {
-    node_state.host().hlc.ahead_by(replica.shared.state.time()).unwrap_or_default()
 }
 
 /// Milliseconds, rounded away from 0, which stands for a clock that is right.

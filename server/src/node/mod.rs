@@ -1,7 +1,7 @@
 //! A node: what is started, in which order, and how it stops.
 //!
 //! ```text
-//!   engines -> identity -> clock, log writer -> ports bound -> links -> replicas -> ports served
+//!   engines -> identity -> log writer -> ports bound -> links -> time server, replicas -> ports served
 //! ```
 //!
 //! The simulation starts nodes through the very same [`Node::start`]; only the [`Seams`] differ.
@@ -22,9 +22,18 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    cluster::{answers::NodeHandler, leaders, records, state::NodeState},
+    cluster::{
+        answers::NodeHandler,
+        leaders,
+        oracle::{
+            rounds,
+            server::{self as time_server, TimeServerHere},
+        },
+        records,
+        state::NodeState,
+    },
     config::Config,
-    ids::NodeId,
+    ids::{NodeId, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
     range::{
@@ -39,7 +48,10 @@ use crate::{
         format::node::{AddressRecord, Identity},
         watched::watched,
     },
-    time::{Hlc, local::Instant},
+    time::{
+        local::Instant,
+        oracle::{ServerId, handle::Oracle},
+    },
     upkeep,
 };
 
@@ -92,7 +104,7 @@ impl Node {
         let (log, data) = (seams.engines.open_log()?, seams.engines.open_data()?);
         let metrics = Arc::new(Metrics::new());
         metrics.set_node(config.node.id, &config.node.locality);
-        let hlc = Arc::new(Hlc::new(seams.clock.clone()));
+        let (oracle, asked) = Oracle::new(seams.clock.clone());
         let (failure_tx, stopped) = oneshot::channel();
         let failure = Arc::new(Mutex::new(Some(failure_tx)));
         let failed: Arc<dyn Fn(storage::Error) + Send + Sync> = Arc::new(move |error| {
@@ -114,13 +126,12 @@ impl Node {
             records::addresses(&*log)?,
             config.seeds.clone(),
             cluster.as_ref().map(records::identity).unwrap_or_default(),
-            hlc.clone(),
+            oracle.clone(),
             metrics.clone(),
             seams.random.clone(),
             config.raft.link_stall(),
             seams.wire.clone(),
         );
-        hlc.look(peers.book().count());
         let times = RaftTimes {
             heartbeat: Duration::from_millis(config.raft.heartbeat_ms),
             election_min: Duration::from_millis(config.raft.election_min_ms),
@@ -128,7 +139,7 @@ impl Node {
         };
         let router = Arc::new(Router::new(
             peers.clone(),
-            hlc.clone(),
+            oracle.clone(),
             metrics.clone(),
             config.limits.clone(),
             times.patience(),
@@ -139,7 +150,7 @@ impl Node {
             writer: writer.clone(),
             data,
             disk,
-            hlc,
+            oracle: oracle.clone(),
             peers: peers.clone(),
             metrics: metrics.clone(),
             times,
@@ -152,7 +163,10 @@ impl Node {
             )),
             failed,
         };
-        let node_state = NodeState::new(host, router.clone(), seams.random.clone());
+        let promised = records::time_server(&*log, TimeDomain::default())?;
+        let time_server = TimeServerHere::start(ServerId(identity.directory), promised, oracle);
+        let node_state =
+            NodeState::new(host, router.clone(), time_server.clone(), seams.random.clone());
         node_state.set_draining(records::is_drained(&*log)?);
         if let Some(cluster) = cluster {
             let started = node_state.start_replicas(&cluster).await;
@@ -164,6 +178,8 @@ impl Node {
         let (mut tasks, http) = bound.serve(&node_state, &config);
         #[cfg(madsim)]
         let mut tasks = bound.serve(&node_state, &config);
+        tasks.push(tokio::spawn(time_server::keep(time_server, writer)));
+        tasks.push(tokio::spawn(rounds::run(node_state.clone(), asked)));
         tasks.extend(upkeep::start(&node_state, times, &config.limits, log));
         tracing::info!(
             node = %config.node.id,

@@ -17,6 +17,7 @@ mod snapshots;
 #[cfg(all(test, not(madsim)))]
 mod strict;
 mod text;
+mod time;
 
 use std::{fmt, sync::atomic::AtomicU64};
 
@@ -34,6 +35,7 @@ pub use self::{
     ranges::RangeMetrics,
     snapshots::SnapshotMetrics,
     text::Format,
+    time::TimeMetrics,
 };
 use self::{connections::Connections, labels::Chosen, ranges::Ranges};
 use super::{operation::Operation, requests::RequestLog};
@@ -80,8 +82,6 @@ pub struct Metrics {
     pub dedup_hits: Counter,
     /// Proposals refused at apply and evaluated again.
     pub reevaluations: Counter,
-    /// Proposals that moved a range's time: for what has expired, and for scans over several ranges.
-    pub time_advances: Counter,
     /// Versions removed because no read can ask for them any more.
     pub versions_collected: Counter,
     /// Proposals handed to Raft and not yet applied.
@@ -106,10 +106,8 @@ pub struct Metrics {
     pub peer_links_up: Gauge,
     /// Links dialled again after a fault.
     pub peer_redials: Counter,
-    /// Frames of peers whose clock was too far ahead to be followed.
-    pub peer_clocks_refused: Counter,
-    /// See [`crate::time::Hlc::wrong_by_us`].
-    pub clock_wrong_by: SecondsGauge,
+    /// The timestamp oracle.
+    pub time: TimeMetrics,
     /// Bytes from other nodes.
     pub peer_bytes_received: Counter,
     /// Bytes to other nodes.
@@ -220,11 +218,6 @@ impl Metrics {
                 "reevaluations",
                 "Proposals that apply refused and that were evaluated again",
             ),
-            time_advances: add(
-                r,
-                "time_advances",
-                "Proposals that moved the time of a range: for what has expired, and for scans over several",
-            ),
             versions_collected: add(
                 r,
                 "versions_collected",
@@ -276,16 +269,7 @@ impl Metrics {
                  failed, or were undone",
             ),
             peer_links_up: add(r, "peer_links_up", "Links to other nodes that are up"),
-            peer_clocks_refused: add(
-                r,
-                "peer_clocks_refused",
-                "Frames from other nodes whose clock was too far ahead to be followed",
-            ),
-            clock_wrong_by: add(
-                r,
-                "clock_wrong_by_seconds",
-                "Seconds by which this node's wall clock is ahead of the time that it goes by, or behind where it is negative; 0 while it counts as right",
-            ),
+            time: TimeMetrics::new(r),
             peer_redials: add(r, "peer_redials", "Links to other nodes dialled again"),
             peer_bytes_received: add(
                 r,

@@ -11,8 +11,14 @@ use quintet_proto::{internal::v1 as wire, v1};
 use super::{Kind, Lane, Peers};
 use crate::{
     error::OpError,
-    ids::{NodeId, RangeId, ReplicaId},
-    time::local::timeout,
+    ids::{NodeId, RangeId, ReplicaId, TimeDomain},
+    time::{
+        local::timeout,
+        oracle::{
+            self as time, Block, Config, Epoch, ServerId,
+            server::{Fenced, Seeded, Tick},
+        },
+    },
 };
 
 /// A question, and the answer that belongs to it.
@@ -227,6 +233,133 @@ impl Ask for ReplaceReplica {
     }
 }
 
+/// Raise your clock to a block, time server, and say what it was.
+pub(crate) struct TimeTick(pub(crate) Tick);
+
+impl Ask for TimeTick {
+    type Answer = time::server::Answer;
+
+    fn into_kind(self) -> Kind {
+        let Tick { epoch, block, write_back } = self.0;
+        let time_domain = TimeDomain::default().0;
+        Kind::TimeTick(wire::TimeTick { time_domain, epoch: epoch.0, block: block.0, write_back })
+    }
+
+    fn answer(kind: Kind) -> Option<Self::Answer> {
+        use time::server::Answer;
+        use wire::time_tick_answer::Result::{Ok, TooFar, WrongEpoch};
+        let Kind::TimeTickAnswer(answer) = kind else { return None };
+        let physical = Block(answer.physical);
+        Some(match answer.result? {
+            Ok(old) => Answer::Ok { old: Block(old), physical },
+            TooFar(clock) => Answer::TooFar { clock: Block(clock), physical },
+            WrongEpoch(servers) => Answer::WrongEpoch(config_from_wire(servers)),
+        })
+    }
+
+    fn reply(answer: Self::Answer) -> Kind {
+        use time::server::Answer;
+        use wire::time_tick_answer::Result::{Ok, TooFar, WrongEpoch};
+        let (result, physical) = match answer {
+            Answer::Ok { old, physical } => (Ok(old.0), physical),
+            Answer::TooFar { clock, physical } => (TooFar(clock.0), physical),
+            Answer::WrongEpoch(config) => (WrongEpoch(config_to_wire(&config)), Block(0)),
+        };
+        Kind::TimeTickAnswer(wire::TimeTickAnswer { result: Some(result), physical: physical.0 })
+    }
+}
+
+/// Run a round of the oracle for me. None: it has decided nothing.
+pub(crate) struct TimeRound;
+
+impl Ask for TimeRound {
+    type Answer = Option<Block>;
+
+    fn into_kind(self) -> Kind {
+        Kind::TimeRound(wire::TimeRound { time_domain: TimeDomain::default().0 })
+    }
+
+    fn answer(kind: Kind) -> Option<Self::Answer> {
+        let Kind::TimeRoundAnswer(answer) = kind else { return None };
+        Some(Some(Block(answer.block)).filter(|block| (Block(1)..=Block::MAX).contains(block)))
+    }
+
+    fn reply(answer: Self::Answer) -> Kind {
+        let block = answer.map_or(0, |block| block.0);
+        Kind::TimeRoundAnswer(wire::TimeRoundAnswer { block })
+    }
+}
+
+/// Answer no epoch before that of this set any more, time server.
+pub(crate) struct TimeFence(pub(crate) Config);
+
+impl Ask for TimeFence {
+    type Answer = Fenced;
+
+    fn into_kind(self) -> Kind {
+        let (time_domain, servers) = (TimeDomain::default().0, Some(config_to_wire(&self.0)));
+        Kind::TimeFence(wire::TimeFence { time_domain, servers })
+    }
+
+    fn answer(kind: Kind) -> Option<Self::Answer> {
+        use wire::time_fence_answer::Result::{Clock, Superseded};
+        let Kind::TimeFenceAnswer(answer) = kind else { return None };
+        Some(match answer.result? {
+            Clock(clock) => Fenced::Ok(Block(clock)),
+            Superseded(servers) => Fenced::Superseded(config_from_wire(servers)),
+        })
+    }
+
+    fn reply(answer: Self::Answer) -> Kind {
+        use wire::time_fence_answer::Result::{Clock, Superseded};
+        let result = Some(match answer {
+            Fenced::Ok(clock) => Clock(clock.0),
+            Fenced::Superseded(config) => Superseded(config_to_wire(&config)),
+        });
+        Kind::TimeFenceAnswer(wire::TimeFenceAnswer { result })
+    }
+}
+
+/// Begin to answer in the epoch of this set, time server, above a block.
+pub(crate) struct TimeSeed(pub(crate) Config, pub(crate) Block);
+
+impl Ask for TimeSeed {
+    type Answer = Seeded;
+
+    fn into_kind(self) -> Kind {
+        let TimeSeed(config, above) = self;
+        let (time_domain, servers) = (TimeDomain::default().0, Some(config_to_wire(&config)));
+        Kind::TimeSeed(wire::TimeSeed { time_domain, servers, above: above.0 })
+    }
+
+    fn answer(kind: Kind) -> Option<Self::Answer> {
+        let Kind::TimeSeedAnswer(answer) = kind else { return None };
+        Some(match answer.superseded {
+            None => Seeded::Ok,
+            Some(servers) => Seeded::Superseded(config_from_wire(servers)),
+        })
+    }
+
+    fn reply(answer: Self::Answer) -> Kind {
+        let superseded = match answer {
+            Seeded::Ok => None,
+            Seeded::Superseded(config) => Some(config_to_wire(&config)),
+        };
+        Kind::TimeSeedAnswer(wire::TimeSeedAnswer { superseded })
+    }
+}
+
+fn config_to_wire(config: &Config) -> wire::TimeServers {
+    let members = config.members.iter().map(|member| member.0).collect();
+    wire::TimeServers { epoch: config.epoch.0, members }
+}
+
+/// A set of time servers, as a peer tells it.
+pub(crate) fn config_from_wire(servers: wire::TimeServers) -> Config {
+    let members = servers.members.into_iter().map(ServerId).collect();
+    Config { epoch: Epoch(servers.epoch), members }
+}
+
 /// An operation of an operator that one node hands to another: the request, and its answer or error.
 macro_rules! operation {
     ($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty,
@@ -298,6 +431,23 @@ mod tests {
         }
         let reached = BTreeSet::from([NodeId(1), NodeId(3)]);
         assert_eq!(told::<Reach>(reached.clone()), Some(reached));
+        let config = Config { epoch: Epoch(3), members: [ServerId(5), ServerId(6)].into() };
+        let (block, physical) = (Block(7), Block(8));
+        for answer in [
+            time::server::Answer::Ok { old: block, physical },
+            time::server::Answer::TooFar { clock: block, physical },
+            time::server::Answer::WrongEpoch(config.clone()),
+        ] {
+            assert_eq!(told::<TimeTick>(answer.clone()), Some(answer));
+        }
+        assert_eq!(told::<TimeRound>(Some(block)), Some(Some(block)));
+        assert_eq!(told::<TimeRound>(Some(Block(u64::MAX))), Some(None), "no block is that late");
+        for answer in [Fenced::Ok(block), Fenced::Superseded(config.clone())] {
+            assert_eq!(told::<TimeFence>(answer.clone()), Some(answer));
+        }
+        for answer in [Seeded::Ok, Seeded::Superseded(config)] {
+            assert_eq!(told::<TimeSeed>(answer.clone()), Some(answer));
+        }
         let drained = v1::DrainResponse { leaders_left: 2, ..v1::DrainResponse::default() };
         assert_eq!(told::<Drain>(Ok(drained)), Some(Ok(drained)));
         assert_eq!(told::<Drain>(Err(OpError::deadline())), Some(Err(OpError::deadline())));

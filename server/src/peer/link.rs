@@ -299,8 +299,7 @@ async fn next_frame(
                 let peers = peers.upgrade()?;
                 let batch = wire::PeerBatch {
                     messages,
-                    clock: peers.hlc.peek().0,
-                    wall: peers.hlc.wall().0,
+                    known: peers.oracle.known().block().0,
                     ..wire::PeerBatch::default()
                 };
                 let body = Bytes::from(batch.encode_to_vec());
@@ -506,7 +505,7 @@ fn take(from: NodeId, life: &Life, peers: &Peers, frame: wire::PeerFrame) -> Res
     peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
     trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
     let batch = decode(frame)?;
-    peers.learn_time(from, &batch);
+    peers.learn_time(&batch);
     life.credit(batch.bulk_bytes_taken);
     for message in batch.messages {
         let Some(answer) = life.answered(message.seq) else { continue };

@@ -50,7 +50,10 @@ use crate::{
     ops::metrics::Metrics,
     seams::{Random, Wire},
     storage::format::node::AddressRecord,
-    time::{Hlc, Timestamp, local::Instant},
+    time::{
+        local::Instant,
+        oracle::{Block, handle::Oracle},
+    },
 };
 
 /// Bytes of urgent messages, or of answers, after which a frame takes no further one: larger frames
@@ -121,7 +124,7 @@ pub struct Peers {
     around: Mutex<Option<String>>,
     book: AddressBook,
     links: RwLock<BTreeMap<NodeId, Arc<Link>>>,
-    hlc: Arc<Hlc>,
+    oracle: Arc<Oracle>,
     metrics: Arc<Metrics>,
     handler: OnceLock<Arc<dyn Handler>>,
     random: Random,
@@ -152,7 +155,7 @@ impl Peers {
         known: Vec<AddressRecord>,
         seeds: Vec<String>,
         identity: ClusterIdentity,
-        hlc: Arc<Hlc>,
+        oracle: Arc<Oracle>,
         metrics: Arc<Metrics>,
         random: Random,
         stall: Duration,
@@ -168,7 +171,7 @@ impl Peers {
             around: Mutex::default(),
             book,
             links: RwLock::default(),
-            hlc,
+            oracle,
             metrics,
             handler: OnceLock::new(),
             met_own: AtomicBool::new(false),
@@ -382,15 +385,9 @@ impl Peers {
         }
     }
 
-    /// Learns the time from a peer's frame: raises this node's clock, and notes what the peer's wall clock
-    /// shows. Whose clock is wrong says so itself (`upkeep/clocks.rs`).
-    fn learn_time(&self, from: NodeId, batch: &wire::PeerBatch) {
-        if !self.hlc.merge(Timestamp(batch.clock)) {
-            self.metrics.peer_clocks_refused.inc();
-        }
-        if batch.wall > 0 {
-            self.hlc.hear(from, Timestamp(batch.wall), self.book.count());
-        }
+    /// Learns from a peer's frame what is published.
+    fn learn_time(&self, batch: &wire::PeerBatch) {
+        self.oracle.known().raise(Block(batch.known));
     }
 
     /// Notes which cluster the node at an address belongs to.

@@ -102,6 +102,14 @@ fn name(kind: &Kind) -> &'static str {
         Kind::ReplaceReplicaAnswer(_) => "replace replica answer",
         Kind::HoldReplica(_) => "hold replica",
         Kind::HoldReplicaAnswer(_) => "hold replica answer",
+        Kind::TimeTick(_) => "time tick",
+        Kind::TimeTickAnswer(_) => "time tick answer",
+        Kind::TimeRound(_) => "time round",
+        Kind::TimeRoundAnswer(_) => "time round answer",
+        Kind::TimeFence(_) => "time fence",
+        Kind::TimeFenceAnswer(_) => "time fence answer",
+        Kind::TimeSeed(_) => "time seed",
+        Kind::TimeSeedAnswer(_) => "time seed answer",
     }
 }
 

@@ -163,7 +163,7 @@ impl Connection<'_> {
         peers.metrics.peer_bytes_received.inc_by(frame.body.len() as u64);
         trace::event("receive", format_args!("{} from {from}: {:x}", peers.me, frame.body));
         let batch = decode(frame)?;
-        peers.learn_time(from, &batch);
+        peers.learn_time(&batch);
         let handler = peers.handler.get().ok_or("the node is starting")?;
         let mut under_way = Vec::new();
         for message in batch.messages {
@@ -203,8 +203,7 @@ impl Connection<'_> {
         let batch = proto::PeerBatch {
             messages: std::mem::take(&mut self.answers),
             bulk_bytes_taken: self.bulk_taken,
-            clock: self.peers.hlc.peek().0,
-            wall: self.peers.hlc.wall().0,
+            known: self.peers.oracle.known().block().0,
             ..proto::PeerBatch::default()
         };
         let body = send(out, batch).await?;

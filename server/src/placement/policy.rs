@@ -28,14 +28,12 @@ pub struct Candidate {
     pub disk: Condition,
     /// About to stop.
     pub draining: bool,
-    /// Its wall clock is too far from those of the others to be followed.
-    pub clock_is_wrong: bool,
 }
 
 impl Candidate {
     /// Whether it could take writes if it led, which it may as soon as it is fit.
     pub fn could_take_writes(&self) -> bool {
-        !self.draining && !self.clock_is_wrong && self.disk == Condition::Well
+        !self.draining && self.disk == Condition::Well
     }
 }
 
@@ -80,7 +78,7 @@ fn home_among<'a>(
         let mut here: Vec<_> = candidates
             .iter()
             .filter(|voter| voter.city == city && voter.room == room)
-            .filter(|voter| voter.fit && !voter.draining && !voter.clock_is_wrong)
+            .filter(|voter| voter.fit && !voter.draining)
             .filter(|voter| disks.contains(&voter.disk))
             .collect();
         here.sort_by_key(|voter| voter.node);
@@ -132,9 +130,6 @@ pub fn reason(candidates: &[Candidate], range: RangeId, leader: NodeId) -> Strin
         (Some(home), _) if home.node == leader => {
             format!("no fit voter in a preferred room, so room {}", voter.room)
         }
-        (Some(home), _) if voter.clock_is_wrong => {
-            format!("moving to {} in room {}: the leader's clock is wrong", home.node, home.room)
-        }
         (Some(home), _) => format!("moving to {} in room {}", home.node, home.room),
         (None, _) => "no voter is fit".to_owned(),
     }
@@ -185,7 +180,6 @@ mod tests {
             fit: true,
             disk: Condition::Well,
             draining: false,
-            clock_is_wrong: false,
         }
     }
 
@@ -218,18 +212,6 @@ mod tests {
         voters[3].fit = false;
         assert_eq!(home(1, &voters), Some(5));
         voters[4].fit = false;
-        assert_eq!(home(1, &voters), None);
-    }
-
-    #[test]
-    fn a_node_with_a_wrong_clock_gives_its_leaders_up() {
-        let mut voters = five();
-        voters[0].clock_is_wrong = true;
-        assert_eq!((home(1, &voters), home(3, &voters)), (Some(2), Some(2)));
-        let why = reason(&voters, RangeId(1), NodeId(1));
-        assert_eq!(why, "moving to n2 in room a: the leader's clock is wrong");
-        // Nobody else can: it goes on, by the time that the others had.
-        voters[1..].iter_mut().for_each(|voter| voter.fit = false);
         assert_eq!(home(1, &voters), None);
     }
 

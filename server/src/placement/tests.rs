@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   node N city=C room=R      a live node, caught up, with a voter of every range
-//!   down N...   up N...       drain N...   undrain N...   clock-wrong N...   clock-right N...
+//!   down N...   up N...       drain N...   undrain N...
 //!   disk well N...            disk nearly-full N...       disk hung N...
 //!   home range=R [ranges=N]   where the leaders of N ranges belong, from that one on, and why there
 //!   why range=R leader=N      what is said of a leader that is somewhere
@@ -68,8 +68,6 @@ impl Scenario {
             "up" => self.change(&words, |voter| voter.fit = true),
             "drain" => self.change(&words, |voter| voter.draining = true),
             "undrain" => self.change(&words, |voter| voter.draining = false),
-            "clock-wrong" => self.change(&words, |voter| voter.clock_is_wrong = true),
-            "clock-right" => self.change(&words, |voter| voter.clock_is_wrong = false),
             "disk" if !words.is_empty() => {
                 let disk = match words.remove(0).as_str() {
                     "well" => Condition::Well,
@@ -109,7 +107,6 @@ impl Scenario {
             fit: true,
             disk: Condition::Well,
             draining: false,
-            clock_is_wrong: false,
         });
         Ok(String::new())
     }

@@ -84,7 +84,6 @@ pub fn candidates(book: &AddressBook) -> Vec<Candidate> {
         fit: true,
         disk: Condition::Well,
         draining: false,
-        clock_is_wrong: false,
     });
     candidates.collect()
 }

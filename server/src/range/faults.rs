@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::{
     ids::ReplicaId,
-    time::{Hlc, Timestamp},
+    time::{Timestamp, oracle::handle::Oracle},
 };
 
 /// Different things that are remembered.
@@ -89,21 +89,21 @@ pub struct Fault {
 /// What is remembered of one replica.
 #[derive(Debug)]
 pub struct Faults {
-    hlc: Arc<Hlc>,
+    oracle: Arc<Oracle>,
     /// The one seen last at the end.
     seen: Mutex<VecDeque<Fault>>,
 }
 
 impl Faults {
     /// Nothing has happened.
-    pub fn new(hlc: Arc<Hlc>) -> Faults {
-        Faults { hlc, seen: Mutex::default() }
+    pub fn new(oracle: Arc<Oracle>) -> Faults {
+        Faults { oracle, seen: Mutex::default() }
     }
 
     /// Something went wrong.
     pub fn note(&self, doing: Doing, peer: Option<ReplicaId>, why: &str) {
         let why = beginning(why);
-        let now = self.hlc.wall();
+        let now = Timestamp::from_us(self.oracle.physical().0);
         let mut seen = self.seen.lock();
         let same = |fault: &Fault| fault.doing == doing && fault.peer == peer && fault.why == why;
         let known = seen.iter().position(same).and_then(|at| seen.remove(at));
@@ -140,7 +140,7 @@ mod tests {
     use crate::seams::SystemClock;
 
     fn faults() -> Faults {
-        Faults::new(Arc::new(Hlc::new(Arc::new(SystemClock))))
+        Faults::new(Oracle::new(Arc::new(SystemClock)).0)
     }
 
     #[test]

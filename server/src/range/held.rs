@@ -7,7 +7,7 @@ use crate::{
     storage::{
         engine::{Error, Reader},
         format::command::Effect,
-        life::{Life, life},
+        life::has_expired,
         mvcc,
     },
     time::Timestamp,
@@ -52,14 +52,9 @@ impl Current {
         self.0.as_ref().and_then(|held| held.expires_at)
     }
 
-    /// The state as a write at `at` sees it, in a range whose time is `time`, and whether that it is absent is
-    /// news to the range: the key has expired by the one and not by the other.
-    pub fn seen_at(self, time: Timestamp, at: Timestamp) -> (Current, bool) {
-        match life(self.expires_at(), time, at) {
-            Life::Alive => (self, false),
-            Life::Expired => (Current(None), false),
-            Life::Expiring(_) => (Current(None), true),
-        }
+    /// The state as a write at `at` sees it: what has expired by then is absent.
+    pub fn seen_at(self, at: Timestamp) -> Current {
+        if has_expired(self.expires_at(), at) { Current(None) } else { self }
     }
 
     /// Whether a condition holds.

@@ -6,7 +6,7 @@
 //!   executor/        writes: gathered, latched, stamped, evaluated, proposed, applied
 //!     cadence.rs       when they are proposed                          dedup.rs   exactly once
 //!   reads/           reads: leadership confirmed, served               expiry.rs  when a key is absent
-//!     leadership.rs    confirmations, for all ranges of a node         advance.rs the range's time moves by itself
+//!     leadership.rs    confirmations, for all ranges of a node         guards.rs  writes on their way
 //!   command/         what a command does, pure                         held.rs    what a key holds
 //!   state.rs         the applied state                                 checksum.rs a hash over it
 //!   raft/            openraft, and the only user of it                 snapshot/  raft snapshots
@@ -21,7 +21,6 @@
 //! `command/`, `snapshot/`, `state.rs`, `raft/`, `shared.rs`, reads and executor, and `replica.rs` with what is done
 //! to a replica on top.
 
-mod advance;
 mod answer;
 pub mod cadence;
 mod change;
@@ -34,6 +33,7 @@ pub mod error;
 mod executor;
 pub mod expiry;
 pub mod faults;
+mod guards;
 pub mod held;
 pub mod known;
 pub mod leadership;

@@ -3,7 +3,7 @@
 //! ```text
 //!   write --> executor --(latched, evaluated, proposed)--> group --> state --> answer
 //!   read  --> reads    --(leadership confirmed)-----------> state ----------> answer
-//!                 \--> wait_for_time --(time moved)-------> state ----------> answer
+//!                 \--> waiting --(guards down, or a round)-> state --------> answer
 //! ```
 //!
 //! What they share is in `shared.rs`. What is done with a replica beside serving requests has files of its own, each
@@ -20,21 +20,25 @@
 //! Queued requests are lost, and their callers learn from their streams' end that nobody knows what became of them.
 //! A restarted node resumes no term (`raft/config.rs`).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use futures::task::AtomicWaker;
 use tokio::sync::mpsc;
 
 use super::{
-    advance,
     cadence::Cadence,
+    command::outcome::Applied,
     elections::{self, RaftTimes},
     error::ReplicaError,
     executor::task::Executor,
     faults::Faults,
+    guards::Guards,
     known::{Known, LeaderHeard},
     leadership::Leaderships,
     raft::{
@@ -44,8 +48,12 @@ use super::{
         network::Network,
         state_machine::StateMachine,
     },
-    reads::{self, queue::ReadQueue, wait_for_time},
-    request::{Read, Write},
+    reads::{
+        self,
+        queue::ReadQueue,
+        waiting::{self, For, Waiting},
+    },
+    request::{Read, ReadKind, Write},
     shared::{Backlog, Shared},
     snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
     state::RangeState,
@@ -55,16 +63,19 @@ use crate::{
     ids::{NodeId, RangeId, ReplicaId, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
+    planted::{self, Bug},
     storage::{
         self, Engine,
         disk::Disk,
         format::{command::Command, descriptor::Descriptor},
     },
-    time::{Hlc, Timestamp, local::Instant},
+    time::{local::timeout, oracle::handle::Oracle},
 };
 
 /// Requests that may wait for the executor.
 const QUEUE_MAX: usize = 16_384;
+/// How long a command may take that is no request of a client.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What [`Replica::start`] needs of its node.
 #[derive(Clone)]
@@ -77,8 +88,8 @@ pub struct Host {
     pub data: Arc<dyn Engine>,
     /// The disk that both are on.
     pub disk: Arc<Disk>,
-    /// The node's clock.
-    pub hlc: Arc<Hlc>,
+    /// The node's way to timestamps.
+    pub oracle: Arc<Oracle>,
     /// The other nodes.
     pub peers: Arc<Peers>,
     /// The node's metrics.
@@ -110,6 +121,7 @@ pub struct Replica {
     pub shared: Arc<Shared>,
     writes: mpsc::Sender<Write>,
     reads: ReadQueue,
+    waiting: mpsc::Sender<Waiting>,
 }
 
 impl Replica {
@@ -124,19 +136,19 @@ impl Replica {
         if install::recover(&*host.data, range).await? {
             host.metrics.snapshots.received.inc();
         }
-        let state = RangeState::open(birth, host.data.clone(), host.hlc.clone())?;
+        let state = RangeState::open(birth, host.data.clone(), host.oracle.clone())?;
         let outbox = Arc::new(Outbox::new(range, host.data.clone(), host.transfers.clone()));
-        let faults = Arc::new(Faults::new(host.hlc.clone()));
+        let faults = Arc::new(Faults::new(host.oracle.clone()));
         let shared = Arc::new(Shared {
             range,
             faults: faults.clone(),
             leader_heard: LeaderHeard::new(host.peers.me(), host.times.patience()),
             outbox: outbox.clone(),
             inbox: Inbox::new(),
-            time_is_ahead: AtomicBool::new(false),
             state: state.clone(),
             log: host.log.clone(),
-            hlc: host.hlc.clone(),
+            oracle: host.oracle.clone(),
+            guards: Arc::<Guards>::default(),
             time_domain: TimeDomain::default(),
             metrics: host.metrics.clone(),
             waiting: Backlog::default(),
@@ -166,12 +178,12 @@ impl Replica {
         let raft = Group::start(times, network, log.clone(), machine).await;
         let raft = raft.map_err(ReplicaError::Group)?;
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
-        let (waiting, waiting_queue) = mpsc::channel(wait_for_time::WAITING_MAX);
-        let reads = reads::task::start(shared.clone(), raft.clone(), log.clone(), waiting);
-        let executor = Executor::new(shared.clone(), raft.clone(), write_queue, reads.clone());
+        let (waiting, waiting_queue) = mpsc::channel(waiting::QUEUE_MAX);
+        let reads = reads::task::start(shared.clone(), raft.clone(), log.clone(), waiting.clone());
+        let executor = Executor::new(shared.clone(), raft.clone(), log.clone(), write_queue, reads.clone());
         tokio::spawn(executor.run());
-        tokio::spawn(wait_for_time::run(shared.clone(), raft.clone(), waiting_queue));
-        Ok(Replica { range, id, raft, log, shared, writes, reads })
+        tokio::spawn(waiting::run(shared.clone(), waiting_queue));
+        Ok(Replica { range, id, raft, log, shared, writes, reads, waiting })
     }
 
     /// Founds the group with the replicas of its first descriptor. Does nothing where it exists.
@@ -194,9 +206,20 @@ impl Replica {
         }
     }
 
-    /// Queues a read. It is answered at once where the queue is full.
+    /// Queues a read. It is answered at once where the queue is full. Where it asks for a moment that is not known to be
+    /// published, a round has to come first.
     pub fn read(&self, read: Read) {
-        self.reads.send(read);
+        match &read.kind {
+            // The careless hand of that bug asks for no round here either.
+            ReadKind::Scan(scan)
+                if scan.at > self.shared.oracle.now()
+                    && !planted::active(Bug::ReadTimestampUnpublished) =>
+            {
+                let what = For::Moment(self.reads.clone());
+                waiting::send(&self.waiting, Waiting { read, what });
+            }
+            _ => self.reads.send(read),
+        }
     }
 
     /// Writes that wait to be proposed.
@@ -218,10 +241,11 @@ impl Replica {
         drop(self.raft.propose_command(term, &command(term)).await);
     }
 
-    /// Commits an advance of the range's time to `to`, as its leader: nothing is written at or below it
-    /// afterwards. Every error says that it may not have happened; asking again is harmless.
-    pub async fn advance_time(&self, to: Timestamp, deadline: Instant) -> Result<(), OpError> {
-        advance::advance_time(&self.shared, &self.raft, to, deadline).await
+    /// Proposes a command in a term and waits until it is applied. Whether it has done something: where not, perhaps it
+    /// will yet.
+    pub async fn commit(&self, term: u64, command: &Command<'_>) -> bool {
+        let applied = async { self.raft.propose_command(term, command).await?.await };
+        timeout(COMMIT_TIMEOUT, applied).await.ok().flatten() == Some(Applied::Done)
     }
 
     /// What this replica is in its group, all that a router asks of it in one look.

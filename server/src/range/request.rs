@@ -27,7 +27,7 @@ pub enum Answer {
     Get {
         /// The version, if there is one.
         found: Option<Version>,
-        /// The leader's clock, to say what is left of its life.
+        /// Cluster time, to say what is left of its life.
         now: Timestamp,
     },
     /// Version of the write.
@@ -55,7 +55,7 @@ pub struct ScanPage {
     pub at: Timestamp,
     /// Where the next page starts (forward) or ends (reverse), as a user key.
     pub next: Option<Vec<u8>>,
-    /// The leader's clock, to say what is left of a record's life.
+    /// Cluster time, to say what is left of a record's life.
     pub now: Timestamp,
 }
 
@@ -318,7 +318,7 @@ pub enum ReadKind {
     },
 }
 
-/// A page of stored keys in `[start, end)`, at a version or at the newest.
+/// A page of stored keys in `[start, end)`, at a moment.
 pub struct Scan {
     /// Inclusive.
     pub start: Vec<u8>,
@@ -326,8 +326,8 @@ pub struct Scan {
     pub end: Vec<u8>,
     /// Which way.
     pub direction: Direction,
-    /// The version that the first page showed.
-    pub at: Option<Timestamp>,
+    /// The moment that its pages show.
+    pub at: Timestamp,
     /// Bounds of the page.
     pub limit: PageLimit,
     /// Leave the values out.

@@ -1,4 +1,4 @@
-//! What the parts of one replica share: its tasks (executor, reads, the wait for the range's time) and whoever
+//! What the parts of one replica share: its tasks (executor, reads, and those that wait) and whoever
 //! works on it from outside.
 //!
 //! One value a replica, made when it starts. What is in it is either fixed, or keeps itself in order: no task needs
@@ -16,6 +16,7 @@ use quintet_proto::v1::Code;
 use super::{
     cadence::Cadence,
     faults::{Doing, Faults},
+    guards::{Guards, Looks},
     known::LeaderHeard,
     leadership::Leaderships,
     raft::group::Group,
@@ -29,7 +30,7 @@ use crate::{
     peer::Peers,
     planted::{self, Bug},
     storage::{self, Engine, disk::Disk},
-    time::Hlc,
+    time::oracle::handle::Oracle,
 };
 
 /// What the parts of a replica share.
@@ -40,8 +41,10 @@ pub struct Shared {
     pub state: Arc<RangeState>,
     /// The engine of all logs of the node.
     pub log: Arc<dyn Engine>,
-    /// The node's clock.
-    pub hlc: Arc<Hlc>,
+    /// The node's way to timestamps.
+    pub oracle: Arc<Oracle>,
+    /// Writes that have begun to ask for their timestamp and are not applied yet.
+    pub(super) guards: Arc<Guards>,
     /// Where the range's timestamps come from.
     pub time_domain: TimeDomain,
     /// The node's metrics.
@@ -64,8 +67,6 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     /// The place for one that is received.
     pub inbox: Inbox,
-    /// That the range's time is ahead of the node's clock was said.
-    pub time_is_ahead: AtomicBool,
     /// The node's disk.
     pub disk: Arc<Disk>,
     /// Whether another voter is live and has space; looked at while this one leads.
@@ -120,6 +121,11 @@ impl Shared {
                  delete keys, whose space comes back after limits.version_retention_s"
             ),
         )
+    }
+
+    /// As who a leader that was confirmed in a term looks at guards now.
+    pub(super) fn looks(&self, term: u64) -> Looks {
+        Looks { term, applied: self.state.applied_index() }
     }
 
     /// Stops the node: its storage can't be trusted any more.

@@ -1,7 +1,7 @@
 //! A replica's applied state: what all committed entries up to a position did.
 //!
-//! The data itself is in the data engine; here is what is needed of it all the time (position, descriptor, the
-//! range's time, thresholds), and the two ways in which it changes: entries are applied, a raft snapshot is put in
+//! The data itself is in the data engine; here is what is needed of it all the time (position, descriptor, newest
+//! version, thresholds), and the two ways in which it changes: entries are applied, a raft snapshot is put in
 //! its place. Leaders evaluate and serve reads on it, at the same time as entries are applied.
 //!
 //! # Invariants
@@ -12,8 +12,8 @@
 //!   state give the same state and the same answers on every replica (`command/`).
 //! * Entries are applied in the order of the log, each once and without a gap: anything else is an
 //!   error that stops the replica ([`RangeState::apply`]).
-//! * Versions rise along the log: a group of writes at or below the time of the range, which no version
-//!   is above, leaves no trace and is evaluated again (`command/write.rs`).
+//! * Versions rise along the log: a group of writes at or below the newest version of the range leaves no trace and is
+//!   evaluated again (`command/write.rs`).
 //!
 //! # On a crash
 //!
@@ -55,7 +55,11 @@ use crate::{
         },
         keys::{self, MetaKind},
     },
-    time::{Hlc, Timestamp, local::sleep},
+    time::{
+        Timestamp,
+        local::sleep,
+        oracle::{handle::Oracle, membership::Epochs},
+    },
 };
 
 /// How long an installation waits for room on a full disk before it looks again.
@@ -65,13 +69,11 @@ const FULL_PAUSE: Duration = Duration::from_secs(1);
 pub struct RangeState {
     range: RangeId,
     engine: Arc<dyn Engine>,
-    hlc: Arc<Hlc>,
+    oracle: Arc<Oracle>,
     applied: Mutex<AppliedRecord>,
     descriptor: RwLock<Arc<Descriptor>>,
     /// Copy of `applied.newest`, to read without the lock.
     newest: AtomicU64,
-    /// Copy of `applied.time`, to read without the lock.
-    time: AtomicU64,
     /// A raft snapshot is being installed: what is stored is neither the old state nor the new one.
     installing: AtomicBool,
     /// Held while something is removed from what is stored beside apply.
@@ -84,7 +86,7 @@ impl RangeState {
     pub fn open(
         birth: &Descriptor,
         engine: Arc<dyn Engine>,
-        hlc: Arc<Hlc>,
+        oracle: Arc<Oracle>,
     ) -> Result<Arc<RangeState>, Error> {
         let range = birth.range;
         if install::pending(&*engine, range)?.is_some() {
@@ -100,14 +102,13 @@ impl RangeState {
             Some(bytes) => codec::decode(&bytes)?,
             None => birth.clone(),
         };
-        hlc.observe(applied.time);
+        oracle.known().holds(applied.newest);
         observe::tell(range, || Seen::Opened { applied: applied.applied });
         Ok(Arc::new(RangeState {
             range,
             engine,
-            hlc,
+            oracle,
             newest: AtomicU64::new(applied.newest.0),
-            time: AtomicU64::new(applied.time.0),
             installing: AtomicBool::new(false),
             removal: Mutex::default(),
             applied: Mutex::new(applied),
@@ -135,10 +136,9 @@ impl RangeState {
         Timestamp(self.newest.load(Ordering::Acquire))
     }
 
-    /// The range's time: no write has, or will ever have, a version at or below it that is not applied
-    /// here yet.
-    pub fn time(&self) -> Timestamp {
-        Timestamp(self.time.load(Ordering::Acquire))
+    /// Of the system range: the sets of time servers.
+    pub fn time_servers(&self) -> Epochs {
+        self.applied.lock().time_servers.clone()
     }
 
     /// Requests with an earlier first attempt are refused.
@@ -193,9 +193,8 @@ impl RangeState {
             }
         }
         let applied = record.head.applied;
-        self.hlc.observe(applied.time);
+        self.oracle.known().holds(applied.newest);
         self.newest.store(applied.newest.0, Ordering::Release);
-        self.time.store(applied.time.0, Ordering::Release);
         if let Some(at) = applied.applied {
             observe::tell(self.range, || Seen::Installed { applied: at });
         }
@@ -272,7 +271,7 @@ impl RangeState {
         }
         if planted::active(Bug::ApplyByLocalState) {
             // The careless hand: "what time it is the clock knows best".
-            next.time = next.time.max(self.hlc.wall());
+            next.newest = next.newest.max(self.oracle.physical().last());
         }
         let key = keys::range_meta(self.range, MetaKind::Applied);
         if planted::active(Bug::AppliedNotAtomic) {
@@ -286,9 +285,8 @@ impl RangeState {
         failpoint::hit("apply.before-batch");
         self.engine.write(batch)?;
         failpoint::hit("apply.after-batch");
-        self.hlc.observe(next.time);
+        self.oracle.known().holds(next.newest);
         self.newest.store(next.newest.0, Ordering::Release);
-        self.time.store(next.time.0, Ordering::Release);
         *self.applied.lock() = next;
         if let Some(descriptor) = descriptor {
             *self.descriptor.write() = descriptor;
@@ -327,8 +325,8 @@ mod tests {
     fn a_gap_in_the_log_is_not_applied() {
         let engine = MemoryEngine::of_test(&MemoryDisk::new());
         let birth = Descriptor::of_test(2, b"", b"");
-        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
-        let state = RangeState::open(&birth, engine, hlc).expect("opened");
+        let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
+        let state = RangeState::open(&birth, engine, oracle).expect("opened");
         state.apply([blank(0), blank(1)].into_iter()).expect("applied");
         for wrong in [[blank(1), blank(2)], [blank(3), blank(4)], [blank(2), blank(4)]] {
             let refused = state.apply(wrong.into_iter()).expect_err("not the next ones");

@@ -17,7 +17,7 @@ use crate::{
     ops::{operation::Operation, requests::Named},
     peer::ClusterIdentity,
     seams::Random,
-    time::{AHEAD_MAX, Hlc, Timestamp, local::Instant, patience},
+    time::{Timestamp, local::Instant, patience},
 };
 
 /// How long a request may take where its caller does not say.
@@ -36,11 +36,11 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Checks what a request says of itself. What it left out is filled in, in the request too: it may be
+    /// Checks what a request says of itself, `now` being cluster time. What it left out is filled in, in the request too: it may be
     /// forwarded.
     pub(super) fn of(
         op: &mut Op,
-        hlc: &Hlc,
+        now: Timestamp,
         identity: &ClusterIdentity,
         random: &Random,
     ) -> Result<Context, OpError> {
@@ -51,18 +51,14 @@ impl Context {
         let keyspace = keyspace(&context.keyspace)?;
         let (mut request, mut first_attempt) = (RequestId::default(), Timestamp::ZERO);
         if is_write {
-            let now = hlc.peek();
             name(context, now, random);
             if context.first_attempt_time == 0 {
-                return Err(OpError::invalid("a later attempt must name the time of the first"));
+                return Err(match context.attempt {
+                    0 => OpError::unavailable("this node does not know the time yet; try again"),
+                    _ => OpError::invalid("a later attempt must name the time of the first"),
+                });
             }
             first_attempt = Timestamp(context.first_attempt_time);
-            if first_attempt > now.saturating_add(AHEAD_MAX) {
-                return Err(OpError::invalid(
-                    "the time of the first attempt is more than a minute ahead of the cluster's; \
-                     learn the cluster's time from its answers",
-                ));
-            }
             let id = context.request_id.as_ref().ok_or("a write without an id");
             request = id.and_then(id_of).map_err(OpError::invalid)?;
         }

@@ -25,7 +25,7 @@ use crate::{
     seams::Random,
     size::Size,
     storage::{Direction, keys, mvcc::PageLimit},
-    time::{Hlc, Timestamp},
+    time::{Timestamp, oracle::handle::Oracle},
 };
 
 /// Versions that one page of a scan steps over.
@@ -34,38 +34,43 @@ const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 500);
 /// Decodes requests by what a node accepts.
 pub(crate) struct Decoder {
     limits: Limits,
-    hlc: Arc<Hlc>,
+    oracle: Arc<Oracle>,
     peers: Arc<Peers>,
     random: Random,
 }
 
 impl Decoder {
-    /// Decodes by these limits, this clock, and the cluster that the node belongs to by then.
-    pub(crate) fn new(limits: Limits, hlc: Arc<Hlc>, peers: Arc<Peers>, random: Random) -> Decoder {
-        Decoder { limits, hlc, peers, random }
+    /// Decodes by these limits, cluster time, and the cluster that the node belongs to by then.
+    pub(crate) fn new(
+        limits: Limits,
+        oracle: Arc<Oracle>,
+        peers: Arc<Peers>,
+        random: Random,
+    ) -> Decoder {
+        Decoder { limits, oracle, peers, random }
     }
 
     /// Names a write that its caller has not named.
     pub(crate) fn name(&self, context: &mut v1::RequestContext) {
-        context::name(context, self.hlc.peek(), &self.random);
+        context::name(context, self.oracle.now(), &self.random);
     }
 
     /// Decodes and checks a request. What its caller left out, its id and the time of the first attempt, is
     /// filled in, in the request too: it may be forwarded.
     pub(crate) fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {
-        decode(request, &self.limits, &self.hlc, &self.peers.identity(), &self.random)
+        decode(request, &self.limits, self.oracle.now(), &self.peers.identity(), &self.random)
     }
 }
 
 fn decode(
     request: &mut v1::SessionRequest,
     limits: &Limits,
-    hlc: &Hlc,
+    now: Timestamp,
     identity: &ClusterIdentity,
     random: &Random,
 ) -> Result<Decoded, OpError> {
     let op = request.op.as_mut().ok_or_else(|| OpError::invalid("the request asks nothing"))?;
-    let context = Context::of(op, hlc, identity, random)?;
+    let context = Context::of(op, now, identity, random)?;
     authorize(Caller::Anonymous, context.keyspace)?;
     match op {
         Op::Get(get) => {
@@ -215,7 +220,7 @@ fn decode_scan(
         start,
         end,
         direction: if scan.reverse { Direction::Reverse } else { Direction::Forward },
-        at: (scan.at > 0).then_some(Timestamp(scan.at)),
+        at: Timestamp(scan.at),
         limit: PageLimit {
             records,
             bytes: limits.scan_page_bytes_max as usize,
@@ -230,14 +235,13 @@ fn decode_scan(
 #[cfg(all(test, not(madsim)))]
 mod tests {
     use super::*;
-    use crate::{config::KEY_BYTES_MAX, seams::SystemClock};
+    use crate::config::KEY_BYTES_MAX;
 
     fn decoded(op: Op) -> Result<Decoded, OpError> {
         let limits = Limits { key_bytes_max: 4, ..Limits::default() };
         let mut request = v1::SessionRequest { id: 1, op: Some(op) };
-        let hlc = Hlc::new(Arc::new(SystemClock));
         let random: Random = Arc::new(|| 1);
-        decode(&mut request, &limits, &hlc, &ClusterIdentity::default(), &random)
+        decode(&mut request, &limits, Timestamp(1), &ClusterIdentity::default(), &random)
     }
 
     /// They are longer than a limit that was lowered since.

@@ -72,23 +72,20 @@ impl Decoded {
         }
     }
 
-    /// The stored keys, from the first to below the second, of a scan that begins.
+    /// The stored keys, from the first to below the second, of a scan that begins: it has no moment yet.
     pub(crate) fn first_page_span(&self) -> Option<(&[u8], &[u8])> {
         match self {
             Decoded::Read(DecodedRead {
-                kind: ReadKind::Scan(Scan { start, end, at: None, .. }),
+                kind: ReadKind::Scan(Scan { start, end, at: Timestamp::ZERO, .. }),
                 ..
             }) => Some((start, end)),
             _ => None,
         }
     }
 
-    /// Whether a range can serve it: holds its key, or what it scans. A later page of a scan only
-    /// has to begin there; it ends with the range at the latest.
+    /// Whether a range can serve it: holds its key. A page of a scan only has to begin there; it ends with the range at
+    /// the latest.
     pub(crate) fn lies_in(&self, range: &Descriptor) -> bool {
-        if let Some((start, end)) = self.first_page_span() {
-            return range.covers(start, end);
-        }
         match self.place() {
             Place::Key(key) => range.contains(key),
             Place::Below(end) => {

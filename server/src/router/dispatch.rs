@@ -51,8 +51,8 @@ impl Router {
         Reply::new(sink, id, self.metrics.clone(), named)
     }
 
-    /// Sends a request on: to a node that is said to know better, or where the routes say. A scan may turn out
-    /// to go over several ranges at any time.
+    /// Sends a request on: to a node that is said to know better, or where the routes say. A scan that begins gets its
+    /// moment first.
     pub(super) fn go<S: Answers>(
         self: &Arc<Self>,
         request: Request,
@@ -60,7 +60,7 @@ impl Router {
         corrections: u32,
         better: Option<NodeId>,
     ) {
-        if self.spans_ranges(&request.decoded) {
+        if request.decoded.first_page_span().is_some() {
             scan::begin(self.clone(), request, sink);
         } else {
             self.route(request, sink, corrections, better);
@@ -105,13 +105,6 @@ impl Router {
             }
             Err(_) => refuse(sink, Some(route.range), OpError::stale_route()),
         }
-    }
-
-    /// Whether a scan begins that goes over several ranges. Its further pages need no care: they are
-    /// read at the version of the first.
-    fn spans_ranges(&self, decoded: &Decoded) -> bool {
-        let Some((start, end)) = decoded.first_page_span() else { return false };
-        self.routes.covering(start, end, 2).len() > 1
     }
 
     /// Tells who sent several keys which ones can go together, if it does not know.

@@ -46,7 +46,7 @@ impl Router {
         let writes = writes(&request) && !is_too_late(&request);
         let again = (corrections > 0).then(|| request.clone());
         let generation = route.generation.0;
-        let forward = wire::Forward { request: Some(request), generation, scan: None, relay };
+        let forward = wire::Forward { request: Some(request), generation, relay };
         let message = wire::PeerMessage {
             range_id: route.range.0,
             kind: Some(Kind::Forward(forward)),

@@ -10,7 +10,7 @@
 //!   way.rs       straight to the leader, or around      relay.rs      passes on what takes the way around
 //!   forward.rs   to the node that leads its range
 //!   serve.rs     what another node forwarded            admission.rs  how much the node takes on
-//!   scan.rs      scans over several ranges              parts.rs      a scan's span, by ranges
+//!   scan.rs      scans get their moment                 parts.rs      a scan's span, by ranges
 //!   hints.rs     where clients had better go
 //! ```
 //!
@@ -50,7 +50,7 @@ use crate::{
     range::replica::Replica,
     request::decode::Decoder,
     seams::Random,
-    time::Hlc,
+    time::oracle::handle::Oracle,
 };
 
 /// How often a request is sent on after a definite "not here".
@@ -69,7 +69,7 @@ pub struct Router {
     admission: Arc<Admission>,
     decoder: Decoder,
     peers: Arc<Peers>,
-    hlc: Arc<Hlc>,
+    oracle: Arc<Oracle>,
     metrics: Arc<Metrics>,
     limits: Limits,
     patience: Duration,
@@ -80,7 +80,7 @@ impl Router {
     /// an election.
     pub fn new(
         peers: Arc<Peers>,
-        hlc: Arc<Hlc>,
+        oracle: Arc<Oracle>,
         metrics: Arc<Metrics>,
         limits: Limits,
         patience: Duration,
@@ -94,9 +94,9 @@ impl Router {
             relays: Turns::default(),
             scans: Arc::new(Semaphore::new(scan::OPENED_AT_ONCE_MAX)),
             admission: Admission::new(&limits, metrics.clone()),
-            decoder: Decoder::new(limits.clone(), hlc.clone(), peers.clone(), random),
+            decoder: Decoder::new(limits.clone(), oracle.clone(), peers.clone(), random),
             peers,
-            hlc,
+            oracle,
             metrics,
             limits,
         }
@@ -184,9 +184,9 @@ impl Router {
         &self.admission
     }
 
-    /// The node's clock.
-    pub fn hlc(&self) -> &Arc<Hlc> {
-        &self.hlc
+    /// The node's way to timestamps.
+    pub fn oracle(&self) -> &Arc<Oracle> {
+        &self.oracle
     }
 
     /// The node's metrics.

@@ -34,6 +34,9 @@ impl Router {
             Ok(decoded) => decoded,
             Err(error) => return reply.send(Err(error)),
         };
+        if decoded.first_page_span().is_some() {
+            return reply.send(Err(OpError::invalid("a forwarded scan names its moment")));
+        }
         match self.admit(&replica, &decoded, Generation(forward.generation)) {
             Ok(()) => decoded.submit(&replica, reply),
             Err(_) => reply.send(Err(OpError::stale_route())),

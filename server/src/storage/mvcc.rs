@@ -1,7 +1,7 @@
 //! Versions of keys: reading the newest one, and the keys of a span.
 //!
-//! A version may expire, and is absent from then on (`life.rs`). Whether a key is absent *now* is decided by the
-//! range's time, never by a clock alone (`range/expiry.rs`).
+//! A version may expire, and is absent from then on (`life.rs`). Whether a key is absent *now* is decided by a timestamp
+//! of the oracle (`range/expiry.rs`).
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use super::{
     engine::{Direction, Error, Family, Reader},
     format::{codec, version::VersionRecord},
     keys,
-    life::{Life, has_expired, life},
+    life::has_expired,
 };
 use crate::{
     planted::{self, Bug},
@@ -83,8 +83,6 @@ pub struct Page {
     /// If the span may hold more: `enc(key)` where the next page starts (forward, inclusive) or
     /// ends (reverse, exclusive).
     pub next: Option<Vec<u8>>,
-    /// A record of the page has expired between its moment and `clock` ([`scan`]).
-    pub is_outlived: bool,
 }
 
 /// Bounds of one page.
@@ -99,15 +97,14 @@ pub struct PageLimit {
 }
 
 /// The keys in `[start, end)` that exist at `at`, up to a page. Stored keys; empty `end` is no end.
-/// Where one of them does not exist any more at `clock`, because it expires, the page says so.
 pub fn scan(
     reader: &dyn Reader,
     span: (&[u8], &[u8]),
-    (at, clock): (Timestamp, Timestamp),
+    at: Timestamp,
     direction: Direction,
     limit: PageLimit,
 ) -> Result<Page, Error> {
-    let mut scan = Scan { at, clock, direction, limit, ..Scan::default() };
+    let mut scan = Scan { at, direction, limit, ..Scan::default() };
     let mut failed = None;
     reader.scan(Family::Data, span.0, span.1, direction, &mut |stored, record| {
         scan.step(stored, record).unwrap_or_else(|error| {
@@ -129,20 +126,18 @@ pub struct Held {
     pub keys: Vec<Vec<u8>>,
     /// If the span may hold more: the stored key at which the next page starts.
     pub next: Option<Vec<u8>>,
-    /// A key was left out because it has expired by `clock`, and not by the range's time.
-    pub is_expiring: bool,
 }
 
 /// Versions of a key behind its newest that are stepped over before the rest is jumped over.
 const STEPPED_OVER_MAX: usize = 16;
 
 /// The keys in `[start, end)` whose newest version was written at `moment` or before and is a value that has
-/// not expired by `clock`; up to a page. Stored keys; an empty `end` is no end. `time` is the range's.
+/// not expired by `now`; up to a page. Stored keys; an empty `end` is no end.
 pub fn held_since(
     reader: &dyn Reader,
     (start, end): (&[u8], &[u8]),
     moment: Timestamp,
-    (time, clock): (Timestamp, Timestamp),
+    now: Timestamp,
     limit: PageLimit,
 ) -> Result<Held, Error> {
     let (mut held, mut bytes, mut versions) = (Held::default(), 0, 0);
@@ -181,13 +176,9 @@ pub fn held_since(
             if record.value.is_none() || at > moment {
                 return ControlFlow::Continue(());
             }
-            match life(record.expires_at, time, clock) {
-                Life::Expired => {}
-                Life::Expiring(_) => held.is_expiring = true,
-                Life::Alive => {
-                    bytes += key.len();
-                    held.keys.push(key.to_vec());
-                }
+            if !has_expired(record.expires_at, now) {
+                bytes += key.len();
+                held.keys.push(key.to_vec());
             }
             ControlFlow::Continue(())
         })?;
@@ -202,7 +193,6 @@ pub fn held_since(
 #[derive(Default)]
 struct Scan {
     at: Timestamp,
-    clock: Timestamp,
     direction: Direction,
     limit: PageLimit,
     page: Page,
@@ -221,10 +211,6 @@ impl Scan {
         let same = self.candidate.as_ref().is_some_and(|(candidate, _)| candidate == key);
         if !same {
             let previous = self.settle();
-            if self.page.is_outlived {
-                // It will be read again at a later moment.
-                return Ok(ControlFlow::Break(()));
-            }
             if let Some(previous) = previous.filter(|_| self.is_full()) {
                 // The careless hand: "the next page begins with the next key".
                 let next = forward || planted::active(Bug::ReverseScanSkipsKey);
@@ -260,7 +246,6 @@ impl Scan {
         let (key, found) = self.candidate.take()?;
         if let Some(version) = found.filter(|version| version.at > Timestamp::ZERO) {
             self.bytes += key.len() + version.value.len();
-            self.page.is_outlived |= has_expired(version.expires_at, self.clock);
             self.page.records.push((key.clone(), version));
         }
         Some(key)

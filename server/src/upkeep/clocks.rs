@@ -1,65 +1,59 @@
-//! The node's wall clock: judged once a second, and said to be wrong by the node whose clock it is.
+//! The node's wall clock beside cluster time: looked at once a second, and said to be wrong by the node whose clock it is.
 //!
-//! A clock that is wrong is not followed (`time/discipline.rs`); the node tells the others with its pings,
-//! and its leaders move to nodes whose clocks are right (`placement/policy.rs`). What was written with such a
-//! time before, by an earlier version or by a majority of wrong clocks, stays: a range whose time is ahead
-//! does not expire keys until clocks have reached it, and its leader says until when.
+//! A clock that is wrong is not followed: the oracle goes by the median of its servers' clocks (`time/oracle/report.rs`),
+//! and nothing that must be right goes by any clock. The node says it, so that somebody sets the clock. Where a
+//! majority of clocks is wrong, it is the right ones that say so.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::time::Duration;
 
-use crate::{
-    cluster::state::NodeState,
-    range::replica::Replica,
-    time::{utc, words},
-};
+use crate::{cluster::state::NodeState, time::words};
 
-/// Looks at the wall clock, and says what has changed.
-pub(super) fn look(node_state: &NodeState) {
-    let (me, hlc) = (node_state.peers().me(), &node_state.host().hlc);
-    let seen = hlc.look(node_state.peers().book().count());
-    let before_us = node_state.heard_clock(me, seen.wrong_by_us);
-    node_state.router().metrics().clock_wrong_by.set(seen.wrong_by_us as f64 / 1e6);
-    match (before_us, seen.wrong_by_us) {
-        (0, 0) => {}
-        (0, wrong_by_us) => {
-            let (by, direction) = in_words(wrong_by_us);
-            tracing::warn!(
-                node = %me,
-                "this machine's clock is {by} {direction} of the time that the cluster goes by; it is not \
-                 followed, and leaders move to other nodes: set the clock (or, if it is right and the \
-                 others' are wrong, set theirs; a node alone goes by it when it is started again)"
-            );
+/// A clock this close to cluster time is right.
+const RIGHT_WITHIN: Duration = Duration::from_secs(1);
+/// Cluster time that has stood still for longer says nothing of a clock.
+const CURRENT_FOR: u32 = 3;
+
+/// What was seen at the last looks.
+#[derive(Default)]
+pub(super) struct Clock {
+    known: u64,
+    stood_still: u32,
+}
+
+impl Clock {
+    /// Looks at the wall clock, and says what has changed.
+    pub(super) fn look(&mut self, node_state: &NodeState) {
+        let (me, oracle) = (node_state.peers().me(), &node_state.host().oracle);
+        let known = oracle.known().block().0;
+        self.stood_still = if known == self.known { self.stood_still + 1 } else { 0 };
+        self.known = known;
+        if known == 0 || self.stood_still >= CURRENT_FOR {
+            return;
         }
-        (_, 0) => tracing::info!(node = %me, "this machine's clock is right again"),
-        _ => {}
-    }
-    for replica in node_state.replicas() {
-        note_time(node_state, &replica);
+        let wrong_by_us = wrong_by_us(oracle.physical().0, known);
+        let before_us = node_state.heard_clock(me, wrong_by_us);
+        node_state.router().metrics().time.clock_wrong_by.set(wrong_by_us as f64 / 1e6);
+        match (before_us, wrong_by_us) {
+            (0, 0) => {}
+            (0, wrong_by_us) => {
+                let (by, direction) = in_words(wrong_by_us);
+                tracing::warn!(
+                    node = %me,
+                    "this machine's clock is {by} {direction} of cluster time, which does not follow it: set the \
+                     clock (or, if it is right, those of the other time servers)"
+                );
+            }
+            (_, 0) => tracing::info!(node = %me, "this machine's clock is right again"),
+            _ => {}
+        }
     }
 }
 
-/// Says once that a range's time is ahead, and that it is not any more. Its leader does: the others show it
-/// in their status.
-fn note_time(node_state: &NodeState, replica: &Replica) {
-    let ahead = node_state.host().hlc.ahead_by(replica.shared.state.time());
-    let said = &replica.shared.time_is_ahead;
-    match (said.load(Relaxed), ahead) {
-        (false, Some(ahead)) if replica.is_leader() => {
-            said.store(true, Relaxed);
-            tracing::warn!(
-                range = %replica.range,
-                until = utc(replica.shared.state.time().0),
-                "the range's time is {} ahead of this node's clock: a leader's clock was wrong; the \
-                 range's keys do not expire until then",
-                words(ahead)
-            );
-        }
-        (true, None) => {
-            said.store(false, Relaxed);
-            tracing::info!(range = %replica.range, "clocks have reached the range's time");
-        }
-        _ => {}
-    }
+/// By how many microseconds a wall clock is ahead of cluster time, 0 where it is close to it.
+fn wrong_by_us(wall_us: u64, known_us: u64) -> i64 {
+    let signed = |us| i64::try_from(us).unwrap_or(i64::MAX);
+    let ahead_us = signed(wall_us).saturating_sub(signed(known_us));
+    if u128::from(ahead_us.unsigned_abs()) <= RIGHT_WITHIN.as_micros() { 0 } else { ahead_us }
 }
 
 fn in_words(us: i64) -> (String, &'static str) {
@@ -76,5 +70,14 @@ mod tests {
         assert_eq!(in_words(7_200_400_000), ("2h 0m".to_owned(), "ahead"));
         assert_eq!(in_words(-61_000_000), ("1m 1s".to_owned(), "behind"));
         assert_eq!(in_words(1_999_999), ("1.999s".to_owned(), "ahead"));
+    }
+
+    #[test]
+    fn a_clock_within_a_second_is_right() {
+        let known = 10_000_000;
+        assert_eq!(wrong_by_us(known + 1_000_000, known), 0);
+        assert_eq!(wrong_by_us(known + 1_000_001, known), 1_000_001);
+        assert_eq!(wrong_by_us(known - 1_000_001, known), -1_000_001);
+        assert_eq!(wrong_by_us(0, u64::MAX), -i64::MAX);
     }
 }

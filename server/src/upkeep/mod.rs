@@ -12,6 +12,7 @@
 //!   thresholds.rs       how far back requests and versions count
 //!   request_records.rs  remembered requests go                       versions.rs    old versions go
 //!   collector.rs        the loop of these two                        registry.rs    the system range is kept true
+//!   time_servers.rs     the set of time servers is what it should be
 //! ```
 //!
 //! # On a crash
@@ -30,6 +31,7 @@ mod pings;
 mod registry;
 mod request_records;
 mod thresholds;
+mod time_servers;
 mod truncation;
 mod versions;
 
@@ -74,6 +76,7 @@ pub(crate) fn start(
         )),
         tokio::spawn(collector::run(node_state.clone(), Versions::default())),
         tokio::spawn(registry::run(node_state.clone())),
+        tokio::spawn(time_servers::run(node_state.clone())),
         tokio::spawn(addresses::run(node_state.clone(), log)),
     ]
 }

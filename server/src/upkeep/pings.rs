@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{clocks, pause::pause};
+use super::{clocks::Clock, pause::pause};
 use crate::{
     cluster::{figures, news, readiness, state::NodeState},
     storage,
@@ -18,10 +18,10 @@ const ASTRAY_PINGS: u32 = 3;
 /// Tells every peer what this node's leaders know.
 pub(super) async fn run(node_state: Arc<NodeState>) {
     let mut pings = 0_u32;
-    let mut was_ready = None;
+    let (mut was_ready, mut clock) = (None, Clock::default());
     loop {
         pause(&node_state, "pings", INTERVAL).await;
-        clocks::look(&node_state);
+        clock.look(&node_state);
         news::tell_all(&node_state).await;
         node_state.router().refresh_routes();
         pings = pings.saturating_add(1);

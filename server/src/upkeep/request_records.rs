@@ -56,7 +56,7 @@ impl Collector for RequestRecords {
 fn collect_step(node_state: &NodeState, cursor: &mut Vec<u8>) -> Result<usize, storage::Error> {
     // The careless hand: "what is done is done".
     let is_early = planted::active(Bug::DedupCollectedEarly);
-    let threshold = if is_early { RangeState::time } else { RangeState::dedup_threshold };
+    let threshold = if is_early { RangeState::newest } else { RangeState::dedup_threshold };
     let collected = settled(node_state, threshold, |replica, thresholds| {
         remove_refused(&**replica.shared.state.engine(), thresholds, cursor)
     });

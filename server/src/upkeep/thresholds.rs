@@ -1,6 +1,6 @@
 //! Thresholds of a node's ranges: what lies below one is refused or out of reach, and may go.
 //!
-//! The leader of a range moves a threshold along behind its disciplined clock, by a replicated command. Every
+//! The leader of a range moves a threshold along behind cluster time, by a replicated command. Every
 //! node then removes by itself what lies below it (`request_records.rs`, `versions.rs`), in its own time.
 //!
 //! # Invariant
@@ -30,9 +30,11 @@ pub(super) async fn keep_moving(
     loop {
         pause(&node_state, what, every).await;
         for replica in node_state.replicas() {
-            // Not the newest reading: a range whose time is hours ahead raises that, and requests of this
-            // minute would count as forgotten, versions as collected, in every range of the node.
-            let threshold = node_state.router().hlc().disciplined().saturating_sub(behind);
+            let threshold = node_state.host().oracle.now().saturating_sub(behind);
+            if threshold == Timestamp::ZERO {
+                // Cluster time is not known yet.
+                continue;
+            }
             // A lost proposal is made up for by the next one.
             replica.propose(|term| command(term, threshold)).await;
         }

@@ -5,7 +5,13 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use parking_lot::Mutex;
-use quintet_server::{ids::NodeId, time::discipline::BOUND, time::local::simulated::IDEAL_PPM};
+use quintet_server::{
+    ids::NodeId,
+    time::{
+        local::simulated::IDEAL_PPM,
+        oracle::{AHEAD, HEADROOM},
+    },
+};
 
 use super::{
     Cluster,
@@ -13,6 +19,9 @@ use super::{
     machine::Machine,
 };
 use crate::{dice::Dice, trace};
+
+/// How far the clock of a proposer that runs at another rate may carry the others' away until it hears them again.
+const CARRIED_AWAY: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// A node's wall clock jumps to where it is off by at most `most` more than at first, either
@@ -63,8 +72,7 @@ impl Cluster {
         });
     }
 
-    /// An operator sets all clocks: from now on they show ideal time, and run at its rate. A node whose clock
-    /// is away takes no leaders, and could not be well again.
+    /// An operator sets all clocks: from now on they show ideal time, and run at its rate.
     pub(super) fn set_clocks(&self) {
         for (node, machine) in &self.machines {
             self.end_leap(*node);
@@ -80,9 +88,9 @@ impl Cluster {
         }
     }
 
-    /// Between what two nodes ever went by at the same moment, or one at two moments beyond the time
-    /// between them: the most. That is between what their wall clocks showed, leaps aside, and where
-    /// these jumped, leapt or ran at other rates, as far as a node follows its own before it knows better.
+    /// How far cluster time may have been apart from real time at two moments: what the wall clocks of nodes ever showed
+    /// differed by as much, leaps aside, since the median of five lies between them; and cluster time may be ahead of the
+    /// median by what a proposer may go ahead and what a restarted time server begins above what it promised.
     pub fn clock_spread(&self) -> Duration {
         let (mut least, mut most) = (i64::MAX, i64::MIN);
         for machine in self.machines.values() {
@@ -92,9 +100,7 @@ impl Cluster {
             (least, most) = (least.min(low), most.max(high));
         }
         let spread = Duration::from_micros(u64::try_from(most.saturating_sub(least)).unwrap_or(0));
-        // A node goes that far along with its wall clock, either way, and with its monotonic clock.
-        let held =
-            if self.clocks_were_wrong.load(Ordering::Relaxed) { 2 * BOUND } else { Duration::ZERO };
-        spread + held
+        let were_wrong = self.clocks_were_wrong.load(Ordering::Relaxed);
+        spread + AHEAD + HEADROOM + if were_wrong { CARRIED_AWAY } else { Duration::ZERO }
     }
 }

@@ -107,15 +107,11 @@ pub(super) fn raft() -> Verdict {
 
 /// By how much the moment of an expiry may differ from where real time has it.
 ///
-/// Let every disciplined clock be ahead of real time by `low` to `high` at all moments of the run. A reading of
-/// a node's HLC at real time `t` is at least its own such clock, so at least `t + low`; and it is such a
-/// clock's reading at some earlier time on some node, or a step above one (messages, applied times and
-/// what clients carry on from an answer only hand readings on, and clients' own clocks are exact), so at
-/// most `t + high`. A value that is written between `w1` and `w2` expires at a reading from
-/// `w1 + low + ttl` to `w2 + high + ttl`, and a read between `r1` and `r2` judges by one from `r1 + low` to
-/// `r2 + high`. So the value can't be gone before `w1 + ttl - (high - low)`, and can't be there after
-/// `w2 + ttl + (high - low)`, however clocks jump and whatever their rates are: the HLC never falls, so a
-/// jump back ends nothing that `high` does not cover. The last millisecond is for those steps.
+/// Let cluster time be ahead of real time by `low` to `high` at all moments of the run: a round that begins at real time
+/// `t` issues at least `t + low`, and nothing above `t + high` is issued before `t`. A value that is written between `w1`
+/// and `w2` expires at a timestamp from `w1 + low + ttl` to `w2 + high + ttl`, and a read between `r1` and `r2` judges
+/// by one from `r1 + low` to `r2 + high`. So the value can't be gone before `w1 + ttl - (high - low)`, and can't be there
+/// after `w2 + ttl + (high - low)`. The last millisecond is for blocks that are one above another.
 fn skew_ns(cluster: &Cluster) -> u64 {
     let spread = cluster.clock_spread() + std::time::Duration::from_millis(1);
     u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX)

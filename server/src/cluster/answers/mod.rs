@@ -33,13 +33,14 @@ use quintet_proto::internal::v1 as wire;
 use self::forward::Forwarded;
 use super::{reach, state::NodeState};
 use crate::{
-    ids::{Generation, NodeId, RangeId, ReplicaId},
+    ids::{NodeId, RangeId, ReplicaId, TimeDomain},
     peer::{
         Handler, Kind, SnapshotPipe,
         ask::{self, Ask},
     },
     planted::{self, Bug},
     range::{leadership, replica::Replica},
+    time::oracle::{Block, Epoch, server::Tick},
 };
 
 /// Answers peers for a node.
@@ -60,6 +61,11 @@ impl NodeHandler {
 fn addressed(node_state: &NodeState, message: &wire::PeerMessage) -> Option<Replica> {
     let replica = node_state.router().replica(RangeId(message.range_id))?;
     (replica.id.0 == message.to_replica).then_some(replica)
+}
+
+/// Whether this node has a time server of a domain: there is one, 0.
+fn is_ours(time_domain: u32) -> bool {
+    time_domain == TimeDomain::default().0
 }
 
 fn failed(why: impl Into<String>) -> BoxFuture<'static, Option<Kind>> {
@@ -89,16 +95,6 @@ impl Handler for NodeHandler {
                     None => failed("no such replica here"),
                 }
             }
-            Kind::Forward(forward) if forward.scan.is_some() => {
-                let (router, range) = (node_state.router().clone(), RangeId(message.range_id));
-                let step = forward.scan.and_then(|step| step.kind);
-                async move {
-                    let generation = Generation(forward.generation);
-                    let step = router.serve_step(range, generation, step, forward.relay);
-                    Some(Kind::ForwardAnswer(step.await))
-                }
-                .boxed()
-            }
             Kind::Forward(forward) => {
                 let router = node_state.router().clone();
                 self.forwarded.serve(router, forward, RangeId(message.range_id))
@@ -107,6 +103,33 @@ impl Handler for NodeHandler {
                 let holds = claims.claims.iter().map(|claim| holds(&node_state, claim)).collect();
                 let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
                 async { Some(answer) }.boxed()
+            }
+            Kind::TimeTick(tick) if is_ours(tick.time_domain) => {
+                let server = node_state.time_server().clone();
+                let (epoch, block) = (Epoch(tick.epoch), Block(tick.block));
+                let tick = Tick { epoch, block, write_back: tick.write_back };
+                async move { Some(ask::TimeTick::reply(server.tick(tick).await)) }.boxed()
+            }
+            Kind::TimeRound(round) if is_ours(round.time_domain) => {
+                let oracle = node_state.host().oracle.clone();
+                async move { Some(ask::TimeRound::reply(oracle.round_here().await.ok())) }.boxed()
+            }
+            Kind::TimeFence(fence) if is_ours(fence.time_domain) => {
+                let server = node_state.time_server().clone();
+                let config = ask::config_from_wire(fence.servers.unwrap_or_default());
+                async move { Some(ask::TimeFence::reply(server.fence(&config).await)) }.boxed()
+            }
+            Kind::TimeSeed(seed) if is_ours(seed.time_domain) => {
+                let server = node_state.time_server().clone();
+                let config = ask::config_from_wire(seed.servers.unwrap_or_default());
+                async move {
+                    let seeded = server.seed(&config, Block(seed.above)).await;
+                    Some(ask::TimeSeed::reply(seeded))
+                }
+                .boxed()
+            }
+            Kind::TimeTick(_) | Kind::TimeRound(_) | Kind::TimeFence(_) | Kind::TimeSeed(_) => {
+                failed("this node has no time server of that domain")
             }
             Kind::Reach(_) => {
                 async move { Some(ask::Reach::reply(reach::reached(&node_state).await)) }.boxed()

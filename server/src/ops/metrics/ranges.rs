@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Gauge, SecondsGauge, add};
+use super::{Gauge, add};
 use crate::ids::RangeId;
 
 /// The handle of one range's replica on this node. Clones share their figures.
@@ -46,8 +46,6 @@ pub struct RangeMetrics {
     pub elections_won: Counter,
     /// Bytes of entries that the log has here.
     pub log_bytes: Gauge,
-    /// Seconds by which the range's time is ahead of this node's clock.
-    pub time_ahead: SecondsGauge,
     last_won_term: Arc<AtomicU64>,
 }
 
@@ -78,7 +76,6 @@ pub(super) struct Ranges {
     lag_entries: Family<RangeLabels, Gauge>,
     elections_won: Family<RangeLabels, Counter>,
     log_bytes: Family<RangeLabels, Gauge>,
-    time_ahead: Family<RangeLabels, SecondsGauge>,
 }
 
 impl Ranges {
@@ -115,11 +112,6 @@ impl Ranges {
                 "Terms in which the replica here was seen to lead; looked at once a second",
             ),
             log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
-            time_ahead: add(
-                r,
-                "range_time_ahead_seconds",
-                "Seconds by which the range's time is ahead of this node's clock, where that is more than a few seconds: until then its keys do not expire",
-            ),
         }
     }
 
@@ -136,7 +128,6 @@ impl Ranges {
             lag_entries: self.lag_entries.get_or_create_owned(&labels),
             elections_won: self.elections_won.get_or_create_owned(&labels),
             log_bytes: self.log_bytes.get_or_create_owned(&labels),
-            time_ahead: self.time_ahead.get_or_create_owned(&labels),
             last_won_term: Arc::default(),
         };
         self.handles.lock().entry(range).or_insert_with(make).clone()
@@ -155,6 +146,5 @@ impl Ranges {
         self.lag_entries.remove(&labels);
         self.elections_won.remove(&labels);
         self.log_bytes.remove(&labels);
-        self.time_ahead.remove(&labels);
     }
 }

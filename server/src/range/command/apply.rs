@@ -1,6 +1,6 @@
 //! Applies a committed command to the state.
 
-use super::{delete_range, outcome::Applied, reserve_replica, target::Target, thresholds, write};
+use super::{delete_range, outcome::Applied, reserve_replica, target::Target, thresholds, time_servers, write};
 use crate::storage::{engine::Error, format::command::Command};
 
 /// Applies a command whose entry was proposed in `term`.
@@ -9,9 +9,10 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
         Command::Write(write) => write::apply(target, term, &write),
         Command::Remove(page) => delete_range::apply(target, term, &page),
         Command::MoveDedupThreshold { evaluated_under, .. }
-        | Command::AdvanceTime { evaluated_under, .. }
         | Command::MoveGcThreshold { evaluated_under, .. }
         | Command::ReserveReplica { evaluated_under }
+        | Command::BeginTimeServers { evaluated_under, .. }
+        | Command::ActivateTimeServers { evaluated_under, .. }
             if evaluated_under != term =>
         {
             Ok(Applied::ReEvaluate)
@@ -19,10 +20,15 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
         Command::MoveDedupThreshold { threshold, .. } => {
             Ok(thresholds::move_dedup(target.applied, threshold))
         }
-        Command::AdvanceTime { to, .. } => Ok(thresholds::advance_time(target.applied, to)),
         Command::MoveGcThreshold { threshold, .. } => {
             Ok(thresholds::move_gc(target.applied, threshold))
         }
         Command::ReserveReplica { .. } => Ok(reserve_replica::apply(target.descriptor)),
+        Command::BeginTimeServers { after, members, .. } => {
+            Ok(time_servers::begin(&mut target.applied.time_servers, after, members))
+        }
+        Command::ActivateTimeServers { epoch, .. } => {
+            Ok(time_servers::activate(&mut target.applied.time_servers, epoch))
+        }
     }
 }

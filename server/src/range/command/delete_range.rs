@@ -26,7 +26,7 @@ pub(super) fn apply(
         return Ok(Applied::Groups(vec![false]));
     }
     let RemoveCommand { at, request, first_attempt, hash, start: anchor, .. } = *remove;
-    if !target.is_new((anchor, request), (at, first_attempt), target.applied.time)? {
+    if !target.is_new((anchor, request), (at, first_attempt), target.applied.newest)? {
         return Ok(Applied::Groups(vec![false]));
     }
     let absent = VersionRecord { value: None, txn: None, expires_at: None };
@@ -37,7 +37,6 @@ pub(super) fn apply(
     target.remember((anchor, request), &DedupRecord { first_attempt, hash, at, outcome });
     let applied = &mut *target.applied;
     applied.newest = applied.newest.max(at);
-    applied.time = applied.time.max(at);
     applied.time_domain = remove.time_domain;
     Ok(Applied::Groups(vec![true]))
 }

@@ -110,12 +110,10 @@ mod tests {
     #[test]
     fn a_key_is_absent_from_its_expiry_on() {
         let (current, before) = (expiring(5, "7", Some(AT.0)), Timestamp(AT.0 - 1));
-        assert_eq!(current.clone().seen_at(Timestamp::ZERO, before), (current.clone(), false));
-        // By the write's timestamp alone it is news to the range.
-        assert_eq!(current.clone().seen_at(before, AT), (Current(None), true));
-        assert_eq!(current.seen_at(AT, Timestamp(AT.0 + 1)), (Current(None), false));
+        assert_eq!(current.clone().seen_at(before), current);
+        assert_eq!(current.seen_at(AT), Current(None));
         let forever = holding(5, "7");
-        assert_eq!(forever.clone().seen_at(AT, Timestamp::MAX), (forever, false));
+        assert_eq!(forever.clone().seen_at(Timestamp::MAX), forever);
     }
 
     #[test]

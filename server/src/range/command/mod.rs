@@ -9,7 +9,8 @@
 //!   write.rs            results of requests on one key, in groups, and of requests on several
 //!   put_many.rs         a request on several keys
 //!   delete_range.rs     a page of a deletion
-//!   thresholds.rs       time, dedup threshold and gc threshold move
+//!   thresholds.rs       dedup threshold and gc threshold move
+//!   time_servers.rs     another set of time servers, in the system range
 //!   reserve_replica.rs  a replica id is given, once
 //!   outcome.rs          what a command came to
 //! ```
@@ -35,6 +36,7 @@ mod put_many;
 mod reserve_replica;
 pub mod target;
 mod thresholds;
+mod time_servers;
 mod write;
 
 #[cfg(all(test, not(madsim)))]

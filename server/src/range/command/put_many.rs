@@ -15,18 +15,18 @@ use crate::{
     time::Timestamp,
 };
 
-/// Whether a batch may be applied in a range whose time was `time` before its entry.
+/// Whether a batch may be applied in a range whose newest version was `newest` before its entry.
 pub(super) fn accepts(
     target: &Target<'_>,
     batch: &PutBatch<'_>,
-    time: Timestamp,
+    newest: Timestamp,
 ) -> Result<bool, Error> {
     // Without keys there is no anchor: nobody proposes that.
     let Some(anchor) = batch.items.first() else { return Ok(false) };
     if !target.holds(batch.items.iter().map(|item| item.key)) {
         return Ok(false);
     }
-    target.is_new((anchor.key, batch.request), (batch.at, batch.first_attempt), time)
+    target.is_new((anchor.key, batch.request), (batch.at, batch.first_attempt), newest)
 }
 
 /// Writes every key, and remembers the request.

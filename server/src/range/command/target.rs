@@ -39,14 +39,14 @@ impl Target<'_> {
     }
 
     /// Whether a request with its anchor, written at a timestamp and first attempted at another, may act:
-    /// above the range's time, within what is remembered, and not remembered.
+    /// above the newest version of the range, within what is remembered, and not remembered.
     pub(super) fn is_new(
         &self,
         (anchor, request): (&[u8], RequestId),
         (at, first_attempt): (Timestamp, Timestamp),
-        time: Timestamp,
+        newest: Timestamp,
     ) -> Result<bool, Error> {
-        if at <= time && !planted::active(Bug::StaleEvaluationApplied) {
+        if at <= newest && !planted::active(Bug::StaleEvaluationApplied) {
             return Ok(false);
         }
         let threshold = self.applied.dedup_threshold;

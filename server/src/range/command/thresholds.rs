@@ -1,4 +1,4 @@
-//! What only ever rises: the range's time, and the thresholds below which requests and reads are refused.
+//! What only ever rises: the thresholds below which requests and reads are refused.
 
 use super::outcome::Applied;
 use crate::{storage::format::applied::AppliedRecord, time::Timestamp};
@@ -9,16 +9,8 @@ pub(super) fn move_dedup(applied: &mut AppliedRecord, threshold: Timestamp) -> A
     Applied::Done
 }
 
-/// Nothing is written at or below this moment from here on.
-pub(super) fn advance_time(applied: &mut AppliedRecord, to: Timestamp) -> Applied {
-    applied.time = applied.time.max(to);
-    Applied::Done
-}
-
 /// Reads of earlier moments are refused from here on: what only they would see may go.
 pub(super) fn move_gc(applied: &mut AppliedRecord, threshold: Timestamp) -> Applied {
     applied.gc_threshold = applied.gc_threshold.max(threshold);
-    // What is seen at the threshold must not change any more.
-    applied.time = applied.time.max(applied.gc_threshold);
     Applied::Done
 }

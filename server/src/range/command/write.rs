@@ -1,6 +1,6 @@
 //! Results of requests that write: groups of requests on one key, and batches on several (`put_many.rs`).
 //!
-//! Both are held to the same conditions: the term, the span of every key, the range's time, the dedup threshold,
+//! Both are held to the same conditions: the term, the span of every key, the newest version, the dedup threshold,
 //! and that no record of the request is there. What fails one of them leaves no trace, and is evaluated again.
 
 use super::{
@@ -28,9 +28,9 @@ pub(super) fn apply(
     if !is_of_term(write.evaluated_under, term) {
         return Ok(Applied::ReEvaluate);
     }
-    // Versions rise: everything that was written before is at or below the range's time.
-    let before = target.applied.time;
-    let mut newest = target.applied.newest;
+    // Versions rise: everything that was written before is at or below the newest one.
+    let before = target.applied.newest;
+    let mut newest = before;
     let mut results = Vec::with_capacity(write.groups.len() + write.batches.len());
     for group in &write.groups {
         let accepted = accepts(target, group, before)?;
@@ -58,18 +58,17 @@ pub(super) fn apply(
         results.push(accepted);
     }
     target.applied.newest = newest;
-    target.applied.time = before.max(newest);
     target.applied.time_domain = write.time_domain;
     Ok(Applied::Groups(results))
 }
 
-fn accepts(target: &Target<'_>, group: &Group<'_>, time: Timestamp) -> Result<bool, Error> {
+fn accepts(target: &Target<'_>, group: &Group<'_>, newest: Timestamp) -> Result<bool, Error> {
     if !target.holds(std::iter::once(group.key)) {
         return Ok(false);
     }
     for operation in &group.operations {
         let (at, first_attempt) = (operation.at, operation.first_attempt);
-        if !target.is_new((group.key, operation.request), (at, first_attempt), time)? {
+        if !target.is_new((group.key, operation.request), (at, first_attempt), newest)? {
             return Ok(false);
         }
     }

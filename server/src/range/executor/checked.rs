@@ -4,12 +4,14 @@
 //! concern of a done request.
 //!
 //! ```text
-//!   deadline -> span -> dedup -> threshold -> space -> all keys, or the moment
+//!   deadline -> span -> dedup -> threshold -> space -> all keys -> (its timestamp) -> what it says of time
 //! ```
 //!
 //! The same for a request on one key, a batch and a page of a deletion. A request on keys has them to itself by then
 //! (`latched.rs`), so no copy of it is under way here. A page has latched none yet: a copy of one that is under way may
 //! pass, and leaves no trace where it is applied (`range/dedup.rs`).
+
+use std::time::Duration;
 
 use crate::{
     error::OpError,
@@ -20,8 +22,11 @@ use crate::{
         shared::Shared,
     },
     storage::{engine::Error, format::descriptor::Descriptor},
-    time::local::Instant,
+    time::{Timestamp, local::Instant},
 };
+
+/// How far the time that a client carries on by its own clock may be ahead of the cluster's.
+const FIRST_ATTEMPT_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// The answer to a request that is not to be evaluated.
 pub(super) fn check(
@@ -42,8 +47,7 @@ pub(super) fn check(
     let refused = dedup::is_too_old(write, shared.state.dedup_threshold())
         .or(denied)
         .or_else(|| space(shared, write))
-        .or_else(|| other_keys(shared, write, &descriptor))
-        .or_else(|| moment(shared, write));
+        .or_else(|| other_keys(shared, write, &descriptor));
     Ok(refused.map(Err))
 }
 
@@ -62,7 +66,7 @@ fn span(write: &Write, descriptor: &Descriptor) -> Option<OpError> {
 /// It was done before. Ahead of everything that may refuse it by now though it has acted.
 fn done(shared: &Shared, write: &Write) -> Result<Option<OpResult>, Error> {
     let engine = &**shared.state.engine();
-    let result = dedup::look_up(engine, write, || shared.hlc.peek())?;
+    let result = dedup::look_up(engine, write, || shared.oracle.now())?;
     if result.is_some() {
         shared.metrics.dedup_hits.inc();
     }
@@ -90,11 +94,19 @@ fn other_keys(shared: &Shared, write: &Write, descriptor: &Descriptor) -> Option
     Some(OpError::several_ranges())
 }
 
-/// A page of a deletion names a moment that the range's time has not reached. Last: that one is moved by writes, and a
-/// page that was done is answered as done.
-fn moment(shared: &Shared, write: &Write) -> Option<OpError> {
-    let range = write.kind.range()?;
-    let message = "the deletion names a moment that the range has not reached; take the 'at' of a \
-                   scan of the whole span";
-    (range.moment > shared.state.time()).then(|| OpError::invalid(message))
+/// A request says something of time that can't be so: its timestamp, which is above all that was issued before it came,
+/// is not above that. Forged, or of another cluster.
+pub(super) fn by_its_time(write: &Write, at: Timestamp) -> Option<OpError> {
+    if write.first_attempt > at.saturating_add(FIRST_ATTEMPT_AHEAD_MAX) {
+        return Some(OpError::invalid(
+            "the time of the first attempt is more than a minute ahead of the cluster's; learn the cluster's time \
+             from its answers",
+        ));
+    }
+    let is_to_come = write.kind.range().is_some_and(|range| range.moment >= at);
+    is_to_come.then(|| {
+        OpError::invalid(
+            "the deletion names a moment that is yet to come; take the 'at' of a scan of the whole span",
+        )
+    })
 }

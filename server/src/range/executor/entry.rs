@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Writes after which an entry takes no more requests. A batch counts with all its items.
-pub(super) const ENTRY_OPERATIONS_MAX: Size = Size::new("entry-operations", 1_024, 2);
+pub(super) const ENTRY_OPERATIONS_MAX: Size = Size::new("entry-operations", 4_096, 2);
 /// Bytes after which an entry takes no more requests.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
@@ -47,6 +47,13 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn new(write: Write, answer: Option<OpResult>) -> Asked {
         Asked { write, answer: answer.map(Box::new), at: Timestamp::ZERO }
+    }
+
+    /// Gives its caller the answer that it has.
+    pub(super) fn send_answer(self) {
+        if let Some(answer) = self.answer {
+            self.write.reply.send(*answer);
+        }
     }
 
     /// Writes that it adds to an entry.
@@ -166,6 +173,14 @@ impl Entry {
         self.writes + writes < ENTRY_OPERATIONS_MAX.get()
             && self.bytes + bytes < ENTRY_BYTES_MAX
             && self.removal.is_none()
+    }
+
+    /// Keys of its requests.
+    pub(super) fn keys(&self) -> Vec<Bytes> {
+        let groups = self.groups.iter().map(|group| &group.key);
+        let batches = self.batches.iter().flat_map(|batch| batch.write.keys());
+        let removal = self.removal.iter().flat_map(|removal| &removal.keys);
+        groups.chain(batches).chain(removal).cloned().collect()
     }
 
     pub(super) fn requests(&self) -> usize {

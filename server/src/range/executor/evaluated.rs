@@ -6,10 +6,11 @@
 //! * A refusal is answered only from a state that was confirmed afterwards (`reads/`), or from an applied entry. It is
 //!   stored, so that neither a delayed first attempt nor a repetition acts afterwards; but for that of a first attempt
 //!   whose caller ignores it once it has sent a later one (`refusal_not_remembered`).
-//! * A refusal that rests on what another request of the entry does, or on an expiry that the range's time has not
-//!   passed, is proposed too: applying it is what makes it true.
+//! * A refusal that rests on what another request of the entry does is proposed too: applying it is what makes it true.
+//!   One that rests on an expiry is not: the timestamp is published, and whoever asks later asks at a later one.
 
 use super::{
+    checked,
     entry::{Asked, Pending},
     latched::Draft,
     latches::Latches,
@@ -48,6 +49,13 @@ pub(super) fn evaluate(
         if !draft.entry.has_room_beside(0, 0) {
             left.extend(asked.write.keys().cloned());
             again.push(asked.write);
+            continue;
+        }
+        if let Some(refused) = checked::by_its_time(&asked.write, asked.at) {
+            // A page has no keys yet.
+            let keys = asked.write.keys().filter(|_| asked.write.kind.range().is_none());
+            left.extend(keys.cloned());
+            asked.write.reply.send(Err(refused));
             continue;
         }
         if let Some(range) = asked.write.kind.range().cloned() {
@@ -104,12 +112,12 @@ fn evaluate_one(
         None if write.kind.is_unconditional() => Current(None),
         None => Current::read(&**state.engine(), &write.key)?,
     };
-    let (current, is_news) = current.seen_at(state.time(), at);
+    let current = current.seen_at(at);
     let (effect, outcome) = evaluate_on(&current, &write.kind, at);
     // The careless hands: "a refusal is a refusal".
     let rests_on_applied = left.is_none() || planted::active(Bug::RefusalByUncommitted);
     let forgets = dedup::may_forget_refusal(&write) || planted::active(Bug::RefusalNotStored);
-    if changes_nothing(&outcome) && rests_on_applied && forgets && !is_news {
+    if changes_nothing(&outcome) && rests_on_applied && forgets {
         let result = answer(&write.kind, outcome, Timestamp::ZERO, current.0.as_ref(), || at);
         return Ok(Evaluated::Refused(write, result));
     }

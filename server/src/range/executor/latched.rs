@@ -7,14 +7,14 @@
 //!   a batch          all its keys are free                all are taken
 //!                    one is taken, be it by the entry     it waits behind that, holding none, and is looked at
 //!                                                         again when it is released
-//!   a page of a      where it begins is free, and the     it is alone in its entry; what it finds is latched when
-//!   deletion         entry is empty                       it is evaluated
+//!   a page of a      where it begins is free, the entry   it is alone in its entry; what it finds is latched when
+//!   deletion         is empty, and no write at or below   it is evaluated
+//!                    its moment is on its way
 //! ```
 //!
-//! A draft is filled in rounds: latched, stamped, evaluated, and again while there is room. Who would have to wait
-//! behind a request of the round itself ends the round and is looked at in the next: that request may turn out to be
-//! refused, and need no place. A round costs memory only; where it costs more, let him wait. It is bounded, and so is
-//! what it costs until the first of its callers is told ([`ROUND_REQUESTS_MAX`]).
+//! Who waits behind a request of this very entry is looked at again when that one is evaluated and turns out to need no
+//! place, or when the entry is applied. An entry is bounded, and so is what it costs until the first of its callers is
+//! told ([`ENTRY_REQUESTS_MAX`]).
 //!
 //! # Invariants
 //!
@@ -39,14 +39,16 @@ use crate::{
     ids::RequestId,
     planted::{self, Bug},
     range::{
+        guards::{Guards, Looks},
         held::Current,
         request::{OpResult, Write},
     },
     storage::engine::Error,
 };
 
-/// Requests of a round: those that `check` has an answer to take no room in an entry, and are as many as are gathered.
-const ROUND_REQUESTS_MAX: usize = 4_096;
+/// Requests that are latched for an entry: those that `check` has an answer to take no room in it, and are as many as are
+/// gathered. Each of them may need one of the 4,096 timestamps of a block.
+const ENTRY_REQUESTS_MAX: usize = 4_096;
 
 /// Requests of an entry on one key.
 struct Joined {
@@ -92,11 +94,6 @@ impl Joined {
     fn holds(&self, write: &Write) -> bool {
         self.first == write.request || self.more.contains(&write.request)
     }
-
-    /// Where a request stands that can't join those on their key. They may all be refused yet, and need no place.
-    fn behind(&self, key: &Bytes) -> Stand<'static> {
-        if self.group.is_some() { Stand::Behind(key.clone()) } else { Stand::Later }
-    }
 }
 
 impl Slot<'_> {
@@ -121,7 +118,7 @@ enum Stand<'d> {
     Apart,
     /// Behind a key.
     Behind(Bytes),
-    /// Looked at again once the requests before it are evaluated, and their place in the entry is known.
+    /// A page of a deletion that can't begin this entry: looked at again for the next.
     Later,
 }
 
@@ -133,16 +130,22 @@ pub(super) fn latch(
     latches: &mut Latches<Write>,
     draft: &mut Draft,
     asked: &mut Vec<Asked>,
+    (guards, looks): (&Guards, Looks),
     mut check: impl FnMut(&Write) -> Result<Option<OpResult>, Error>,
 ) -> Result<(), Error> {
     let (mut writes, mut bytes) = (0, 0);
-    while draft.entry.has_room_beside(writes, bytes) && asked.len() < ROUND_REQUESTS_MAX {
+    while draft.entry.has_room_beside(writes, bytes) && asked.len() < ENTRY_REQUESTS_MAX {
         let Some(write) = gathered.pop() else { break };
         let is_first = writes == 0 && draft.entry.is_empty();
-        let is_page = write.kind.range().is_some();
-        let stand = match (is_page, write.kind.many()) {
-            (true, _) => stand_of_page(&write, is_first, latches, draft),
-            (_, Some(_)) => stand_of_batch(&write, latches, draft),
+        let page = write.kind.range();
+        let is_page = page.is_some();
+        let stand = match (page, write.kind.many()) {
+            // What is on its way and at or below its moment is not found yet.
+            (Some(page), _) => {
+                let may_begin = is_first && guards.below(page.moment, looks).is_empty();
+                stand_of_page(&write, may_begin, latches)
+            }
+            (_, Some(_)) => stand_of_batch(&write, latches),
             _ => stand_on_one_key(&write, latches, draft),
         };
         match &stand {
@@ -195,7 +198,7 @@ fn stand_on_one_key<'d>(
         hash_map::Entry::Occupied(joined) => {
             let joined = joined.into_mut();
             if joined.holds(write) && !planted::active(Bug::RequestTwiceInEntry) {
-                return joined.behind(&write.key);
+                return Stand::Behind(write.key.clone());
             }
             Stand::Joins(joined)
         }
@@ -205,17 +208,10 @@ fn stand_on_one_key<'d>(
 }
 
 /// Where a batch stands; takes its keys where all are free.
-fn stand_of_batch(write: &Write, latches: &mut Latches<Write>, draft: &Draft) -> Stand<'static> {
+fn stand_of_batch(write: &Write, latches: &mut Latches<Write>) -> Stand<'static> {
     // The entry's own keys are latched too.
-    let mut own = None;
-    for key in write.keys().filter(|key| latches.is_taken(key)) {
-        match draft.by_key.get(key) {
-            Some(joined) => own = own.or(Some((key, joined))),
-            None => return Stand::Behind(key.clone()),
-        }
-    }
-    if let Some((key, joined)) = own {
-        return joined.behind(key);
+    if let Some(key) = write.keys().find(|key| latches.is_taken(key)) {
+        return Stand::Behind(key.clone());
     }
     for key in write.keys() {
         latches.take(key.clone());
@@ -224,27 +220,24 @@ fn stand_of_batch(write: &Write, latches: &mut Latches<Write>, draft: &Draft) ->
 }
 
 /// Where a page of a deletion stands: alone in its entry, which it begins or has to wait for.
-fn stand_of_page(
-    write: &Write,
-    is_first: bool,
-    latches: &Latches<Write>,
-    draft: &Draft,
-) -> Stand<'static> {
+fn stand_of_page(write: &Write, may_begin: bool, latches: &Latches<Write>) -> Stand<'static> {
     match latches.is_taken(&write.key) {
-        true if !draft.by_key.contains_key(&write.key) => Stand::Behind(write.key.clone()),
-        false if is_first => Stand::Apart,
-        true | false => Stand::Later,
+        true => Stand::Behind(write.key.clone()),
+        false if may_begin => Stand::Apart,
+        false => Stand::Later,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         error::OpError,
         range::request::{Condition, DeleteRange, Lifetime, PutMany, WriteKind},
         storage::format::{command::Effect, request::Outcome},
-        time::Timestamp,
+        time::{Timestamp, oracle::Block},
     };
 
     #[derive(Default)]
@@ -252,6 +245,7 @@ mod tests {
         gathered: Gathered,
         draft: Draft,
         asked: Vec<Asked>,
+        guards: Arc<Guards>,
     }
 
     impl Bench {
@@ -274,7 +268,7 @@ mod tests {
         }
 
         fn page(&mut self, id: u64, start: &'static str) {
-            let range = DeleteRange { end: Bytes::new(), moment: Timestamp(1), limit: 0 };
+            let range = DeleteRange { end: Bytes::new(), moment: Block(1).last(), limit: 0 };
             let page = self.write(id, start, WriteKind::DeleteRange(range));
             self.gathered.extend([page]);
         }
@@ -295,8 +289,9 @@ mod tests {
 
         /// Who has its keys now, of all that are asked, where `answered` says who is answered instead.
         fn latch(&mut self, latches: &mut Latches<Write>, answered: &[u64]) -> Vec<u64> {
-            let Bench { gathered, draft, asked, .. } = self;
-            latch(gathered, latches, draft, asked, |write| {
+            let Bench { gathered, draft, asked, guards } = self;
+            let looks = Looks { term: 1, applied: None };
+            latch(gathered, latches, draft, asked, (guards, looks), |write| {
                 let is_answered = answered.contains(&write.request.sequence);
                 Ok(is_answered.then(|| Err(OpError::deadline())))
             })
@@ -323,9 +318,7 @@ mod tests {
         for (id, key) in [(1, "a"), (2, "b"), (3, "a"), (1, "a"), (4, "c")] {
             bench.put(id, key, 1);
         }
-        assert_eq!(bench.latch(&mut latches, &[]), [1, 3], "the first copy of 1 may need no place");
-        bench.evaluate();
-        assert_eq!(bench.latch(&mut latches, &[]), [4]);
+        assert_eq!(bench.latch(&mut latches, &[]), [1, 3, 4]);
         assert!(["a", "b", "c"].iter().all(|key| latches.is_taken(key.as_bytes())));
         assert_eq!(ids(latches.release(b"b")), [2]);
         assert_eq!(ids(latches.release(b"a")), [1], "a second copy waits for the first's result");
@@ -342,8 +335,6 @@ mod tests {
         bench.put(5, "a", 1);
         bench.batch(6, &["c", "e"]);
         assert_eq!(bench.latch(&mut latches, &[]), [1, 4], "who waits holds nothing");
-        bench.evaluate();
-        assert_eq!(bench.latch(&mut latches, &[]), [0; 0]);
         assert!(!latches.is_taken(b"e"));
         assert_eq!(ids(latches.release(b"a")), [5]);
         assert_eq!(ids(latches.release(b"b")), [2]);
@@ -370,10 +361,10 @@ mod tests {
     #[test]
     fn a_round_is_bounded_where_nobody_takes_room() {
         let (mut bench, mut latches) = (Bench::default(), held(&[]));
-        let all: Vec<_> = (0..ROUND_REQUESTS_MAX as u64 + 2).collect();
+        let all: Vec<_> = (0..ENTRY_REQUESTS_MAX as u64 + 2).collect();
         all.iter().for_each(|id| bench.put(*id, "a", 1));
         assert_eq!(bench.latch(&mut latches, &all), [0; 0]);
-        assert_eq!((bench.asked.len(), bench.gathered.len()), (ROUND_REQUESTS_MAX, 2));
+        assert_eq!((bench.asked.len(), bench.gathered.len()), (ENTRY_REQUESTS_MAX, 2));
     }
 
     #[test]
@@ -398,13 +389,16 @@ mod tests {
         assert_eq!(ids(latches.release(b"z")), [1]);
         let mut next = Bench { gathered: bench.gathered, ..Bench::default() };
         let mut latches = held(&[]);
+        let write = next.guards.raise(1, Some([&b"x"[..]].into_iter()), Block(0));
+        assert_eq!(next.latch(&mut latches, &[]), [0; 0], "a write may be at its moment, or below");
+        write.stamp(Block(2));
         assert_eq!(next.latch(&mut latches, &[]), [3], "nothing goes with it");
         assert!(!latches.is_taken(b"a"), "what it removes is not known yet");
         assert_eq!(ids(next.gathered.drain()), [4]);
     }
 
     #[test]
-    fn a_batch_takes_the_key_of_one_that_left() {
+    fn who_waits_behind_one_that_left_is_looked_at_again() {
         let (mut bench, mut latches) = (Bench::default(), held(&[]));
         bench.put(1, "a", 1);
         bench.put(2, "b", 1);
@@ -413,8 +407,7 @@ mod tests {
         bench.asked.remove(0);
         bench.evaluate();
         assert!(bench.draft.is_left(b"a") && !bench.draft.is_left(b"b"));
-        assert!(latches.release(b"a").is_empty());
-        assert_eq!(bench.latch(&mut latches, &[]), [3]);
+        assert_eq!(ids(latches.release(b"a")), [3]);
         assert_eq!(bench.draft.entry.requests(), 1);
     }
 }

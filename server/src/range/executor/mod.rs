@@ -28,8 +28,9 @@
 //! * What was done is answered as done, whatever would refuse the request now (`checked.rs`).
 //! * A refusal is answered only from a state that was confirmed afterwards, or from an applied entry
 //!   (`evaluated.rs`).
-//! * Whether a key has expired is decided by the timestamp of the write, and answered only from a range whose time has
-//!   passed the expiry (`evaluated.rs`, `range/expiry.rs`).
+//! * A write's timestamp comes from a round that begins after the write has its keys (`stamped.rs`), and its keys are
+//!   guarded from then until it is applied (`range/guards.rs`).
+//! * Whether a key has expired is decided by the timestamp of the write (`evaluated.rs`, `range/expiry.rs`).
 //! * A request whose proposal was handed to Raft is answered with a result or as ambiguous, never as failed
 //!   (`applied.rs`).
 //!

@@ -14,7 +14,8 @@ use super::entry::Entry;
 use crate::{
     planted::{self, Bug},
     range::{
-        command::outcome::Applied, faults::Doing, raft::group::Group, request::Reply,
+        command::outcome::Applied, faults::Doing, guards::Raised,
+        raft::{group::Group, log_store::LogStore}, request::Reply,
         shared::Shared,
     },
 };
@@ -54,10 +55,11 @@ impl Proposals {
     /// Hands an entry to Raft, as evaluated in a term.
     pub(super) async fn propose(
         &mut self,
-        raft: &Group,
+        (raft, log): (&Group, &LogStore),
         shared: &Shared,
         (term, epoch): (u64, u64),
         entry: Entry,
+        guard: Raised,
     ) {
         let command = entry.encode(term, shared.time_domain);
         let counted = shared.cadence.begin();
@@ -68,7 +70,7 @@ impl Proposals {
             // The careless hand: "it is in the log, readers may have it".
             shared.state.engine().write(entry.versions()).ok();
         }
-        let faults = shared.faults.clone();
+        let (faults, log) = (shared.faults.clone(), log.clone());
         self.made += 1;
         let number = self.made;
         self.entries.insert(number, entry);
@@ -81,6 +83,10 @@ impl Proposals {
                 (Err(error), _) => Err(error),
             };
             let applied = applied.inspect_err(|why| faults.note(Doing::Propose, None, why)).ok();
+            match applied {
+                Some(_) => guard.settle(),
+                None => guard.lose(log.last().map(|last| last.index)),
+            }
             Finished { epoch, applied, number }
         }));
     }

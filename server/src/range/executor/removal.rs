@@ -10,9 +10,9 @@
 //!
 //! * A page goes into an entry of its own. It removes keys that it has latched, and none that is latched: it
 //!   ends before the first such key, or waits behind that, holding none, where it would begin with it.
-//! * The moment is not above the range's time, so that no write of a version at or below it is under way:
-//!   what a page does not see of its part of the span is newer, now and ever after. So a page that is asked
-//!   again, under whatever id, finds nothing there to remove that was written since.
+//! * No write of a version at or below the moment is under way when a page gets its timestamp, which is above the moment
+//!   (`latched.rs`, `checked.rs`): what a page does not see of its part of the span is newer, now and ever after.
+//!   So a page that is asked again, under whatever id, finds nothing there to remove that was written since.
 //! * A page is bounded in keys, in their bytes and in versions that it looks at; where one of them ends it, it
 //!   says where the next one begins.
 //! * As with every request, what is remembered of it is its answer. A page that removes nothing is remembered
@@ -73,7 +73,7 @@ pub(super) fn evaluate(
 ) -> Result<Page, Error> {
     let Asked { write, at, .. } = asked;
     let found = find(state, &write.key, range, at)?;
-    let (mut next, is_expiring) = (found.next, found.is_expiring);
+    let mut next = found.next;
     let mut goes: Vec<_> = found.keys.into_iter().map(Bytes::from).collect();
     match goes.iter().position(|key| latches.is_taken(key)) {
         Some(0) => {
@@ -97,7 +97,7 @@ pub(super) fn evaluate(
     let count = u32::try_from(goes.len()).unwrap_or(u32::MAX);
     let removed = Removed { keys: count, moment: range.moment, next };
     let outcome = Outcome::Removed(removed.clone());
-    if changes_nothing(&outcome) && dedup::may_forget_refusal(&write) && !is_expiring {
+    if changes_nothing(&outcome) && dedup::may_forget_refusal(&write) {
         return Ok(Page::Empty(write, Ok(Answer::DeleteRange(removed))));
     }
     for key in &goes {
@@ -124,8 +124,7 @@ fn find(
     };
     // The careless hand: "whatever is there goes".
     let newest = if planted::active(Bug::RemovalOfNewer) { Timestamp::MAX } else { range.moment };
-    let times = (state.time(), at);
-    let mut found = mvcc::held_since(&**state.engine(), (start, upto), newest, times, limit)?;
+    let mut found = mvcc::held_since(&**state.engine(), (start, upto), newest, at, limit)?;
     if found.next.is_none() {
         found.next = (upto != &range.end[..]).then(|| upto.to_vec());
     }

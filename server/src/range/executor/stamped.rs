@@ -1,63 +1,69 @@
-//! Stamped: the requests of a round get their timestamps, here and nowhere else.
+//! Stamped: the requests of an entry get their timestamps, from one round of the oracle, here and nowhere else.
 //!
-//! Behind latching, so that a timestamp is above those of all earlier writes of its keys: these are applied, or stand
-//! before it in the entry. Ahead of evaluation, because what a request means is decided at its timestamp: by then a
-//! key may have expired.
+//! The round begins once the requests have their keys to themselves, so its block is above the versions of all earlier
+//! writes of these keys, whoever made them, and above everything that anybody was answered before. From the moment at
+//! which it is asked for until the entry is applied a guard is up over the keys (`range/guards.rs`). What a request
+//! means is decided afterwards, at its timestamp: by then a key may have expired.
 //!
-//! The clock is asked once a round, for as many timestamps as there are requests. An entry takes another round where
-//! requests of the one before needed no place in it (`latched.rs`). Whoever gives the time may take a while to
-//! answer: the requests hold their latches meanwhile, and nothing has been read for them yet but what is remembered
-//! of them.
+//! The round takes a trip to other nodes. Meanwhile the executor goes on: proposals end, requests gather. They do not
+//! join this entry: they came after its round had begun.
 //!
 //! # Invariants
 //!
-//! * Timestamps of an entry rise in the order of its requests, so versions of a group do (asserted where they are
-//!   applied, `command/write.rs`).
+//! * A round serves one entry of a range, and one entry is stamped at a time: timestamps rise along the log of the range
+//!   (checked where they are applied, `command/write.rs`).
+//! * Timestamps of an entry rise in the order of its requests, so versions of a group do (asserted there too).
+//! * Where no round comes, the requests are told so; nothing was begun.
 
-use super::entry::Asked;
-use crate::time::{Hlc, Timestamp};
+use std::pin::Pin;
 
-/// Gives those that are to be evaluated their timestamps, which rise in the order of the requests, and are above all
-/// that this node has given or seen.
-pub(super) fn stamp(asked: &mut [Asked], hlc: &Hlc) {
-    let is_evaluated = |one: &&mut Asked| one.answer.is_none();
-    let count = asked.iter_mut().filter(is_evaluated).count() as u64;
-    if count == 0 {
-        return;
-    }
-    let first = hlc.take(count);
-    for (one, ahead) in asked.iter_mut().filter(is_evaluated).zip(0..count) {
-        one.at = Timestamp(first.0.saturating_add(ahead));
+use super::{
+    entry::Asked,
+    latched::Draft,
+};
+use crate::{error::OpError, range::guards::Raised, time::oracle::Block};
+
+/// A round that is asked for.
+pub(super) type Round = Pin<Box<dyn Future<Output = Result<Block, OpError>> + Send>>;
+
+/// Requests that have their keys, and wait for their timestamps.
+pub(super) struct Stamping {
+    /// The term in which they got their keys.
+    pub(super) term: u64,
+    pub(super) draft: Draft,
+    pub(super) asked: Vec<Asked>,
+    pub(super) guard: Raised,
+    pub(super) round: Round,
+}
+
+/// Gives those that are to be evaluated their timestamps.
+pub(super) fn stamp(asked: &mut [Asked], block: Block) {
+    let evaluated = asked.iter_mut().filter(|one| one.answer.is_none());
+    for (one, number) in evaluated.zip(0..) {
+        one.at = block.nth(number);
     }
 }
 
-#[cfg(all(test, not(madsim)))]
+#[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
     use crate::{
-        error::OpError,
         range::request::{Condition, Write, WriteKind},
-        seams::SystemClock,
+        time::Timestamp,
     };
 
     #[test]
     fn timestamps_rise_and_whoever_has_an_answer_gets_none() {
-        let hlc = Hlc::new(Arc::new(SystemClock));
-        let ahead = hlc.now().saturating_add(std::time::Duration::from_secs(10));
-        hlc.observe(ahead);
         let one = |is_answered: bool| {
             let delete = WriteKind::Delete { condition: Condition::Always };
             let write = Write::of_test(1, Bytes::from_static(b"k"), delete);
             Asked::new(write, is_answered.then(|| Err(OpError::deadline())))
         };
         let mut asked = [one(true), one(false), one(false), one(true), one(false)];
-        stamp(&mut asked, &hlc);
-        let given = asked.map(|one| one.at.0.saturating_sub(ahead.0));
-        assert_eq!(given, [0, 1, 2, 0, 3]);
-        assert_eq!(hlc.now().0, ahead.0 + 4, "no more are taken than were given");
+        stamp(&mut asked, Block(7));
+        let (none, nth) = (Timestamp::ZERO, |number| Block(7).nth(number));
+        assert_eq!(asked.map(|one| one.at), [none, nth(0), nth(1), none, nth(2)]);
     }
 }

@@ -6,6 +6,8 @@
 //!   its own first entry included, is applied ([`Executor::lead`]).
 //! * Latches and waiting requests die with the term: a proposal of an earlier leadership releases nothing of a later
 //!   one ([`Executor::forget`]).
+//! * Requests are evaluated in the term in which they got their keys: a round that comes in another one is of no use
+//!   ([`Executor::stamped`]).
 //!
 //! # A disk that does not answer
 //!
@@ -20,6 +22,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::{
@@ -31,7 +35,7 @@ use super::{
     latched::{Draft, latch},
     latches::Latches,
     proposed::{Finished, Proposals},
-    stamped::stamp,
+    stamped::{Round, Stamping, stamp},
 };
 use crate::{
     error::OpError,
@@ -39,13 +43,14 @@ use crate::{
     range::{
         cadence::{Cadence, Wait},
         faults::Doing,
-        raft::group::Group,
+        guards::Raised,
+        raft::{group::Group, log_store::LogStore},
         reads::queue::ReadQueue,
         request::{OpResult, Read, ReadKind, Write},
         shared::Shared,
     },
     storage::engine::Error,
-    time::local::Instant,
+    time::{local::Instant, oracle::Block},
 };
 
 /// Requests that wait in the executor, behind latches included.
@@ -57,41 +62,47 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(in crate::range) struct Executor {
     shared: Arc<Shared>,
     raft: Group,
+    log: LogStore,
     writes: mpsc::Receiver<Write>,
     reads: ReadQueue,
     gathered: Gathered,
     /// Keys in proposals in flight, and who waits for each.
     latches: Latches<Write>,
-    /// Requests of a round, between two stages; empty otherwise, bounded by `latch`.
-    asked: Vec<Asked>,
     proposals: Proposals,
+    /// An entry that waits for its timestamps.
+    stamping: Option<Stamping>,
     /// The term whose state is ready to be evaluated.
     prepared: Option<u64>,
     /// Raised when latches die, so that proposals of an earlier leadership release nothing.
     epoch: u64,
     /// Only with [`Bug::StaleEvaluationApplied`]: what is proposed again as it was evaluated.
     stale: Vec<Entry>,
+    /// Only with [`Bug::TimestampBeforeLatch`]: a round for the next entry.
+    early: Option<Round>,
 }
 
 impl Executor {
     pub(in crate::range) fn new(
         shared: Arc<Shared>,
         raft: Group,
+        log: LogStore,
         writes: mpsc::Receiver<Write>,
         reads: ReadQueue,
     ) -> Executor {
         Executor {
             shared,
             raft,
+            log,
             writes,
             reads,
             gathered: Gathered::default(),
             latches: Latches::new(),
-            asked: Vec::new(),
             proposals: Proposals::default(),
+            stamping: None,
             prepared: None,
             epoch: 0,
             stale: Vec::new(),
+            early: None,
         }
     }
 
@@ -107,6 +118,9 @@ impl Executor {
                 Some(finished) = self.proposals.next(), if !self.proposals.is_empty() => {
                     self.finish(finished);
                 }
+                block = round(&mut self.stamping), if self.stamping.is_some() => {
+                    self.stamped(block).await;
+                }
                 received = self.writes.recv_many(&mut incoming, ENTRY_OPERATIONS_MAX.get()), if has_room => {
                     if received == 0 {
                         return;
@@ -120,9 +134,10 @@ impl Executor {
             if gave_up {
                 self.give_up();
             }
-            while self.gathered.may_go(&cadence, self.proposals.count()) {
-                self.start().await;
-            }
+            while self.stamping.is_none()
+                && self.gathered.may_go(&cadence, self.proposals.count())
+                && self.start().await
+            {}
             let (proposals, _) = self.proposals.count();
             shared.waiting.writes.store(self.waiting(), Relaxed);
             shared.waiting.proposals.store(proposals, Relaxed);
@@ -131,57 +146,146 @@ impl Executor {
 
     /// Requests that are not proposed yet.
     fn waiting(&self) -> usize {
-        self.gathered.len() + self.latches.waiting()
+        let stamping = self.stamping.as_ref().map_or(0, |stamping| stamping.asked.len());
+        self.gathered.len() + self.latches.waiting() + stamping
     }
 
-    /// Takes what is gathered through the stages, into a proposal.
-    async fn start(&mut self) {
-        let Some(term) = self.lead().await else { return };
+    /// Takes what is gathered to where it waits for its timestamps. Whether something of it has moved.
+    async fn start(&mut self) -> bool {
+        let Some(term) = self.lead().await else { return false };
         if let Some(stale) = self.stale.pop() {
-            return self.propose(term, stale).await;
+            let guard = self.guard(term, &stale.keys());
+            self.propose(term, stale, guard).await;
+            return true;
         }
-        match self.fill(term) {
-            Ok(entry) if entry.is_empty() => {}
-            Ok(entry) => self.propose(term, entry).await,
-            Err(error) => {
-                self.asked.clear();
-                tracing::error!(range = %self.shared.range, %error, "state can't be read");
-                self.shared.fail(error);
+        let before = self.gathered.len();
+        let (mut draft, mut asked) = (Draft::default(), Vec::new());
+        let (shared, now) = (&self.shared, Instant::now());
+        let latched = latch(
+            &mut self.gathered,
+            &mut self.latches,
+            &mut draft,
+            &mut asked,
+            (&shared.guards, shared.looks(term)),
+            |write| check(shared, write, now),
+        );
+        if let Err(error) = latched {
+            self.fail(error);
+            return false;
+        }
+        let has_moved = self.gathered.len() < before;
+        let keys: Vec<_> = asked
+            .iter()
+            .filter(|one| one.answer.is_none())
+            .flat_map(|one| one.write.keys().cloned())
+            .collect();
+        if keys.is_empty() {
+            // Whoever is answered here needs no timestamp.
+            asked.into_iter().for_each(Asked::send_answer);
+            return has_moved;
+        }
+        let is_page = asked.iter().any(|one| one.write.kind.range().is_some());
+        // Before the round is asked for.
+        let guard = match is_page {
+            true => {
+                let (all, floor) = (None::<std::iter::Empty<&[u8]>>, shared.oracle.known().block());
+                shared.guards.raise(term, all, floor)
             }
+            false => self.guard(term, &keys),
+        };
+        let round = match self.early.take() {
+            // The careless hand: "a timestamp in time saves nine".
+            Some(early) if planted::active(Bug::TimestampBeforeLatch) => early,
+            _ => round_of(&self.shared),
+        };
+        self.stamping = Some(Stamping { term, draft, asked, guard, round });
+        has_moved
+    }
+
+    /// The careless hand: "there is nothing to guard before the timestamp is known".
+    fn late_guard(&self, term: u64, asked: &[Asked], early: Raised) -> Raised {
+        early.settle();
+        let keys: Vec<_> = asked.iter().flat_map(|one| one.write.keys().cloned()).collect();
+        self.shared.guards.raise(term, Some(keys.iter().map(|key| &key[..])), Block::default())
+    }
+
+    fn guard(&self, term: u64, keys: &[Bytes]) -> Raised {
+        // See `late_guard`.
+        let keys = if planted::active(Bug::GuardAfterRound) { &[] } else { keys };
+        let keys = keys.iter().map(|key| &key[..]);
+        self.shared.guards.raise(term, Some(keys), self.shared.oracle.known().block())
+    }
+
+    /// A round has come, or none will: what waited for it is evaluated and proposed, or told so.
+    async fn stamped(&mut self, block: Result<Block, OpError>) {
+        let Some(stamping) = self.stamping.take() else { return };
+        if !self.raft.leads_in(stamping.term) {
+            self.stamping = Some(stamping);
+            self.forget();
+            return;
+        }
+        let Stamping { term, mut draft, mut asked, guard, .. } = stamping;
+        let block = match block {
+            Ok(block) => block,
+            Err(error) => {
+                self.turn_back(asked, &error);
+                return guard.settle();
+            }
+        };
+        if planted::active(Bug::TimestampBeforeLatch) {
+            self.early = Some(Box::pin(tokio::spawn(round_of(&self.shared)).map(flattened)));
+        }
+        let guard = match planted::active(Bug::GuardAfterRound) {
+            true => self.late_guard(term, &asked, guard),
+            false => guard,
+        };
+        guard.stamp(block);
+        stamp(&mut asked, block);
+        if let Err(error) = self.evaluate(term, asked, &mut draft) {
+            return self.fail(error);
+        }
+        match draft.entry.is_empty() {
+            true => guard.settle(),
+            false => self.propose(term, draft.entry, guard).await,
         }
     }
 
-    /// Gathered, latched, stamped, evaluated: the next entry. Where requests need no place in it after all, it is
-    /// filled up again.
-    fn fill(&mut self, term: u64) -> Result<Entry, Error> {
-        let mut draft = Draft::default();
-        let now = Instant::now();
-        loop {
-            let (shared, asked) = (&self.shared, &mut self.asked);
-            latch(&mut self.gathered, &mut self.latches, &mut draft, asked, |write| {
-                check(shared, write, now)
-            })?;
-            if asked.is_empty() {
-                return Ok(draft.entry);
-            }
-            stamp(asked, &shared.hlc);
-            self.evaluate(term, &mut draft)?;
+    /// Tells requests that have their keys, and of which nothing was begun, that they are not done.
+    fn turn_back(&mut self, asked: Vec<Asked>, error: &OpError) {
+        for mut one in asked {
+            let keys: Vec<_> = match one.answer.is_some() || one.write.kind.range().is_some() {
+                true => Vec::new(),
+                false => one.write.keys().cloned().collect(),
+            };
+            one.answer.get_or_insert_with(|| Box::new(Err(error.clone())));
+            one.send_answer();
+            keys.iter().for_each(|key| self.gathered.extend(self.latches.release(key)));
         }
+    }
+
+    fn fail(&self, error: Error) {
+        tracing::error!(range = %self.shared.range, %error, "state can't be read");
+        self.shared.fail(error);
     }
 
     /// Evaluates what is latched and stamped, into the draft.
-    fn evaluate(&mut self, term: u64, draft: &mut Draft) -> Result<(), Error> {
+    fn evaluate(
+        &mut self,
+        term: u64,
+        asked: Vec<Asked>,
+        draft: &mut Draft,
+    ) -> Result<(), Error> {
         let (state, reads) = (&self.shared.state, &self.reads);
         let confirm = |write, result| confirm(reads, write, term, result);
-        let asked = self.asked.drain(..);
+        let asked = asked.into_iter();
         let again = evaluated::evaluate(state, &mut self.latches, asked, draft, confirm)?;
         self.gathered.return_to_front(again);
         Ok(())
     }
 
-    async fn propose(&mut self, term: u64, entry: Entry) {
+    async fn propose(&mut self, term: u64, entry: Entry, guard: Raised) {
         let of = (term, self.epoch);
-        self.proposals.propose(&self.raft, &self.shared, of, entry).await;
+        self.proposals.propose((&self.raft, &self.log), &self.shared, of, entry, guard).await;
     }
 
     fn finish(&mut self, finished: Finished) {
@@ -193,9 +297,9 @@ impl Executor {
         }
         let held = (finished.epoch == self.epoch).then_some(&mut self.latches);
         let (shared, of) = (&self.shared, (entry, finished.applied));
-        let again = applied::finish(of, held, &mut self.gathered, || shared.hlc.peek());
+        let again = applied::finish(of, held, &mut self.gathered, || shared.oracle.now());
         if again > 0 {
-            let why = "another leader's entry, or a clock behind the range's time: evaluated again";
+            let why = "another leader's entry, or of a time that has passed: evaluated again";
             shared.faults.note(Doing::Apply, None, why);
             shared.metrics.reevaluations.inc_by(again);
         }
@@ -207,6 +311,10 @@ impl Executor {
             reply.give_up(OpError::ambiguous(
                 "the disk of the range's leader does not answer; ask again with the same id",
             ));
+        }
+        if let Some(Stamping { asked, guard, .. }) = self.stamping.take() {
+            self.turn_back(asked, &OpError::hung_leader());
+            guard.settle();
         }
         let latched = self.latches.send_away().into_iter();
         for write in latched.chain(self.gathered.drain()) {
@@ -226,7 +334,9 @@ impl Executor {
             self.turn_away();
             return None;
         };
-        if !self.raft.prepare(term, PREPARE_TIMEOUT).await {
+        // The careless hand: "elected is elected".
+        let is_hasty = planted::active(Bug::LeaderServesUnprepared);
+        if !is_hasty && !self.raft.prepare(term, PREPARE_TIMEOUT).await {
             if self.raft.leads_in(term) {
                 let why =
                     "the new leader has not applied its log in time; requests are turned away";
@@ -235,7 +345,6 @@ impl Executor {
             self.turn_away();
             return None;
         }
-        self.shared.hlc.observe(self.shared.state.time());
         self.prepared = Some(term);
         Some(term)
     }
@@ -244,7 +353,16 @@ impl Executor {
     fn forget(&mut self) {
         self.prepared = None;
         self.epoch += 1;
+        let stamping = self.stamping.take();
         self.gathered.extend(self.latches.release_all());
+        if let Some(Stamping { asked, guard, .. }) = stamping {
+            // Nothing of it was proposed.
+            guard.settle();
+            let (answered, others): (Vec<_>, Vec<_>) =
+                asked.into_iter().partition(|one| one.answer.is_some());
+            answered.into_iter().for_each(Asked::send_answer);
+            self.gathered.return_to_front(others.into_iter().map(|one| one.write));
+        }
     }
 
     fn turn_away(&mut self) {
@@ -252,6 +370,29 @@ impl Executor {
         for write in self.gathered.drain() {
             write.reply.send(Err(OpError::not_leader(hint.clone())));
         }
+    }
+}
+
+/// A round of the oracle, which begins after this.
+fn round_of(shared: &Arc<Shared>) -> Round {
+    let shared = shared.clone();
+    if planted::active(Bug::LeaderLocalTimestamp) {
+        // The careless hand: "the leader is the only one who writes here".
+        return Box::pin(async move { Ok(shared.oracle.by_own_clock()) });
+    }
+    Box::pin(async move { shared.oracle.round().await })
+}
+
+/// What became of a round that runs by itself.
+fn flattened(round: Result<Result<Block, OpError>, tokio::task::JoinError>) -> Result<Block, OpError> {
+    round.unwrap_or_else(|_| Err(OpError::unavailable("the node is stopping")))
+}
+
+/// The round that an entry waits for.
+async fn round(stamping: &mut Option<Stamping>) -> Result<Block, OpError> {
+    match stamping {
+        Some(stamping) => (&mut stamping.round).await,
+        None => std::future::pending().await,
     }
 }
 

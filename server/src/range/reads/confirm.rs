@@ -59,7 +59,7 @@ impl Confirming {
             // The careless hand: "I have just asked".
             return Some(Confirmed { term, round: None });
         }
-        if self.prepared == Some(term) {
+        if self.prepared == Some(term) || planted::active(Bug::LeaderServesUnprepared) {
             let asked = planted::active(Bug::StaleLeaderRead).then(Instant::now);
             let round = self.shared.leaderships.confirm(claim, self.log.clone()).await?;
             self.stale = asked.map(|at| (term, at));

@@ -7,25 +7,28 @@
 //! shared with the node's other ranges (`leadership`). Leader leases are not used: they need an
 //! assumption on clock rates.
 //!
-//! # Expiry
+//! # What a read has to wait for
 //!
-//! Whether a key has expired is decided by the range's time, which no clock and no failover takes
-//! back. Where only the leader's clock has passed an expiry, the read waits until the time is moved
-//! past it (`wait_for_time.rs`), apart from the other reads: nobody else waits for that. The rule is in
-//! `range/expiry.rs`.
+//! A get waits for the writes of its key that are on their way when it is looked at, a page of a scan for those that may
+//! be at or below its moment (`range/guards.rs`). A get of a key that expires may have to wait for a timestamp
+//! (`range/expiry.rs`). Both wait apart from the other reads (`waiting.rs`).
 //!
 //! ```text
-//!   queue.rs          reads that wait for their turn
-//!   confirm.rs        that this replica leads, after they arrived
-//!   serve.rs          what they find in the applied state
-//!   wait_for_time.rs  those that the range's time keeps from their answer
-//!   task.rs           one task a replica that does it
+//!   queue.rs     reads that wait for their turn
+//!   confirm.rs   that this replica leads, after they arrived
+//!   serve.rs     what they find in the applied state
+//!   waiting.rs   those that have to wait before they are answered
+//!   task.rs      one task a replica that does it
 //! ```
 //!
 //! # Invariants
 //!
 //! * A read is served only after a round that began after it arrived has confirmed the leadership (`task.rs`).
 //! * A get looks at the span again, and at what has expired, at the moment at which it is served (`serve.rs`).
+//! * A page's moment is published before its round of confirmations begins ([`Replica::read`]): no later leader writes
+//!   anything at or below it.
+//!
+//! [`Replica::read`]: super::replica::Replica::read
 //!
 //! On a crash nothing is kept: a caller that got no answer asks again.
 
@@ -33,4 +36,4 @@ mod confirm;
 pub(super) mod queue;
 mod serve;
 pub(super) mod task;
-pub(super) mod wait_for_time;
+pub(super) mod waiting;

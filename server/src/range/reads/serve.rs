@@ -1,18 +1,21 @@
 //! What a confirmed read finds in the applied state.
 //!
 //! It is called once leadership in a term was confirmed after the read arrived (`confirm.rs`), and reads the state
-//! as it is applied now. A key that the range does not hold is refused as a stale route; whether a key has expired
-//! is decided by `range/expiry.rs`, and a read that needs the range's time moved first says so
-//! ([`Served::Later`]).
+//! as it is applied now. A key that the range does not hold is refused as a stale route. A read that has to wait for a
+//! write on its way, or for a timestamp that decides what has expired, says so ([`Served::Later`]).
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quintet_proto::v1::Code;
 
+use super::waiting::For;
 use crate::{
     error::OpError,
     planted::{self, Bug},
     range::{
-        expiry::Expiry,
+        expiry::{Expiry, SHOWN_LATE},
+        guards::Guard,
         request::{Answer, OpResult, ReadKind, Scan, ScanPage},
         shared::Shared,
     },
@@ -21,7 +24,7 @@ use crate::{
         engine::Error,
         format::descriptor::Descriptor,
         keys,
-        life::{Life, life},
+        life::has_expired,
         mvcc,
     },
     time::Timestamp,
@@ -30,17 +33,17 @@ use crate::{
 /// What became of a read.
 pub(super) enum Served {
     Answer(OpResult),
-    /// The range's time has to be at `to` first.
-    Later {
-        kind: ReadKind,
-        to: Timestamp,
-    },
+    /// It has to wait for something.
+    Later { kind: ReadKind, what: For },
     /// It rests on an earlier leadership.
     Stale,
 }
 
 /// Serves a read of a range that is led in the term `confirmed`.
 pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Served {
+    if let Some(guards) = guards(shared, &kind, confirmed, expiry) {
+        return Served::Later { kind, what: For::Guards(guards, confirmed) };
+    }
     let served = match kind {
         // Terms only rise: the same term afterwards means that no other leader was in between.
         ReadKind::Confirm { term, result } if term == confirmed => {
@@ -51,10 +54,7 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
             return Served::Answer(Err(OpError::stale_route()));
         }
         ReadKind::Get(key) => get(shared, key, expiry),
-        ReadKind::Scan(wanted) if wanted.at.is_none() && !holds(shared, &wanted) => {
-            return Served::Answer(Err(OpError::stale_route()));
-        }
-        ReadKind::Scan(wanted) => scan(shared, wanted, expiry),
+        ReadKind::Scan(wanted) => scan(shared, wanted),
     };
     served.unwrap_or_else(|error| {
         tracing::error!(range = %shared.range, %error, "state can't be read");
@@ -63,26 +63,48 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
     })
 }
 
+/// The writes on their way that a read has to wait for; none where there are none, or it has waited.
+fn guards(
+    shared: &Shared,
+    kind: &ReadKind,
+    term: u64,
+    expiry: Expiry,
+) -> Option<Vec<Arc<Guard>>> {
+    // The careless hand: "it is not there yet".
+    if expiry != (Expiry::Known { guarded: false }) || planted::active(Bug::GetIgnoresGuards) {
+        return None;
+    }
+    let guards = match kind {
+        ReadKind::Get(key) => shared.guards.over(key, shared.looks(term)),
+        ReadKind::Scan(scan) => shared.guards.below(scan.at, shared.looks(term)),
+        ReadKind::Confirm { .. } => return None,
+    };
+    (!guards.is_empty()).then_some(guards)
+}
+
 fn in_range(shared: &Shared, key: &[u8]) -> bool {
     shared.state.descriptor().contains(key) || planted::active(Bug::StaleRouteAccepted)
 }
 
-/// Whether the range holds all of a span. Only then may it choose the version of a scan by itself.
-fn holds(shared: &Shared, wanted: &Scan) -> bool {
-    let holds = shared.state.descriptor().covers(&wanted.start, &wanted.end);
-    holds || planted::active(Bug::StaleRouteAccepted)
-}
-
 fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
-    let (time, now) = (shared.state.time(), shared.hlc.peek());
-    let (time, clock) = expiry.moments(time, now, &shared.hlc);
+    let now = shared.oracle.now();
     let found = mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX)?;
-    let found = match found.as_ref().map(|version| life(version.expires_at, time, clock)) {
-        Some(Life::Expiring(to)) => {
-            return Ok(Served::Later { kind: ReadKind::Get(key), to });
+    let expires_at = found.as_ref().and_then(|version| version.expires_at);
+    let found = match (expires_at, expiry) {
+        (None, _) => found,
+        // The careless hand: "everybody has a clock".
+        (Some(_), _) if planted::active(Bug::ExpiryByReplicaClock) => {
+            found.filter(|_| !has_expired(expires_at, shared.oracle.physical().last()))
         }
-        Some(Life::Expired) => None,
-        Some(Life::Alive) | None => found,
+        // The careless hand: "a little later does no harm".
+        (Some(_), _) if planted::active(Bug::ExpiryShownLate) => {
+            found.filter(|_| !has_expired(expires_at, now.saturating_sub(SHOWN_LATE)))
+        }
+        (Some(_), _) if has_expired(expires_at, now) => None,
+        (Some(_), Expiry::Known { .. }) => {
+            return Ok(Served::Later { kind: ReadKind::Get(key), what: For::Expiry });
+        }
+        (Some(_), Expiry::At(at)) => found.filter(|_| !has_expired(expires_at, at)),
     };
     Ok(Served::Answer(Ok(Answer::Get { found, now })))
 }
@@ -101,26 +123,11 @@ fn behind<'a>(wanted: &Scan, (from, upto): (&'a [u8], &'a [u8])) -> Option<&'a [
 }
 
 /// A page; it ends with the range at the latest, and goes on behind it.
-fn scan(shared: &Shared, wanted: Scan, expiry: Expiry) -> Result<Served, Error> {
-    let state = &shared.state;
-    let (time, now) = (state.time(), shared.hlc.peek());
-    let at = wanted.at.unwrap_or(time);
-    if at > now {
-        return Ok(Served::Answer(Err(OpError::invalid(
-            "the scan asks for a moment that is yet to come; take the 'at' of a first page",
-        ))));
-    }
-    let later = |wanted, to| Ok(Served::Later { kind: ReadKind::Scan(wanted), to });
-    if at > time {
-        // It may change until then.
-        return later(wanted, at);
-    }
-    let is_first = wanted.at.is_none();
-    let clock = if is_first && expiry == Expiry::ByClock { now } else { at };
+fn scan(shared: &Shared, wanted: Scan) -> Result<Served, Error> {
+    let (state, at, now) = (&shared.state, wanted.at, shared.oracle.now());
     let range = state.descriptor();
     let span = clip(&wanted, &range);
-    let mut page =
-        mvcc::scan(&**state.engine(), span, (at, clock), wanted.direction, wanted.limit)?;
+    let mut page = mvcc::scan(&**state.engine(), span, at, wanted.direction, wanted.limit)?;
     // The careless hand: "the limit is reached, so that was all".
     let is_full = page.records.len() >= wanted.limit.records;
     if page.next.is_none() && !(is_full && planted::active(Bug::ScanEndsWithRange)) {
@@ -130,21 +137,10 @@ fn scan(shared: &Shared, wanted: Scan, expiry: Expiry) -> Result<Served, Error> 
     let is_collected = at < state.gc_threshold();
     // The careless hand: "the moment was good when the scan began".
     if is_collected && !planted::active(Bug::CollectedReadable) {
-        if is_first {
-            return later(wanted, now);
-        }
         return Ok(Served::Answer(Err(OpError::new(
             Code::VersionCollected,
             "the moment that the scan shows is further back than versions are kept; begin again",
         ))));
-    }
-    // Nobody knows what further pages hold that has expired since the range's time: the moment is not
-    // before the scan began for them either, nor out of reach soon.
-    let goes_on = page.next.is_some() && !planted::active(Bug::LaterPagesOutlived);
-    // A range that nobody has written to yet has no version to show.
-    let is_before = at < now && (goes_on || at == Timestamp::ZERO);
-    if is_first && expiry == Expiry::ByClock && (page.is_outlived || is_before) {
-        return later(wanted, now);
     }
     let mut out = ScanPage { at, now, ..ScanPage::default() };
     for (stored, mut version) in page.records {

@@ -11,7 +11,7 @@ use super::{
     confirm::Confirming,
     queue::{Queued, ReadQueue},
     serve::{Served, serve},
-    wait_for_time::{self, Waiting},
+    waiting::{self, Waiting},
 };
 use crate::{
     error::OpError,
@@ -83,12 +83,12 @@ async fn run(
                 continue;
             }
             let term = confirmed.as_ref().map(|confirmed| confirmed.term);
-            let served = term.map(|term| serve(&shared, kind, term, Expiry::ByClock));
+            let served = term.map(|term| serve(&shared, kind, term, Expiry::Known { guarded: false }));
             match served {
                 Some(Served::Answer(result)) => reply.send(result),
-                Some(Served::Later { kind, to }) => {
-                    let read = Waiting { read: Read { kind, deadline, reply }, to };
-                    wait_for_time::send(&waiting, read);
+                Some(Served::Later { kind, what }) => {
+                    let read = Waiting { read: Read { kind, deadline, reply }, what };
+                    waiting::send(&waiting, read);
                 }
                 Some(Served::Stale) | None => {
                     reply.send(Err(OpError::not_leader(shared.leader_hint(raft))));

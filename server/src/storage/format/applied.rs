@@ -6,7 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::raft::{Membership, Position};
-use crate::{ids::TimeDomain, time::Timestamp};
+use crate::{
+    ids::TimeDomain,
+    time::{Timestamp, oracle::membership::Epochs},
+};
 
 /// What a range's replica has applied; written in the same batch as what it applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,17 +20,16 @@ pub struct AppliedRecord {
     pub membership: Membership,
     /// Position of that membership's entry.
     pub membership_at: Option<Position>,
-    /// The newest version that the range holds.
+    /// The newest version that the range holds: what is applied later is above it.
     pub newest: Timestamp,
-    /// The range's time, `newest` or above: no write of the range has, or will ever have, a version
-    /// at or below it that is not applied yet.
-    pub time: Timestamp,
     /// Requests with an earlier first attempt are refused.
     pub dedup_threshold: Timestamp,
-    /// Reads of earlier moments are refused; `time` or below.
+    /// Reads of earlier moments are refused.
     pub gc_threshold: Timestamp,
     /// Where those timestamps come from.
     pub time_domain: TimeDomain,
+    /// Of the system range: the sets of time servers. Those of time domain 0, as there is no other.
+    pub time_servers: Epochs,
 }
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod tests {
     use crate::{
         ids::{NodeId, ReplicaId},
         storage::format::golden::holds,
+        time::oracle::{Config, Epoch, ServerId},
     };
 
     #[test]
@@ -49,12 +52,15 @@ mod tests {
                 },
                 membership_at: Some(Position { term: 1, index: 0 }),
                 newest: Timestamp(9),
-                time: Timestamp(10),
                 dedup_threshold: Timestamp(3),
                 gc_threshold: Timestamp(4),
                 time_domain: TimeDomain(0),
+                time_servers: Epochs {
+                    active: Config { epoch: Epoch(1), members: [ServerId(5)].into() },
+                    begun: vec![Config { epoch: Epoch(2), members: [ServerId(6)].into() }],
+                },
             },
-            "010102070102010202010b020c010100090a030400",
+            "010102070102010202010b020c0101000903040001010501020106",
         );
     }
 }

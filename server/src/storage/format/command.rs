@@ -7,7 +7,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Outcome, Removed};
-use crate::{ids::RequestId, ids::TimeDomain, time::Timestamp};
+use crate::{
+    ids::{RequestId, TimeDomain},
+    time::{
+        Timestamp,
+        oracle::{Epoch, ServerId},
+    },
+};
 
 /// A replicated command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,15 +27,8 @@ pub enum Command<'a> {
         /// The new threshold; a lower one changes nothing.
         threshold: Timestamp,
     },
-    /// Moves the range's time: a write at or below it is evaluated again from here on.
-    AdvanceTime {
-        /// Term of the leader that proposed it.
-        evaluated_under: u64,
-        /// The new time; a lower one changes nothing.
-        to: Timestamp,
-    },
-    /// Moves the gc threshold, and the range's time where it is below: what nobody sees at the
-    /// threshold or later may be removed from here on, and reads of earlier moments are refused.
+    /// Moves the gc threshold: what nobody sees at the threshold or later may be removed from here on, and reads of
+    /// earlier moments are refused.
     MoveGcThreshold {
         /// Term of the leader that proposed it.
         evaluated_under: u64,
@@ -44,6 +43,27 @@ pub enum Command<'a> {
     },
     /// A page of a deletion.
     Remove(#[serde(borrow)] RemoveCommand<'a>),
+    /// Of the system range: another set of time servers is begun. It takes no timestamp: the oracle must be mended also
+    /// when it gives none.
+    BeginTimeServers {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// For which time domain.
+        time_domain: TimeDomain,
+        /// The newest epoch that the leader knew of: where there is a newer one nothing is done.
+        after: Epoch,
+        /// Who they are.
+        members: Vec<ServerId>,
+    },
+    /// Of the system range: a set of time servers is seeded, and all before it are fenced.
+    ActivateTimeServers {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// For which time domain.
+        time_domain: TimeDomain,
+        /// Which set.
+        epoch: Epoch,
+    },
 }
 
 /// Results of requests, evaluated by the leader.
@@ -201,10 +221,8 @@ mod tests {
             }],
             batches: Vec::new(),
         });
-        let advance = Command::AdvanceTime { evaluated_under: 4, to: Timestamp(300) };
-        holds_borrowed(&advance, "010204fb2c01");
         let gc = Command::MoveGcThreshold { evaluated_under: 4, threshold: Timestamp(300) };
-        holds_borrowed(&gc, "010304fb2c01");
+        holds_borrowed(&gc, "010204fb2c01");
         let expiring =
             Effect::Put { value: Bytes::from_static(b"v"), expires_at: Some(Timestamp(300)) };
         holds(&expiring, "0101017601fb2c01");
@@ -229,10 +247,10 @@ mod tests {
         holds::<Effect>(&Effect::Delete, "0102");
     }
 
-    /// Came with `quintet 4` directories.
+    /// Came with `quintet 4` directories; its number is that of `quintet 7`.
     #[test]
     fn replaced_nodes() {
-        holds_borrowed(&Command::ReserveReplica { evaluated_under: 4 }, "010404");
+        holds_borrowed(&Command::ReserveReplica { evaluated_under: 4 }, "010304");
     }
 
     /// Came with `quintet 5` directories.
@@ -257,7 +275,7 @@ mod tests {
         holds_borrowed(&write, "01000400000103fc040302010901020301fb2c0102016b0176016c00");
     }
 
-    /// Came with `quintet 6` directories.
+    /// Came with `quintet 6` directories; its number is that of `quintet 7`.
     #[test]
     fn deletions_of_ranges() {
         let removed = Removed { keys: 2, moment: Timestamp(300), next: Some(b"m".to_vec()) };
@@ -274,6 +292,23 @@ mod tests {
         });
         // Term, domain, request id, first attempt, hash, at, start, two keys; how many, the moment, where to
         // go on.
-        holds_borrowed(&remove, "0105040003fc0403020109010203016102016b016c02fb2c0101016d");
+        holds_borrowed(&remove, "0104040003fc0403020109010203016102016b016c02fb2c0101016d");
+    }
+    /// Came with `quintet 7` directories.
+    #[test]
+    fn time_servers() {
+        let begin = Command::BeginTimeServers {
+            evaluated_under: 4,
+            time_domain: TimeDomain(0),
+            after: Epoch(1),
+            members: vec![ServerId(300), ServerId(5)],
+        };
+        holds_borrowed(&begin, "010504000102fb2c0105");
+        let activate = Command::ActivateTimeServers {
+            evaluated_under: 4,
+            time_domain: TimeDomain(0),
+            epoch: Epoch(2),
+        };
+        holds_borrowed(&activate, "0106040002");
     }
 }

@@ -7,6 +7,7 @@
 //!   cluster.rs     the plan of a cluster; replicas beside those of the plan
 //!   descriptor.rs  a range's span and replicas
 //!   request.rs     what is remembered of a request; its id, which is declared in `ids.rs`
+//!   time.rs        what a time server has on disk
 //!   txn.rs         the id of a transaction
 //!   version.rs     a version of a key
 //!   command.rs     a replicated command, as it stands in the log
@@ -43,7 +44,7 @@
 //! * A new record, and a new variant, gets golden bytes in the file that declares it.
 //! * Where bytes must change, one of the two marks is raised. *The version byte*, with a decoder of the old
 //!   bytes and their golden test kept beside the new one: directories of before open. Or *the format of the
-//!   data directory* (`quintet 6`, in `seams.rs`): a directory of another format is refused whole, before
+//!   data directory* (`quintet 7`, in `seams.rs`): a directory of another format is refused whole, before
 //!   anything in it is touched. Every change until now took the second way:
 //!
 //! | directory | what differs |
@@ -52,6 +53,7 @@
 //! | `quintet 4` | the records of a node and of its cluster name the node's directory; replicas are reserved |
 //! | `quintet 5` | a write command has batches of puts |
 //! | `quintet 6` | deletions of spans |
+//! | `quintet 7` | time servers; an applied record has no time of its range, and no command moves it |
 //!
 //! # On damage
 //!
@@ -69,5 +71,6 @@ pub mod node;
 pub mod raft;
 pub mod request;
 pub mod snapshot;
+pub mod time;
 pub mod txn;
 pub mod version;

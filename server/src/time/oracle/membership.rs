@@ -38,12 +38,18 @@ pub struct Epochs {
     pub begun: Vec<Config>,
 }
 
+/// How many sets may be begun after the active one.
+pub const BEGUN_MAX: usize = 1_000;
+
 /// Why a command on [`Epochs`] does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A set without members decides nothing.
     #[error("a set of time servers has at least one member")]
     Empty,
+    /// Changes are begun, and none comes to its end.
+    #[error("{BEGUN_MAX} sets of time servers were begun since the active one: a majority of one of them is lost")]
+    TooMany,
     /// Another set was begun since.
     #[error("a newer set of time servers was begun since")]
     NotNewest,
@@ -59,6 +65,9 @@ impl Epochs {
     pub fn begin(&mut self, members: BTreeSet<ServerId>) -> Result<Config, Refusal> {
         if members.is_empty() {
             return Err(Refusal::Empty);
+        }
+        if self.begun.len() >= BEGUN_MAX {
+            return Err(Refusal::TooMany);
         }
         let config = Config { epoch: Epoch(self.newest().epoch.0 + 1), members };
         self.begun.push(config.clone());

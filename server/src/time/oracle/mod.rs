@@ -10,10 +10,12 @@
 //!   proposer.rs    rounds: one trip to a majority of the servers, or two
 //!   membership.rs  another set of time servers: fence, read, seed, activate
 //!   report.rs      what the members' physical clocks say, and the median of it
+//!
+//!   known.rs       what a node knows to be published       handle.rs   how its ranges ask for rounds
 //! ```
 //!
-//! No node runs these yet: a leader takes its timestamps from its own clock ([`Hlc`](super::Hlc)). What checks them is
-//! the simulator: random schedules and a model checker (`sim/src/rounds/`).
+//! What nodes do with them is in `cluster/oracle/`. They are checked by themselves too, in random schedules and by a model
+//! checker (`sim/src/rounds/`).
 //!
 //! # Invariants
 //!
@@ -28,6 +30,8 @@
 //!
 //! Two proposers may issue the same block: nothing rests on blocks being unique.
 
+pub mod handle;
+pub mod known;
 pub mod membership;
 pub mod proposer;
 pub mod report;
@@ -36,6 +40,11 @@ pub mod server;
 use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+
+/// How many timestamps a block has.
+pub const TIMESTAMPS_A_BLOCK: u64 = 1 << Timestamp::LOGICAL_BITS;
 
 /// Microseconds since 2020-01-01 UTC, 52 bits: what a round decides.
 #[derive(
@@ -50,6 +59,22 @@ impl Block {
     /// The one after it.
     pub fn next(self) -> Block {
         Block(self.0.saturating_add(1)).min(Block::MAX)
+    }
+
+    /// The block that a timestamp lies in.
+    pub fn of(timestamp: Timestamp) -> Block {
+        Block(timestamp.us())
+    }
+
+    /// The last of its timestamps.
+    pub fn last(self) -> Timestamp {
+        Timestamp(Timestamp::from_us(self.0).0 | (TIMESTAMPS_A_BLOCK - 1))
+    }
+
+    /// One of its timestamps, from the first, number 0, on.
+    pub fn nth(self, number: u64) -> Timestamp {
+        assert!(number < TIMESTAMPS_A_BLOCK, "a block has {TIMESTAMPS_A_BLOCK} timestamps, not {number}");
+        Timestamp(Timestamp::from_us(self.0).0 | number)
     }
 
     /// It moved ahead.

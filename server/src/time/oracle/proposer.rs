@@ -113,7 +113,7 @@ pub struct Proposer<W> {
     reports: Reports,
 }
 
-impl<W: Clone> Proposer<W> {
+impl<W> Proposer<W> {
     /// A proposer's new life; `boot` was never that of an earlier one.
     pub fn start(boot: u64, config: Config) -> Proposer<W> {
         Proposer {

@@ -1,0 +1,230 @@
+//! Another set of time servers, begun and brought to its end by whoever leads the system range.
+//!
+//! The servers belong where the voters of the system range are: one on each of their nodes. A node that lost its disk is
+//! another server, and so the set follows by itself when it is taken back. What a change is, and why it is safe, is
+//! in `time/oracle/membership.rs`.
+//!
+//! ```text
+//!   look        active set is the wanted one    -> whoever is not seeded yet is, above a fresh round
+//!               it is not, all wanted are there -> begin (committed to the system range)
+//!               a set was begun                 -> fence, seed, activate (committed)
+//! ```
+//!
+//! # Invariants
+//!
+//! * All servers of an epoch are seeded with one value, or above a round of that epoch: the change of an epoch is
+//!   known to the one leader that began it, in one term. Another leader, and the same one in another term, begins a
+//!   newer epoch ([`Changes::look`]).
+//!
+//! # On a crash
+//!
+//! What was begun is in the system range; its next leader begins anew.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+
+use crate::{
+    cluster::state::NodeState,
+    ids::{NodeId, SYSTEM_RANGE, TimeDomain},
+    peer::ask::{TimeFence, TimeSeed},
+    range::replica::Replica,
+    storage::format::command::Command,
+    time::{
+        local::timeout,
+        oracle::{
+            Block, Config, Epoch, ServerId,
+            membership::{Change, Epochs, Step},
+            server::{Fenced, Seeded},
+        },
+    },
+};
+
+/// How long one message to a time server may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Steps of one look; what is left comes with the next.
+const STEPS_MAX: usize = 8;
+
+/// What the leader of the system range knows of changes.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// The term in which it began the change that is under way.
+    begun_in: u64,
+    change: Option<Change>,
+    /// Members of the active set that are known to be seeded.
+    seeded: (Epoch, BTreeSet<ServerId>),
+}
+
+impl Changes {
+    /// Looks whether the set of time servers is the wanted one, where this node leads the system range, and brings a
+    /// change forward.
+    pub(crate) async fn look(&mut self, node_state: &Arc<NodeState>) {
+        let replica = node_state.router().replica(SYSTEM_RANGE);
+        let led = replica.and_then(|replica| Some((replica.raft.leads()?, replica)));
+        let Some((term, replica)) = led else {
+            *self = Changes::default();
+            return;
+        };
+        if term != self.begun_in {
+            *self = Changes { begun_in: term, ..Changes::default() };
+        }
+        if let Some(change) = self.change.take() {
+            self.change = go_on(node_state, &replica, term, change).await;
+            return;
+        }
+        let epochs = replica.shared.state.time_servers();
+        let wanted = wanted(node_state, &replica);
+        let is_wanted = wanted.as_ref().is_none_or(|wanted| *wanted == epochs.active.members);
+        if epochs.begun.is_empty() && is_wanted {
+            return self.seed_the_rest(node_state, &epochs.active).await;
+        }
+        let Some(members) = wanted else { return };
+        self.begin(node_state, &replica, &epochs, members).await;
+    }
+
+    async fn begin(
+        &mut self,
+        node_state: &NodeState,
+        replica: &Replica,
+        epochs: &Epochs,
+        members: BTreeSet<ServerId>,
+    ) {
+        let term = self.begun_in;
+        tracing::info!(servers = members.len(), "another set of time servers is begun");
+        let command = Command::BeginTimeServers {
+            evaluated_under: term,
+            time_domain: TimeDomain::default(),
+            after: epochs.newest().epoch,
+            members: members.iter().copied().collect(),
+        };
+        if !replica.commit(term, &command).await {
+            return;
+        }
+        let epochs = replica.shared.state.time_servers();
+        let is_ours = epochs.begun.last().is_some_and(|begun| begun.members == members);
+        if is_ours && replica.raft.leads_in(term) {
+            self.change = Change::to_newest(&epochs, newest(node_state));
+        }
+    }
+
+    /// Seeds members of the active set that the change left behind, above a round of their epoch.
+    async fn seed_the_rest(&mut self, node_state: &Arc<NodeState>, active: &Config) {
+        if self.seeded.0 != active.epoch {
+            self.seeded = (active.epoch, BTreeSet::new());
+        }
+        let left: Vec<_> = active.members.difference(&self.seeded.1).copied().collect();
+        if left.is_empty() {
+            return;
+        }
+        // Above all that was issued before, in whatever epoch.
+        let Ok(above) = node_state.host().oracle.round().await else { return };
+        let told = left.into_iter().map(|to| async move {
+            (to, seed(node_state, to, active.clone(), above).await)
+        });
+        let told = join_all(told).await.into_iter();
+        self.seeded.1.extend(told.filter(|(_, told)| *told == Some(Seeded::Ok)).map(|(to, _)| to));
+    }
+}
+
+/// Brings a change forward; what is left of it.
+async fn go_on(
+    node_state: &Arc<NodeState>,
+    replica: &Replica,
+    term: u64,
+    mut change: Change,
+) -> Option<Change> {
+    for _ in 0..STEPS_MAX {
+        let step = change.step();
+        match step.clone() {
+            Step::Fence(servers) => {
+                let target = change.target().clone();
+                let told = servers.into_iter().map(|to| {
+                    let target = target.clone();
+                    async move { (to, fence(node_state, to, target).await) }
+                });
+                for (from, answer) in join_all(told).await {
+                    answer.into_iter().for_each(|answer| change.fenced(from, answer));
+                }
+            }
+            Step::Seed(servers, above) => {
+                let target = change.target().clone();
+                let told = servers.into_iter().map(|to| {
+                    let target = target.clone();
+                    async move { (to, seed(node_state, to, target, above).await) }
+                });
+                for (from, answer) in join_all(told).await {
+                    answer.into_iter().for_each(|answer| change.seeded(from, answer));
+                }
+            }
+            Step::Activate => {
+                let epoch = change.target().epoch;
+                let command = Command::ActivateTimeServers {
+                    evaluated_under: term,
+                    time_domain: TimeDomain::default(),
+                    epoch,
+                };
+                let done = replica.commit(term, &command).await;
+                if done {
+                    tracing::info!(epoch = epoch.0, "the new set of time servers is active");
+                }
+                return (!done).then_some(change);
+            }
+            Step::Superseded => return None,
+        }
+        if change.step() == step {
+            // Nobody has answered: at the next look.
+            break;
+        }
+    }
+    Some(change)
+}
+
+/// The servers that there should be, where all of them can be asked; none where not: a change must not be begun that
+/// waits for somebody.
+fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId>> {
+    let members = replica.members();
+    if members.is_joint() {
+        return None;
+    }
+    let peers = node_state.peers();
+    let server = |node: NodeId| {
+        let at = peers.book().get(node).filter(|at| at.directory != 0)?;
+        peers.is_live(node).then_some(ServerId(at.directory))
+    };
+    let voters = members.voters().into_iter();
+    voters.map(|voter| members.holder(voter).and_then(server)).collect()
+}
+
+/// The newest version that any range of this node holds.
+fn newest(node_state: &NodeState) -> Block {
+    let replicas = node_state.replicas();
+    let newest = replicas.iter().map(|replica| Block::of(replica.shared.state.newest()));
+    newest.fold(node_state.host().oracle.known().block(), Block::max)
+}
+
+/// The node that a time server is on.
+fn node_of(node_state: &NodeState, server: ServerId) -> Option<NodeId> {
+    let book = node_state.peers().book().all();
+    book.iter().find(|at| at.directory == server.0).map(|at| at.node)
+}
+
+async fn fence(node_state: &Arc<NodeState>, to: ServerId, config: Config) -> Option<Fenced> {
+    let node = node_of(node_state, to)?;
+    if node == node_state.peers().me() {
+        return timeout(STEP_TIMEOUT, node_state.time_server().fence(&config)).await.ok();
+    }
+    node_state.peers().ask_within(node, None, TimeFence(config), STEP_TIMEOUT).await.ok()
+}
+
+async fn seed(
+    node_state: &Arc<NodeState>,
+    to: ServerId,
+    config: Config,
+    above: Block,
+) -> Option<Seeded> {
+    let node = node_of(node_state, to)?;
+    if node == node_state.peers().me() {
+        return timeout(STEP_TIMEOUT, node_state.time_server().seed(&config, above)).await.ok();
+    }
+    node_state.peers().ask_within(node, None, TimeSeed(config, above), STEP_TIMEOUT).await.ok()
+}

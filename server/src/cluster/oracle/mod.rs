@@ -1,0 +1,28 @@
+//! The timestamp oracle at work: what the machines of `time/oracle/` say, done over links and disks.
+//!
+//! ```text
+//!   server.rs    this node's time server: its record on disk, what it answers
+//!   rounds.rs    this node's proposer: rounds for its ranges, and for nodes that delegate to it
+//!   servers.rs   which node a time server is on, and how quickly it answers
+//!   delegate.rs  whose proposer runs the rounds of this node
+//!   change.rs    another set of time servers, at whoever leads the system range
+//! ```
+//!
+//! Every node has a time server, which answers where it belongs to the active set, and a proposer. The ranges of a
+//! node ask for rounds through [`Oracle`](crate::time::oracle::handle::Oracle). One proposer a room decides rounds, the
+//! other nodes delegate to it, and so do those of the other city: a round of theirs is one trip between the cities.
+//! Whose proposer does not answer is not waited for: the node's own runs the round, which is as safe.
+//!
+//! # Invariants
+//!
+//! * What a time server answers rests on its disk (`server.rs`).
+//! * A request's round begins after the request has come ([`Proposer::request`]): also where it goes to another node,
+//!   which sees it as its own.
+//!
+//! [`Proposer::request`]: crate::time::oracle::proposer::Proposer::request
+
+pub(crate) mod change;
+mod delegate;
+pub(crate) mod rounds;
+pub(crate) mod server;
+mod servers;

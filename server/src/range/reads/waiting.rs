@@ -1,0 +1,169 @@
+//! Reads that wait for something before they can be answered: for writes that are on their way, or for a timestamp.
+//!
+//! ```text
+//!   guards are up over the key, or below the moment    until they are down (`range/guards.rs`), then it is served
+//!   what it has found may have expired                 for a round of the oracle, which decides it
+//!   the moment that it asks for is not known yet       for a round: then it goes to the other reads, or is refused
+//! ```
+//!
+//! Reads that begin to wait at the same moment wait together: there are two or three guards at a time, and one round
+//! serves them all. Nobody else waits for them.
+//!
+//! A read that waits for guards was confirmed (`confirm.rs`) before it came here; what is applied since can only be
+//! newer. Bounded by [`QUEUE_MAX`] and [`WAITING_MAX`].
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+
+use super::{
+    queue::ReadQueue,
+    serve::{Served, serve},
+};
+use crate::{
+    error::OpError,
+    range::{
+        expiry::Expiry,
+        guards::Guard,
+        request::{OpResult, Read, ReadKind},
+        shared::Shared,
+    },
+    time::local::Instant,
+};
+
+/// Reads that may wait for their turn here; more are refused as overloaded.
+pub(in crate::range) const QUEUE_MAX: usize = 4_096;
+/// Reads that may wait here; those in the queue stay there.
+const WAITING_MAX: usize = 16_384;
+
+/// What a read waits for.
+pub(in crate::range) enum For {
+    /// That these are down. It was confirmed in the term.
+    Guards(Vec<Arc<Guard>>, u64),
+    /// A round, by which it is decided whether what it finds has expired.
+    Expiry,
+    /// A round, after which the moment that it asks for must be known.
+    Moment(ReadQueue),
+}
+
+/// A read that waits.
+pub(in crate::range) struct Waiting {
+    pub(in crate::range) read: Read,
+    pub(in crate::range) what: For,
+}
+
+/// Lets a read wait. It is answered at once where too many do.
+pub(in crate::range) fn send(waiting: &mpsc::Sender<Waiting>, read: Waiting) {
+    use mpsc::error::TrySendError::{Closed, Full};
+    match waiting.try_send(read) {
+        Ok(()) => {}
+        Err(Full(Waiting { read, .. })) => {
+            let why = "too many reads wait for writes or for timestamps; slow down";
+            read.reply.send(Err(OpError::overloaded(why)));
+        }
+        Err(Closed(Waiting { read, .. })) => {
+            read.reply.send(Err(OpError::unavailable("the node is stopping")));
+        }
+    }
+}
+
+/// Answers reads that wait, for as long as the replica is there.
+pub(in crate::range) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>) {
+    let (mut incoming, mut waiting) = (Vec::new(), 0);
+    let mut groups = FuturesUnordered::<Pin<Box<dyn Future<Output = usize> + Send>>>::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = groups.next(), if !groups.is_empty() => waiting -= ended,
+            received = queue.recv_many(&mut incoming, QUEUE_MAX), if waiting < WAITING_MAX => {
+                if received == 0 {
+                    return;
+                }
+                waiting += received;
+                let (mut guarded, mut asking) = (Vec::new(), Vec::new());
+                for one in incoming.drain(..) {
+                    match one.what {
+                        For::Guards(guards, term) => guarded.push((one.read, guards, term)),
+                        For::Expiry => asking.push((one.read, None)),
+                        For::Moment(reads) => asking.push((one.read, Some(reads))),
+                    }
+                }
+                if !guarded.is_empty() {
+                    groups.push(Box::pin(guards_are_down(shared.clone(), guarded)));
+                }
+                if !asking.is_empty() {
+                    groups.push(Box::pin(round_has_come(shared.clone(), asking)));
+                }
+            }
+        }
+    }
+}
+
+/// Serves reads once the guards that each found are down; how many.
+async fn guards_are_down(
+    shared: Arc<Shared>,
+    reads: Vec<(Read, Vec<Arc<Guard>>, u64)>,
+) -> usize {
+    let count = reads.len();
+    let mut asking = Vec::new();
+    for (Read { kind, deadline, reply }, guards, term) in reads {
+        let mut are_down = true;
+        for guard in guards {
+            are_down &= guard.down().await;
+        }
+        if !are_down {
+            let why = "leadership changed while the read waited for a write; try again";
+            reply.send(Err(OpError::unavailable(why)));
+            continue;
+        }
+        match serve(&shared, kind, term, Expiry::Known { guarded: true }) {
+            Served::Answer(result) => reply.send(result),
+            Served::Later { kind, .. } => asking.push((Read { kind, deadline, reply }, None)),
+            Served::Stale => reply.send(Err(OpError::not_leader(None))),
+        }
+    }
+    if !asking.is_empty() {
+        round_has_come(shared, asking).await;
+    }
+    count
+}
+
+/// Runs a round for reads, and serves them; how many. Some go to the other reads first.
+async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>)>) -> usize {
+    let count = reads.len();
+    let block = shared.oracle.round().await;
+    let now = Instant::now();
+    for (Read { kind, deadline, reply }, moment) in reads {
+        let at = match &block {
+            _ if deadline <= now => {
+                reply.send(Err(OpError::deadline()));
+                continue;
+            }
+            Err(error) => {
+                reply.send(Err(error.clone()));
+                continue;
+            }
+            Ok(block) => block.last(),
+        };
+        match (moment, kind) {
+            (Some(_), ReadKind::Scan(scan)) if scan.at > at => reply.send(Err(OpError::invalid(
+                "the scan asks for a moment that is yet to come; take the 'at' of a first page",
+            ))),
+            (Some(reads), kind) => reads.send(Read { kind, deadline, reply }),
+            (None, kind) => reply.send(settled(&shared, kind, Expiry::At(at))),
+        }
+    }
+    count
+}
+
+/// The answer to a read that knows the moment by which it is decided.
+fn settled(shared: &Shared, kind: ReadKind, expiry: Expiry) -> OpResult {
+    // Only gets wait for that, and those do not ask for a term.
+    match serve(shared, kind, 0, expiry) {
+        Served::Answer(result) => result,
+        Served::Later { .. } | Served::Stale => {
+            Err(OpError::unavailable("the range moved on meanwhile; try again"))
+        }
+    }
+}

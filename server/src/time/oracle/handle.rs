@@ -1,0 +1,114 @@
+//! How the rest of a node asks for time: what is known, and rounds.
+//!
+//! Who needs a timestamp that is above everything that was issued before asks for a round ([`Oracle::round`]). What
+//! runs it, here or on another node, is not its concern (`cluster/oracle/rounds.rs`). Requests that wait at the same
+//! moment share a round: one serves every range of the node.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Block, known::Known, proposer::WAITING_MAX};
+use crate::{
+    error::OpError,
+    time::{
+        Clock, Timestamp,
+        local::{Instant, timeout},
+    },
+};
+
+/// How long a round may take before whoever waits is told that there is no time.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Somebody who waits for a round.
+#[derive(Debug)]
+pub struct Asked {
+    /// Where the block goes. Dropped: there is none.
+    pub answer: oneshot::Sender<Block>,
+    /// Another node asks: the round is run by this one.
+    pub here: bool,
+}
+
+/// The oracle as one node has it; shared by all its ranges.
+#[derive(Debug)]
+pub struct Oracle {
+    known: Known,
+    clock: Arc<dyn Clock>,
+    began: Instant,
+    asked: mpsc::Sender<Asked>,
+}
+
+impl Oracle {
+    /// The handle, and the queue of those who ask it, for the task that runs rounds.
+    pub fn new(clock: Arc<dyn Clock>) -> (Arc<Oracle>, mpsc::Receiver<Asked>) {
+        let (asked, queue) = mpsc::channel(WAITING_MAX);
+        let known = Known::default();
+        (Arc::new(Oracle { known, clock, began: Instant::now(), asked }), queue)
+    }
+
+    /// What is published, as far as this node knows.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The highest timestamp that is published, as far as this node knows: cluster time.
+    pub fn now(&self) -> Timestamp {
+        self.known.timestamp()
+    }
+
+    /// What the node's wall clock shows. It decides nothing but how close blocks are to what walls show.
+    pub fn physical(&self) -> Block {
+        Block(self.clock.wall_us()).min(Block::MAX)
+    }
+
+    /// How long the node has run, by its monotonic clock.
+    pub fn monotonic(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// A block by this node's own clock, above all that it knows; only with planted bugs.
+    pub fn by_own_clock(&self) -> Block {
+        self.physical().max(self.known.block().next())
+    }
+
+    /// A block above everything that was issued before this was called, published when this returns.
+    ///
+    /// # Errors
+    /// Too few time servers answer in time, or too many requests wait. Nothing was begun.
+    pub async fn round(&self) -> Result<Block, OpError> {
+        self.ask(false).await
+    }
+
+    /// The same for another node: the round is run here.
+    pub async fn round_here(&self) -> Result<Block, OpError> {
+        self.ask(true).await
+    }
+
+    async fn ask(&self, here: bool) -> Result<Block, OpError> {
+        let (answer, block) = oneshot::channel();
+        match self.asked.try_send(Asked { answer, here }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(OpError::overloaded("too many requests wait for a timestamp; slow down"));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return Err(OpError::unavailable("the node is stopping"));
+            }
+        }
+        match timeout(ROUND_TIMEOUT, block).await {
+            Ok(Ok(block)) => {
+                self.known.raise(block);
+                Ok(block)
+            }
+            Ok(Err(_)) | Err(_) => Err(no_time()),
+        }
+    }
+}
+
+/// What a request is told for which there is no timestamp.
+fn no_time() -> OpError {
+    OpError::unavailable(
+        "too few time servers answer, so nothing can be written: 'quintet status' shows which nodes are away; \
+         try again",
+    )
+}
