@@ -61,7 +61,6 @@ pub(super) fn json(range: &RangeStatus) -> Value {
     object.insert("term".to_owned(), range.term.into());
     object.insert("last_index".to_owned(), range.last_index.into());
     object.insert("applied_index".to_owned(), range.applied_index.into());
-    object.insert("time_ahead_ms".to_owned(), range.time_ahead_ms.into());
     object.insert("replicas".to_owned(), replicas.into());
     object.into()
 }

@@ -112,17 +112,9 @@ fn clocks(status: &StatusResponse) -> String {
         let by = Duration::from_millis(node.clock_wrong_by_ms.unsigned_abs());
         let direction = if node.clock_wrong_by_ms > 0 { "ahead" } else { "behind" };
         text.push_str(&format!(
-            "\nthe clock of node {} is wrong, {} {direction}: it is not followed, and the node takes no \
-             leaders\n",
+            "\nthe clock of node {} is wrong, {} {direction} of cluster time: it is not followed\n",
             node.id,
             words(by)
-        ));
-    }
-    for range in status.ranges.iter().filter(|range| range.time_ahead_ms > 0) {
-        text.push_str(&format!(
-            "\nthe time of range {} is ahead: its keys do not expire for {}\n",
-            range.id,
-            words(Duration::from_millis(range.time_ahead_ms))
         ));
     }
     text
@@ -305,18 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn whose_clock_is_wrong_and_until_when_a_range_is_ahead() {
+    fn whose_clock_is_wrong() {
         let mut status = status();
         assert_eq!(clocks(&status), "");
         status.nodes[1].clock_wrong_by_ms = -7_200_400;
-        status.ranges[0].time_ahead_ms = 61_000;
         let text = text(&status);
         assert!(text.contains("\nthe clock of node 2 is wrong, 2h 0m behind: "), "{text}");
-        let ahead = "\nthe time of range 2 is ahead: its keys do not expire for 1m 1s\n";
-        assert!(text.contains(ahead), "{text}");
         let json = json(&status);
         assert_eq!(json["nodes"][1]["clock_wrong_by_ms"], -7_200_400);
-        assert_eq!(json["ranges"][0]["time_ahead_ms"], 61_000);
     }
 
     #[test]

@@ -385,9 +385,11 @@ impl Peers {
         }
     }
 
-    /// Learns from a peer's frame what is published.
+    /// Learns from a member's frame what is published. Before there is a cluster there is no time, whoever says what.
     fn learn_time(&self, batch: &wire::PeerBatch) {
-        self.oracle.known().raise(Block(batch.known));
+        if batch.known > self.oracle.known().block().0 && !self.identity.read().cluster.is_empty() {
+            self.oracle.known().raise(Block(batch.known));
+        }
     }
 
     /// Notes which cluster the node at an address belongs to.

@@ -201,7 +201,7 @@ async fn garbage_in_links(address: &str, random: &mut StdRng) {
             incarnation: u64::MAX,
             ..internal::Hello::default()
         }),
-        clock: u64::MAX,
+        known: u64::MAX,
         ..internal::PeerBatch::default()
     };
     let mut peer = PeerClient::new(channel(address).await);

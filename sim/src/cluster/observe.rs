@@ -1,4 +1,4 @@
-//! Feeds the judge of Raft as the run goes.
+//! Feeds the judges of Raft and of the oracle as the run goes.
 //!
 //! What replicas do comes from the nodes themselves (`quintet_server::observe`), at the very moment. For
 //! who leads, which membership is in force and on which disks an entry is durable, the cluster is asked
@@ -11,7 +11,7 @@ use std::{
 
 use quintet_server::{
     ids::{NodeId, RangeId, ReplicaId},
-    observe::{self, Seen},
+    observe::{self, Seen, TimeSeen},
     range::{raft::log_records, replica::Replica},
     storage::{
         Family,
@@ -23,6 +23,7 @@ use quintet_server::{
 use super::{Cluster, current};
 use crate::judge::{
     Violation,
+    oracle::{Did, Oracle},
     raft::{self, Observation, Raft, Votes, What},
 };
 
@@ -32,9 +33,10 @@ const VIOLATIONS_MAX: usize = 5;
 /// A membership: its configurations, as nodes.
 type Configs = Vec<Vec<u64>>;
 
-/// The judge of this thread's run, and what it has found.
+/// The judges of this thread's run, and what they have found.
 struct Watch {
     judge: Raft,
+    oracle: Oracle,
     /// The membership that was in force when a replica last committed as leader.
     memberships: BTreeMap<(NodeId, RangeId), Configs>,
     found: Vec<Violation>,
@@ -47,18 +49,23 @@ thread_local! {
 
 /// Begins to look at this thread's run.
 pub(super) fn begin() {
-    observe::set_observer(see);
+    observe::set_observers(see, see_time);
     WATCH.with_borrow_mut(|watch| {
-        *watch =
-            Some(Watch { judge: Raft::new(), memberships: BTreeMap::new(), found: Vec::new() });
+        *watch = Some(Watch {
+            judge: Raft::new(),
+            oracle: Oracle::default(),
+            memberships: BTreeMap::new(),
+            found: Vec::new(),
+        });
     });
 }
 
-/// What the judge of Raft has found so far in this thread's run, and how many observations it has seen.
-pub(crate) fn found() -> (Vec<Violation>, u64) {
+/// What both have found so far in this thread's run, how many observations the judge of Raft has seen, and how many blocks
+/// were issued.
+pub(crate) fn found() -> (Vec<Violation>, u64, u64) {
     WATCH.with_borrow(|watch| match watch {
-        Some(watch) => (watch.found.clone(), watch.judge.observations()),
-        None => (Vec::new(), 0),
+        Some(watch) => (watch.found.clone(), watch.judge.observations(), watch.oracle.issued()),
+        None => (Vec::new(), 0, 0),
     })
 }
 
@@ -70,6 +77,20 @@ fn see(range: RangeId, seen: Seen) {
             watch.see(&cluster, range, seen);
         }
     });
+}
+
+fn see_time(seen: TimeSeen) {
+    WATCH.with_borrow_mut(|watch| {
+        let node = current::cluster().and_then(|cluster| cluster.this_node());
+        if let (Some(watch), Some(node)) = (watch, node) {
+            watch.see_time(node, seen);
+        }
+    });
+}
+
+fn now_ns() -> u64 {
+    let now = madsim::time::TimeHandle::current().elapsed();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn position(at: Position) -> raft::Position {
@@ -103,10 +124,27 @@ impl Watch {
                 What::Committed { at: position(at), durable_on, memberships }
             }
         };
-        let now = madsim::time::TimeHandle::current().elapsed();
-        let at_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let at_ns = now_ns();
         let observation = Observation { at_ns, range: range.0, node: node.0, what };
         let broken = self.judge.see(&observation);
+        self.keep(broken);
+    }
+
+    fn see_time(&mut self, node: NodeId, seen: TimeSeen) {
+        let did = match seen {
+            TimeSeen::Asked { ticket } => Did::Asked(ticket),
+            TimeSeen::Answered { ticket, block } => Did::Answered(ticket, block.0),
+            TimeSeen::Issued { config, block } => {
+                Did::Issued(config.members.into_iter().map(|server| server.0).collect(), block.0)
+            }
+            TimeSeen::Clock { server, clock } => Did::Clock(server.0, clock.0),
+            TimeSeen::NotFresh { block } => Did::NotFresh(block.0),
+        };
+        let broken = self.oracle.see(now_ns(), node.0, &did);
+        self.keep(broken);
+    }
+
+    fn keep(&mut self, broken: Option<Violation>) {
         if self.found.len() < VIOLATIONS_MAX {
             self.found.extend(broken);
         }

@@ -21,6 +21,7 @@
 //!
 //! | judge | what it sees |
 //! |---|---|
+//! | [`oracle`] | as the run goes: clocks never fall, blocks are published and fresh |
 //! | [`raft`] | as the run goes: one leader a term, one log, nothing committed is lost, quorums |
 //! | [`replicas`] | at one applied index all replicas of a range are in one state |
 
@@ -30,6 +31,7 @@ pub mod counter;
 pub mod linearizable;
 pub mod list;
 pub mod moment;
+pub mod oracle;
 pub mod pages;
 pub mod promise;
 pub mod raft;

@@ -82,6 +82,7 @@ impl Over<'_> {
             ("commits", commits, wanted.commits_min.max(1)),
             ("elections", self.cluster.elections(), wanted.elections_min.max(leaders_min)),
             ("observations of replicas", raft_found().1, commits.min(1)),
+            ("blocks of timestamps", raft_found().2, commits.min(1)),
             ("raft snapshots installed", self.cluster.snapshots(), wanted.snapshots_min),
             ("nodes replaced", self.cluster.replacements(), wanted.replacements_min),
             ("requests refused", self.cluster.refusals(), wanted.refusals_min),
@@ -99,7 +100,7 @@ impl Over<'_> {
     }
 }
 
-/// What the judge of Raft has found as the run went. It is put first: what a broken log does shows in many
+/// What the judges of Raft and of the oracle have found as the run went. It is put first: what a broken log does shows in many
 /// ways later on, such as keys that can't be read.
 pub(super) fn raft() -> Verdict {
     raft_found().0.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)

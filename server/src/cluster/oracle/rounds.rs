@@ -34,6 +34,7 @@ use super::{
 use crate::{
     cluster::state::NodeState,
     ids::{NodeId, SYSTEM_RANGE},
+    observe::{self, TimeSeen},
     peer::ask::{NoAnswer, TimeRound, TimeTick},
     placement::locality::Locality,
     time::{
@@ -64,7 +65,20 @@ const DELEGATED_LATE: std::ops::RangeInclusive<Duration> =
 const DISTRUST: Duration = Duration::from_secs(1);
 
 /// Somebody who waits for a round.
-type Waits = oneshot::Sender<Block>;
+struct Waits {
+    answer: oneshot::Sender<Block>,
+    /// For who looks on.
+    ticket: u64,
+}
+
+impl Waits {
+    fn send(self, block: Block) {
+        let ticket = self.ticket;
+        observe::tell_time(|| TimeSeen::Answered { ticket, block });
+        // Who waited may have given up.
+        self.answer.send(block).ok();
+    }
+}
 
 /// What became of a message to a time server.
 struct Told {
@@ -117,6 +131,7 @@ struct Rounds {
     /// Nobody else is asked until then.
     distrusts_until: Option<Instant>,
     looked: Option<Instant>,
+    tickets: u64,
 }
 
 /// Runs the rounds of a node, for as long as it runs. `queue` is that of those who ask.
@@ -169,6 +184,7 @@ impl Rounds {
             usual: *DELEGATED_LATE.start(),
             distrusts_until: None,
             looked: None,
+            tickets: 0,
             node_state,
         }
     }
@@ -189,17 +205,21 @@ impl Rounds {
     }
 
     /// Somebody asks for a round.
-    fn request(&mut self, asked: Asked) {
-        if asked.here || self.proposes == self.me() {
-            self.propose_for(asked.answer);
+    fn request(&mut self, Asked { answer, here }: Asked) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        observe::tell_time(|| TimeSeen::Asked { ticket });
+        let waits = Waits { answer, ticket };
+        if here || self.proposes == self.me() {
+            self.propose_for(waits);
         } else {
-            self.gathered.push(asked.answer);
+            self.gathered.push(waits);
         }
     }
 
     /// Somebody waits for the own proposer. Where too many do it is dropped, which says that there is no time.
     fn propose_for(&mut self, waits: Waits) {
-        if !waits.is_closed() && self.proposer.request(waits).is_err() {
+        if !waits.answer.is_closed() && self.proposer.request(waits).is_err() {
             tracing::debug!("too many requests wait for a round");
         }
     }
@@ -279,10 +299,10 @@ impl Rounds {
                 let host = self.node_state.host();
                 host.oracle.known().raise(block);
                 host.metrics.time.round(at_once, batch.len());
-                // Who waited may have given up.
-                for waits in batch {
-                    waits.send(block).ok();
-                }
+                observe::tell_time(|| {
+                    TimeSeen::Issued { config: self.proposer.config().clone(), block }
+                });
+                batch.into_iter().for_each(|waits| waits.send(block));
             }
             Step::Exhausted(batch) => {
                 tracing::error!("cluster time has reached its end: nothing can be written");
@@ -422,9 +442,7 @@ impl Rounds {
                 let took = now.saturating_duration_since(batch.asked);
                 self.usual = (self.usual * 7 + took) / 8;
                 self.node_state.host().oracle.known().raise(block);
-                for waits in batch.waits {
-                    waits.send(block).ok();
-                }
+                batch.waits.into_iter().for_each(|waits| waits.send(block));
             }
             // It was late, and this node's proposer has seen to it.
             (Some(block), None) => self.node_state.host().oracle.known().raise(block),

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::{
     cluster::records,
     ids::TimeDomain,
+    observe::{self, TimeSeen},
     range::raft::log_writer::LogWriter,
     time::oracle::{
         Block, Config, ServerId,
@@ -57,20 +58,9 @@ impl TimeServerHere {
         })
     }
 
-    /// Who it is.
-    pub(crate) fn me(&self) -> ServerId {
-        self.machine.lock().server.me()
-    }
-
     /// The set that it belongs to, as far as it knows.
     pub(crate) fn config(&self) -> Config {
         self.machine.lock().server.record().config.clone()
-    }
-
-    /// What it has on disk, and its clock.
-    pub(crate) fn shown(&self) -> (Record, Block) {
-        let machine = self.machine.lock();
-        (machine.server.record().clone(), machine.server.clock())
     }
 
     /// A round asks.
@@ -108,6 +98,8 @@ impl TimeServerHere {
                     self.wanted.notify_one();
                 }
                 if let Some(answer) = answer {
+                    let (server, clock) = (machine.server.me(), machine.server.clock());
+                    observe::tell_time(|| TimeSeen::Clock { server, clock });
                     return answer;
                 }
             }

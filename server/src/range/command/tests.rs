@@ -23,7 +23,10 @@ use crate::{
         memory::{MemoryDisk, MemoryEngine},
         mvcc,
     },
-    time::Timestamp,
+    time::{
+        Timestamp,
+        oracle::{Epoch, ServerId},
+    },
 };
 
 /// A range's state without a log.
@@ -116,29 +119,17 @@ fn batch(sequence: u64, at: u64, keys: &[&'static str]) -> PutBatch<'static> {
     }
 }
 
-fn advance(term: u64, to: u64) -> Command<'static> {
-    Command::AdvanceTime { evaluated_under: term, to: Timestamp(to) }
+/// Another key's write, which moves the newest version.
+fn newest(at: u64) -> Command<'static> {
+    write(vec![(b"newest", vec![put(1_000 + at, at, "n")])])
 }
 
 #[test]
-fn time_is_moved_by_writes_and_by_advances_and_never_falls() {
+fn a_group_at_or_below_the_newest_version_leaves_no_trace() {
     let mut range = Range::new();
-    assert_eq!(
-        range.apply(vec![write(vec![(b"k", vec![put(1, 5, "x")])])]),
-        [Applied::Groups(vec![true])]
-    );
-    assert_eq!((range.applied.time, range.applied.newest), (Timestamp(5), Timestamp(5)));
-    let results = range.apply(vec![advance(1, 9), advance(1, 7), advance(2, 50)]);
-    assert_eq!(results, [Applied::Done, Applied::Done, Applied::ReEvaluate]);
-    assert_eq!((range.applied.time, range.applied.newest), (Timestamp(9), Timestamp(5)));
-}
-
-#[test]
-fn a_group_at_or_below_the_time_leaves_no_trace() {
-    let mut range = Range::new();
-    // One entry: groups are held to the time before it, not to one another.
+    // One entry: groups are held to the newest version before it, not to one another.
     let results = range.apply(vec![
-        advance(1, 9),
+        newest(9),
         write(vec![
             (b"late", vec![put(1, 9, "a")]),
             (b"high", vec![put(2, 12, "b"), put(3, 13, "c")]),
@@ -150,12 +141,12 @@ fn a_group_at_or_below_the_time_leaves_no_trace() {
     assert_eq!(
         results,
         [
-            Applied::Done,
+            Applied::Groups(vec![true]),
             Applied::Groups(vec![false, true, true, false]),
             Applied::Groups(vec![false])
         ]
     );
-    assert_eq!((range.applied.time, range.applied.newest), (Timestamp(13), Timestamp(13)));
+    assert_eq!(range.applied.newest, Timestamp(13));
     assert_eq!(range.value(b"high"), Some((13, b"c".to_vec())));
     assert_eq!(range.value(b"low"), Some((10, b"d".to_vec())));
     for key in [&b"late"[..], b"half", b"then"] {
@@ -168,21 +159,36 @@ fn a_group_at_or_below_the_time_leaves_no_trace() {
 }
 
 #[test]
-fn the_gc_threshold_takes_the_time_along() {
+fn the_gc_threshold_never_falls() {
     let mut range = Range::new();
     let gc = |term, threshold| Command::MoveGcThreshold {
         evaluated_under: term,
         threshold: Timestamp(threshold),
     };
-    range.apply(vec![write(vec![(b"k", vec![put(1, 5, "x")])])]);
     let results = range.apply(vec![gc(1, 3), gc(2, 50), gc(1, 2)]);
     assert_eq!(results, [Applied::Done, Applied::ReEvaluate, Applied::Done]);
-    assert_eq!((range.applied.gc_threshold, range.applied.time), (Timestamp(3), Timestamp(5)));
-    // Never above the time: what is seen at the threshold does not change any more.
-    let late = write(vec![(b"k", vec![put(2, 8, "y")])]);
-    assert_eq!(range.apply(vec![gc(1, 8), late])[1], Applied::Groups(vec![false]));
-    assert_eq!((range.applied.gc_threshold, range.applied.time), (Timestamp(8), Timestamp(8)));
-    assert_eq!(range.value(b"k"), Some((5, b"x".to_vec())));
+    assert_eq!(range.applied.gc_threshold, Timestamp(3));
+}
+
+#[test]
+fn time_servers_are_begun_and_become_active_in_the_order_of_the_log() {
+    let mut range = Range::new();
+    let begin = |term, after| Command::BeginTimeServers {
+        evaluated_under: term,
+        time_domain: TimeDomain(0),
+        after: Epoch(after),
+        members: vec![ServerId(7)],
+    };
+    let activate = |epoch| Command::ActivateTimeServers {
+        evaluated_under: 1,
+        time_domain: TimeDomain(0),
+        epoch: Epoch(epoch),
+    };
+    let results = range.apply(vec![begin(2, 0), begin(1, 0), begin(1, 0), activate(2), activate(1)]);
+    let (done, not) = (Applied::Done, Applied::ReEvaluate);
+    assert_eq!(results, [not.clone(), done.clone(), not.clone(), not, done]);
+    assert_eq!(range.applied.time_servers.active.epoch, Epoch(1));
+    assert_eq!(range.applied.newest, Timestamp::ZERO, "they take no timestamp");
 }
 
 #[test]
@@ -213,21 +219,18 @@ fn a_scan_shows_who_is_there_at_its_moment() {
     ])]);
     let limit = mvcc::PageLimit { records: 10, bytes: 1_000, versions: 100 };
     for direction in [Direction::Forward, Direction::Reverse] {
-        let page = |at, clock| {
-            let moment = (Timestamp(at), Timestamp(clock));
-            let page = mvcc::scan(&*range.engine, (b"", b""), moment, direction, limit);
+        let page = |at| {
+            let page = mvcc::scan(&*range.engine, (b"", b""), Timestamp(at), direction, limit);
             let page = page.expect("scanned");
             let mut keys: Vec<_> = page.records.into_iter().map(|(key, _)| key).collect();
             keys.sort();
-            (String::from_utf8(keys.concat()).expect("text"), page.is_outlived)
+            String::from_utf8(keys.concat()).expect("text")
         };
-        assert_eq!(page(8, 8), ("abc".to_owned(), false));
+        assert_eq!(page(8), "abc");
         // Before b was told to expire: what it held then stays.
-        assert_eq!(page(6, 6), ("ab".to_owned(), false));
-        assert_eq!(page(10, 10), ("ac".to_owned(), false), "the older version of b comes back");
-        assert_eq!(page(20, 30), ("c".to_owned(), false));
-        assert!(page(8, 10).1, "b has expired since");
-        assert_eq!(page(10, 19), ("ac".to_owned(), false), "only what is shown counts");
+        assert_eq!(page(6), "ab");
+        assert_eq!(page(10), "ac", "the older version of b does not come back");
+        assert_eq!(page(20), "c");
     }
 }
 
@@ -259,7 +262,7 @@ fn a_batch_is_done_once_and_remembered_under_its_first_key() {
     for key in [&b"a"[..], b"b"] {
         assert_eq!(range.value(key), Some((5, b"x".to_vec())));
     }
-    assert_eq!((range.applied.newest, range.applied.time), (Timestamp(7), Timestamp(7)));
+    assert_eq!(range.applied.newest, Timestamp(7));
     let key = crate::storage::keys::dedup(b"a", batch(1, 0, &[]).request);
     let record = range.engine.get(Family::Dedup, &key).expect("read").expect("remembered");
     let record: DedupRecord = codec::decode(&record).expect("decoded");
@@ -295,7 +298,7 @@ fn a_page_of_a_deletion_is_done_once_and_remembered_where_it_begins() {
     assert_eq!(range.apply(vec![page(21)]), [Applied::Groups(vec![false])]);
     assert_eq!(range.value(b"b"), None);
     assert_eq!(range.value(b"c"), Some((20, b"y".to_vec())), "written since");
-    assert_eq!((range.applied.newest, range.applied.time), (Timestamp(20), Timestamp(20)));
+    assert_eq!(range.applied.newest, Timestamp(20));
     let key = crate::storage::keys::dedup(b"a", remove(3, 0, b"", &[]).request);
     let record = range.engine.get(Family::Dedup, &key).expect("read").expect("remembered");
     let record: DedupRecord = codec::decode(&record).expect("decoded");
@@ -352,24 +355,23 @@ fn a_deletion_finds_what_was_there_at_its_moment_and_was_not_written_since() {
         (b"f", many),
         (b"g", vec![put(8, 10, "x")]),
     ])]);
-    let find = |moment, (time, clock), records, versions| {
+    let find = |moment, now, records, versions| {
         let limit = mvcc::PageLimit { records, bytes: 1_000, versions };
-        let (times, moment) = ((Timestamp(time), Timestamp(clock)), Timestamp(moment));
-        let held = mvcc::held_since(&*range.engine, (b"", b""), moment, times, limit);
+        let (now, moment) = (Timestamp(now), Timestamp(moment));
+        let held = mvcc::held_since(&*range.engine, (b"", b""), moment, now, limit);
         let held = held.expect("found");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        (text(held.keys.concat()), held.next.map(text), held.is_expiring)
+        (text(held.keys.concat()), held.next.map(text))
     };
-    assert_eq!(find(20, (20, 20), 10, 1_000), ("adg".to_owned(), None, false));
-    assert_eq!(find(5, (20, 20), 10, 1_000), ("a".to_owned(), None, false));
-    assert_eq!(find(200, (20, 20), 10, 1_000), ("abdfg".to_owned(), None, false));
-    // By the range's time, and by the clock alone.
-    assert_eq!(find(20, (25, 26), 10, 1_000), ("ag".to_owned(), None, false));
-    assert_eq!(find(20, (24, 26), 10, 1_000), ("ag".to_owned(), None, true));
+    assert_eq!(find(20, 20, 10, 1_000), ("adg".to_owned(), None));
+    assert_eq!(find(5, 20, 10, 1_000), ("a".to_owned(), None));
+    assert_eq!(find(200, 20, 10, 1_000), ("abdfg".to_owned(), None));
+    // It has expired by then.
+    assert_eq!(find(20, 25, 10, 1_000), ("ag".to_owned(), None));
     // Pages, by keys and by versions; the versions of one key are jumped over.
-    assert_eq!(find(20, (20, 20), 2, 1_000), ("ad".to_owned(), Some("e".to_owned()), false));
-    assert_eq!(find(20, (20, 20), 10, 4), ("a".to_owned(), Some("d".to_owned()), false));
-    assert_eq!(find(20, (20, 20), 10, 30), ("adg".to_owned(), None, false));
+    assert_eq!(find(20, 20, 2, 1_000), ("ad".to_owned(), Some("e".to_owned())));
+    assert_eq!(find(20, 20, 10, 4), ("a".to_owned(), Some("d".to_owned())));
+    assert_eq!(find(20, 20, 10, 30), ("adg".to_owned(), None));
 }
 
 #[test]
@@ -380,7 +382,7 @@ fn a_batch_is_refused_whole() {
     range.applied.dedup_threshold = Timestamp(1);
     let old = PutBatch { first_attempt: Timestamp(0), ..batch(5, 20, &["c"]) };
     let results = range.apply(vec![
-        advance(1, 9),
+        newest(9),
         both(
             Vec::new(),
             vec![
@@ -392,7 +394,7 @@ fn a_batch_is_refused_whole() {
             ],
         ),
     ]);
-    assert_eq!(results[1], Applied::Groups(vec![false; 5]), "span, span, time, empty, too old");
+    assert_eq!(results[1], Applied::Groups(vec![false; 5]), "span, span, newest version, empty, too old");
     let other_term = WriteCommand {
         evaluated_under: 2,
         time_domain: TimeDomain(0),
@@ -403,7 +405,7 @@ fn a_batch_is_refused_whole() {
     for key in [&b"a"[..], b"c", b"d", b"m"] {
         assert_eq!(range.value(key), None, "{key:?}");
     }
-    assert_eq!(range.applied.newest, Timestamp::ZERO);
+    assert_eq!(range.applied.newest, Timestamp(9));
     // Nothing is remembered of them: the same requests act once they are right.
     let mut right = vec![batch(3, 21, &["c", "d"])];
     right[0].expires_at = Some(Timestamp(30));

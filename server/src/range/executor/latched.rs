@@ -391,7 +391,7 @@ mod tests {
         let mut latches = held(&[]);
         let write = next.guards.raise(1, Some([&b"x"[..]].into_iter()), Block(0));
         assert_eq!(next.latch(&mut latches, &[]), [0; 0], "a write may be at its moment, or below");
-        write.stamp(Block(2));
+        assert!(write.stamp(Block(2)));
         assert_eq!(next.latch(&mut latches, &[]), [3], "nothing goes with it");
         assert!(!latches.is_taken(b"a"), "what it removes is not known yet");
         assert_eq!(ids(next.gathered.drain()), [4]);

@@ -20,9 +20,9 @@
 //!   apply NAME...       in one batch of the engine
 //!
 //!   leader-changes                   what is evaluated and not applied is of another term from then on
-//!   advance-time to=T   move-dedup-threshold to=T   move-gc-threshold to=T   reserve-replica
+//!   move-dedup-threshold to=T   move-gc-threshold to=T   reserve-replica
 //!   span from=K to=K                 what the range holds
-//!   get key=K clock=T   stored   remembered   range
+//!   get key=K at=T   stored   remembered   range
 //! ```
 
 use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, sync::Arc, time::Duration};
@@ -41,6 +41,7 @@ use crate::{
     range::{
         command::outcome::Applied,
         dedup,
+        guards::{Guards, Looks},
         held::Current,
         request::{
             Answer, Condition, DeleteRange, Lifetime, OpResult, PutMany, Reply, ReplySink, Write,
@@ -59,12 +60,12 @@ use crate::{
             request::{DedupRecord, Removed},
         },
         keys::{self, MetaKind, encoded, shown},
-        life::{Life, life},
+        life::has_expired,
         memory::{MemoryDisk, MemoryEngine},
         mvcc,
     },
     testscript,
-    time::{Hlc, Timestamp},
+    time::{Timestamp, oracle::handle::Oracle},
 };
 
 #[test]
@@ -161,8 +162,8 @@ fn told(result: &OpResult) -> String {
 impl Scenario {
     fn new() -> Scenario {
         let engine = MemoryEngine::of_test(&MemoryDisk::new());
-        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
-        let state = RangeState::open(&Descriptor::of_test(2, b"", b""), engine, hlc);
+        let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
+        let state = RangeState::open(&Descriptor::of_test(2, b"", b""), engine, oracle);
         let (proposed, told) = (BTreeMap::new(), Arc::default());
         Scenario { state: state.expect("opened"), term: 1, requests: 100, proposed, told }
     }
@@ -177,10 +178,6 @@ impl Scenario {
             "leader-changes" => {
                 self.term += 1;
                 Ok(String::new())
-            }
-            "advance-time" => {
-                let to = moment(command, "to")?;
-                Ok(self.move_up(Command::AdvanceTime { evaluated_under: term, to }))
             }
             "move-dedup-threshold" => {
                 let threshold = moment(command, "to")?;
@@ -221,16 +218,15 @@ impl Scenario {
         batch.put(Family::Meta, key, codec::encode(&descriptor));
         let engine = self.state.engine().clone();
         engine.write(batch).expect("written");
-        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
-        self.state = RangeState::open(&descriptor, engine, hlc).expect("opened");
+        let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
+        self.state = RangeState::open(&descriptor, engine, oracle).expect("opened");
         Ok(String::new())
     }
 
     fn range_shown(&self) -> String {
         let applied = self.state.applied();
         format!(
-            "time {}, newest version {}, dedup threshold {}, gc threshold {}",
-            applied.time.us(),
+            "newest version {}, dedup threshold {}, gc threshold {}",
             applied.newest.us(),
             applied.dedup_threshold.us(),
             applied.gc_threshold.us()
@@ -265,7 +261,8 @@ impl Scenario {
         let (mut gathered, mut latches) = (Gathered::default(), Latches::new());
         let (mut draft, mut asked) = (Draft::default(), Vec::new());
         gathered.extend([write]);
-        let latched = latch(&mut gathered, &mut latches, &mut draft, &mut asked, |write| {
+        let guards = (&Guards::default(), Looks { term: self.term, applied: None });
+        let latched = latch(&mut gathered, &mut latches, &mut draft, &mut asked, guards, |write| {
             let done = dedup::look_up(&**state.engine(), write, || at)?;
             is_remembered = done.is_some();
             let too_old = || dedup::is_too_old(write, state.dedup_threshold()).map(Err);
@@ -336,16 +333,13 @@ impl Scenario {
     }
 
     fn get(&self, command: &mut testscript::Command) -> Result<String, String> {
-        let (key, clock) = (command.must::<String>("key")?, moment(command, "clock")?);
+        let (key, at) = (command.must::<String>("key")?, moment(command, "at")?);
         let current = Current::read(&**self.state.engine(), &encoded(&key)).expect("read");
-        let life = life(current.expires_at(), self.state.time(), clock);
-        Ok(match (current.0, life) {
-            (None, _) => format!("{key}: absent"),
-            (Some(_), Life::Expired) => format!("{key}: absent, it has expired"),
-            (Some(_), Life::Expiring(end)) => {
-                format!("{key}: absent as soon as the range's time is {}", end.us())
-            }
-            (Some(held), Life::Alive) => {
+        let has_expired = has_expired(current.expires_at(), at);
+        Ok(match current.0 {
+            None => format!("{key}: absent"),
+            Some(_) if has_expired => format!("{key}: absent, it has expired"),
+            Some(held) => {
                 format!("{key}: {}, written at {}", held.value.escape_ascii(), held.version.us())
             }
         })

@@ -39,6 +39,7 @@ use super::{
 };
 use crate::{
     error::OpError,
+    observe::{self, TimeSeen},
     planted::{self, Bug},
     range::{
         cadence::{Cadence, Wait},
@@ -239,7 +240,10 @@ impl Executor {
             true => self.late_guard(term, &asked, guard),
             false => guard,
         };
-        guard.stamp(block);
+        if !guard.stamp(block) {
+            self.not_fresh(block, asked);
+            return guard.settle();
+        }
         stamp(&mut asked, block);
         if let Err(error) = self.evaluate(term, asked, &mut draft) {
             return self.fail(error);
@@ -261,6 +265,21 @@ impl Executor {
             one.send_answer();
             keys.iter().for_each(|key| self.gathered.extend(self.latches.release(key)));
         }
+    }
+
+    /// A round's block is not above what this node had been told to be published before: a peer said something that no
+    /// round bears out, or the oracle is broken.
+    fn not_fresh(&mut self, block: Block, asked: Vec<Asked>) {
+        observe::tell_time(|| TimeSeen::NotFresh { block });
+        let known = self.shared.oracle.known();
+        tracing::error!(
+            range = %self.shared.range,
+            block = block.0,
+            known = known.block().0,
+            "a timestamp is not above what was known before; what was known is forgotten"
+        );
+        known.forget_above(block);
+        self.turn_back(asked, &OpError::unavailable("cluster time is being found out; try again"));
     }
 
     fn fail(&self, error: Error) {

@@ -51,7 +51,11 @@ use crate::{
         keys::{self, MetaKind},
         memory::{MemoryDisk, MemoryEngine},
     },
-    time::{Hlc, Timestamp, local::Instant},
+    time::{
+        Timestamp,
+        local::Instant,
+        oracle::{handle::Oracle, membership::Epochs},
+    },
 };
 
 const RANGE: RangeId = RangeId(2);
@@ -76,10 +80,10 @@ fn applied(index: u64) -> AppliedRecord {
         },
         membership_at: Some(Position { term: 1, index: 0 }),
         newest: Timestamp(index),
-        time: Timestamp(index),
         gc_threshold: Timestamp(0),
         dedup_threshold: Timestamp(0),
         time_domain: TimeDomain(0),
+        time_servers: Epochs::default(),
     }
 }
 
@@ -150,8 +154,8 @@ fn filled(index: u64, count: u64, value: &[u8]) -> (MemoryDisk, Arc<dyn Engine>)
 }
 
 fn state_of(engine: &Arc<dyn Engine>) -> Arc<RangeState> {
-    let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
-    RangeState::open(&descriptor(b"a", b"m"), engine.clone(), hlc).expect("opened")
+    let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
+    RangeState::open(&descriptor(b"a", b"m"), engine.clone(), oracle).expect("opened")
 }
 
 fn source(engine: &Arc<dyn Engine>, chunk_bytes: usize) -> Source {

@@ -5,8 +5,8 @@
 //! ```text
 //!   put key=K value=V at=T [expires=T]     delete key=K at=T      stored
 //!   read key=K at=T      read-exactly key=K at=T
-//!   scan [reverse] [from=K] [to=K] at=T [clock=T] [records=N] [bytes=N] [versions=N]
-//!   unchanged-since moment=T [from=K] [to=K] time=T clock=T [records=N] [bytes=N] [versions=N]
+//!   scan [reverse] [from=K] [to=K] at=T [records=N] [bytes=N] [versions=N]
+//!   unchanged-since moment=T [from=K] [to=K] now=T [records=N] [bytes=N] [versions=N]
 //!   fates threshold=T      collect threshold=T
 //! ```
 
@@ -133,9 +133,7 @@ impl Scenario {
             other => return Err(format!("unknown: {other:?}")),
         };
         let ((from, to), at) = (span(command)?, moment(command, "at")?);
-        let clock = command.may("clock")?.map_or(at, Timestamp);
-        let moments = (at, clock);
-        let page = scan(&*self.engine, (&from, &to), moments, direction, limit(command)?);
+        let page = scan(&*self.engine, (&from, &to), at, direction, limit(command)?);
         let page = page.expect("scanned");
         let mut lines = vec![match direction {
             Direction::Forward => format!("at {}:", at.0),
@@ -151,26 +149,19 @@ impl Scenario {
             (Some(next), Direction::Forward) => format!("  more, from {}", shown(next)),
             (Some(next), Direction::Reverse) => format!("  more, below {}", shown(next)),
         });
-        if page.is_outlived {
-            lines.push(format!("  outlived: a record has expired by {}", clock.0));
-        }
         Ok(lines.join("\n"))
     }
 
     fn unchanged_since(&self, command: &mut Command) -> Result<String, String> {
         let ((from, to), since) = (span(command)?, moment(command, "moment")?);
-        let moments = (moment(command, "time")?, moment(command, "clock")?);
-        let held = held_since(&*self.engine, (&from, &to), since, moments, limit(command)?);
+        let now = moment(command, "now")?;
+        let held = held_since(&*self.engine, (&from, &to), since, now, limit(command)?);
         let held = held.expect("scanned");
         let mut line = format!("unchanged since {}: ", since.0);
         held.keys.iter().for_each(|key| line.push_str(&format!("{}, ", shown(key))));
         match &held.next {
             None => line.push_str("end"),
             Some(next) => line.push_str(&format!("more from {}", shown(next))),
-        }
-        if held.is_expiring {
-            let clock = moments.1.0;
-            line.push_str(&format!("; by the clock alone one has expired by {clock}"));
         }
         Ok(line)
     }

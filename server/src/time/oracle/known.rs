@@ -35,6 +35,11 @@ impl Known {
         self.0.fetch_max(block.min(Block::MAX).0, Ordering::AcqRel);
     }
 
+    /// What is above a block was never published: a round that was asked for after it was heard has decided this block.
+    pub fn forget_above(&self, block: Block) {
+        self.0.fetch_min(block.0, Ordering::AcqRel);
+    }
+
     /// A version is applied, so its timestamp is published.
     pub fn holds(&self, version: Timestamp) {
         self.raise(Block::of(version));
@@ -57,5 +62,7 @@ mod tests {
         assert!(known.timestamp() > Block(9).nth(3) && known.timestamp() < Block(10).nth(0));
         known.holds(Timestamp::MAX);
         assert_eq!(known.timestamp(), Timestamp::MAX);
+        known.forget_above(Block(9));
+        assert_eq!(known.block(), Block(9));
     }
 }

@@ -48,7 +48,6 @@ fn replica_json(replica: &ReplicaDebug) -> Value {
         "id": replica.replica_id,
         "descriptor": replica.descriptor.as_ref().map(descriptor::json),
         "raft": replica.raft.as_ref().map(raft_json),
-        "time": time_json(replica.time),
         "newest": time_json(replica.newest),
         "dedup_threshold": time_json(replica.dedup_threshold),
         "gc_threshold": time_json(replica.gc_threshold),

@@ -187,7 +187,7 @@ fn state_table(replicas: &[(u64, &ReplicaDebug)]) -> String {
     for (node, replica) in replicas {
         table.add_row([
             node.to_string(),
-            utc(replica.time),
+            utc(replica.newest),
             utc(replica.dedup_threshold),
             utc(replica.gc_threshold),
             replica.log_bytes.to_string(),

@@ -79,12 +79,12 @@ fn sending(source: Source) -> Sending {
     let me = AddressRecord { node: NodeId(1), ..AddressRecord::default() };
     let members = [1, 2].map(NodeId).into();
     let identity = ClusterIdentity { cluster: "c".to_owned(), incarnation: 1, members };
-    let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
+    let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
     let metrics = Arc::new(Metrics::new());
     let random = Arc::new(|| 4);
     let stall = Duration::from_secs(1);
     let (known, seeds) = (Vec::new(), Vec::new());
-    let peers = Peers::new(me, known, seeds, identity, hlc, metrics.clone(), random, stall, None);
+    let peers = Peers::new(me, known, seeds, identity, oracle, metrics.clone(), random, stall, None);
     let engine = open(&MemoryDisk::new());
     Sending {
         peers,

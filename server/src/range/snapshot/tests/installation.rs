@@ -130,8 +130,8 @@ async fn a_state_is_not_opened_in_the_middle_of_an_installation() {
     let (_, engine) = filled(50, 4, b"old");
     let ticket = staged(&source, &engine).await.expect("staged");
     install::commit(&*engine, &ticket, &descriptor(b"a", b"m")).await.expect("committed");
-    let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
-    let opened = RangeState::open(&descriptor(b"a", b"m"), engine.clone(), hlc);
+    let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
+    let opened = RangeState::open(&descriptor(b"a", b"m"), engine.clone(), oracle);
     assert!(matches!(opened, Err(Error::Open(_))));
     assert!(Source::read(&engine, RANGE, 1, 512).expect("read").is_none(), "nor sent");
 }
