@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     cluster::{answers::NodeHandler, leaders, records, state::NodeState},
-    config::Config,
+    config::{Config, Wan},
     ids::NodeId,
     ops::metrics::Metrics,
     peer::Peers,
@@ -119,6 +119,7 @@ impl Node {
             seams.random.clone(),
             config.raft.link_stall(),
             seams.wire.clone(),
+            config.wan.clone(),
         );
         hlc.look(peers.book().count());
         let times = RaftTimes {
@@ -173,6 +174,13 @@ impl Node {
             boots = identity.boots,
             "node started"
         );
+        if config.wan != Wan::default() {
+            tracing::warn!(
+                rooms_rtt_ms = config.wan.rooms_rtt_ms,
+                cities_rtt_ms = config.wan.cities_rtt_ms,
+                "links to other rooms and cities are slow on purpose: [wan] is set"
+            );
+        }
         Ok(Node {
             addresses,
             state: node_state,
