@@ -33,6 +33,9 @@ pub const PUT_MANY_BYTES_MAX: u32 = 1 << 20;
 /// Most keys that one page of a `DeleteRange` removes.
 pub const DELETE_RANGE_KEYS_MAX: u32 = 1_000;
 
+/// The longest round trip that a node may put on a link: dialling, which takes two, has a second.
+const WAN_RTT_MS_MAX: u64 = 200;
+
 /// Everything that can be set. Field names are the keys of the TOML file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -53,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// How it stores.
     pub storage: Storage,
+    /// How far other rooms and cities are made to be.
+    pub wan: Wan,
 }
 
 /// `[node]`: who the node is.
@@ -159,6 +164,17 @@ pub struct Storage {
     pub free_mb_min: u32,
 }
 
+/// `[wan]`: round trips that the node puts on its links to other rooms and cities, where one machine plays several.
+/// The same on all nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wan {
+    /// Milliseconds there and back between rooms of a city; 0 adds nothing.
+    pub rooms_rtt_ms: f64,
+    /// Milliseconds there and back between cities; 0 adds nothing.
+    pub cities_rtt_ms: f64,
+}
+
 impl Default for Node {
     fn default() -> Node {
         Node { id: NodeId(0), data_dir: PathBuf::new(), locality: Locality::default() }
@@ -257,6 +273,7 @@ impl Config {
         self.validate_node()?;
         self.validate_addresses()?;
         self.validate_raft()?;
+        self.validate_wan()?;
         self.validate_limits()
     }
 
@@ -313,6 +330,23 @@ impl Config {
         within("raft.snapshot_mb_per_s", raft.snapshot_mb_per_s.into(), 1, 16_384)
     }
 
+    fn validate_wan(&self) -> Result<(), Invalid> {
+        // A link that is answered later than this is given up before it is used.
+        let most = (self.raft.link_stall_ms / 4).min(WAN_RTT_MS_MAX);
+        let trips = [
+            ("wan.rooms_rtt_ms", self.wan.rooms_rtt_ms),
+            ("wan.cities_rtt_ms", self.wan.cities_rtt_ms),
+        ];
+        trips.into_iter().try_for_each(|(key, ms)| {
+            require((0.0..=most as f64).contains(&ms), key, || {
+                format!(
+                    "{ms} is out of bounds: set it to 0 at least and {most} at most (the bound is {WAN_RTT_MS_MAX}, \
+                     or a quarter of raft.link_stall_ms where that is less)"
+                )
+            })
+        })
+    }
+
     fn validate_limits(&self) -> Result<(), Invalid> {
         let limits = &self.limits;
         within("limits.key_bytes_max", limits.key_bytes_max.into(), 1, KEY_BYTES_MAX.into())?;
@@ -358,6 +392,18 @@ impl Raft {
     /// See [`Raft::snapshot_mb_per_s`].
     pub fn snapshot_bytes_per_s(&self) -> u64 {
         u64::from(self.snapshot_mb_per_s) << 20
+    }
+}
+
+impl Wan {
+    /// See [`Wan::rooms_rtt_ms`].
+    pub fn rooms_rtt(&self) -> Duration {
+        Duration::from_secs_f64(self.rooms_rtt_ms / 1000.0)
+    }
+
+    /// See [`Wan::cities_rtt_ms`].
+    pub fn cities_rtt(&self) -> Duration {
+        Duration::from_secs_f64(self.cities_rtt_ms / 1000.0)
     }
 }
 

@@ -49,8 +49,25 @@ pub(crate) struct Args {
     /// Nodes of a new cluster: 1, 3 or 5; by default 5
     #[arg(long, value_name = "N", value_parser = nodes)]
     nodes: Option<u64>,
+    /// Put 1 ms between rooms and 30 ms between cities, there and back, on the links between nodes. Kept for the
+    /// next start, until `--wan=off`; takes a cluster that is stopped, or new. Clients are not delayed
+    #[arg(
+        long,
+        value_name = "on|off",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on",
+        hide_possible_values = true
+    )]
+    wan: Option<Switch>,
     #[command(flatten)]
     ranges: split_points::Args,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -82,7 +99,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let dir = args.dir.map_or_else(registry::default_dir, Ok)?;
     let cluster = Cluster::open_or_create(&dir, args.base_port, args.nodes)?;
     let lock = lock(&cluster)?;
+    // Whoever had the lock before may have changed it.
+    let mut cluster = Cluster::open(cluster.dir())?;
     let running = process::running(&cluster);
+    if let Some(wan) = args.wan {
+        cluster.set_wan(wan == Switch::On, !running.is_empty())?;
+    }
     let all_run = running.len() == cluster.nodes().len();
     let mut started = Vec::new();
     let up = tokio::select! {
@@ -122,6 +144,13 @@ fn greet(cluster: &Cluster, detached: bool) -> Result<(), Failure> {
         out.line(format!(
             "  node {}  {}  clients {}  http://{}",
             node.id, node.locality, node.client, node.http
+        ))?;
+    }
+    if let Some(wan) = cluster.wan() {
+        out.line(format!(
+            "links between its nodes take {} ms there and back from room to room, {} ms from city to city; clients \
+             reach every node at once",
+            wan.rooms_rtt_ms, wan.cities_rtt_ms
         ))?;
     }
     out.line("next:")?;

@@ -1,7 +1,7 @@
 //! The local cluster of `quintet dev`, as files and processes. `dev` makes it; other commands find it here.
 //!
 //! ```text
-//! DIR/cluster.toml       localities and ports, chosen once      plan.rs
+//! DIR/cluster.toml       localities and ports, chosen once; the WAN between them    plan.rs
 //! DIR/lock               held while nodes are started or stopped    lock.rs
 //! DIR/node-N/node.toml   configuration; written where missing, so that it may be edited
 //! DIR/node-N/pid         process id; trusted only if that process works in DIR/node-N    process.rs

@@ -54,7 +54,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 30] = [
+const KEYS: [(&str, Kind); 32] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -85,6 +85,8 @@ const KEYS: [(&str, Kind); 30] = [
     ("limits.version_retention_s", Kind::Whole),
     ("storage.block_cache_mb", Kind::Whole),
     ("storage.free_mb_min", Kind::Whole),
+    ("wan.rooms_rtt_ms", Kind::Decimal),
+    ("wan.cities_rtt_ms", Kind::Decimal),
 ];
 
 /// Names of all settings, as in `node.id`.

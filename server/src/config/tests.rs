@@ -205,11 +205,16 @@ fn contradictions_are_refused() {
         (("raft.election_min_ms", "200"), "raft.election_min_ms (command line): 200 is out of"),
         (("raft.election_max_ms", "500"), "raft.election_max_ms (command line): 500 is out of"),
         (("limits.key_bytes_max", "8193"), "limits.key_bytes_max (command line): 8193 is out of"),
+        (("wan.cities_rtt_ms", "200.5"), "wan.cities_rtt_ms (command line): 200.5 is out of"),
     ];
     for (flag, message) in cases {
         let got = fault("", &[], &[flag]);
         assert!(got.starts_with(message), "{got}");
     }
+    // Links that stall sooner bear less.
+    let slow = [("raft.link_stall_ms", "200"), ("wan.rooms_rtt_ms", "51")];
+    let got = fault("", &[], &slow);
+    assert!(got.contains("set it to 0 at least and 50 at most"), "{got}");
     let any = [("listen.internal", "0.0.0.0:7402"), ("advertise.internal", "db1:7402")];
     assert!(load(NEEDED, &[], &any).is_ok());
     let free = [("listen.client", "127.0.0.1:0"), ("listen.internal", "127.0.0.1:0")];

@@ -32,7 +32,7 @@ use crate::{
         records,
         state::NodeState,
     },
-    config::Config,
+    config::{Config, Wan},
     ids::{NodeId, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
@@ -131,6 +131,7 @@ impl Node {
             seams.random.clone(),
             config.raft.link_stall(),
             seams.wire.clone(),
+            config.wan.clone(),
         );
         let times = RaftTimes {
             heartbeat: Duration::from_millis(config.raft.heartbeat_ms),
@@ -189,6 +190,13 @@ impl Node {
             boots = identity.boots,
             "node started"
         );
+        if config.wan != Wan::default() {
+            tracing::warn!(
+                rooms_rtt_ms = config.wan.rooms_rtt_ms,
+                cities_rtt_ms = config.wan.cities_rtt_ms,
+                "links to other rooms and cities are slow on purpose: [wan] is set"
+            );
+        }
         Ok(Node {
             addresses,
             state: node_state,

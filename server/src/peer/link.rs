@@ -36,6 +36,7 @@ use super::{
     departures::{OtherEnd, is_refusal},
     says::Says,
     standing::{Line, Reach, Standing, reason, told},
+    wan,
 };
 use crate::{
     ids::NodeId,
@@ -433,8 +434,11 @@ async fn open(
     peers: &Weak<Peers>,
     address: &str,
 ) -> Result<tonic::Streaming<wire::PeerFrame>, Down> {
-    let said = peers.upgrade().ok_or("stopping")?.book.me().epoch;
-    let (hello, inbound) = dial(peers, address, life, Some(link.node)).await?;
+    let strong = peers.upgrade().ok_or("stopping")?;
+    let said = strong.book.me().epoch;
+    let one_way = strong.book.get(link.node).map(|to| strong.one_way(&to)).unwrap_or_default();
+    drop(strong);
+    let (hello, inbound) = dial(peers, address, one_way, life, Some(link.node)).await?;
     if !hello.refusal.is_empty() {
         return Err(hello.refusal.into());
     }
@@ -458,6 +462,7 @@ async fn open(
 async fn dial(
     peers: &Weak<Peers>,
     address: &str,
+    one_way: Duration,
     life: &Arc<Life>,
     to: Option<NodeId>,
 ) -> Result<(wire::Hello, tonic::Streaming<wire::PeerFrame>), Down> {
@@ -467,8 +472,7 @@ async fn dial(
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true);
-    let channel = endpoint
-        .connect()
+    let channel = wan::connect(&endpoint, one_way)
         .await
         .map_err(|error| Down { is_refused: is_refusal(&error), ..Down::from(reason(&error)) })?;
     let hello = peers.upgrade().ok_or("stopping")?.hello();
@@ -564,7 +568,8 @@ pub(super) async fn dial_seeds(peers: Weak<Peers>) {
 /// Dials a seed once. `Err` says why nobody was met.
 async fn meet_seed(peers: &Weak<Peers>, seed: &str) -> Result<(), String> {
     let living = Living::begin();
-    let dialled = timeout(CONNECT_TIMEOUT, dial(peers, seed, &living.0, None)).await;
+    let dialled =
+        timeout(CONNECT_TIMEOUT, dial(peers, seed, Duration::ZERO, &living.0, None)).await;
     let dialled = dialled.map_err(|_| "no answer in time".to_owned())?;
     let (hello, _stream) = dialled.map_err(|down| down.why)?;
     let strong = peers.upgrade().ok_or("stopping")?;

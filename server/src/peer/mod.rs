@@ -12,7 +12,8 @@
 //! life of a link, as in TCP; between lives they do not.
 //!
 //! Who is at the other end is checked before anything else: cluster id, incarnation, node id, and whether it
-//! is a member. Where each peer stands, and what the log says of it, is in `standing.rs`.
+//! is a member. Where each peer stands, and what the log says of it, is in `standing.rs`. A machine that plays several
+//! rooms may put the distances between them on its links: `wan/`.
 
 pub(crate) mod ask;
 mod book;
@@ -22,6 +23,7 @@ mod says;
 mod server;
 mod snapshot;
 mod standing;
+mod wan;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +47,7 @@ pub use wire::peer_message::Kind;
 
 use self::departures::Departures;
 use crate::{
+    config::Wan,
     error::OpError,
     ids::NodeId,
     ops::metrics::Metrics,
@@ -145,6 +148,8 @@ pub struct Peers {
     stall: Duration,
     /// See [`crate::seams::Seams::wire`].
     wire: Option<Arc<dyn Wire>>,
+    /// How far other rooms and cities are made to be.
+    wan: Wan,
 }
 
 impl Peers {
@@ -160,6 +165,7 @@ impl Peers {
         random: Random,
         stall: Duration,
         wire: Option<Arc<dyn Wire>>,
+        wan: Wan,
     ) -> Arc<Peers> {
         let (node, book) = (me.node, AddressBook::new(me, known, seeds));
         if !identity.cluster.is_empty() {
@@ -184,6 +190,7 @@ impl Peers {
             random,
             stall,
             wire,
+            wan,
         })
     }
 
@@ -236,6 +243,11 @@ impl Peers {
     /// Client address of a node.
     pub fn client_address(&self, node: NodeId) -> Option<String> {
         self.book.get(node).map(|address| address.client).filter(|address| !address.is_empty())
+    }
+
+    /// How long a byte is made to take to a node, of which it is known where it stands.
+    fn one_way(&self, to: &AddressRecord) -> Duration {
+        wan::one_way(&self.wan, &self.book.me(), to)
     }
 
     /// Whether the link to a node is up; true for this node.

@@ -14,7 +14,7 @@ use quintet_proto::internal::v1::{
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Streaming};
 
-use super::{Peers, link::CONNECT_TIMEOUT};
+use super::{Peers, link::CONNECT_TIMEOUT, wan};
 use crate::{
     ids::NodeId,
     time::local::timeout,
@@ -85,13 +85,13 @@ impl Peers {
 
     /// Opens a stream for a raft snapshot to a node.
     pub async fn open_snapshot(&self, to: NodeId) -> Result<SnapshotPipe, String> {
-        let address = self.book.get(to).map(|address| address.internal);
-        let address = address.ok_or("the node's address is not known")?;
+        let to = self.book.get(to).ok_or("the node's address is not known")?;
+        let (address, one_way) = (&to.internal, self.one_way(&to));
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| format!("bad address: {error}"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);
-        let channel = timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+        let channel = timeout(CONNECT_TIMEOUT, wan::connect(&endpoint, one_way)).await;
         let channel = channel.map_err(|_| "no connection in time")?;
         let channel = channel.map_err(|error| error.to_string())?;
         let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);

@@ -10,6 +10,7 @@
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
+//! wan.rs         rooms and cities that are made to be apart
 //! directory.rs   data directories that a node must not use
 //! disks.rs       disks that are nearly full, or do not answer
 //! benches.rs     quintet bench: bulk loads, scans, idle ranges, far more load than is borne
@@ -61,3 +62,4 @@ mod silence;
 mod starting;
 mod support;
 mod unread;
+mod wan;

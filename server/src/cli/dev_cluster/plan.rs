@@ -1,4 +1,5 @@
-//! What a local cluster consists of: localities, ports, files. Chosen once, kept in `cluster.toml`.
+//! What a local cluster consists of: localities, ports, files. Chosen once, kept in `cluster.toml`. How far its rooms
+//! and cities are made to be is there too, and may be changed while no node runs; nodes are told at their start.
 //!
 //! Nothing in the directory says where it is, so that it can be moved, renamed and copied: a node's data is
 //! in `node-N/data` of the directory that `dev` was given, which the node is told at its start (`process.rs`).
@@ -12,15 +13,17 @@ use std::{
 };
 
 use anyhow::Context;
-use quintet_server::{placement::locality::Locality, ports};
+use quintet_server::{config::Wan, placement::locality::Locality, ports};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::exit::Failure;
+use crate::cli::{exit::Failure, output::program};
 
 /// Where a node's data is, below the node's own directory.
 pub(super) const DATA_DIR: &str = "data";
 /// Nodes of a cluster where nobody says how many.
 pub(crate) const NODES_DEFAULT: u64 = 5;
+/// The round trips of `--wan`: those that the product is made for.
+const WAN: Wan = Wan { rooms_rtt_ms: 1.0, cities_rtt_ms: 30.0 };
 /// Ports that a node listens on.
 const PORTS_A_NODE: u16 = 3;
 
@@ -39,6 +42,9 @@ pub(crate) struct Node {
 #[serde(deny_unknown_fields)]
 struct Plan {
     nodes: Vec<Node>,
+    /// Not there: nodes reach each other at once, unless their own configurations say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wan: Option<Wan>,
 }
 
 /// A local cluster: a directory and the plan in it.
@@ -110,10 +116,33 @@ impl Cluster {
             })?,
             first => consecutive_ports(first, count)?,
         };
-        let text = toml::to_string(&plan(nodes, &ports)?).context("cannot write the plan")?;
-        let text = format!("# Made by `quintet dev`: nodes and ports, chosen once.\n\n{text}");
-        write_atomically(&dir.join("cluster.toml"), &text)?;
+        plan(nodes, &ports)?.write(dir)?;
         Cluster::open(dir)
+    }
+
+    /// How far rooms and cities are made to be; none where nodes reach each other at once.
+    pub(crate) fn wan(&self) -> Option<&Wan> {
+        self.plan.wan.as_ref()
+    }
+
+    /// Puts the default round trips between rooms and between cities, or takes them away. Those that are there
+    /// stay, as they may have been changed by hand. Nodes learn it at their start, so none may run.
+    pub(crate) fn set_wan(&mut self, wanted: bool, runs: bool) -> Result<(), Failure> {
+        if wanted == self.plan.wan.is_some() {
+            return Ok(());
+        }
+        if runs {
+            return Err(Failure::usage(format!(
+                "the cluster in {dir} runs {} a WAN between its nodes: end it with `{} dev stop --dir {dir}`, \
+                 then start it {}",
+                if wanted { "without" } else { "with" },
+                program(),
+                if wanted { "with --wan" } else { "with --wan=off" },
+                dir = self.dir.display(),
+            )));
+        }
+        self.plan.wan = wanted.then_some(WAN);
+        self.plan.write(&self.dir)
     }
 
     /// Directory of everything, absolute.
@@ -199,6 +228,19 @@ impl Cluster {
     }
 }
 
+impl Plan {
+    /// Writes it into the directory of its cluster.
+    fn write(&self, dir: &Path) -> Result<(), Failure> {
+        let text = toml::to_string(self).context("cannot write the plan")?;
+        let text = format!(
+            "# Made by `quintet dev`: nodes and ports, chosen once. [wan], where it is there, counts for all nodes\n\
+             # from their next start on; `--wan` and `--wan=off` write and remove it.\n\
+             \n{text}"
+        );
+        write_atomically(&dir.join("cluster.toml"), &text)
+    }
+}
+
 /// Two cities, three rooms: 2-2-1 for five nodes, one each for three.
 fn plan(nodes: u64, ports: &[u16]) -> Result<Plan, Failure> {
     let rooms: &[(&str, &str)] = match nodes {
@@ -219,7 +261,7 @@ fn plan(nodes: u64, ports: &[u16]) -> Result<Plan, Failure> {
             http: at(http),
         });
     }
-    Ok(Plan { nodes: planned })
+    Ok(Plan { nodes: planned, wan: None })
 }
 
 fn consecutive_ports(first: u16, count: u16) -> Result<Vec<u16>, Failure> {
@@ -310,6 +352,35 @@ mod tests {
         assert_eq!(fs::read_to_string(again.config_path(2)).expect("read"), "# mine");
         let failure = Cluster::open_or_create(&dir, 0, Some(3)).expect_err("has five");
         assert!(failure.to_string().contains("has 5 nodes"), "{failure}");
+    }
+
+    #[test]
+    fn a_wan_is_kept_and_switched_while_no_node_runs() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let dir = temp.path().join("c");
+        let open = || Cluster::open_or_create(&dir, 0, Some(3)).expect("opened");
+        let mut cluster = open();
+        assert_eq!(cluster.wan(), None);
+        let failure = cluster.set_wan(true, true).expect_err("its nodes know of none");
+        assert!(failure.to_string().contains("dev stop --dir"), "{failure}");
+        assert_eq!(open().wan(), None);
+        cluster.set_wan(true, false).expect("written");
+        assert_eq!(open().wan(), Some(&WAN));
+        open().set_wan(true, true).expect("it is so already");
+
+        // Other distances, by hand.
+        let path = dir.join("cluster.toml");
+        let text = fs::read_to_string(&path).expect("read");
+        fs::write(&path, text.replace("30.0", "80.0")).expect("written");
+        let mut cluster = open();
+        cluster.set_wan(true, false).expect("it is so already");
+        assert_eq!(open().wan(), Some(&Wan { cities_rtt_ms: 80.0, ..WAN }));
+        assert_eq!(open().nodes(), cluster.nodes());
+
+        let failure = cluster.set_wan(false, true).expect_err("its nodes delay");
+        assert!(failure.to_string().contains("--wan=off"), "{failure}");
+        cluster.set_wan(false, false).expect("written");
+        assert_eq!(open().wan(), None);
     }
 
     #[test]

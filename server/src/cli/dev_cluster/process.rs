@@ -127,6 +127,10 @@ pub(crate) async fn spawn(cluster: &Cluster, id: u64) -> Result<Started, Failure
     let mut command = Command::new(&program);
     command.arg("start").arg("--config").arg(cluster.config_path(id));
     command.arg("--data-dir").arg(DATA_DIR).current_dir(cluster.node_dir(id));
+    if let Some(wan) = cluster.wan() {
+        command.arg("--set").arg(format!("wan.rooms_rtt_ms={}", wan.rooms_rtt_ms));
+        command.arg("--set").arg(format!("wan.cities_rtt_ms={}", wan.cities_rtt_ms));
+    }
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     // Ctrl-C is for `dev`, which then stops the nodes.
     command.process_group(0);

@@ -121,7 +121,7 @@ fn batch(sequence: u64, at: u64, keys: &[&'static str]) -> PutBatch<'static> {
 
 /// Another key's write, which moves the newest version.
 fn newest(at: u64) -> Command<'static> {
-    write(vec![(b"newest", vec![put(1_000 + at, at, "n")])])
+    write(vec![(b"k-newest", vec![put(1_000 + at, at, "n")])])
 }
 
 #[test]

@@ -385,9 +385,15 @@ mod tests {
         bench.put(2, "a", 1);
         bench.page(3, "a");
         bench.put(4, "b", 1);
-        assert_eq!(bench.latch(&mut latches, &[]), [2], "it begins the next entry");
+        bench.page(5, "c");
+        bench.put(6, "d", 1);
+        assert_eq!(bench.latch(&mut latches, &[]), [2, 4]);
         assert_eq!(ids(latches.release(b"z")), [1]);
-        let mut next = Bench { gathered: bench.gathered, ..Bench::default() };
+        assert_eq!(ids(latches.release(b"a")), [3], "as everybody on that key");
+        assert_eq!(ids(bench.gathered.drain()), [5, 6], "it begins the next entry");
+        let mut next = Bench::default();
+        next.page(3, "a");
+        next.put(4, "b", 1);
         let mut latches = held(&[]);
         let write = next.guards.raise(1, Some([&b"x"[..]].into_iter()), Block(0));
         assert_eq!(next.latch(&mut latches, &[]), [0; 0], "a write may be at its moment, or below");

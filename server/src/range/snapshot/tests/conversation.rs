@@ -3,6 +3,7 @@
 //! Both ends are the real ones, over a pipe in memory; the follower has no Raft group and says what the test wants.
 
 use super::*;
+use crate::config::Wan;
 use crate::storage::format::snapshot::SnapshotHead;
 
 fn vote(term: u64) -> wire::Vote {
@@ -84,7 +85,9 @@ fn sending(source: Source) -> Sending {
     let random = Arc::new(|| 4);
     let stall = Duration::from_secs(1);
     let (known, seeds) = (Vec::new(), Vec::new());
-    let peers = Peers::new(me, known, seeds, identity, oracle, metrics.clone(), random, stall, None);
+    let wan = Wan::default();
+    let peers =
+        Peers::new(me, known, seeds, identity, oracle, metrics.clone(), random, stall, None, wan);
     let engine = open(&MemoryDisk::new());
     Sending {
         peers,
