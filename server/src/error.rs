@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use quintet_proto::v1::{self, Code, RetryClass};
 
-use crate::{ids::NodeId, time::Timestamp};
+use crate::{
+    ids::NodeId,
+    time::{Timestamp, oracle::handle::NoTime},
+};
 
 /// What a key holds, as an answer tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,15 @@ pub struct OpError {
     pub hint: Option<String>,
     /// Where an earlier copy may have acted: why this copy was refused, which says whether to ask again.
     pub refused_for: Option<Code>,
+}
+
+impl From<NoTime> for OpError {
+    fn from(why: NoTime) -> OpError {
+        match why {
+            NoTime::Overloaded => OpError::overloaded(why.to_string()),
+            NoTime::Silent | NoTime::Stopping => OpError::unavailable(why.to_string()),
+        }
+    }
 }
 
 impl OpError {

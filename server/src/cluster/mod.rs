@@ -5,7 +5,8 @@
 //!   forming.rs        the cluster is formed, once                      plan.rs     how that looks on the wire
 //!   registry.rs       what the system range holds of the cluster
 //!   drain.rs          leaders move off a node, and stay away           leaders.rs  moves them (candidates.rs: whom to)
-//!   replace/          a node that lost its disk is taken back      oracle/     the timestamp oracle at work
+//!   replace/          a node that lost its disk is taken back
+//!   oracle/           the timestamp oracle at work: rounds, changes of the servers    time_server.rs  this node's server
 //!   news.rs           what this node's leaders know, told to all       around.rs disks.rs  what others said
 //!   reach.rs          whom a node reaches at the moment
 //!   known_leader.rs   who leads a range, as far as can be told
@@ -36,3 +37,4 @@ pub mod registry;
 mod replace;
 pub mod state;
 pub mod status;
+pub(crate) mod time_server;

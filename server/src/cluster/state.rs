@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
 use tokio::sync::Notify;
 
-use super::{around::Around, disks::DiskNews, oracle::server::TimeServerHere};
+use super::{around::Around, disks::DiskNews, time_server::TimeServerHere};
 use crate::{
     ids::{NodeId, RangeId},
     peer::{

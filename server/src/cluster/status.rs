@@ -1,7 +1,6 @@
 //! The cluster as a node sees it, for `quintet status` and the metrics: what it knows now, and since when it
 //! does or does not.
 
-
 use quintet_proto::v1;
 
 use super::{

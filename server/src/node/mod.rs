@@ -25,12 +25,10 @@ use crate::{
     cluster::{
         answers::NodeHandler,
         leaders,
-        oracle::{
-            rounds,
-            server::{self as time_server, TimeServerHere},
-        },
+        oracle::rounds,
         records,
         state::NodeState,
+        time_server::{self, TimeServerHere},
     },
     config::{Config, Wan},
     ids::{NodeId, TimeDomain},

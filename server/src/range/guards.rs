@@ -202,7 +202,8 @@ impl Raised {
     }
 
     fn end(&self, state: u8) {
-        let ended = self.guard.state.compare_exchange(UP, state, Ordering::AcqRel, Ordering::Acquire);
+        let ended =
+            self.guard.state.compare_exchange(UP, state, Ordering::AcqRel, Ordering::Acquire);
         if ended.is_err() {
             return;
         }
@@ -286,7 +287,11 @@ mod tests {
             let up = guards.over(b"a", LOOKS);
             let mut down = std::pin::pin!(up[0].down());
             assert_eq!((&mut down).now_or_never(), None);
-            if settles { raised.settle() } else { drop(raised) };
+            if settles {
+                raised.settle()
+            } else {
+                drop(raised)
+            };
             assert_eq!((&mut down).now_or_never(), Some(settles));
             assert_eq!(up[0].down().now_or_never(), Some(settles), "also who comes late");
             assert_eq!(guards.over(b"a", LOOKS).is_empty(), settles);

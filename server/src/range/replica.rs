@@ -51,7 +51,8 @@ use super::{
     reads::{
         self,
         queue::ReadQueue,
-        waiting::{self, For, Waiting},
+        serve::For,
+        waiting::{self, Waiting},
     },
     request::{Read, ReadKind, Write},
     shared::{Backlog, Shared},
@@ -180,7 +181,8 @@ impl Replica {
         let (writes, write_queue) = mpsc::channel(QUEUE_MAX);
         let (waiting, waiting_queue) = mpsc::channel(waiting::QUEUE_MAX);
         let reads = reads::task::start(shared.clone(), raft.clone(), log.clone(), waiting.clone());
-        let executor = Executor::new(shared.clone(), raft.clone(), log.clone(), write_queue, reads.clone());
+        let executor =
+            Executor::new(shared.clone(), raft.clone(), log.clone(), write_queue, reads.clone());
         tokio::spawn(executor.run());
         tokio::spawn(waiting::run(shared.clone(), waiting_queue));
         Ok(Replica { range, id, raft, log, shared, writes, reads, waiting })

@@ -53,7 +53,9 @@ async fn with_moment(router: &Router, request: Request) -> Result<Request, OpErr
         // The careless hand: "what is known is new enough".
         true => router.oracle.now(),
         // The careless hand: "this node has a clock".
-        false if planted::active(Bug::ReadTimestampUnpublished) => router.oracle.by_own_clock().last(),
+        false if planted::active(Bug::ReadTimestampUnpublished) => {
+            router.oracle.by_own_clock().last()
+        }
         false => router.oracle.round().await?.last(),
     };
     if let Some(Op::Scan(scan)) = &mut wire.op {

@@ -125,7 +125,10 @@ async fn time_does_not_stand_still_after_a_clock_jumped() {
     assert!((7_100.0..7_300.0).contains(&wrong_by), "{wrong_by}");
     let text = quintet(temp.path(), &["status", "--node", &addresses[1]]).await.done();
     let line = text.lines().find(|line| line.starts_with("the clock of node 1 is wrong, "));
-    assert!(line.is_some_and(|line| line.contains(" ahead of cluster time: it is not followed")), "{text}");
+    assert!(
+        line.is_some_and(|line| line.contains(" ahead of cluster time: it is not followed")),
+        "{text}"
+    );
 
     wild.set("+0");
     wait_for("node 1 is right again", NOTICED_TIMEOUT, async || {

@@ -67,7 +67,9 @@ impl Oracle {
             Did::Answered(ticket, block) => {
                 let before = self.asked.remove(&(node, *ticket))?;
                 (*block <= before).then(|| {
-                    format!("O3: it got block {block}, and {before} had been issued before it asked")
+                    format!(
+                        "O3: it got block {block}, and {before} had been issued before it asked"
+                    )
                 })
             }
             Did::Issued(servers, block) => {

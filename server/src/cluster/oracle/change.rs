@@ -118,9 +118,9 @@ impl Changes {
         }
         // Above all that was issued before, in whatever epoch.
         let Ok(above) = node_state.host().oracle.round().await else { return };
-        let told = left.into_iter().map(|to| async move {
-            (to, seed(node_state, to, active.clone(), above).await)
-        });
+        let told = left
+            .into_iter()
+            .map(|to| async move { (to, seed(node_state, to, active.clone(), above).await) });
         let told = join_all(told).await.into_iter();
         self.seeded.1.extend(told.filter(|(_, told)| *told == Some(Seeded::Ok)).map(|(to, _)| to));
     }

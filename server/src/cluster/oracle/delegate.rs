@@ -54,9 +54,8 @@ mod tests {
 
     #[test]
     fn one_proposer_a_room_and_none_in_the_other_city() {
-        let chosen = |me, city, room, away: &[u64]| {
-            choose(NodeId(me), &at(city, room), &hosts(away)).0
-        };
+        let chosen =
+            |me, city, room, away: &[u64]| choose(NodeId(me), &at(city, room), &hosts(away)).0;
         assert_eq!([1, 2].map(|me| chosen(me, "c1", "a", &[])), [1, 1]);
         assert_eq!([3, 4].map(|me| chosen(me, "c1", "b", &[])), [3, 3]);
         assert_eq!(chosen(5, "c2", "c", &[]), 1);

@@ -1,7 +1,6 @@
 //! The timestamp oracle at work: what the machines of `time/oracle/` say, done over links and disks.
 //!
 //! ```text
-//!   server.rs    this node's time server: its record on disk, what it answers
 //!   rounds.rs    this node's proposer: rounds for its ranges, and for nodes that delegate to it
 //!   servers.rs   which node a time server is on, and how quickly it answers
 //!   delegate.rs  whose proposer runs the rounds of this node
@@ -15,7 +14,7 @@
 //!
 //! # Invariants
 //!
-//! * What a time server answers rests on its disk (`server.rs`).
+//! * What a time server answers rests on its disk (`cluster/time_server.rs`).
 //! * A request's round begins after the request has come ([`Proposer::request`]): also where it goes to another node,
 //!   which sees it as its own.
 //!
@@ -24,5 +23,4 @@
 pub(crate) mod change;
 mod delegate;
 pub(crate) mod rounds;
-pub(crate) mod server;
 mod servers;

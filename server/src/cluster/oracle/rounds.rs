@@ -35,6 +35,7 @@ use crate::{
     cluster::state::NodeState,
     ids::{NodeId, SYSTEM_RANGE},
     observe::{self, TimeSeen},
+    ops::metrics::TimeMetrics,
     peer::ask::{NoAnswer, TimeRound, TimeTick},
     placement::locality::Locality,
     time::{
@@ -55,7 +56,7 @@ const ROUNDS_APART: Duration = Duration::from_micros(250);
 const IDLE: Duration = Duration::from_millis(100);
 /// What a round waits for is sent again as often.
 const AGAIN: Duration = Duration::from_millis(200);
-/// Who waits for another node's rounds while so many are asked for gathers.
+/// Rounds that another node is asked for at the same time; who comes meanwhile gathers.
 const DELEGATED_MAX: usize = 4;
 /// How long another node's round may take before this node's proposer runs one too: this many times as long as usual.
 const DELEGATED_LATE_FACTOR: u32 = 4;
@@ -67,12 +68,14 @@ const DISTRUST: Duration = Duration::from_secs(1);
 /// Somebody who waits for a round.
 struct Waits {
     answer: oneshot::Sender<Block>,
+    since: Instant,
     /// For who looks on.
     ticket: u64,
 }
 
 impl Waits {
-    fn send(self, block: Block) {
+    fn send(self, block: Block, metrics: &TimeMetrics) {
+        metrics.round_latency.observe_duration(self.since.elapsed());
         let ticket = self.ticket;
         observe::tell_time(|| TimeSeen::Answered { ticket, block });
         // Who waited may have given up.
@@ -197,7 +200,8 @@ impl Rounds {
     fn next_look(&self) -> Instant {
         let now = Instant::now();
         let idle = self.looked.map_or(now, |looked| looked + IDLE);
-        let late = self.sent.values().map(|sent| if sent.asked_all { sent.again } else { sent.late });
+        let late =
+            self.sent.values().map(|sent| if sent.asked_all { sent.again } else { sent.late });
         let delegated = self.batches.values().map(|batch| batch.asked + self.delegated_late());
         let waits = (self.proposer.waiting() > 0 && self.proposer.may_begin())
             .then(|| self.began.map_or(now, |began| began + ROUNDS_APART));
@@ -209,7 +213,7 @@ impl Rounds {
         self.tickets += 1;
         let ticket = self.tickets;
         observe::tell_time(|| TimeSeen::Asked { ticket });
-        let waits = Waits { answer, ticket };
+        let waits = Waits { answer, since: Instant::now(), ticket };
         if here || self.proposes == self.me() {
             self.propose_for(waits);
         } else {
@@ -233,8 +237,10 @@ impl Rounds {
         }
         self.delegate(now);
         self.look_after(now);
-        let idles = self.proposes == self.me() && self.began.is_none_or(|began| began + IDLE <= now);
-        let apart = self.sent.is_empty() || self.began.is_none_or(|began| began + ROUNDS_APART <= now);
+        let idles =
+            self.proposes == self.me() && self.began.is_none_or(|began| began + IDLE <= now);
+        let apart =
+            self.sent.is_empty() || self.began.is_none_or(|began| began + ROUNDS_APART <= now);
         if self.proposer.may_begin() && (idles || (self.proposer.waiting() > 0 && apart)) {
             self.begin(now);
         }
@@ -262,8 +268,13 @@ impl Rounds {
             })
             .collect();
         self.proposes = delegate::choose(peers.me(), &self.here, &hosts);
+        let figures = &self.node_state.host().metrics.time;
+        figures.epoch.set(self.proposer.config().epoch.0);
+        figures.is_server.set(u64::from(self.node_state.time_server().answers()));
         if self.proposes == self.me() {
-            std::mem::take(&mut self.gathered).into_iter().for_each(|waits| self.propose_for(waits));
+            std::mem::take(&mut self.gathered)
+                .into_iter()
+                .for_each(|waits| self.propose_for(waits));
         }
     }
 
@@ -299,10 +310,11 @@ impl Rounds {
                 let host = self.node_state.host();
                 host.oracle.known().raise(block);
                 host.metrics.time.round(at_once, batch.len());
-                observe::tell_time(|| {
-                    TimeSeen::Issued { config: self.proposer.config().clone(), block }
+                observe::tell_time(|| TimeSeen::Issued {
+                    config: self.proposer.config().clone(),
+                    block,
                 });
-                batch.into_iter().for_each(|waits| waits.send(block));
+                batch.into_iter().for_each(|waits| waits.send(block, &host.metrics.time));
             }
             Step::Exhausted(batch) => {
                 tracing::error!("cluster time has reached its end: nothing can be written");
@@ -441,8 +453,9 @@ impl Rounds {
             (Some(block), Some(batch)) => {
                 let took = now.saturating_duration_since(batch.asked);
                 self.usual = (self.usual * 7 + took) / 8;
-                self.node_state.host().oracle.known().raise(block);
-                batch.waits.into_iter().for_each(|waits| waits.send(block));
+                let host = self.node_state.host();
+                host.oracle.known().raise(block);
+                batch.waits.into_iter().for_each(|waits| waits.send(block, &host.metrics.time));
             }
             // It was late, and this node's proposer has seen to it.
             (Some(block), None) => self.node_state.host().oracle.known().raise(block),

@@ -51,12 +51,8 @@ impl Servers {
             if !config.members.contains(&id) {
                 continue;
             }
-            let new = Server {
-                node: at.node,
-                usual: USUAL_AT_FIRST,
-                unanswered: 0,
-                silent_since: None,
-            };
+            let new =
+                Server { node: at.node, usual: USUAL_AT_FIRST, unanswered: 0, silent_since: None };
             self.0.entry(id).or_insert(new).node = at.node;
         }
     }
@@ -96,8 +92,7 @@ impl Servers {
 
     /// Those of `of` that are asked first: as many as make a majority, the quickest ones.
     pub(super) fn first(&self, of: &[ServerId], majority: usize, now: Instant) -> Vec<ServerId> {
-        let mut known: Vec<_> =
-            of.iter().filter_map(|id| Some((*id, self.0.get(id)?))).collect();
+        let mut known: Vec<_> = of.iter().filter_map(|id| Some((*id, self.0.get(id)?))).collect();
         known.sort_by_key(|(id, server)| (server.is_late(now), server.usual, *id));
         known.into_iter().take(majority).map(|(id, _)| id).collect()
     }
@@ -133,8 +128,10 @@ mod tests {
 
     /// Servers 11 to 15 on the nodes 1 to 5.
     fn servers() -> Servers {
-        let config = Config { epoch: Epoch(1), members: of(&[11, 12, 13, 14, 15]).into_iter().collect() };
-        let at = |node| AddressRecord { node: NodeId(node), directory: node + 10, ..Default::default() };
+        let config =
+            Config { epoch: Epoch(1), members: of(&[11, 12, 13, 14, 15]).into_iter().collect() };
+        let at =
+            |node| AddressRecord { node: NodeId(node), directory: node + 10, ..Default::default() };
         let mut servers = Servers::default();
         servers.refresh(&config, &(1..=6).map(at).collect::<Vec<_>>());
         servers
@@ -170,6 +167,9 @@ mod tests {
         servers.lost(ServerId(11), now);
         assert!(servers.ask(ServerId(11), now));
         assert!(!servers.ask(ServerId(99), now), "a stranger");
-        assert_eq!((servers.node(ServerId(12)), servers.node(ServerId(16))), (Some(NodeId(2)), None));
+        assert_eq!(
+            (servers.node(ServerId(12)), servers.node(ServerId(16))),
+            (Some(NodeId(2)), None)
+        );
     }
 }

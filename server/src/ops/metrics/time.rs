@@ -83,7 +83,11 @@ impl TimeMetrics {
 
     /// A round was decided, in one trip or two, for as many requests.
     pub fn round(&self, at_once: bool, requests: usize) {
-        if at_once { self.one_trip.inc() } else { self.two_trips.inc() };
+        if at_once {
+            self.one_trip.inc()
+        } else {
+            self.two_trips.inc()
+        };
         self.requests.observe(requests as u64);
     }
 

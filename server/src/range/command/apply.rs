@@ -1,6 +1,9 @@
 //! Applies a committed command to the state.
 
-use super::{delete_range, outcome::Applied, reserve_replica, target::Target, thresholds, time_servers, write};
+use super::{
+    delete_range, outcome::Applied, reserve_replica, target::Target, thresholds, time_servers,
+    write,
+};
 use crate::storage::{engine::Error, format::command::Command};
 
 /// Applies a command whose entry was proposed in `term`.

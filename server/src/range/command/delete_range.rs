@@ -10,6 +10,7 @@ use crate::storage::{
     format::{
         command::RemoveCommand,
         request::{DedupRecord, Outcome},
+        txn::TxnId,
         version::VersionRecord,
     },
 };
@@ -29,7 +30,8 @@ pub(super) fn apply(
     if !target.is_new((anchor, request), (at, first_attempt), target.applied.newest)? {
         return Ok(Applied::Groups(vec![false]));
     }
-    let absent = VersionRecord { value: None, txn: None, expires_at: None };
+    let txn = Some(TxnId { request, attempt: 0 });
+    let absent = VersionRecord { value: None, txn, expires_at: None };
     for key in &remove.keys {
         target.put_version(key, at, &absent);
     }

@@ -9,6 +9,7 @@ use crate::{
         format::{
             command::PutBatch,
             request::{DedupRecord, Outcome},
+            txn::TxnId,
             version::VersionRecord,
         },
     },
@@ -33,7 +34,8 @@ pub(super) fn accepts(
 pub(super) fn apply(target: &mut Target<'_>, batch: &PutBatch<'_>) {
     for item in &batch.items {
         let expires_at = batch.expires_at;
-        let version = VersionRecord { value: Some(item.value), txn: None, expires_at };
+        let txn = Some(TxnId { request: batch.request, attempt: 0 });
+        let version = VersionRecord { value: Some(item.value), txn, expires_at };
         target.put_version(item.key, batch.at, &version);
     }
     let remembered = DedupRecord {

@@ -184,7 +184,8 @@ fn time_servers_are_begun_and_become_active_in_the_order_of_the_log() {
         time_domain: TimeDomain(0),
         epoch: Epoch(epoch),
     };
-    let results = range.apply(vec![begin(2, 0), begin(1, 0), begin(1, 0), activate(2), activate(1)]);
+    let results =
+        range.apply(vec![begin(2, 0), begin(1, 0), begin(1, 0), activate(2), activate(1)]);
     let (done, not) = (Applied::Done, Applied::ReEvaluate);
     assert_eq!(results, [not.clone(), done.clone(), not.clone(), not, done]);
     assert_eq!(range.applied.time_servers.active.epoch, Epoch(1));
@@ -394,7 +395,11 @@ fn a_batch_is_refused_whole() {
             ],
         ),
     ]);
-    assert_eq!(results[1], Applied::Groups(vec![false; 5]), "span, span, newest version, empty, too old");
+    assert_eq!(
+        results[1],
+        Applied::Groups(vec![false; 5]),
+        "span, span, newest version, empty, too old"
+    );
     let other_term = WriteCommand {
         evaluated_under: 2,
         time_domain: TimeDomain(0),

@@ -14,6 +14,7 @@ use crate::{
         format::{
             command::{Effect, Group, Operation, WriteCommand},
             request::DedupRecord,
+            txn::TxnId,
             version::VersionRecord,
         },
     },
@@ -76,11 +77,12 @@ fn accepts(target: &Target<'_>, group: &Group<'_>, newest: Timestamp) -> Result<
 }
 
 fn apply_operation(target: &mut Target<'_>, group: &Group<'_>, operation: &Operation<'_>) {
+    let txn = Some(TxnId { request: operation.request, attempt: 0 });
     let version = match &operation.effect {
         Effect::Nothing => None,
-        Effect::Delete => Some(VersionRecord { value: None, txn: None, expires_at: None }),
+        Effect::Delete => Some(VersionRecord { value: None, txn, expires_at: None }),
         Effect::Put { value, expires_at } => {
-            Some(VersionRecord { value: Some(value), txn: None, expires_at: *expires_at })
+            Some(VersionRecord { value: Some(value), txn, expires_at: *expires_at })
         }
     };
     if let Some(version) = version {

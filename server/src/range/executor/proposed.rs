@@ -14,8 +14,11 @@ use super::entry::Entry;
 use crate::{
     planted::{self, Bug},
     range::{
-        command::outcome::Applied, faults::Doing, guards::Raised,
-        raft::{group::Group, log_store::LogStore}, request::Reply,
+        command::outcome::Applied,
+        faults::Doing,
+        guards::Raised,
+        raft::{group::Group, log_store::LogStore},
+        request::Reply,
         shared::Shared,
     },
 };

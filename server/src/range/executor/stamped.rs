@@ -17,10 +17,7 @@
 
 use std::pin::Pin;
 
-use super::{
-    entry::Asked,
-    latched::Draft,
-};
+use super::{entry::Asked, latched::Draft};
 use crate::{error::OpError, range::guards::Raised, time::oracle::Block};
 
 /// A round that is asked for.

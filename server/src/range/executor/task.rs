@@ -288,12 +288,7 @@ impl Executor {
     }
 
     /// Evaluates what is latched and stamped, into the draft.
-    fn evaluate(
-        &mut self,
-        term: u64,
-        asked: Vec<Asked>,
-        draft: &mut Draft,
-    ) -> Result<(), Error> {
+    fn evaluate(&mut self, term: u64, asked: Vec<Asked>, draft: &mut Draft) -> Result<(), Error> {
         let (state, reads) = (&self.shared.state, &self.reads);
         let confirm = |write, result| confirm(reads, write, term, result);
         let asked = asked.into_iter();
@@ -399,11 +394,13 @@ fn round_of(shared: &Arc<Shared>) -> Round {
         // The careless hand: "the leader is the only one who writes here".
         return Box::pin(async move { Ok(shared.oracle.by_own_clock()) });
     }
-    Box::pin(async move { shared.oracle.round().await })
+    Box::pin(async move { Ok(shared.oracle.round().await?) })
 }
 
 /// What became of a round that runs by itself.
-fn flattened(round: Result<Result<Block, OpError>, tokio::task::JoinError>) -> Result<Block, OpError> {
+fn flattened(
+    round: Result<Result<Block, OpError>, tokio::task::JoinError>,
+) -> Result<Block, OpError> {
     round.unwrap_or_else(|_| Err(OpError::unavailable("the node is stopping")))
 }
 

@@ -34,6 +34,6 @@
 
 mod confirm;
 pub(super) mod queue;
-mod serve;
+pub(super) mod serve;
 pub(super) mod task;
 pub(super) mod waiting;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quintet_proto::v1::Code;
 
-use super::waiting::For;
+use super::queue::ReadQueue;
 use crate::{
     error::OpError,
     planted::{self, Bug},
@@ -20,21 +20,29 @@ use crate::{
         shared::Shared,
     },
     storage::{
-        Direction,
-        engine::Error,
-        format::descriptor::Descriptor,
-        keys,
-        life::has_expired,
-        mvcc,
+        Direction, engine::Error, format::descriptor::Descriptor, keys, life::has_expired, mvcc,
     },
     time::Timestamp,
 };
+
+/// What a read waits for.
+pub(in crate::range) enum For {
+    /// That these are down. It was confirmed in the term.
+    Guards(Vec<Arc<Guard>>, u64),
+    /// A round, by which it is decided whether what it finds has expired.
+    Expiry,
+    /// A round, after which the moment that it asks for must be known.
+    Moment(ReadQueue),
+}
 
 /// What became of a read.
 pub(super) enum Served {
     Answer(OpResult),
     /// It has to wait for something.
-    Later { kind: ReadKind, what: For },
+    Later {
+        kind: ReadKind,
+        what: For,
+    },
     /// It rests on an earlier leadership.
     Stale,
 }
@@ -64,12 +72,7 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
 }
 
 /// The writes on their way that a read has to wait for; none where there are none, or it has waited.
-fn guards(
-    shared: &Shared,
-    kind: &ReadKind,
-    term: u64,
-    expiry: Expiry,
-) -> Option<Vec<Arc<Guard>>> {
+fn guards(shared: &Shared, kind: &ReadKind, term: u64, expiry: Expiry) -> Option<Vec<Arc<Guard>>> {
     // The careless hand: "it is not there yet".
     if expiry != (Expiry::Known { guarded: false }) || planted::active(Bug::GetIgnoresGuards) {
         return None;

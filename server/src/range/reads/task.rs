@@ -83,7 +83,8 @@ async fn run(
                 continue;
             }
             let term = confirmed.as_ref().map(|confirmed| confirmed.term);
-            let served = term.map(|term| serve(&shared, kind, term, Expiry::Known { guarded: false }));
+            let served =
+                term.map(|term| serve(&shared, kind, term, Expiry::Known { guarded: false }));
             match served {
                 Some(Served::Answer(result)) => reply.send(result),
                 Some(Served::Later { kind, what }) => {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     queue::ReadQueue,
-    serve::{Served, serve},
+    serve::{For, Served, serve},
 };
 use crate::{
     error::OpError,
@@ -36,16 +36,6 @@ use crate::{
 pub(in crate::range) const QUEUE_MAX: usize = 4_096;
 /// Reads that may wait here; those in the queue stay there.
 const WAITING_MAX: usize = 16_384;
-
-/// What a read waits for.
-pub(in crate::range) enum For {
-    /// That these are down. It was confirmed in the term.
-    Guards(Vec<Arc<Guard>>, u64),
-    /// A round, by which it is decided whether what it finds has expired.
-    Expiry,
-    /// A round, after which the moment that it asks for must be known.
-    Moment(ReadQueue),
-}
 
 /// A read that waits.
 pub(in crate::range) struct Waiting {
@@ -101,10 +91,7 @@ pub(in crate::range) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver
 }
 
 /// Serves reads once the guards that each found are down; how many.
-async fn guards_are_down(
-    shared: Arc<Shared>,
-    reads: Vec<(Read, Vec<Arc<Guard>>, u64)>,
-) -> usize {
+async fn guards_are_down(shared: Arc<Shared>, reads: Vec<(Read, Vec<Arc<Guard>>, u64)>) -> usize {
     let count = reads.len();
     let mut asking = Vec::new();
     for (Read { kind, deadline, reply }, guards, term) in reads {
@@ -141,7 +128,7 @@ async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>
                 continue;
             }
             Err(error) => {
-                reply.send(Err(error.clone()));
+                reply.send(Err((*error).into()));
                 continue;
             }
             Ok(block) => block.last(),

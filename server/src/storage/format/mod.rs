@@ -53,7 +53,7 @@
 //! | `quintet 4` | the records of a node and of its cluster name the node's directory; replicas are reserved |
 //! | `quintet 5` | a write command has batches of puts |
 //! | `quintet 6` | deletions of spans |
-//! | `quintet 7` | time servers; an applied record has no time of its range, and no command moves it |
+//! | `quintet 7` | time servers; an applied record has no time of its range, and no command moves it; versions name their requests |
 //!
 //! # On damage
 //!

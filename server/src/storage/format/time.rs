@@ -28,9 +28,6 @@ mod tests {
         let config = Config { epoch: Epoch(3), members: [ServerId(5), ServerId(300)].into() };
         let record = Record { config, seeded: true, bound: Block(301) };
         // Domain; epoch, two members; seeded; the bound.
-        holds(
-            &TimeServerRecord { time_domain: TimeDomain(0), record },
-            "0100030205fb2c0101fb2d01",
-        );
+        holds(&TimeServerRecord { time_domain: TimeDomain(0), record }, "0100030205fb2c0101fb2d01");
     }
 }

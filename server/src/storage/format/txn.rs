@@ -1,4 +1,4 @@
-//! The id of a transaction. Versions have room for it; no transaction writes one yet.
+//! The id of a transaction. A version names the one that wrote it; a request on one range is one by itself.
 
 use crate::ids::RequestId;
 use serde::{Deserialize, Serialize};

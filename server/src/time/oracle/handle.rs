@@ -9,16 +9,30 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Block, known::Known, proposer::WAITING_MAX};
-use crate::{
-    error::OpError,
-    time::{
-        Clock, Timestamp,
-        local::{Instant, timeout},
-    },
+use crate::time::{
+    Clock, Timestamp,
+    local::{Instant, timeout},
 };
 
 /// How long a round may take before whoever waits is told that there is no time.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why there is no timestamp. Nothing was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTime {
+    /// Too few time servers answer in time, or time has reached its end.
+    #[error(
+        "too few time servers answer, so nothing can be written: 'quintet status' shows which nodes are away; try \
+         again"
+    )]
+    Silent,
+    /// Too many requests wait for one.
+    #[error("too many requests wait for a timestamp; slow down")]
+    Overloaded,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
 
 /// Somebody who waits for a round.
 #[derive(Debug)]
@@ -75,40 +89,28 @@ impl Oracle {
     ///
     /// # Errors
     /// Too few time servers answer in time, or too many requests wait. Nothing was begun.
-    pub async fn round(&self) -> Result<Block, OpError> {
+    pub async fn round(&self) -> Result<Block, NoTime> {
         self.ask(false).await
     }
 
     /// The same for another node: the round is run here.
-    pub async fn round_here(&self) -> Result<Block, OpError> {
+    pub async fn round_here(&self) -> Result<Block, NoTime> {
         self.ask(true).await
     }
 
-    async fn ask(&self, here: bool) -> Result<Block, OpError> {
+    async fn ask(&self, here: bool) -> Result<Block, NoTime> {
         let (answer, block) = oneshot::channel();
         match self.asked.try_send(Asked { answer, here }) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                return Err(OpError::overloaded("too many requests wait for a timestamp; slow down"));
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                return Err(OpError::unavailable("the node is stopping"));
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(NoTime::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(NoTime::Stopping),
         }
         match timeout(ROUND_TIMEOUT, block).await {
             Ok(Ok(block)) => {
                 self.known.raise(block);
                 Ok(block)
             }
-            Ok(Err(_)) | Err(_) => Err(no_time()),
+            Ok(Err(_)) | Err(_) => Err(NoTime::Silent),
         }
     }
-}
-
-/// What a request is told for which there is no timestamp.
-fn no_time() -> OpError {
-    OpError::unavailable(
-        "too few time servers answer, so nothing can be written: 'quintet status' shows which nodes are away; \
-         try again",
-    )
 }

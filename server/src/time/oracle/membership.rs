@@ -48,7 +48,9 @@ pub enum Refusal {
     #[error("a set of time servers has at least one member")]
     Empty,
     /// Changes are begun, and none comes to its end.
-    #[error("{BEGUN_MAX} sets of time servers were begun since the active one: a majority of one of them is lost")]
+    #[error(
+        "{BEGUN_MAX} sets of time servers were begun since the active one: a majority of one of them is lost"
+    )]
     TooMany,
     /// Another set was begun since.
     #[error("a newer set of time servers was begun since")]

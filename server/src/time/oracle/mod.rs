@@ -73,7 +73,10 @@ impl Block {
 
     /// One of its timestamps, from the first, number 0, on.
     pub fn nth(self, number: u64) -> Timestamp {
-        assert!(number < TIMESTAMPS_A_BLOCK, "a block has {TIMESTAMPS_A_BLOCK} timestamps, not {number}");
+        assert!(
+            number < TIMESTAMPS_A_BLOCK,
+            "a block has {TIMESTAMPS_A_BLOCK} timestamps, not {number}"
+        );
         Timestamp(Timestamp::from_us(self.0).0 | number)
     }
 

@@ -45,9 +45,10 @@ impl Reports {
         shown.get((shown.len() - 1) / 2).copied()
     }
 
-    /// The block that physical clocks speak for: the proposer's own, as far as the median bears it out.
+    /// The block that physical clocks speak for: the proposer's own, as far as the median bears it out. Not below that
+    /// either: where the one proposer that there is has a clock that is slow, time would hardly move.
     pub fn supported(&self, own: Block, config: &Config, now: Duration) -> Option<Block> {
-        self.median(config, now).map(|median| own.min(median.plus(AHEAD)))
+        self.median(config, now).map(|median| own.clamp(median, median.plus(AHEAD)))
     }
 }
 
@@ -92,10 +93,7 @@ mod tests {
         assert_eq!(reports.median(&config(5), at(12)), None);
         let own = Block(NOW + HOUR);
         assert_eq!(reports.supported(own, &config(5), at(1)), Some(Block(NOW + 250_000)));
-        assert_eq!(
-            reports.supported(Block(NOW - HOUR), &config(5), at(1)),
-            Some(Block(NOW - HOUR))
-        );
+        assert_eq!(reports.supported(Block(NOW - HOUR), &config(5), at(1)), Some(Block(NOW)));
         reports.keep(&Config { members: [ServerId(3)].into(), ..Config::default() });
         assert_eq!(reports.of(ServerId(1), at(1)), None);
     }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::records;
 use crate::{
-    cluster::records,
     ids::TimeDomain,
     observe::{self, TimeSeen},
     range::raft::log_writer::LogWriter,
@@ -61,6 +61,13 @@ impl TimeServerHere {
     /// The set that it belongs to, as far as it knows.
     pub(crate) fn config(&self) -> Config {
         self.machine.lock().server.record().config.clone()
+    }
+
+    /// Whether it answers rounds: it belongs to the set that it knows, and is seeded.
+    pub(crate) fn answers(&self) -> bool {
+        let machine = self.machine.lock();
+        let (me, record) = (machine.server.me(), machine.server.record());
+        record.seeded && record.config.members.contains(&me)
     }
 
     /// A round asks.
