@@ -6,7 +6,7 @@
 //!   registry.rs       what the system range holds of the cluster
 //!   drain.rs          leaders move off a node, and stay away           leaders.rs  moves them (candidates.rs: whom to)
 //!   replace/          a node that lost its disk is taken back
-//!   oracle/           the timestamp oracle at work: rounds, changes of the servers    time_server.rs  this node's server
+//!   oracle/           the timestamp oracle at work: rounds, changes    time_server.rs  this node's time server
 //!   news.rs           what this node's leaders know, told to all       around.rs disks.rs  what others said
 //!   reach.rs          whom a node reaches at the moment
 //!   known_leader.rs   who leads a range, as far as can be told

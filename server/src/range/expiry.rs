@@ -12,10 +12,10 @@
 //!
 //! # Invariants
 //!
-//! * "Absent, because it expired" rests on a published timestamp: whoever asks later, of whatever leader, is answered by
-//!   a timestamp that is not below.
-//! * "There, though it expires" rests on a round that began after the request came: nobody was told before that the key is
-//!   absent.
+//! * "Absent, because it expired" rests on a published timestamp: whoever asks later, of whatever leader, is answered
+//!   by a timestamp that is not below.
+//! * "There, though it expires" rests on a round that began after the request came: nobody was told before that the key
+//!   is absent.
 //!
 //! No clock has a say in it, but for how close timestamps are to what clocks on walls show.
 

@@ -208,8 +208,8 @@ impl Replica {
         }
     }
 
-    /// Queues a read. It is answered at once where the queue is full. Where it asks for a moment that is not known to be
-    /// published, a round has to come first.
+    /// Queues a read. It is answered at once where the queue is full. Where it asks for a moment that is not known to
+    /// be published, a round has to come first.
     pub fn read(&self, read: Read) {
         match &read.kind {
             // The careless hand of that bug asks for no round here either.

@@ -36,8 +36,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Checks what a request says of itself, `now` being cluster time. What it left out is filled in, in the request too: it may be
-    /// forwarded.
+    /// Checks what a request says of itself, `now` being cluster time. What it left out is filled in, in the request
+    /// too: it may be forwarded.
     pub(super) fn of(
         op: &mut Op,
         now: Timestamp,

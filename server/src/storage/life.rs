@@ -1,7 +1,7 @@
 //! Whether what may expire is there: the one rule, for everybody who looks at versions.
 //!
-//! At a timestamp at or above its expiry a key is absent, and nothing else makes it so: no clock. Whose timestamp that is,
-//! and where it comes from, is in `range/expiry.rs`.
+//! At a timestamp at or above its expiry a key is absent, and nothing else makes it so: no clock. Whose timestamp that
+//! is, and where it comes from, is in `range/expiry.rs`.
 
 use crate::time::Timestamp;
 

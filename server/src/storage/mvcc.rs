@@ -1,7 +1,7 @@
 //! Versions of keys: reading the newest one, and the keys of a span.
 //!
-//! A version may expire, and is absent from then on (`life.rs`). Whether a key is absent *now* is decided by a timestamp
-//! of the oracle (`range/expiry.rs`).
+//! A version may expire, and is absent from then on (`life.rs`). Whether a key is absent *now* is decided by a
+//! timestamp of the oracle (`range/expiry.rs`).
 
 use std::ops::ControlFlow;
 

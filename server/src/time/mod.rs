@@ -1,8 +1,8 @@
 //! Time: timestamps and the oracle that gives them.
 //!
-//! Every timestamp comes from a round of the timestamp oracle ([`oracle`]). No clock is trusted, for order or anything else
-//! that must be right; clocks only keep timestamps close to what shows on walls. A node's monotonic clock is behind
-//! [`local`], its wall clock behind [`Clock`].
+//! Every timestamp comes from a round of the timestamp oracle ([`oracle`]). No clock is trusted, for order or anything
+//! else that must be right; clocks only keep timestamps close to what shows on walls. A node's monotonic clock is
+//! behind [`local`], its wall clock behind [`Clock`].
 
 pub mod local;
 pub mod oracle;

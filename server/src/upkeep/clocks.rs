@@ -1,8 +1,9 @@
-//! The node's wall clock beside cluster time: looked at once a second, and said to be wrong by the node whose clock it is.
+//! The node's wall clock beside cluster time: looked at once a second, and said to be wrong by the node whose clock it
+//! is.
 //!
-//! A clock that is wrong is not followed: the oracle goes by the median of its servers' clocks (`time/oracle/report.rs`),
-//! and nothing that must be right goes by any clock. The node says it, so that somebody sets the clock. Where a
-//! majority of clocks is wrong, it is the right ones that say so.
+//! A clock that is wrong is not followed: the oracle goes by the median of its servers' clocks
+//! (`time/oracle/report.rs`), and nothing that must be right goes by any clock. The node says it, so that somebody sets
+//! the clock. Where a majority of clocks is wrong, it is the right ones that say so.
 
 use std::time::Duration;
 

@@ -144,7 +144,8 @@ async fn time_does_not_stand_still_after_a_clock_jumped() {
     }
 }
 
-/// A node alone that was started with a wrong clock has nobody to ask. Cluster time does not fall when the clock is set.
+/// A node alone that was started with a wrong clock has nobody to ask. Cluster time does not fall when the clock is
+/// set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_cluster_time_is_ahead_the_right_clocks_say_so() {
     let temp = tempfile::tempdir().expect("a directory");

@@ -88,9 +88,10 @@ impl Cluster {
         }
     }
 
-    /// How far cluster time may have been apart from real time at two moments: what the wall clocks of nodes ever showed
-    /// differed by as much, leaps aside, since the median of five lies between them; and cluster time may be ahead of the
-    /// median by what a proposer may go ahead and what a restarted time server begins above what it promised.
+    /// How far cluster time may have been apart from real time at two moments: what the wall clocks of nodes ever
+    /// showed differed by as much, leaps aside, since the median of five lies between them; and cluster time may be
+    /// ahead of the median by what a proposer may go ahead and what a restarted time server begins above what it
+    /// promised.
     pub fn clock_spread(&self) -> Duration {
         let (mut least, mut most) = (i64::MAX, i64::MIN);
         for machine in self.machines.values() {

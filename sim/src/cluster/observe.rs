@@ -60,8 +60,8 @@ pub(super) fn begin() {
     });
 }
 
-/// What both have found so far in this thread's run, how many observations the judge of Raft has seen, and how many blocks
-/// were issued.
+/// What both have found so far in this thread's run, how many observations the judge of Raft has seen, and how many
+/// blocks were issued.
 pub(crate) fn found() -> (Vec<Violation>, u64, u64) {
     WATCH.with_borrow(|watch| match watch {
         Some(watch) => (watch.found.clone(), watch.judge.observations(), watch.oracle.issued()),

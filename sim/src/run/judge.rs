@@ -100,19 +100,19 @@ impl Over<'_> {
     }
 }
 
-/// What the judges of Raft and of the oracle have found as the run went. It is put first: what a broken log does shows in many
-/// ways later on, such as keys that can't be read.
+/// What the judges of Raft and of the oracle have found as the run went. It is put first: what a broken log does shows
+/// in many ways later on, such as keys that can't be read.
 pub(super) fn raft() -> Verdict {
     raft_found().0.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)
 }
 
 /// By how much the moment of an expiry may differ from where real time has it.
 ///
-/// Let cluster time be ahead of real time by `low` to `high` at all moments of the run: a round that begins at real time
-/// `t` issues at least `t + low`, and nothing above `t + high` is issued before `t`. A value that is written between `w1`
-/// and `w2` expires at a timestamp from `w1 + low + ttl` to `w2 + high + ttl`, and a read between `r1` and `r2` judges
-/// by one from `r1 + low` to `r2 + high`. So the value can't be gone before `w1 + ttl - (high - low)`, and can't be there
-/// after `w2 + ttl + (high - low)`. The last millisecond is for blocks that are one above another.
+/// Let cluster time be ahead of real time by `low` to `high` at all moments of the run: a round that begins at real
+/// time `t` issues at least `t + low`, and nothing above `t + high` is issued before `t`. A value that is written
+/// between `w1` and `w2` expires at a timestamp from `w1 + low + ttl` to `w2 + high + ttl`, and a read between `r1` and
+/// `r2` judges by one from `r1 + low` to `r2 + high`. So the value can't be gone before `w1 + ttl - (high - low)`, and
+/// can't be there after `w2 + ttl + (high - low)`. The last millisecond is for blocks that are one above another.
 fn skew_ns(cluster: &Cluster) -> u64 {
     let spread = cluster.clock_spread() + std::time::Duration::from_millis(1);
     u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX)

@@ -1,7 +1,7 @@
 //! Another set of time servers, begun and brought to its end by whoever leads the system range.
 //!
-//! The servers belong where the voters of the system range are: one on each of their nodes. A node that lost its disk is
-//! another server, and so the set follows by itself when it is taken back. What a change is, and why it is safe, is
+//! The servers belong where the voters of the system range are: one on each of their nodes. A node that lost its disk
+//! is another server, and so the set follows by itself when it is taken back. What a change is, and why it is safe, is
 //! in `time/oracle/membership.rs`.
 //!
 //! ```text

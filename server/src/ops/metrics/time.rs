@@ -22,8 +22,8 @@ pub struct TimeMetrics {
     pub epoch: Gauge,
     /// 1 while this node's time server answers rounds.
     pub is_server: Gauge,
-    /// By how many seconds the node's wall clock is ahead of cluster time, or behind where it is negative; 0 while it is
-    /// close.
+    /// By how many seconds the node's wall clock is ahead of cluster time, or behind where it is negative; 0 while it
+    /// is close.
     pub clock_wrong_by: SecondsGauge,
 }
 

@@ -46,8 +46,8 @@ use crate::{
     storage::engine::Error,
 };
 
-/// Requests that are latched for an entry: those that `check` has an answer to take no room in it, and are as many as are
-/// gathered. Each of them may need one of the 4,096 timestamps of a block.
+/// Requests that are latched for an entry: those that `check` has an answer to take no room in it, and are as many as
+/// are gathered. Each of them may need one of the 4,096 timestamps of a block.
 const ENTRY_REQUESTS_MAX: usize = 4_096;
 
 /// Requests of an entry on one key.

@@ -10,9 +10,9 @@
 //!
 //! * A page goes into an entry of its own. It removes keys that it has latched, and none that is latched: it
 //!   ends before the first such key, or waits behind that, holding none, where it would begin with it.
-//! * No write of a version at or below the moment is under way when a page gets its timestamp, which is above the moment
-//!   (`latched.rs`, `checked.rs`): what a page does not see of its part of the span is newer, now and ever after.
-//!   So a page that is asked again, under whatever id, finds nothing there to remove that was written since.
+//! * No write of a version at or below the moment is under way when a page gets its timestamp, which is above the
+//!   moment (`latched.rs`, `checked.rs`): what a page does not see of its part of the span is newer, now and ever
+//!   after. So a page that is asked again, under whatever id, finds nothing there to remove that was written since.
 //! * A page is bounded in keys, in their bytes and in versions that it looks at; where one of them ends it, it
 //!   says where the next one begins.
 //! * As with every request, what is remembered of it is its answer. A page that removes nothing is remembered

@@ -10,8 +10,8 @@
 //!
 //! # Invariants
 //!
-//! * A round serves one entry of a range, and one entry is stamped at a time: timestamps rise along the log of the range
-//!   (checked where they are applied, `command/write.rs`).
+//! * A round serves one entry of a range, and one entry is stamped at a time: timestamps rise along the log of the
+//!   range (checked where they are applied, `command/write.rs`).
 //! * Timestamps of an entry rise in the order of its requests, so versions of a group do (asserted there too).
 //! * Where no round comes, the requests are told so; nothing was begun.
 

@@ -9,8 +9,8 @@
 //!
 //! # What a read has to wait for
 //!
-//! A get waits for the writes of its key that are on their way when it is looked at, a page of a scan for those that may
-//! be at or below its moment (`range/guards.rs`). A get of a key that expires may have to wait for a timestamp
+//! A get waits for the writes of its key that are on their way when it is looked at, a page of a scan for those that
+//! may be at or below its moment (`range/guards.rs`). A get of a key that expires may have to wait for a timestamp
 //! (`range/expiry.rs`). Both wait apart from the other reads (`waiting.rs`).
 //!
 //! ```text

@@ -14,8 +14,8 @@
 //!   known.rs       what a node knows to be published       handle.rs   how its ranges ask for rounds
 //! ```
 //!
-//! What nodes do with them is in `cluster/oracle/`. They are checked by themselves too, in random schedules and by a model
-//! checker (`sim/src/rounds/`).
+//! What nodes do with them is in `cluster/oracle/`. They are checked by themselves too, in random schedules and by a
+//! model checker (`sim/src/rounds/`).
 //!
 //! # Invariants
 //!
