@@ -12,6 +12,7 @@
 //! | [`counter`] | increments count exactly once |
 //! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
+//! | [`order`] | versions rise in real time, over all keys and ranges |
 //! | [`pages`] | a page of a scan, whichever way it was asked for, shows a moment that is not before the scan |
 //! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
 //! | [`answered`] | once all faults have ended every call is answered |
@@ -32,6 +33,7 @@ pub mod linearizable;
 pub mod list;
 pub mod moment;
 pub mod oracle;
+pub mod order;
 pub mod pages;
 pub mod promise;
 pub mod raft;
@@ -48,6 +50,8 @@ use crate::history::Op;
 pub enum Judge {
     /// See [`linearizable`].
     Linearizable,
+    /// See [`order`].
+    Order,
     /// See [`acknowledged`].
     Acknowledged,
     /// See [`moment`].
@@ -70,6 +74,7 @@ impl Judge {
                 let limits = linearizable::Limits { skew_ns, ..linearizable::Limits::default() };
                 linearizable::check_within(ops, limits)
             }
+            Judge::Order => order::check(ops),
             Judge::Acknowledged => acknowledged::check(ops),
             Judge::Moment => moment::check(ops),
             Judge::ReadAll => read_all::check(ops),

@@ -111,7 +111,7 @@ impl Workloads {
     /// the cluster may be apart.
     pub fn judge(&self, ops: &[Op], skew_ns: u64) -> Verdict {
         let asked = self.each().flat_map(|workload| workload.judges().iter().copied());
-        let judges: BTreeSet<Judge> = asked.chain([Judge::Linearizable]).collect();
+        let judges: BTreeSet<Judge> = asked.chain([Judge::Linearizable, Judge::Order]).collect();
         let said = judges.into_iter().map(|judge| judge.check(ops, skew_ns));
         said.fold(Verdict::Holds, Verdict::and)
     }
