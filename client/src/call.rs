@@ -139,8 +139,12 @@ impl<'a> Call<'a> {
 
     async fn attempts(&mut self) -> Result<Answer, Error> {
         loop {
-            let found = self.attachment.pool.session_for(self.keyspace(), self.place());
-            let session = match found.await {
+            let pool = &self.attachment.pool;
+            let found = match self.request.op.as_ref().is_some_and(op::is_past) {
+                true => pool.session().await,
+                false => pool.session_for(self.keyspace(), self.place()).await,
+            };
+            let session = match found {
                 Ok(session) => session,
                 Err(refusal) => return Err(self.failure(refusal)),
             };

@@ -21,6 +21,7 @@ pub(crate) fn check(op: &Op, limits: &Limits) -> Result<(), Error> {
             check_ttl(put.ttl_ms, limits)
         }
         Op::Delete(delete) => check_filled(&delete.key),
+        Op::History(history) => check_filled(&history.key),
         Op::Increment(increment) => {
             check_item(&increment.key, &[], limits)?;
             check_ttl(increment.ttl_ms, limits)

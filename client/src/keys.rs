@@ -41,7 +41,8 @@ impl Client {
     }
 
     async fn state(&self, key: Bytes) -> Result<Option<v1::KeyState>, Error> {
-        match self.caller.call(Op::Get(v1::GetRequest { context: None, key })).await? {
+        match self.caller.call(Op::Get(v1::GetRequest { key, ..v1::GetRequest::default() })).await?
+        {
             Answer::Get(found) => Ok(found.state),
             _ => Err(Error::mismatch()),
         }

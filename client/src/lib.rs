@@ -68,6 +68,7 @@ mod error;
 mod keys;
 mod nearness;
 mod op;
+mod past;
 mod pending;
 mod pool;
 mod request_ids;
@@ -83,10 +84,11 @@ pub use builder::Builder;
 pub use client::Client;
 pub use deletion::RangeDeletion;
 pub use error::{Error, wire_error};
+pub use past::{Snapshot, StaleReads};
 pub use scan::{Scan, ScanOptions, ScanPage};
 pub use types::{
-    ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Ttl, Version,
-    Versioned,
+    ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Shown, Ttl,
+    Version, VersionKept, Versioned,
 };
 pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, ItemOutcome, Progress, Summary};
 

@@ -21,6 +21,14 @@ pub(crate) fn place(op: &Op) -> Place<'_> {
     }
 }
 
+/// Whether the node that the client is attached to may answer it, whoever leads the range.
+pub(crate) fn is_past(op: &Op) -> bool {
+    match op {
+        Op::Get(get) => get.at > 0 || get.stale_ms > 0,
+        _ => false,
+    }
+}
+
 /// Whether an answer is of its kind. Has to be remembered for a new kind: it refuses until it is.
 pub(crate) fn is_answered_by(op: &Op, answer: &Answer) -> bool {
     matches!(
@@ -33,5 +41,6 @@ pub(crate) fn is_answered_by(op: &Op, answer: &Answer) -> bool {
             | (Op::PutMany(_), Answer::PutMany(_))
             | (Op::Scan(_), Answer::Scan(_))
             | (Op::DeleteRange(_), Answer::DeleteRange(_))
+            | (Op::History(_), Answer::History(_))
     )
 }

@@ -80,6 +80,13 @@ impl Scan {
         Self { caller, options, parts, at: 0 }
     }
 
+    /// A scan of a moment that is known.
+    pub(crate) fn at_moment(caller: Caller, options: ScanOptions, at: Version) -> Self {
+        let mut scan = Scan { at: at.0, ..Scan::new(caller, options) };
+        scan.divide();
+        scan
+    }
+
     /// The largest number of records that the stream yields.
     pub fn limit(mut self, limit: u64) -> Self {
         self.options = self.options.limit(limit);

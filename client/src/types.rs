@@ -48,6 +48,45 @@ impl Versioned {
     }
 }
 
+/// What a read of a state shows that may be a little old.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Shown {
+    /// The value, or `None` where the key was absent.
+    pub found: Option<Versioned>,
+    /// The moment that it shows; `None`: the newest state, from the leader.
+    pub at: Option<Version>,
+    /// How old that is at most; zero where it is the newest state.
+    pub stale: Duration,
+}
+
+/// A version of a key that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct VersionKept {
+    /// When it was written.
+    pub version: Version,
+    /// The value, or `None` where the key was removed.
+    pub value: Option<Bytes>,
+    /// The cluster's time from which on the key is absent; `None`: it does not expire.
+    pub expires_at: Option<Version>,
+    /// The request that wrote it: `ROOM/CLIENT/SEQUENCE`.
+    pub request: String,
+}
+
+impl VersionKept {
+    pub(crate) fn from_wire(version: v1::KeyVersion) -> Self {
+        let id = version.request_id.unwrap_or_default();
+        let client: String = id.client.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            version: Version(version.version),
+            value: (!version.removed).then(|| detach(version.value)),
+            expires_at: expiry(version.expires_at),
+            request: format!("{}/{client}/{}", id.origin_room, id.sequence),
+        }
+    }
+}
+
 /// When a key expires, where the wire has 0 for never.
 pub(crate) fn expiry(expires_at: u64) -> Option<Version> {
     (expires_at != 0).then_some(Version(expires_at))

@@ -18,6 +18,7 @@ impl Op {
             Op::PutMany(many) => &many.context,
             Op::Scan(scan) => &scan.context,
             Op::DeleteRange(delete) => &delete.context,
+            Op::History(history) => &history.context,
         };
         context.as_ref()
     }
@@ -34,6 +35,7 @@ impl Op {
             Op::PutMany(many) => &mut many.context,
             Op::Scan(scan) => &mut scan.context,
             Op::DeleteRange(delete) => &mut delete.context,
+            Op::History(history) => &mut history.context,
         };
         context.get_or_insert_default()
     }
@@ -50,6 +52,7 @@ impl Op {
             Op::PutMany(many) => many.items.first().map_or(&[], |item| &item.key),
             Op::Scan(scan) => &scan.start,
             Op::DeleteRange(delete) => &delete.start,
+            Op::History(history) => &history.key,
         }
     }
 
@@ -57,7 +60,7 @@ impl Op {
     #[inline]
     pub fn is_write(&self) -> bool {
         match self {
-            Op::Get(_) | Op::Scan(_) => false,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) => false,
             Op::Put(_)
             | Op::Delete(_)
             | Op::Increment(_)
@@ -84,7 +87,8 @@ impl Op {
             | Op::Increment(_)
             | Op::Expire(_)
             | Op::Scan(_)
-            | Op::DeleteRange(_) => 0,
+            | Op::DeleteRange(_)
+            | Op::History(_) => 0,
         }
     }
 
@@ -102,6 +106,7 @@ impl Op {
             }
             Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
             Op::DeleteRange(delete) => delete.start.len() + delete.end.len() + delete.prefix.len(),
+            Op::History(history) => history.key.len(),
         }
     }
 }
@@ -129,6 +134,7 @@ mod tests {
             (Op::Expire(v1::ExpireRequest { key: key.clone(), ..Default::default() }), true, 3),
             (Op::PutMany(v1::PutManyRequest { items: vec![item], ..Default::default() }), true, 8),
             (Op::Scan(v1::ScanRequest { start: key.clone(), ..Default::default() }), false, 3),
+            (Op::History(v1::HistoryRequest { key: key.clone(), ..Default::default() }), false, 3),
             (Op::DeleteRange(v1::DeleteRangeRequest { start: key, ..Default::default() }), true, 3),
         ];
         for (mut op, writes, bytes) in kinds {

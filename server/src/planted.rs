@@ -147,11 +147,17 @@ pub enum Bug {
     ReadTimestampUnpublished,
     /// A new leader serves before it has applied what earlier leaders acknowledged.
     LeaderServesUnprepared,
+    /// A leader closes moments at or below which writes are on their way.
+    ClosedIgnoresGuards,
+    /// A leader closes moments without asking whether it leads still.
+    ClosedUnconfirmed,
+    /// A replica shows a closed moment before it has applied what is at or below it.
+    ClosedNotApplied,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 67] = [
+    pub const ALL: [(&'static str, Bug); 70] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -219,6 +225,9 @@ impl Bug {
         ("get-ignores-guards", Bug::GetIgnoresGuards),
         ("read-timestamp-unpublished", Bug::ReadTimestampUnpublished),
         ("leader-serves-unprepared", Bug::LeaderServesUnprepared),
+        ("closed-ignores-guards", Bug::ClosedIgnoresGuards),
+        ("closed-unconfirmed", Bug::ClosedUnconfirmed),
+        ("closed-not-applied", Bug::ClosedNotApplied),
     ];
 
     /// The bug of a name.

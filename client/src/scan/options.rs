@@ -108,6 +108,7 @@ impl ScanOptions {
             keys_only: self.keys_only,
             at,
             prefix: Bytes::new(),
+            stale_ms: 0,
         }
     }
 }

@@ -75,7 +75,7 @@ impl Seen {
             Op::Expire(expire) => expire.context.clone(),
             Op::PutMany(many) => many.context.clone(),
             Op::DeleteRange(delete) => delete.context.clone(),
-            Op::Get(_) | Op::Scan(_) => None,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) => None,
         };
         self.requests.iter().filter_map(context).collect()
     }
@@ -208,6 +208,13 @@ impl Kv for Service {
     }
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn history(
+        &self,
+        _: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
         Err(Status::unimplemented("unary"))
     }
 

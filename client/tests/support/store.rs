@@ -81,7 +81,7 @@ impl Store {
             Op::Expire(expire) => &expire.context,
             Op::PutMany(many) => &many.context,
             Op::DeleteRange(delete) => &delete.context,
-            Op::Get(_) | Op::Scan(_) => &None,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) => &None,
         };
         let id = context.as_ref().and_then(|context| context.request_id.clone());
         let id = id.map(|id| id.encode_to_vec());
@@ -99,6 +99,18 @@ impl Store {
         match op {
             Op::Get(get) => {
                 Answer::Get(v1::GetResponse { state: self.state(&get.key), ..Default::default() })
+            }
+            // The store keeps the newest version only.
+            Op::History(history) => {
+                let held = self.records.get(&history.key);
+                let versions = held.iter().map(|held| v1::KeyVersion {
+                    version: held.version,
+                    value: held.value.clone(),
+                    expires_at: held.expires_at,
+                    ..Default::default()
+                });
+                let versions = versions.collect();
+                Answer::History(v1::HistoryResponse { versions, ..Default::default() })
             }
             Op::Put(put) => match self.refusal(&put.key, put.condition) {
                 Some(error) => Answer::Error(error),

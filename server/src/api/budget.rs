@@ -227,7 +227,7 @@ mod tests {
     fn got(bytes: usize) -> v1::SessionResponse {
         let value = Bytes::from(vec![0; bytes]);
         let state = Some(v1::KeyState { version: 1, value, ..Default::default() });
-        let body = Body::Get(v1::GetResponse { context: None, state });
+        let body = Body::Get(v1::GetResponse { state, ..v1::GetResponse::default() });
         v1::SessionResponse { id: 1, result: Some(body) }
     }
 

@@ -115,6 +115,20 @@ impl v1::kv_server::Kv for KvService {
         }
     }
 
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let budget = self.budget(&request);
+        match self.run(Op::History(request.into_inner()), &budget).await? {
+            Body::History(history) => {
+                let context = stamp(&self.router);
+                Ok(respond(v1::HistoryResponse { context, ..history }, budget, false))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
     async fn put(
         &self,
         request: Request<v1::PutRequest>,
@@ -188,7 +202,8 @@ impl v1::kv_server::Kv for KvService {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let timeout_ms = ms_u32(left).max(1);
                 let context = Some(v1::RequestContext { timeout_ms, ..context });
-                call(&self.router, Op::Get(v1::GetRequest { context, key }), budget).await
+                let get = v1::GetRequest { context, key, ..v1::GetRequest::default() };
+                call(&self.router, Op::Get(get), budget).await
             }
         });
         let mut calls = calls.fuse();

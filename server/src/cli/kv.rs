@@ -1,10 +1,11 @@
 //! `quintet kv`: reads and writes keys.
 //!
 //! `kv/common.rs` has the flags and how arguments are read, `kv/print.rs` what is printed of a key. `kv/scan.rs`
-//! and `kv/del.rs` are the commands on many keys; those on one are here.
+//! and `kv/del.rs` are the commands on many keys, `kv/past.rs` has reads of the past; those on one key are here.
 
 mod common;
 mod del;
+mod past;
 mod print;
 mod scan;
 
@@ -33,8 +34,12 @@ pub(crate) enum Command {
         /// The key, or - for standard input
         key: OsString,
         #[command(flatten)]
+        past: past::Past,
+        #[command(flatten)]
         common: Common,
     },
+    /// Print the versions of a key that are kept, newest first: when each was written, and by which request
+    History(past::History),
     /// Set a key
     Put {
         /// The key, or - for standard input
@@ -118,7 +123,8 @@ pub(crate) enum Command {
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Get { key, common } => get(&common.input(key)?, &common).await,
+        Command::Get { key, past, common } => get(&common.input(key)?, &past, &common).await,
+        Command::History(args) => past::history(args).await,
         Command::Put { key, value, lifetime, common } => {
             let options = lifetime.options()?;
             let ([key, value], client) = (common.inputs(key, value)?, common.client().await?);
@@ -163,7 +169,10 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn get(key: &Bytes, common: &Common) -> Result<(), Failure> {
+async fn get(key: &Bytes, past: &past::Past, common: &Common) -> Result<(), Failure> {
+    if past.is_asked() {
+        return past::get(key, past, common).await;
+    }
     let found = common.client().await?.get(key).await?;
     let mut out = Output::new();
     let Some(found) = found else {

@@ -106,6 +106,8 @@ pub struct Metrics {
     pub peer_links_up: Gauge,
     /// Links dialled again after a fault.
     pub peer_redials: Counter,
+    /// Reads of the past that a replica of this node served by itself.
+    pub closed_reads: Counter,
     /// The timestamp oracle.
     pub time: TimeMetrics,
     /// Bytes from other nodes.
@@ -269,6 +271,11 @@ impl Metrics {
                  failed, or were undone",
             ),
             peer_links_up: add(r, "peer_links_up", "Links to other nodes that are up"),
+            closed_reads: add(
+                r,
+                "closed_reads",
+                "Reads of the past that replicas of this node served by themselves, leaders or not",
+            ),
             time: TimeMetrics::new(r),
             peer_redials: add(r, "peer_redials", "Links to other nodes dialled again"),
             peer_bytes_received: add(
@@ -306,6 +313,7 @@ impl Metrics {
             put_many,
             scan,
             delete_range,
+            history,
         ] = &self.operations;
         match operation {
             Operation::Get => get,
@@ -318,6 +326,7 @@ impl Metrics {
             Operation::PutMany => put_many,
             Operation::Scan => scan,
             Operation::DeleteRange => delete_range,
+            Operation::History => history,
         }
     }
 

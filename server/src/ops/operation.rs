@@ -25,10 +25,12 @@ pub enum Operation {
     Scan,
     /// One page of a deletion.
     DeleteRange,
+    /// The versions of a key.
+    History,
 }
 
 impl Operation {
-    pub(crate) const ALL: [(Operation, &str); 10] = [
+    pub(crate) const ALL: [(Operation, &str); 11] = [
         (Operation::Get, "get"),
         (Operation::Put, "put"),
         (Operation::Delete, "delete"),
@@ -39,6 +41,7 @@ impl Operation {
         (Operation::PutMany, "put_many"),
         (Operation::Scan, "scan"),
         (Operation::DeleteRange, "delete_range"),
+        (Operation::History, "history"),
     ];
 
     /// As in the labels.

@@ -110,6 +110,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::TimeFenceAnswer(_) => "time fence answer",
         Kind::TimeSeed(_) => "time seed",
         Kind::TimeSeedAnswer(_) => "time seed answer",
+        Kind::Closed(_) => "closed timestamps",
     }
 }
 

@@ -124,6 +124,12 @@ impl Guards {
         below.cloned().collect()
     }
 
+    /// The highest block that no write on its way may be at or below; none where none is on its way.
+    pub(in crate::range) fn lowest(&self, looks: Looks) -> Option<Block> {
+        let up = self.0.lock();
+        up.iter().filter(|guard| guard.counts(looks)).map(|guard| guard.below()).min()
+    }
+
     /// A guard of a leader of this term is lost.
     fn lost(&self, term: u64, lost_at: u64) {
         let mut up = self.0.lock();
@@ -155,6 +161,14 @@ impl Guard {
 
     fn covers(&self, hash: u64) -> bool {
         self.keys.as_ref().is_none_or(|keys| keys.binary_search(&hash).is_ok())
+    }
+
+    /// The highest block that its write is above.
+    fn below(&self) -> Block {
+        match self.at.load(Ordering::Acquire) {
+            0 => self.floor,
+            at => Block(at - 1),
+        }
     }
 
     fn may_be_below(&self, block: Block) -> bool {
@@ -257,6 +271,19 @@ mod tests {
         assert_eq!([below(8, 4_095), below(9, 0), below(20, 0)], [0, 1, 1]);
         raised.settle();
         assert_eq!(below(20, 0), 0);
+    }
+
+    #[test]
+    fn what_is_closed_is_below_what_is_on_its_way() {
+        let guards = Arc::<Guards>::default();
+        assert_eq!(guards.lowest(LOOKS), None);
+        let (one, _other) = (raise(&guards, &["a"], 5), raise(&guards, &["b"], 7));
+        assert_eq!(guards.lowest(LOOKS), Some(Block(5)));
+        assert!(one.stamp(Block(9)));
+        assert_eq!(guards.lowest(LOOKS), Some(Block(7)));
+        one.settle();
+        drop(_other);
+        assert_eq!(guards.lowest(LOOKS), Some(Block(7)), "lost: it may be applied yet");
     }
 
     #[test]

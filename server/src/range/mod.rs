@@ -10,7 +10,7 @@
 //!   command/         what a command does, pure                         held.rs    what a key holds
 //!   state.rs         the applied state                                 checksum.rs a hash over it
 //!   raft/            openraft, and the only user of it                 snapshot/  raft snapshots
-//!   truncation.rs    how far the log may go
+//!   truncation.rs    how far the log may go                            closed.rs   moments that are over
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
@@ -26,6 +26,7 @@ pub mod cadence;
 mod change;
 pub mod check_quorum;
 pub mod checksum;
+pub mod closed;
 pub mod command;
 pub mod dedup;
 pub mod elections;

@@ -23,7 +23,10 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     time::Duration,
 };
@@ -33,6 +36,7 @@ use tokio::sync::mpsc;
 
 use super::{
     cadence::Cadence,
+    closed::Closed,
     command::outcome::Applied,
     elections::{self, RaftTimes},
     error::ReplicaError,
@@ -51,10 +55,10 @@ use super::{
     reads::{
         self,
         queue::ReadQueue,
-        serve::For,
+        serve::{For, serve_closed},
         waiting::{self, Waiting},
     },
-    request::{Read, ReadKind, Write},
+    request::{OpResult, Read, ReadKind, Write},
     shared::{Backlog, Shared},
     snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
     state::RangeState,
@@ -70,11 +74,13 @@ use crate::{
         disk::Disk,
         format::{command::Command, descriptor::Descriptor},
     },
-    time::{local::timeout, oracle::handle::Oracle},
+    time::{Timestamp, local::timeout, oracle::handle::Oracle},
 };
 
 /// Requests that may wait for the executor.
 const QUEUE_MAX: usize = 16_384;
+/// How long a leader may take to apply what was in its log when it was elected.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a command may take that is no request of a client.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -150,6 +156,8 @@ impl Replica {
             log: host.log.clone(),
             oracle: host.oracle.clone(),
             guards: Arc::<Guards>::default(),
+            closed: Closed::default(),
+            prepared: AtomicU64::new(0),
             time_domain: TimeDomain::default(),
             metrics: host.metrics.clone(),
             waiting: Backlog::default(),
@@ -213,9 +221,8 @@ impl Replica {
     pub fn read(&self, read: Read) {
         match &read.kind {
             // The careless hand of that bug asks for no round here either.
-            ReadKind::Scan(scan)
-                if scan.at > self.shared.oracle.now()
-                    && !planted::active(Bug::ReadTimestampUnpublished) =>
+            kind if kind.moment().is_some_and(|at| at > self.shared.oracle.now())
+                && !planted::active(Bug::ReadTimestampUnpublished) =>
             {
                 let what = For::Moment(self.reads.clone());
                 waiting::send(&self.waiting, Waiting { read, what });
@@ -248,6 +255,31 @@ impl Replica {
     pub async fn commit(&self, term: u64, command: &Command<'_>) -> bool {
         let applied = async { self.raft.propose_command(term, command).await?.await };
         timeout(COMMIT_TIMEOUT, applied).await.ok().flatten() == Some(Applied::Done)
+    }
+
+    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for that.
+    pub(super) async fn is_prepared(&self, term: u64) -> bool {
+        if self.shared.prepared.load(Acquire) == term {
+            return true;
+        }
+        let is_prepared = self.raft.prepare(term, PREPARE_TIMEOUT).await;
+        if is_prepared {
+            self.shared.prepared.fetch_max(term, AcqRel);
+        }
+        is_prepared
+    }
+
+    /// The newest moment that this replica can show by itself.
+    pub fn closed(&self) -> Timestamp {
+        self.shared.closed.usable(self.shared.state.applied_index())
+    }
+
+    /// Serves a read of a moment by itself; none where the moment is not closed here.
+    pub fn read_closed(&self, kind: ReadKind) -> Result<OpResult, ReadKind> {
+        if self.shared.state.is_installing() || kind.moment().is_none_or(|at| at > self.closed()) {
+            return Err(kind);
+        }
+        Ok(serve_closed(&self.shared, kind))
     }
 
     /// What this replica is in its group, all that a router asks of it in one look.

@@ -15,7 +15,7 @@ use crate::{
     storage::{
         Direction,
         format::request::Removed,
-        mvcc::{PageLimit, Version},
+        mvcc::{KeyVersion, PageLimit, Version},
     },
     time::{Timestamp, local::Instant},
 };
@@ -29,6 +29,19 @@ pub enum Answer {
         found: Option<Version>,
         /// Cluster time, to say what is left of its life.
         now: Timestamp,
+        /// The moment that was asked for; none: the newest state.
+        at: Option<Timestamp>,
+        /// How old that is at most.
+        stale: Duration,
+    },
+    /// Versions of a key.
+    History {
+        /// Newest first.
+        versions: Vec<KeyVersion>,
+        /// There may be older ones.
+        more: bool,
+        /// What is older is not kept for certain.
+        kept_since: Timestamp,
     },
     /// Version of the write.
     Put(Timestamp),
@@ -305,6 +318,10 @@ pub struct Read {
 pub enum ReadKind {
     /// The newest version of `enc(key)`.
     Get(Bytes),
+    /// The version of `enc(key)` at a moment.
+    GetAt(Bytes, Timestamp),
+    /// Versions of `enc(key)` below one, as many, newest first.
+    History(Bytes, Timestamp, usize),
     /// A page of stored keys.
     Scan(Scan),
     /// Nothing is read; the answer, which rests on a read of a leader of `term`, is given once
@@ -318,7 +335,19 @@ pub enum ReadKind {
     },
 }
 
+impl ReadKind {
+    /// The moment that it names.
+    pub fn moment(&self) -> Option<Timestamp> {
+        match self {
+            ReadKind::GetAt(_, at) => Some(*at),
+            ReadKind::Scan(scan) => Some(scan.at),
+            ReadKind::Get(_) | ReadKind::History(..) | ReadKind::Confirm { .. } => None,
+        }
+    }
+}
+
 /// A page of stored keys in `[start, end)`, at a moment.
+#[derive(Clone)]
 pub struct Scan {
     /// Inclusive.
     pub start: Vec<u8>,

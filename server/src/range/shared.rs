@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use futures::task::AtomicWaker;
@@ -15,6 +15,7 @@ use quintet_proto::v1::Code;
 
 use super::{
     cadence::Cadence,
+    closed::Closed,
     faults::{Doing, Faults},
     guards::{Guards, Looks},
     known::LeaderHeard,
@@ -45,6 +46,10 @@ pub struct Shared {
     pub oracle: Arc<Oracle>,
     /// Writes that have begun to ask for their timestamp and are not applied yet.
     pub(super) guards: Arc<Guards>,
+    /// What it knows of closed moments.
+    pub closed: Closed,
+    /// The term in which this leader has applied all that was in its log when it was elected.
+    pub(super) prepared: AtomicU64,
     /// Where the range's timestamps come from.
     pub time_domain: TimeDomain,
     /// The node's metrics.

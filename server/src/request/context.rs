@@ -139,6 +139,7 @@ pub(crate) fn named(op: Option<&Op>, range: Option<RangeId>) -> Named {
         Some(Op::PutMany(_)) => Operation::PutMany,
         Some(Op::Scan(_)) => Operation::Scan,
         Some(Op::DeleteRange(_)) => Operation::DeleteRange,
+        Some(Op::History(_)) => Operation::History,
     };
     let context = op.and_then(Op::context);
     let request = context.and_then(|context| id_of(context.request_id.as_ref()?).ok());

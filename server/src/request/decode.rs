@@ -3,7 +3,7 @@
 //! Every request has a caller, checked in one place, [`Decoder::decode`]; until there are users that is
 //! [`Caller::Anonymous`](super::limits::Caller).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quintet_proto::v1::{self, session_request::Op};
@@ -28,6 +28,8 @@ use crate::{
     time::{Timestamp, oracle::handle::Oracle},
 };
 
+/// Versions of a key in one answer.
+const HISTORY_VERSIONS_MAX: usize = 1_000;
 /// Versions that one page of a scan steps over.
 const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 500);
 
@@ -76,7 +78,23 @@ fn decode(
         Op::Get(get) => {
             let key = check_stored_key(&get.key, context.keyspace)?;
             let Context { keyspace, deadline, .. } = context;
-            Ok(Decoded::Read(DecodedRead { keyspace, kind: ReadKind::Get(key), deadline }))
+            let (kind, stale) = match (get.at, get.stale_ms) {
+                (0, stale_ms) => (ReadKind::Get(key), staleness(stale_ms)),
+                (at, 0) => (ReadKind::GetAt(key, Timestamp(at)), None),
+                (_, _) => return Err(two_moments()),
+            };
+            Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, deadline }))
+        }
+        Op::History(history) => {
+            let key = check_stored_key(&history.key, context.keyspace)?;
+            let Context { keyspace, deadline, .. } = context;
+            let before = if history.before == 0 { u64::MAX } else { history.before };
+            let limit = match usize::try_from(history.limit).unwrap_or(usize::MAX) {
+                0 => HISTORY_VERSIONS_MAX,
+                limit => limit.min(HISTORY_VERSIONS_MAX),
+            };
+            let kind = ReadKind::History(key, Timestamp(before), limit);
+            Ok(Decoded::Read(DecodedRead { keyspace, kind, stale: None, deadline }))
         }
         Op::Scan(scan) => decode_scan(scan, &context, limits),
         Op::Put(put) => {
@@ -209,7 +227,10 @@ fn decode_scan(
     context: &Context,
     limits: &Limits,
 ) -> Result<Decoded, OpError> {
-    let keyspace = context.keyspace;
+    if scan.at > 0 && scan.stale_ms > 0 {
+        return Err(two_moments());
+    }
+    let (keyspace, stale) = (context.keyspace, staleness(scan.stale_ms));
     let bounds = (&scan.start[..], &scan.end[..], &scan.prefix[..]);
     let (start, end) = stored_span(keyspace, bounds)?;
     let records = match usize::try_from(scan.limit).unwrap_or(usize::MAX) {
@@ -229,7 +250,16 @@ fn decode_scan(
         keys_only: scan.keys_only,
     });
     let deadline = context.deadline;
-    Ok(Decoded::Read(DecodedRead { keyspace, kind, deadline }))
+    Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, deadline }))
+}
+
+/// How old an answer may be, where it need not be the newest state.
+fn staleness(stale_ms: u64) -> Option<Duration> {
+    (stale_ms > 0).then(|| Duration::from_millis(stale_ms))
+}
+
+fn two_moments() -> OpError {
+    OpError::invalid("the read names a moment and how old it may be: leave 'at' or 'stale_ms' out")
 }
 
 #[cfg(all(test, not(madsim)))]

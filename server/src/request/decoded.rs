@@ -7,6 +7,8 @@
 //!
 //! Only `decode.rs` makes these, after all checks: a [`Decoded`] is within the limits and its bounds are in order.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quintet_proto::v1;
 
@@ -15,7 +17,7 @@ use crate::{
     ids::{KeyspaceId, RequestId},
     range::{
         replica::Replica,
-        request::{Read, ReadKind, Reply, Scan, Write, WriteKind},
+        request::{OpResult, Read, ReadKind, Reply, Scan, Write, WriteKind},
     },
     storage::{Direction, format::descriptor::Descriptor},
     time::{Timestamp, local::Instant},
@@ -53,6 +55,8 @@ pub(crate) struct DecodedWrite {
 pub(crate) struct DecodedRead {
     pub(super) keyspace: KeyspaceId,
     pub(super) kind: ReadKind,
+    /// How old the answer may be; none: it is the newest state, or that of the moment that is named.
+    pub(super) stale: Option<Duration>,
     pub(super) deadline: Instant,
 }
 
@@ -62,7 +66,9 @@ impl Decoded {
         match self {
             Decoded::Write(write) => Place::Key(&write.key),
             Decoded::Read(read) => match &read.kind {
-                ReadKind::Get(key) => Place::Key(key),
+                ReadKind::Get(key) | ReadKind::GetAt(key, _) | ReadKind::History(key, ..) => {
+                    Place::Key(key)
+                }
                 ReadKind::Scan(Scan { end, direction: Direction::Reverse, .. }) => {
                     Place::Below(end)
                 }
@@ -111,6 +117,30 @@ impl Decoded {
             Decoded::Read(read) => Some(read.keyspace),
             Decoded::Write(_) => None,
         }
+    }
+
+    /// How old its answer may be.
+    pub(crate) fn stale(&self) -> Option<Duration> {
+        match self {
+            Decoded::Read(read) => read.stale,
+            Decoded::Write(_) => None,
+        }
+    }
+
+    /// Has a replica serve it by itself, where it names a moment that is closed there, or may be as old as what is.
+    pub(crate) fn serve_closed(&mut self, replica: &Replica) -> Option<OpResult> {
+        let Decoded::Read(DecodedRead { kind, stale, .. }) = self else { return None };
+        let moment = match (&*kind, stale) {
+            (ReadKind::Get(key), Some(stale)) => {
+                let at = replica.closed();
+                let is_new_enough = replica.shared.oracle.known().age(at) <= *stale;
+                is_new_enough.then(|| ReadKind::GetAt(key.clone(), at))?
+            }
+            (ReadKind::GetAt(key, at), _) => ReadKind::GetAt(key.clone(), *at),
+            (ReadKind::Scan(scan), _) if scan.at > Timestamp::ZERO => ReadKind::Scan(scan.clone()),
+            _ => return None,
+        };
+        replica.read_closed(moment).ok()
     }
 
     /// Not begun after this.

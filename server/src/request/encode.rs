@@ -6,8 +6,11 @@ use quintet_proto::v1::{self, session_response::Result as Body};
 use crate::{
     error::OpError,
     range::request::Answer,
-    storage::{keys, mvcc::Version},
-    time::Timestamp,
+    storage::{
+        keys,
+        mvcc::{KeyVersion, Version},
+    },
+    time::{Timestamp, ms},
 };
 
 fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
@@ -21,12 +24,36 @@ fn state(version: Option<Version>, now: Timestamp) -> v1::KeyState {
     }
 }
 
+fn key_version(version: KeyVersion) -> v1::KeyVersion {
+    let KeyVersion { at, value, expires_at, txn } = version;
+    v1::KeyVersion {
+        version: at.0,
+        removed: value.is_none(),
+        value: value.map(Bytes::from).unwrap_or_default(),
+        expires_at: expires_at.map_or(0, |at| at.0),
+        request_id: txn.map(|txn| v1::RequestId {
+            origin_room: txn.request.origin_room.into(),
+            client: Bytes::copy_from_slice(&txn.request.client.to_be_bytes()),
+            sequence: txn.request.sequence,
+        }),
+    }
+}
+
 /// What a range answered.
 pub(crate) fn body(answer: Answer) -> Body {
     match answer {
-        Answer::Get { found, now } => {
-            Body::Get(v1::GetResponse { context: None, state: Some(state(found, now)) })
-        }
+        Answer::Get { found, now, at, stale } => Body::Get(v1::GetResponse {
+            context: None,
+            state: Some(state(found, now)),
+            at: at.map_or(0, |at| at.0),
+            stale_ms: at.map_or(0, |_| ms(stale).max(1)),
+        }),
+        Answer::History { versions, more, kept_since } => Body::History(v1::HistoryResponse {
+            context: None,
+            versions: versions.into_iter().map(key_version).collect(),
+            more,
+            kept_since: kept_since.0,
+        }),
         Answer::Put(at) => Body::Put(v1::PutResponse { context: None, version: at.0 }),
         Answer::PutMany(at) => Body::PutMany(v1::PutManyResponse { context: None, version: at.0 }),
         Answer::Delete(at) => {

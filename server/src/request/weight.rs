@@ -5,7 +5,7 @@ use bytes::Bytes;
 use quintet_proto::v1::{self, Code, session_response::Result as Body};
 
 use super::answer::Answered;
-use crate::{error::OpError, range::request::Answer};
+use crate::{error::OpError, range::request::Answer, storage::mvcc::KeyVersion};
 
 /// What an answer takes beside its values.
 const OVERHEAD_BYTES: usize = 64;
@@ -22,6 +22,13 @@ pub(crate) fn bytes(answered: &Answered) -> usize {
             Answered::Found(Answer::Scan(page)) => {
                 let records = page.records.iter();
                 records.map(|(key, version)| key.len() + version.value.len() + RECORD_BYTES).sum()
+            }
+            Answered::Found(Answer::History { versions, .. }) => {
+                let value = |version: &KeyVersion| version.value.as_ref().map_or(0, Vec::len);
+                versions.iter().map(|version| value(version) + RECORD_BYTES).sum()
+            }
+            Answered::Passed(Body::History(history)) => {
+                history.versions.iter().map(|version| version.value.len() + RECORD_BYTES).sum()
             }
             Answered::Passed(Body::Get(get)) => {
                 get.state.as_ref().map_or(0, |state| state.value.len())
@@ -44,8 +51,8 @@ pub(crate) fn bytes(answered: &Answered) -> usize {
 /// Whether an answer has a value, or may have one.
 pub(crate) fn has_value(answered: &Answered) -> bool {
     match answered {
-        Answered::Found(Answer::Get { .. } | Answer::Scan(_))
-        | Answered::Passed(Body::Get(_) | Body::Scan(_)) => true,
+        Answered::Found(Answer::Get { .. } | Answer::Scan(_) | Answer::History { .. })
+        | Answered::Passed(Body::Get(_) | Body::Scan(_) | Body::History(_)) => true,
         Answered::Failed(error) => error.current.is_some() || error.code == Code::Conflict,
         Answered::Found(_) | Answered::Passed(_) => false,
     }

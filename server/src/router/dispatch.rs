@@ -67,13 +67,30 @@ impl Router {
         }
     }
 
+    /// Serves a read of the past by this node's replica, where that can.
+    fn serve_closed<S: Answers>(&self, request: &mut Request, sink: &Arc<S>) -> bool {
+        let Some(route) = self.routes.find(request.decoded.place()) else { return false };
+        let Some(replica) = self.replica(route.range) else { return false };
+        if !request.decoded.lies_in(&replica.shared.state.descriptor()) {
+            return false;
+        }
+        let Some(result) = request.decoded.serve_closed(&replica) else { return false };
+        let (id, op) = (request.wire.id, request.wire.op.as_ref());
+        self.metrics.closed_reads.inc();
+        self.reply(sink.clone(), id, named(op, Some(route.range))).send(result);
+        true
+    }
+
     fn route<S: Answers>(
         self: &Arc<Self>,
-        request: Request,
+        mut request: Request,
         sink: Arc<S>,
         corrections: u32,
         better: Option<NodeId>,
     ) {
+        if self.serve_closed(&mut request, &sink) {
+            return;
+        }
         let (id, op) = (request.wire.id, request.wire.op.as_ref());
         let refuse = |sink, range: Option<RangeId>, error| {
             self.refuse(sink, id, named(op, range), error);

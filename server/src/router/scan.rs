@@ -14,15 +14,18 @@
 
 use std::sync::Arc;
 
-use super::{CORRECTIONS_MAX, Router};
+use super::{CORRECTIONS_MAX, Router, routes::RANGES_MAX};
 use crate::{
     error::OpError,
     planted::{self, Bug},
     request::{
         answer::{Answered, Answers},
-        decoded::Request,
+        decoded::{Decoded, Request},
     },
-    time::local::{Instant, timeout},
+    time::{
+        Timestamp,
+        local::{Instant, timeout},
+    },
 };
 use quintet_proto::v1::session_request::Op;
 
@@ -47,8 +50,17 @@ pub(super) fn begin<S: Answers>(router: Arc<Router>, request: Request, sink: Arc
     });
 }
 
+/// The newest moment that this node's replicas can show of all that a scan reads, where that is new enough for it.
+fn closed(router: &Router, decoded: &Decoded) -> Option<Timestamp> {
+    let (stale, (start, end)) = (decoded.stale()?, decoded.first_page_span()?);
+    let routes = router.routes.covering(start, end, RANGES_MAX);
+    let closed = routes.iter().map(|route| router.replica(route.range).map(|it| it.closed()));
+    let at = closed.min().flatten()?;
+    (at > Timestamp::ZERO && router.oracle.known().age(at) <= stale).then_some(at)
+}
+
 async fn with_moment(router: &Router, request: Request) -> Result<Request, OpError> {
-    let Request { mut wire, .. } = request;
+    let Request { mut wire, decoded } = request;
     let at = match planted::active(Bug::ScanAtKnown) {
         // The careless hand: "what is known is new enough".
         true => router.oracle.now(),
@@ -56,10 +68,13 @@ async fn with_moment(router: &Router, request: Request) -> Result<Request, OpErr
         false if planted::active(Bug::ReadTimestampUnpublished) => {
             router.oracle.by_own_clock().last()
         }
-        false => router.oracle.round().await?.last(),
+        false => match closed(router, &decoded) {
+            Some(closed) => closed,
+            None => router.oracle.round().await?.last(),
+        },
     };
     if let Some(Op::Scan(scan)) = &mut wire.op {
-        scan.at = at.0;
+        (scan.at, scan.stale_ms) = (at.0, 0);
     }
     let decoded = router.decoder.decode(&mut wire)?;
     Ok(Request { wire, decoded })

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::{
     engine::{Direction, Error, Family, Reader},
-    format::{codec, version::VersionRecord},
+    format::{codec, txn::TxnId, version::VersionRecord},
     keys,
     life::has_expired,
 };
@@ -53,6 +53,55 @@ pub fn read_exact(
         }
         None => Ok(None),
     }
+}
+
+/// A version of a key, or its removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The value; none: the key was removed.
+    pub value: Option<Vec<u8>>,
+    /// From then on the key is absent.
+    pub expires_at: Option<Timestamp>,
+    /// The request that wrote it.
+    pub txn: Option<TxnId>,
+}
+
+/// The versions of `enc(key)` below `before`, newest first, `limit` of them at most and no more than `bytes` of values but
+/// for the first; and whether there are more.
+pub fn history(
+    reader: &dyn Reader,
+    key: &[u8],
+    before: Timestamp,
+    (limit, bytes): (usize, usize),
+) -> Result<(Vec<KeyVersion>, bool), Error> {
+    let Some(newest) = before.0.checked_sub(1).map(Timestamp) else {
+        return Ok((Vec::new(), false));
+    };
+    let (start, end) = (keys::version(key, newest), version_end(key));
+    let (mut versions, mut more, mut taken, mut failed) = (Vec::new(), false, 0, None);
+    reader.scan(Family::Data, &start, &end, Direction::Forward, &mut |stored, record| {
+        let decoded = keys::split_version(stored)
+            .ok_or_else(|| Error::Corrupt(format!("data key of {} bytes", stored.len())))
+            .and_then(|(_, at)| Ok((at, codec::decode_borrowed::<VersionRecord<'_>>(record)?)));
+        let (at, record) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        };
+        taken += record.value.map_or(0, <[u8]>::len);
+        if versions.len() >= limit || (taken > bytes && !versions.is_empty()) {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        let value = record.value.map(<[u8]>::to_vec);
+        versions.push(KeyVersion { at, value, expires_at: record.expires_at, txn: record.txn });
+        ControlFlow::Continue(())
+    })?;
+    failed.map_or(Ok((versions, more)), Err)
 }
 
 /// Above every version of `enc(key)`.

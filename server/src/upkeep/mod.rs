@@ -12,7 +12,7 @@
 //!   thresholds.rs       how far back requests and versions count
 //!   request_records.rs  remembered requests go                       versions.rs    old versions go
 //!   collector.rs        the loop of these two                        registry.rs    the system range is kept true
-//!   time_servers.rs     the set of time servers is what it should be
+//!   time_servers.rs     the set of time servers is what it should be   closed_timestamps.rs  moments that are over
 //! ```
 //!
 //! # On a crash
@@ -21,6 +21,7 @@
 
 mod addresses;
 mod clocks;
+mod closed_timestamps;
 mod collector;
 mod disk;
 mod heartbeats;
@@ -77,6 +78,7 @@ pub(crate) fn start(
         tokio::spawn(collector::run(node_state.clone(), Versions::default())),
         tokio::spawn(registry::run(node_state.clone())),
         tokio::spawn(time_servers::run(node_state.clone())),
+        tokio::spawn(closed_timestamps::run(node_state.clone())),
         tokio::spawn(addresses::run(node_state.clone(), log)),
     ]
 }

@@ -305,7 +305,8 @@ async fn out_of_time(cluster: &Cluster, client: &Client) {
     let mut kv = KvClient::new(channel(&cluster.clients[4]).await);
     for _ in 0..100 {
         let context = Some(v1::RequestContext { timeout_ms: 1, ..Default::default() });
-        let request = v1::GetRequest { context, key: Bytes::from_static(b"before") };
+        let request =
+            v1::GetRequest { context, key: Bytes::from_static(b"before"), ..Default::default() };
         let began = Instant::now();
         if let Err(status) = kv.get(request).await {
             let error = details(&status);
@@ -370,7 +371,7 @@ fn large_request(id: u64) -> v1::SessionRequest {
     let op = if id.is_multiple_of(10) {
         Op::Scan(v1::ScanRequest { prefix: Bytes::from_static(b"large"), ..Default::default() })
     } else {
-        Op::Get(v1::GetRequest { context: None, key: Bytes::from_static(b"large") })
+        Op::Get(v1::GetRequest { key: Bytes::from_static(b"large"), ..Default::default() })
     };
     v1::SessionRequest { id, op: Some(op) }
 }

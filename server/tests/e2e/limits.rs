@@ -61,7 +61,7 @@ async fn kv(cluster: &Cluster, id: u64) -> KvClient<Channel> {
 }
 
 fn get(context: Option<v1::RequestContext>, key: &str) -> v1::GetRequest {
-    v1::GetRequest { context, key: Bytes::copy_from_slice(key.as_bytes()) }
+    v1::GetRequest { context, key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() }
 }
 
 fn put(key: &[u8]) -> v1::PutRequest {
@@ -199,6 +199,7 @@ async fn unary(kv: &mut KvClient<Channel>, op: Op) -> Result<(), Status> {
     match op {
         Op::Get(get) => kv.get(get).await.map(drop),
         Op::Put(put) => kv.put(put).await.map(drop),
+        Op::History(history) => kv.history(history).await.map(drop),
         Op::Delete(delete) => kv.delete(delete).await.map(drop),
         Op::Increment(increment) => kv.increment(increment).await.map(drop),
         Op::Expire(expire) => kv.expire(expire).await.map(drop),

@@ -124,7 +124,8 @@ fn requests() -> Vec<u8> {
         text("trailers"),
     ]
     .concat();
-    let get = v1::GetRequest { context: None, key: Bytes::from_static(b"large") }.encode_to_vec();
+    let get =
+        v1::GetRequest { key: Bytes::from_static(b"large"), ..Default::default() }.encode_to_vec();
     let length = u32::try_from(get.len()).expect("short").to_be_bytes();
     let message = [&[0], &length[..], &get].concat();
     for n in 0..200 {
@@ -171,7 +172,7 @@ async fn connections_that_read_nothing(cluster: &Cluster, through: u64) {
                 other.get("large").await.expect("read").expect("there").value.len(),
                 VALUE_BYTES
             );
-            let get = v1::GetRequest { context: None, key: Bytes::from_static(b"large") };
+            let get = v1::GetRequest { key: Bytes::from_static(b"large"), ..Default::default() };
             let state = kv.get(get).await.expect("read").into_inner().state.expect("there");
             assert_eq!(state.value.len(), VALUE_BYTES);
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

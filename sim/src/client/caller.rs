@@ -62,6 +62,34 @@ impl Caller {
         matches!(self.door, Door::Unary(_))
     }
 
+    /// The client library, where it asks through that.
+    pub(super) fn library(&self) -> Option<&Library> {
+        match &self.door {
+            Door::Library(library) => Some(library),
+            Door::Unary(_) => None,
+        }
+    }
+
+    /// A moment of the past that was shown to some client of the run, by a drawn number.
+    pub fn moment(&self, drawn: u64) -> Option<u64> {
+        self.recording.moment(drawn)
+    }
+
+    /// A moment of the past was shown: it may be asked for again.
+    pub fn keep_moment(&self, moment: u64) {
+        self.recording.keep_moment(moment);
+    }
+
+    /// Records that it asks something.
+    pub(super) fn begins(&self, key: &str, call: &Call) {
+        self.recording.invoke(self.process, key, call);
+    }
+
+    /// Records what came of it.
+    pub(super) fn ends(&self, outcome: OpOutcome) {
+        self.recording.complete(self.process, &(outcome, None));
+    }
+
     /// Whether it shall end.
     pub fn is_over(&self) -> bool {
         self.recording.is_over()

@@ -11,7 +11,10 @@ use quintet_client::{
 };
 use tokio::time::sleep;
 
-use super::recording::{Ended, Recording};
+use super::{
+    past::{Back, Looked},
+    recording::{Ended, Recording},
+};
 use crate::history::{Call, Entry, OpOutcome, PageAsked, Paged, Record, Reply};
 
 /// Before a deletion goes on that broke off.
@@ -211,6 +214,26 @@ impl Library {
             }
         }
         Ok(entries)
+    }
+
+    /// One key as it was; none where it was not answered, or by the newest state.
+    pub(super) async fn look_back(&self, key: &str, back: Back) -> Option<Looked> {
+        let (found, at, stale) = match back {
+            Back::At(at) => {
+                let found = self.client.snapshot(Version(at)).get(key.to_owned()).await.ok()?;
+                (found, at, Duration::ZERO)
+            }
+            Back::Stale(most) => {
+                let shown = self.client.stale(most).get(key.to_owned()).await.ok()?;
+                (shown.found, shown.at?.0, shown.stale)
+            }
+        };
+        let records = found.into_iter().map(|found| Entry {
+            key: key.to_owned(),
+            value: String::from_utf8_lossy(&found.value).into_owned(),
+            version: found.version.0,
+        });
+        Some((Paged { at, records: records.collect(), next: None }, stale))
     }
 
     /// One page.

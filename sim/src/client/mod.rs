@@ -9,6 +9,7 @@
 //! recording.rs  what all clients of a run share: the history, and numbers that nobody had
 //! caller.rs     one client: one operation or a batch at a time, and what it has seen
 //! walk.rs       a scan that goes page by page, in every way
+//! past.rs       reads of the past
 //! library.rs    asks through the client library
 //! unary/        asks by raw gRPC calls, as a client that is no library of ours
 //! ```
@@ -18,9 +19,10 @@
 
 mod caller;
 mod library;
+mod past;
 mod recording;
 mod seams;
 pub mod unary;
 mod walk;
 
-pub use self::{caller::Caller, recording::Recording, seams::Seams, walk::Walk};
+pub use self::{caller::Caller, past::Back, recording::Recording, seams::Seams, walk::Walk};

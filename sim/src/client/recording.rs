@@ -1,7 +1,7 @@
 //! What all clients of a run share: the history that they record, what is counted of it, and numbers that nobody had.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,6 +15,8 @@ use crate::history::{Call, History, OpOutcome};
 
 /// Errors that are noted; what comes later is not.
 const ERRORS_MAX: usize = 200_000;
+/// Moments of the past that are kept.
+const MOMENTS_MAX: usize = 64;
 
 /// How something ended that was asked, in the history's words; and the code of the error, if it is one that is noted.
 pub(super) type Ended = (OpOutcome, Option<&'static str>);
@@ -36,6 +38,8 @@ pub struct Recording {
     /// By name, the next number of [`Recording::unique`].
     numbers: Mutex<BTreeMap<&'static str, u64>>,
     errors: Mutex<Vec<(u64, &'static str)>>,
+    /// Moments of the past that were shown, the newest ones; bounded by [`MOMENTS_MAX`].
+    moments: Mutex<VecDeque<u64>>,
     seams: Seams,
 }
 
@@ -52,6 +56,7 @@ impl Recording {
             processes: AtomicU64::new(0),
             numbers: Mutex::default(),
             errors: Mutex::default(),
+            moments: Mutex::default(),
             seams,
         })
     }
@@ -104,6 +109,22 @@ impl Recording {
     pub(super) fn next_process(&self, client: u64) -> u64 {
         self.unknown.fetch_add(1, Ordering::Relaxed);
         self.process(client)
+    }
+
+    /// A moment of the past was shown.
+    pub(super) fn keep_moment(&self, moment: u64) {
+        let mut moments = self.moments.lock();
+        if moments.len() >= MOMENTS_MAX {
+            moments.pop_front();
+        }
+        moments.push_back(moment);
+    }
+
+    /// One of the moments that were shown, by a drawn number; none where there is none.
+    pub(super) fn moment(&self, drawn: u64) -> Option<u64> {
+        let moments = self.moments.lock();
+        let index = drawn.checked_rem(moments.len() as u64)?;
+        moments.get(usize::try_from(index).ok()?).copied()
     }
 
     /// Counts an acknowledged write.

@@ -19,10 +19,8 @@ const JUDGE: &str = "order";
 
 /// Judges the versions of a run.
 pub fn check(ops: &[Op]) -> Verdict {
-    let mut over: Vec<(u64, Version, &Op)> = ops
-        .iter()
-        .filter_map(|op| Some((op.complete_index?, published(op)?, op)))
-        .collect();
+    let mut over: Vec<(u64, Version, &Op)> =
+        ops.iter().filter_map(|op| Some((op.complete_index?, published(op)?, op))).collect();
     over.sort_by_key(|(index, ..)| *index);
     let mut began: Vec<(Version, &Op)> =
         ops.iter().filter_map(|op| Some((op.version_made()?, op))).collect();

@@ -15,8 +15,8 @@
 //! | versions of keys of the whole scan at or below it, and above | none of the second was acknowledged before one of the first was asked for |
 //! | a later page at that version | it shows that version, and nothing that was asked for after the first page had come |
 //!
-//! Each page at the newest version is the first of a scan. What pages show counts as seen, also for each
-//! other. Pages that were not answered say nothing; without an answered one the judge is `Undecided`.
+//! Each page at the newest version is the first of a scan. Reads of the past (`sim/src/workload/past.rs`) are pages at
+//! a version without a first one. What pages show counts as seen, also for each other. Pages that were not answered say nothing; without an answered one the judge is `Undecided`.
 
 use std::{
     collections::BTreeMap,
@@ -166,7 +166,10 @@ impl<'a> Known<'a> {
         let mut met: BTreeMap<&str, BTreeMap<Version, Met<'a>>> = BTreeMap::new();
         let mut note = |key: &'a str, version: Version, value: Option<&str>, by: &'a Op| {
             let made = by.version_made() == Some(version);
-            let written = || value.and_then(|value| makers.get(&(key, value)).copied());
+            // A value that was given another expiry has a version that its writer did not make.
+            let may_be = |maker: &&Op| maker.version_made().is_none_or(|made| made == version);
+            let written =
+                || value.and_then(|value| makers.get(&(key, value)).copied()).filter(may_be);
             let maker = if made { Some(by) } else { written() };
             let life = match maker {
                 Some(maker) => life(maker, version),
@@ -174,7 +177,7 @@ impl<'a> Known<'a> {
                 None => Life::Forever,
             };
             let known = met.entry(key).or_default();
-            let is_better = |old: &Met<'_>| old.maker.is_none() && maker.is_some();
+            let is_better = |old: &Met<'_>| made || (old.maker.is_none() && maker.is_some());
             match known.get_mut(&version) {
                 Some(old) if is_better(old) => (old.maker, old.life) = (maker, life),
                 Some(_) => {}
@@ -274,7 +277,9 @@ impl<'a> Known<'a> {
             let words = "which was asked for after the first page had come".to_owned();
             return of(words, &[Some(first), met.maker]);
         }
-        let (ttl_ms, written_ns) = maker.call.ttl_ms().zip(maker.complete_ns)?;
+        // Who asks for a moment of the past sees what has expired since.
+        let began = page.asked.at == 0 || !std::ptr::eq(first, page.op);
+        let (ttl_ms, written_ns) = maker.call.ttl_ms().zip(maker.complete_ns).filter(|_| began)?;
         let gone_ns = written_ns + ttl_ms * NS_PER_MS + self.skew_ns;
         (first.invoke_ns > gone_ns).then_some(())?;
         let late = millis(first.invoke_ns - gone_ns);

@@ -16,6 +16,7 @@
 //! | [`pages`] | `pages` | registers, inserts, those that expire | pages |
 //! | [`inserts`] | `insert` | `set/N`, a new one each | acknowledged |
 //! | [`sweeps`] | `sweep` | registers | |
+//! | [`past`] | `past` | registers, those that expire | pages |
 //! | [`batches`] | `batch` | registers, inserts, those that expire | |
 //!
 //! ```text
@@ -36,6 +37,7 @@ mod inserts;
 mod keys;
 mod lists;
 mod pages;
+mod past;
 mod phases;
 mod preparation;
 mod read_all;

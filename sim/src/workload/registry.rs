@@ -10,7 +10,7 @@ use toml::Table;
 use super::{
     batches,
     contract::{LastRead, Turn, Workload},
-    counters, expiring, inserts, lists, pages,
+    counters, expiring, inserts, lists, pages, past,
     preparation::Preparation,
     read_all, registers, scans,
     section::Section,
@@ -36,6 +36,7 @@ fn drawn(settings: &mut Settings<'_>) -> Vec<Box<dyn Workload>> {
         pages::of(settings),
         inserts::of(settings),
         sweeps::of(settings),
+        past::of(settings),
     ]
 }
 

@@ -39,7 +39,7 @@ use crate::{
         ask::{self, Ask},
     },
     planted::{self, Bug},
-    range::{leadership, replica::Replica},
+    range::{closed::Moment, leadership, replica::Replica},
     time::oracle::{Block, Epoch, server::Tick},
 };
 
@@ -128,9 +128,22 @@ impl Handler for NodeHandler {
                 }
                 .boxed()
             }
-            Kind::TimeTick(_) | Kind::TimeRound(_) | Kind::TimeFence(_) | Kind::TimeSeed(_) => {
-                failed("this node has no time server of that domain")
+            Kind::Closed(closed) if is_ours(closed.time_domain) => {
+                for range in closed.ranges {
+                    let Some(replica) = node_state.router().replica(RangeId(range.range_id)) else {
+                        continue;
+                    };
+                    let (block, applied) = (Block(range.block), range.applied_index);
+                    let shared = &replica.shared;
+                    shared.closed.hear(Moment { block, applied }, shared.state.applied_index());
+                }
+                async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
+            Kind::TimeTick(_)
+            | Kind::TimeRound(_)
+            | Kind::TimeFence(_)
+            | Kind::TimeSeed(_)
+            | Kind::Closed(_) => failed("this node has no time server of that domain"),
             Kind::Reach(_) => {
                 async move { Some(ask::Reach::reply(reach::reached(&node_state).await)) }.boxed()
             }

@@ -4,7 +4,7 @@
 //! as it is applied now. A key that the range does not hold is refused as a stale route. A read that has to wait for a
 //! write on its way, or for a timestamp that decides what has expired, says so ([`Served::Later`]).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quintet_proto::v1::Code;
@@ -24,6 +24,9 @@ use crate::{
     },
     time::Timestamp,
 };
+
+/// Bytes of values of one answer with versions of a key.
+const HISTORY_BYTES_MAX: usize = 1 << 20;
 
 /// What a read waits for.
 pub(in crate::range) enum For {
@@ -62,13 +65,31 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
             return Served::Answer(Err(OpError::stale_route()));
         }
         ReadKind::Get(key) => get(shared, key, expiry),
-        ReadKind::Scan(wanted) => scan(shared, wanted),
+        ReadKind::GetAt(key, _) | ReadKind::History(key, ..) if !in_range(shared, &key) => {
+            return Served::Answer(Err(OpError::stale_route()));
+        }
+        ReadKind::GetAt(key, at) => get_at(shared, &key, at).map(Served::Answer),
+        ReadKind::History(key, before, limit) => {
+            history(shared, &key, before, limit).map(Served::Answer)
+        }
+        ReadKind::Scan(wanted) => scan(shared, wanted).map(Served::Answer),
     };
     served.unwrap_or_else(|error| {
         tracing::error!(range = %shared.range, %error, "state can't be read");
         shared.fail(error.clone());
         Served::Answer(Err(OpError::new(Code::Storage, error.to_string())))
     })
+}
+
+/// Serves a read of a moment that is closed on this replica.
+pub(in crate::range) fn serve_closed(shared: &Shared, kind: ReadKind) -> OpResult {
+    // Nothing has to be waited for, whoever leads.
+    match serve(shared, kind, 0, Expiry::Known { guarded: true }) {
+        Served::Answer(result) => result,
+        Served::Later { .. } | Served::Stale => {
+            Err(OpError::unavailable("the range moved on meanwhile; try again"))
+        }
+    }
 }
 
 /// The writes on their way that a read has to wait for; none where there are none, or it has waited.
@@ -78,7 +99,10 @@ fn guards(shared: &Shared, kind: &ReadKind, term: u64, expiry: Expiry) -> Option
         return None;
     }
     let guards = match kind {
-        ReadKind::Get(key) => shared.guards.over(key, shared.looks(term)),
+        ReadKind::Get(key) | ReadKind::History(key, ..) => {
+            shared.guards.over(key, shared.looks(term))
+        }
+        ReadKind::GetAt(_, at) => shared.guards.below(*at, shared.looks(term)),
         ReadKind::Scan(scan) => shared.guards.below(scan.at, shared.looks(term)),
         ReadKind::Confirm { .. } => return None,
     };
@@ -109,7 +133,39 @@ fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
         }
         (Some(_), Expiry::At(at)) => found.filter(|_| !has_expired(expires_at, at)),
     };
-    Ok(Served::Answer(Ok(Answer::Get { found, now })))
+    Ok(Served::Answer(Ok(Answer::Get { found, now, at: None, stale: Duration::ZERO })))
+}
+
+/// A key as it is at a moment.
+fn get_at(shared: &Shared, key: &[u8], at: Timestamp) -> Result<OpResult, Error> {
+    let found = mvcc::read(&**shared.state.engine(), key, at)?;
+    // What was removed while this was read is below the threshold by now.
+    if at < shared.state.gc_threshold() {
+        return Ok(Err(collected()));
+    }
+    let found = found.filter(|version| !has_expired(version.expires_at, at));
+    let stale = shared.oracle.known().age(at);
+    Ok(Ok(Answer::Get { found, now: shared.oracle.now(), at: Some(at), stale }))
+}
+
+fn history(
+    shared: &Shared,
+    key: &[u8],
+    before: Timestamp,
+    limit: usize,
+) -> Result<OpResult, Error> {
+    let limits = (limit, HISTORY_BYTES_MAX);
+    let (versions, more) = mvcc::history(&**shared.state.engine(), key, before, limits)?;
+    let kept_since = shared.state.gc_threshold();
+    Ok(Ok(Answer::History { versions, more, kept_since }))
+}
+
+/// What a read is told of a moment that is not kept.
+fn collected() -> OpError {
+    OpError::new(
+        Code::VersionCollected,
+        "the moment that is asked for is further back than versions are kept; ask for a later one",
+    )
 }
 
 /// What of a scan lies in a range.
@@ -126,7 +182,7 @@ fn behind<'a>(wanted: &Scan, (from, upto): (&'a [u8], &'a [u8])) -> Option<&'a [
 }
 
 /// A page; it ends with the range at the latest, and goes on behind it.
-fn scan(shared: &Shared, wanted: Scan) -> Result<Served, Error> {
+fn scan(shared: &Shared, wanted: Scan) -> Result<OpResult, Error> {
     let (state, at, now) = (&shared.state, wanted.at, shared.oracle.now());
     let range = state.descriptor();
     let span = clip(&wanted, &range);
@@ -140,10 +196,7 @@ fn scan(shared: &Shared, wanted: Scan) -> Result<Served, Error> {
     let is_collected = at < state.gc_threshold();
     // The careless hand: "the moment was good when the scan began".
     if is_collected && !planted::active(Bug::CollectedReadable) {
-        return Ok(Served::Answer(Err(OpError::new(
-            Code::VersionCollected,
-            "the moment that the scan shows is further back than versions are kept; begin again",
-        ))));
+        return Ok(Err(collected()));
     }
     let mut out = ScanPage { at, now, ..ScanPage::default() };
     for (stored, mut version) in page.records {
@@ -153,7 +206,7 @@ fn scan(shared: &Shared, wanted: Scan) -> Result<Served, Error> {
         out.records.push((user_key(&stored)?, version));
     }
     out.next = page.next.map(|stored| user_key(&stored)).transpose()?;
-    Ok(Served::Answer(Ok(Answer::Scan(out))))
+    Ok(Ok(Answer::Scan(out)))
 }
 
 fn user_key(stored: &[u8]) -> Result<Vec<u8>, Error> {

@@ -134,9 +134,11 @@ async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>
             Ok(block) => block.last(),
         };
         match (moment, kind) {
-            (Some(_), ReadKind::Scan(scan)) if scan.at > at => reply.send(Err(OpError::invalid(
-                "the scan asks for a moment that is yet to come; take the 'at' of a first page",
-            ))),
+            (Some(_), kind) if kind.moment().is_some_and(|moment| moment > at) => {
+                reply.send(Err(OpError::invalid(
+                    "the moment that is asked for is yet to come; take one that an answer told",
+                )));
+            }
             (Some(reads), kind) => reads.send(Read { kind, deadline, reply }),
             (None, kind) => reply.send(settled(&shared, kind, Expiry::At(at))),
         }

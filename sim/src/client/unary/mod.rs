@@ -170,7 +170,8 @@ impl Unary {
             Told::Answer(Answer::BatchGet(batch)) => {
                 let one = |item: v1::GetResult| match item.result {
                     Some(v1::get_result::Result::State(state)) => {
-                        let get = v1::GetResponse { context: None, state: Some(state) };
+                        let get =
+                            v1::GetResponse { state: Some(state), ..v1::GetResponse::default() };
                         Told::Answer(Answer::Get(get))
                     }
                     Some(v1::get_result::Result::Error(error)) => each(error),

@@ -92,7 +92,9 @@ pub(super) fn request(key: &str, call: &Call) -> Op {
         v1::PutRequest { key, value, condition, ttl_ms, ..v1::PutRequest::default() }
     };
     match call {
-        Call::Read | Call::List => Op::Get(v1::GetRequest { context, key }),
+        Call::Read | Call::List => {
+            Op::Get(v1::GetRequest { context, key, ..v1::GetRequest::default() })
+        }
         Call::Write { value, .. } | Call::Insert { value } => Op::Put(put(value, None)),
         Call::Cas { expected, value, keep_ttl, .. } => {
             let put = put(value, Some(condition(*expected)));

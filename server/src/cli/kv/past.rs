@@ -1,0 +1,177 @@
+//! Reads of the past: `kv get --at`, `kv get --stale`, `kv history`.
+
+use std::{ffi::OsString, time::Duration};
+
+use bytes::Bytes;
+use quintet_client::{Client, Version};
+use quintet_server::time::utc;
+use serde_json::{Map, Value, json};
+
+use super::{
+    common::Common,
+    print::{expiring, no_such_key, object},
+};
+use crate::cli::{
+    duration,
+    exit::Failure,
+    output::{Format, Output, insert_bytes},
+    table::table,
+};
+
+/// Versions that `kv history` prints where nobody says how many.
+const HISTORY_VERSIONS: usize = 100;
+
+/// Which state a read shows.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Past {
+    /// As it was at this moment: a version, or how long ago, as in -10s
+    #[arg(long, value_name = "TIMESTAMP|-DURATION", allow_hyphen_values = true)]
+    at: Option<String>,
+    /// A state of this long ago will do, as in 5s, from the node that is asked; how old it is is said on standard error
+    #[arg(long, value_name = "DURATION", conflicts_with = "at")]
+    stale: Option<String>,
+}
+
+/// Flags of `history`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// The key, or - for standard input
+    key: OsString,
+    /// No more than this
+    #[arg(long, value_name = "N", default_value_t = HISTORY_VERSIONS)]
+    limit: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Past {
+    pub(super) fn is_asked(&self) -> bool {
+        self.at.is_some() || self.stale.is_some()
+    }
+}
+
+/// A moment as it is given on the command line.
+fn moment(text: &str, client: &Client) -> Result<Version, Failure> {
+    if let Some(ago) = text.strip_prefix('-') {
+        let ago = duration::parse(ago)?;
+        let now = client.cluster_time();
+        let now =
+            now.ok_or_else(|| Failure::unavailable("no node has told the cluster's time yet"))?;
+        let ago_us = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+        return Ok(Version(now.0.saturating_sub(ago_us.saturating_mul(1 << 12))));
+    }
+    match text.parse() {
+        Ok(at) if at > 0 => Ok(Version(at)),
+        _ => Err(Failure::usage(format!(
+            "'{text}' is no moment: give a version, or how long ago, as in -10s"
+        ))),
+    }
+}
+
+pub(super) async fn get(key: &Bytes, past: &Past, common: &Common) -> Result<(), Failure> {
+    let client = common.client().await?;
+    let (found, at, stale) = match (&past.at, &past.stale) {
+        (Some(at), _) => {
+            let at = moment(at, &client)?;
+            (client.snapshot(at).get(key).await?, Some(at), None)
+        }
+        (None, stale) => {
+            let max = stale.as_deref().map_or(Ok(Duration::ZERO), duration::parse)?;
+            let shown = client.stale(max).get(key).await?;
+            (shown.found, shown.at, Some(shown.stale))
+        }
+    };
+    if let (Format::Text, Some(stale)) = (common.output, stale) {
+        let how = if at.is_some() { duration::words(stale) } else { "the newest state".to_owned() };
+        eprintln!("as of: {how}");
+    }
+    let found = found.ok_or_else(|| no_such_key(key))?;
+    let mut out = Output::new();
+    match common.output {
+        Format::Text => out.value(&found.value)?,
+        Format::Json => {
+            let mut object =
+                expiring(object(key, Some(&found.value), found.version), found.expires_at);
+            object.insert("at".to_owned(), at.map_or(Value::Null, |at| at.to_string().into()));
+            if let Some(stale) = stale {
+                let ms = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
+                object.insert("stale_ms".to_owned(), ms.into());
+            }
+            out.json(&object.into())?;
+        }
+    }
+    out.flush()
+}
+
+pub(super) async fn history(args: History) -> Result<(), Failure> {
+    let History { key, limit, common } = args;
+    let (key, client) = (common.input(key)?, common.client().await?);
+    let versions = client.history(&key, limit).await?;
+    if versions.is_empty() {
+        return Err(no_such_key(&key));
+    }
+    let mut out = Output::new();
+    match common.output {
+        Format::Text => {
+            let mut table = table(&["VERSION", "WRITTEN AT", "VALUE", "EXPIRES AT", "REQUEST"]);
+            for kept in &versions {
+                table.add_row([
+                    kept.version.to_string(),
+                    utc(kept.version.0),
+                    kept.value
+                        .as_ref()
+                        .map_or("(removed)".to_owned(), |value| value.escape_ascii().to_string()),
+                    kept.expires_at.map_or("-".to_owned(), |at| utc(at.0)),
+                    kept.request.clone(),
+                ]);
+            }
+            out.raw(format!("{}\n", table.trim_fmt()).as_bytes())?;
+        }
+        Format::Json => {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|kept| {
+                    let mut object = Map::new();
+                    object.insert("version".to_owned(), kept.version.to_string().into());
+                    object.insert("utc".to_owned(), utc(kept.version.0).into());
+                    match &kept.value {
+                        Some(value) => insert_bytes(&mut object, "value", value),
+                        None => drop(object.insert("value".to_owned(), Value::Null)),
+                    }
+                    let object = expiring(object, kept.expires_at);
+                    let mut object = object;
+                    object.insert("request".to_owned(), kept.request.clone().into());
+                    object.into()
+                })
+                .collect();
+            let mut object = Map::new();
+            insert_bytes(&mut object, "key", &key);
+            object.insert("versions".to_owned(), json!(versions));
+            out.json(&object.into())?;
+        }
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        past: Past,
+    }
+
+    #[test]
+    fn a_moment_begins_with_a_hyphen_or_is_a_version() {
+        let parsed =
+            |args: &[&str]| Flags::try_parse_from([&["get"], args].concat()).map(|it| it.past);
+        let ago = parsed(&["--at", "-10s"]).expect("parses");
+        assert!(ago.is_asked() && ago.at.as_deref() == Some("-10s"));
+        assert!(parsed(&["--at", "5", "--stale", "1s"]).is_err(), "one of the two");
+        assert!(!parsed(&[]).expect("parses").is_asked());
+    }
+}

@@ -1,0 +1,146 @@
+//! Closed timestamps: moments of a range that are over, on every replica that has applied enough.
+//!
+//! At a moment that is *closed* nothing will be written any more, nor below it. So a replica that has applied all that is
+//! at or below it can show that moment by itself: no question to the leader, no data from another city. The range's
+//! leader closes moments all the time, and tells the others:
+//!
+//! ```text
+//!   1  what is known to be published      -> the moment
+//!   2  guards that are up                 -> not above what writes on their way may get
+//!   3  what is applied                    -> who has applied that far has all of it
+//!   4  the leadership is confirmed        -> no other leader had written at or below it
+//! ```
+//!
+//! The order matters. A write that begins after 1 gets a timestamp above the moment; one that had begun is found in 2, or
+//! has been applied by 3. A later leader takes timestamps from rounds that begin after it was elected, and so after 4:
+//! above the moment too.
+//!
+//! # Invariants
+//!
+//! * A replica shows a moment only once it has applied the index that came with it ([`Closed::usable`]).
+//! * What was usable stays so: it only rises.
+//!
+//! # On a crash
+//!
+//! Nothing is kept. A restarted replica shows no moment until a leader tells it the next one.
+
+use parking_lot::Mutex;
+
+use super::{guards::Looks, leadership::claim::Claim, replica::Replica};
+use crate::{
+    planted::{self, Bug},
+    time::{Timestamp, oracle::Block},
+};
+
+/// A moment that is closed, for whoever has applied an index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// All of this block is closed, and what is below.
+    pub block: Block,
+    /// The index.
+    pub applied: u64,
+}
+
+/// What a replica knows of closed moments of its range.
+#[derive(Debug, Default)]
+pub struct Closed(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    usable: Block,
+    /// The newest one, where it is not usable yet.
+    newest: Option<Moment>,
+    /// The newest one before that which is not usable yet: under load an index is never quite reached when the next
+    /// moment comes.
+    next: Option<Moment>,
+}
+
+impl Closed {
+    /// The leader tells a moment; this replica has applied an index.
+    pub fn hear(&self, moment: Moment, applied: Option<u64>) {
+        let mut state = self.0.lock();
+        state.settle(applied);
+        if state.next.is_none() {
+            state.next = Some(moment);
+        } else if state.newest.is_none_or(|newest| newest.block < moment.block) {
+            state.newest = Some(moment);
+        }
+        state.settle(applied);
+    }
+
+    /// The newest moment that a replica can show which has applied an index.
+    pub fn usable(&self, applied: Option<u64>) -> Timestamp {
+        let mut state = self.0.lock();
+        state.settle(applied);
+        match state.usable {
+            Block(0) => Timestamp::ZERO,
+            usable => usable.last(),
+        }
+    }
+}
+
+impl State {
+    fn settle(&mut self, applied: Option<u64>) {
+        // The careless hand: "the leader has it".
+        let is_hasty = planted::active(Bug::ClosedNotApplied);
+        let is_reached =
+            |moment: &Moment| is_hasty || applied.is_some_and(|applied| applied >= moment.applied);
+        while let Some(next) = self.next.filter(is_reached) {
+            self.usable = self.usable.max(next.block);
+            self.next = self.newest.take();
+        }
+    }
+}
+
+impl Replica {
+    /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it.
+    pub async fn close(&self) -> Option<Moment> {
+        let term = self.raft.leads()?;
+        if !self.is_prepared(term).await {
+            return None;
+        }
+        let shared = &self.shared;
+        let block = shared.oracle.known().block();
+        let looks = Looks { term, applied: shared.state.applied_index() };
+        let lowest = shared.guards.lowest(looks);
+        // The careless hand: "it is not there yet".
+        let lowest = lowest.filter(|_| !planted::active(Bug::ClosedIgnoresGuards));
+        let block = lowest.map_or(block, |lowest| block.min(lowest));
+        let applied = shared.state.applied_index()?;
+        let claim = Claim::of(self.range, &self.raft).filter(|claim| claim.term() == term)?;
+        // The careless hand: "it led a moment ago".
+        if !planted::active(Bug::ClosedUnconfirmed) {
+            shared.leaderships.confirm(claim, self.log.clone()).await?;
+        }
+        Some(Moment { block, applied }).filter(|_| self.raft.leads_in(term))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(block: u64, applied: u64) -> Moment {
+        Moment { block: Block(block), applied }
+    }
+
+    #[test]
+    fn a_moment_is_shown_once_its_index_is_applied() {
+        let closed = Closed::default();
+        assert_eq!(closed.usable(Some(100)), Timestamp::ZERO);
+        closed.hear(moment(5, 10), Some(9));
+        assert_eq!(closed.usable(Some(9)), Timestamp::ZERO);
+        closed.hear(moment(6, 12), Some(9));
+        closed.hear(moment(7, 14), Some(9));
+        assert_eq!(closed.usable(Some(10)), Block(5).last());
+        assert_eq!(
+            closed.usable(Some(13)),
+            Block(5).last(),
+            "that of 12 was replaced by a newer one"
+        );
+        assert_eq!(closed.usable(Some(14)), Block(7).last());
+        // An earlier one that comes late, and a state of before, change nothing.
+        closed.hear(moment(6, 12), Some(14));
+        assert_eq!(closed.usable(None), Block(7).last());
+    }
+}

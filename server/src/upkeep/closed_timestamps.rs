@@ -1,0 +1,49 @@
+//! Closes moments of the ranges that this node leads, and tells the other nodes: `range/closed.rs`.
+//!
+//! All ranges of a node share one confirmation of leadership and one message a peer. So that is what reads of the past
+//! cost, however many there are of them.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use quintet_proto::internal::v1 as wire;
+
+use super::pause::pause;
+use crate::{
+    cluster::state::NodeState,
+    ids::TimeDomain,
+    peer::{Kind, Lane},
+};
+
+/// How often moments are closed.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Closes moments for as long as the node runs.
+pub(super) async fn run(node_state: Arc<NodeState>) {
+    loop {
+        pause(&node_state, "closes timestamps", INTERVAL).await;
+        let leading = node_state.leading();
+        let closing = leading.iter().map(|replica| async move { (replica, replica.close().await) });
+        let mut ranges = Vec::new();
+        for (replica, moment) in join_all(closing).await {
+            let Some(moment) = moment else { continue };
+            let shared = &replica.shared;
+            shared.closed.hear(moment, shared.state.applied_index());
+            ranges.push(wire::ClosedRange {
+                range_id: replica.range.0,
+                block: moment.block.0,
+                applied_index: moment.applied,
+            });
+        }
+        if ranges.is_empty() {
+            continue;
+        }
+        let closed = wire::Closed { time_domain: TimeDomain::default().0, ranges };
+        for node in node_state.peers().book().nodes() {
+            let kind = Some(Kind::Closed(closed.clone()));
+            let message = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
+            // What is lost is made up for by the next one.
+            node_state.peers().send(node, Lane::Urgent, message, Box::new(|_| {}));
+        }
+    }
+}
