@@ -2,9 +2,9 @@
 //! it that outlives a call: scans, deletions, writers.
 //!
 //! The calls themselves are in a file per feature, each an `impl Client` above this one: `keys.rs` single keys,
-//! `batch.rs` several at once, `past.rs` reads of the past, `admin.rs` the cluster as a whole. A client holds a [`Caller`] and nothing else:
-//! scans, deletions and writers hold callers too, and know no client. For the same reason the last step of
-//! [`Builder`], which returns a client, is here.
+//! `batch.rs` several at once, `past.rs` reads of the past, `admin.rs` the cluster as a whole. A client holds a
+//! [`Caller`] and nothing else: scans, deletions and writers hold callers too, and know no client. For the same reason
+//! the last step of [`Builder`], which returns a client, is here.
 
 use std::{fmt, ops::RangeBounds, time::Duration};
 

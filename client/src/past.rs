@@ -60,8 +60,8 @@ impl Client {
         StaleReads { caller: self.caller.clone(), max }
     }
 
-    /// The versions of a key that are kept, newest first, removals among them, each with the request that wrote it. No more
-    /// than `limit`.
+    /// The versions of a key that are kept, newest first, removals among them, each with the request that wrote it. No
+    /// more than `limit`.
     ///
     /// # Errors
     /// As [`get`](Self::get).

@@ -24,6 +24,7 @@ mod split_points;
 mod start;
 mod status;
 mod table;
+mod time;
 
 use std::{io::Write, process::ExitCode};
 
@@ -62,6 +63,9 @@ enum Command {
     ///
     /// `--timeout` limits how long nothing may be done: it starts again with each range that is done.
     Replace(node::Args),
+    /// Show cluster time and the time servers, and what a timestamp means.
+    #[command(subcommand)]
+    Time(time::Command),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),
     /// Measure a running cluster.
@@ -105,6 +109,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Drain(args) => on_one_thread(drain::drain(args)),
         Command::Undrain(args) => on_one_thread(drain::undrain(args)),
         Command::Replace(args) => on_one_thread(replace::run(args)),
+        Command::Time(command) => on_one_thread(time::run(command)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Bench(command) => bench::run(command),
         Command::Debug(command) => on_one_thread(debug::run(command)),
@@ -159,6 +164,13 @@ mod tests {
             "quintet kv cas k v --absent",
             "quintet kv incr k",
             "quintet kv incr k -5",
+            "quintet kv get k --at 775028954013335552",
+            "quintet kv get k --at -10s --output json",
+            "quintet kv get k --stale 5s",
+            "quintet kv history k --limit 5 --output json",
+            "quintet time now --node a:1",
+            "quintet time servers --output json",
+            "quintet time decode 775028954013335552",
             "quintet status --output json",
             "quintet drain 3 --node a:1 --timeout 30",
             "quintet undrain 3",
@@ -187,6 +199,8 @@ mod tests {
             "quintet kv cas k v --absent --expect-version 7",
             "quintet kv scan --prefix p --start a",
             "quintet kv get",
+            "quintet kv get k --at 5 --stale 1s",
+            "quintet time decode yesterday",
             "quintet kv del",
             "quintet kv del k --everything",
             "quintet bench kv --clients 0 --op put",

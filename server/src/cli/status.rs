@@ -302,7 +302,10 @@ mod tests {
         assert_eq!(clocks(&status), "");
         status.nodes[1].clock_wrong_by_ms = -7_200_400;
         let text = text(&status);
-        assert!(text.contains("\nthe clock of node 2 is wrong, 2h 0m behind: "), "{text}");
+        assert!(
+            text.contains("\nthe clock of node 2 is wrong, 2h 0m behind of cluster time: "),
+            "{text}"
+        );
         let json = json(&status);
         assert_eq!(json["nodes"][1]["clock_wrong_by_ms"], -7_200_400);
     }

@@ -1,6 +1,8 @@
 //! The cluster as a node sees it, for `quintet status` and the metrics: what it knows now, and since when it
 //! does or does not.
 
+use std::time::Duration;
+
 use quintet_proto::v1;
 
 use super::{
@@ -12,11 +14,11 @@ use super::{
 };
 use crate::{
     error::OpError,
-    ids::NodeId,
+    ids::{NodeId, SYSTEM_RANGE},
     range::replica::Replica,
     request::{limits, place::Place},
     storage::format::node::AddressRecord,
-    time::ms,
+    time::{Timestamp, ms},
 };
 
 /// The answer to `Admin.Status`.
@@ -38,6 +40,28 @@ pub fn of(node_state: &NodeState) -> v1::StatusResponse {
         cluster_around,
         replacing: node_state.is_being_replaced(),
         why_outside,
+        time: Some(time(node_state)),
+    }
+}
+
+/// The timestamp oracle, as far as this node's replica of the system range has it.
+fn time(node_state: &NodeState) -> v1::TimeStatus {
+    let epochs = node_state.router().replica(SYSTEM_RANGE);
+    let epochs = epochs.map(|replica| replica.shared.state.time_servers()).unwrap_or_default();
+    let (peers, book) = (node_state.peers(), node_state.peers().book().all());
+    let servers = epochs.active.members.iter().map(|server| {
+        let node = book.iter().find(|at| at.directory == server.0).map(|at| at.node);
+        v1::TimeServerStatus {
+            server_id: server.0,
+            node_id: node.map_or(0, |node| node.0),
+            live: node.is_some_and(|node| peers.is_live(node)),
+        }
+    });
+    v1::TimeStatus {
+        now: node_state.host().oracle.now().0,
+        epoch: epochs.active.epoch.0,
+        servers: servers.collect(),
+        changes_begun: u32::try_from(epochs.begun.len()).unwrap_or(u32::MAX),
     }
 }
 
@@ -138,6 +162,7 @@ fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
         }
         None => format!("no leader: {}", Here::of(node_state).why_none(known)),
     };
+    let closed = replica.closed();
     v1::RangeStatus {
         id: replica.range.0,
         generation: descriptor.generation.0,
@@ -152,7 +177,16 @@ fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
         last_leader_node: known.last.map_or(0, |node| node.0),
         last_leader_ms_ago: known.ago.map_or(0, ms),
         last_leader_known: known.ago.is_some(),
+        closed: closed.0,
+        closed_age_ms: closed_age(replica).map_or(0, |age| ms(age).max(1)),
     }
+}
+
+/// How old the newest moment is that a replica can show by itself; none where it can show none.
+pub(super) fn closed_age(replica: &Replica) -> Option<Duration> {
+    let closed = replica.closed();
+    let known = replica.shared.oracle.known();
+    (closed > Timestamp::ZERO).then(|| known.age(closed))
 }
 
 /// Milliseconds, rounded away from 0, which stands for a clock that is right.

@@ -1,8 +1,8 @@
 //! Closed timestamps: moments of a range that are over, on every replica that has applied enough.
 //!
-//! At a moment that is *closed* nothing will be written any more, nor below it. So a replica that has applied all that is
-//! at or below it can show that moment by itself: no question to the leader, no data from another city. The range's
-//! leader closes moments all the time, and tells the others:
+//! At a moment that is *closed* nothing will be written any more, nor below it. So a replica that has applied all that
+//! is at or below it can show that moment by itself: no question to the leader, no data from another city. The range's
+//! leader closes moments all the time (`Replica::close`), and tells the others:
 //!
 //! ```text
 //!   1  what is known to be published      -> the moment
@@ -11,9 +11,9 @@
 //!   4  the leadership is confirmed        -> no other leader had written at or below it
 //! ```
 //!
-//! The order matters. A write that begins after 1 gets a timestamp above the moment; one that had begun is found in 2, or
-//! has been applied by 3. A later leader takes timestamps from rounds that begin after it was elected, and so after 4:
-//! above the moment too.
+//! The order matters. A write that begins after 1 gets a timestamp above the moment; one that had begun is found in 2,
+//! or has been applied by 3. A later leader takes timestamps from rounds that begin after it was elected, and so after
+//! 4: above the moment too.
 //!
 //! # Invariants
 //!
@@ -26,7 +26,6 @@
 
 use parking_lot::Mutex;
 
-use super::{guards::Looks, leadership::claim::Claim, replica::Replica};
 use crate::{
     planted::{self, Bug},
     time::{Timestamp, oracle::Block},
@@ -89,30 +88,6 @@ impl State {
             self.usable = self.usable.max(next.block);
             self.next = self.newest.take();
         }
-    }
-}
-
-impl Replica {
-    /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it.
-    pub async fn close(&self) -> Option<Moment> {
-        let term = self.raft.leads()?;
-        if !self.is_prepared(term).await {
-            return None;
-        }
-        let shared = &self.shared;
-        let block = shared.oracle.known().block();
-        let looks = Looks { term, applied: shared.state.applied_index() };
-        let lowest = shared.guards.lowest(looks);
-        // The careless hand: "it is not there yet".
-        let lowest = lowest.filter(|_| !planted::active(Bug::ClosedIgnoresGuards));
-        let block = lowest.map_or(block, |lowest| block.min(lowest));
-        let applied = shared.state.applied_index()?;
-        let claim = Claim::of(self.range, &self.raft).filter(|claim| claim.term() == term)?;
-        // The careless hand: "it led a moment ago".
-        if !planted::active(Bug::ClosedUnconfirmed) {
-            shared.leaderships.confirm(claim, self.log.clone()).await?;
-        }
-        Some(Moment { block, applied }).filter(|_| self.raft.leads_in(term))
     }
 }
 

@@ -24,8 +24,8 @@
 //!
 //! A claim that comes while a round is under way waits for the next one. As many voters are asked as
 //! make a majority, those that answered fastest before; where they do not confirm, or take longer than
-//! they used to, all are. Rounds are numbered: what arrived before a round began is confirmed by
-//! it, also where it arrived after the claim was made.
+//! they used to, all are, and now and then to know how quick they are. Rounds are numbered: what arrived before a round
+//! began is confirmed by it, also where it arrived after the claim was made.
 //!
 //! # On a crash
 //!
@@ -60,6 +60,9 @@ use crate::{
     time::local::{Instant, timeout},
 };
 
+/// In one round of this many all voters are asked at once, so that it is known how quick they are now: one that was
+/// slow for a moment would be asked last for very long, and one in another city in its place.
+const ASK_ALL_EVERY: u64 = 64;
 /// Claims of one message; more take several.
 const MESSAGE_CLAIMS_MAX: Size = Size::new("message-claims", 4_096, 1);
 
@@ -155,6 +158,9 @@ impl Open {
             return electorate.others.clone();
         }
         state.asked = electorate.needed(state.holds_at.clone(), expected);
+        if round.is_multiple_of(ASK_ALL_EVERY) {
+            return electorate.others.clone();
+        }
         state.asked.clone()
     }
 }

@@ -36,15 +36,15 @@ use tokio::sync::mpsc;
 
 use super::{
     cadence::Cadence,
-    closed::Closed,
+    closed::{Closed, Moment},
     command::outcome::Applied,
     elections::{self, RaftTimes},
     error::ReplicaError,
     executor::task::Executor,
     faults::Faults,
-    guards::Guards,
+    guards::{Guards, Looks},
     known::{Known, LeaderHeard},
-    leadership::Leaderships,
+    leadership::{Leaderships, claim::Claim},
     raft::{
         group::{Group, Seat},
         log_store::LogStore,
@@ -257,7 +257,8 @@ impl Replica {
         timeout(COMMIT_TIMEOUT, applied).await.ok().flatten() == Some(Applied::Done)
     }
 
-    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for that.
+    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for
+    /// that.
     pub(super) async fn is_prepared(&self, term: u64) -> bool {
         if self.shared.prepared.load(Acquire) == term {
             return true;
@@ -272,6 +273,29 @@ impl Replica {
     /// The newest moment that this replica can show by itself.
     pub fn closed(&self) -> Timestamp {
         self.shared.closed.usable(self.shared.state.applied_index())
+    }
+
+    /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it. The order of
+    /// the steps matters: `range/closed.rs`.
+    pub async fn close(&self) -> Option<Moment> {
+        let term = self.raft.leads()?;
+        if !self.is_prepared(term).await {
+            return None;
+        }
+        let shared = &self.shared;
+        let block = shared.oracle.known().block();
+        let looks = Looks { term, applied: shared.state.applied_index() };
+        let lowest = shared.guards.lowest(looks);
+        // The careless hand: "it is not there yet".
+        let lowest = lowest.filter(|_| !planted::active(Bug::ClosedIgnoresGuards));
+        let block = lowest.map_or(block, |lowest| block.min(lowest));
+        let applied = shared.state.applied_index()?;
+        let claim = Claim::of(self.range, &self.raft).filter(|claim| claim.term() == term)?;
+        // The careless hand: "it led a moment ago".
+        if !planted::active(Bug::ClosedUnconfirmed) {
+            shared.leaderships.confirm(claim, self.log.clone()).await?;
+        }
+        Some(Moment { block, applied }).filter(|_| self.raft.leads_in(term))
     }
 
     /// Serves a read of a moment by itself; none where the moment is not closed here.

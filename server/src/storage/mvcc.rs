@@ -68,8 +68,8 @@ pub struct KeyVersion {
     pub txn: Option<TxnId>,
 }
 
-/// The versions of `enc(key)` below `before`, newest first, `limit` of them at most and no more than `bytes` of values but
-/// for the first; and whether there are more.
+/// The versions of `enc(key)` below `before`, newest first, `limit` of them at most and no more than `bytes` of values
+/// but for the first; and whether there are more.
 pub fn history(
     reader: &dyn Reader,
     key: &[u8],

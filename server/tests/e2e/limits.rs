@@ -141,7 +141,7 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
             "a moment to come",
             Op::Scan(v1::ScanRequest { at: u64::MAX, ..scan("a", "b") }),
             InvalidArgument,
-            "of a first page",
+            "take one that an answer told",
         ),
         ("a deletion of no keys", deletion("", "", 1), InvalidArgument, "'everything' for all"),
         ("a deletion that ends before it starts", deletion("z", "a", 1), InvalidArgument, "swap"),

@@ -51,6 +51,7 @@ mod kills;
 mod limits;
 mod loads;
 mod outages;
+mod past;
 mod pauses;
 mod python;
 mod ranges;

@@ -11,14 +11,23 @@ use quintet_client::{
 };
 use tokio::time::sleep;
 
-use super::{
-    past::{Back, Looked},
-    recording::{Ended, Recording},
-};
+use super::recording::{Ended, Recording};
 use crate::history::{Call, Entry, OpOutcome, PageAsked, Paged, Record, Reply};
 
 /// Before a deletion goes on that broke off.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which state a read of the past shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// That of a moment.
+    At(u64),
+    /// One that is at most so old.
+    Stale(Duration),
+}
+
+/// What was shown, and how old it was.
+pub(super) type Looked = (Paged, Duration);
 
 fn options(ttl_ms: Option<u64>) -> PutOptions {
     let options = PutOptions::new();

@@ -25,4 +25,4 @@ mod seams;
 pub mod unary;
 mod walk;
 
-pub use self::{caller::Caller, past::Back, recording::Recording, seams::Seams, walk::Walk};
+pub use self::{caller::Caller, library::Back, recording::Recording, seams::Seams, walk::Walk};

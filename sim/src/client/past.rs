@@ -3,17 +3,8 @@
 
 use std::time::Duration;
 
-use super::caller::Caller;
-use crate::history::{Call, OpOutcome, PageAsked, Paged, Reply};
-
-/// Which state a read shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Back {
-    /// That of a moment.
-    At(u64),
-    /// One that is at most so old.
-    Stale(Duration),
-}
+use super::{caller::Caller, library::Back};
+use crate::history::{Call, OpOutcome, PageAsked, Reply};
 
 /// The page that a read of a key at a moment is.
 fn page(key: &str, at: u64) -> Call {
@@ -27,8 +18,8 @@ fn page(key: &str, at: u64) -> Call {
 }
 
 impl Caller {
-    /// Reads a key, one of those with a prefix, as it was; the moment that was shown. A read of a state that is a little
-    /// old is recorded when its moment is known. Whoever makes unary calls asks for the newest state.
+    /// Reads a key, one of those with a prefix, as it was; the moment that was shown. A read of a state that is a
+    /// little old is recorded when its moment is known. Whoever makes unary calls asks for the newest state.
     ///
     /// # Panics
     /// Where an answer is older than was allowed: that is broken whatever it shows.
@@ -57,6 +48,3 @@ impl Caller {
         Some(at)
     }
 }
-
-/// What was shown, and how old it was.
-pub(super) type Looked = (Paged, Duration);

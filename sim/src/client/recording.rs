@@ -1,4 +1,7 @@
 //! What all clients of a run share: the history that they record, what is counted of it, and numbers that nobody had.
+//!
+//! One of these is there for a run. It also says when the clients shall end, and keeps some moments of the past that
+//! any client was shown, for others to ask for. Randomness and time come from the seams, so that a seed is one run.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,8 @@
 //! Reads of the past: `kv get --at`, `kv get --stale`, `kv history`.
+//!
+//! What is printed is what the newest state would be printed as, by the same options, so that a script that reads can
+//! read the past too. Where a state may be old the moment that it shows is told beside it: without it nobody could ask
+//! for the same state again.
 
 use std::{ffi::OsString, time::Duration};
 

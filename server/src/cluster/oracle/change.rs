@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   look        active set is the wanted one    -> whoever is not seeded yet is, above a fresh round
-//!               it is not, all wanted are there -> begin (committed to the system range)
+//!               it is not, most wanted are there -> begin (committed to the system range)
 //!               a set was begun                 -> fence, seed, activate (committed)
 //! ```
 //!
@@ -20,7 +20,11 @@
 //!
 //! What was begun is in the system range; its next leader begins anew.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
 
@@ -179,8 +183,8 @@ async fn go_on(
     Some(change)
 }
 
-/// The servers that there should be, where all of them can be asked; none where not: a change must not be begun that
-/// waits for somebody.
+/// The servers that there should be, where a majority of them can be asked; none where not: a change must not be begun
+/// that waits for somebody. Who is away meanwhile is seeded when it is back ([`Changes::seed_the_rest`]).
 fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId>> {
     let members = replica.members();
     if members.is_joint() {
@@ -189,10 +193,14 @@ fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId
     let peers = node_state.peers();
     let server = |node: NodeId| {
         let at = peers.book().get(node).filter(|at| at.directory != 0)?;
-        peers.is_live(node).then_some(ServerId(at.directory))
+        Some((ServerId(at.directory), peers.is_live(node)))
     };
     let voters = members.voters().into_iter();
-    voters.map(|voter| members.holder(voter).and_then(server)).collect()
+    let servers: Option<BTreeMap<_, _>> =
+        voters.map(|voter| members.holder(voter).and_then(server)).collect();
+    let servers = servers?;
+    let live = servers.values().filter(|is_live| **is_live).count();
+    (live > servers.len() / 2).then(|| servers.into_keys().collect())
 }
 
 /// The newest version that any range of this node holds.
@@ -202,10 +210,12 @@ fn newest(node_state: &NodeState) -> Block {
     newest.fold(node_state.host().oracle.known().block(), Block::max)
 }
 
-/// The node that a time server is on.
+/// The node that a time server is on, where it can be asked: nobody waits for one that is away.
 fn node_of(node_state: &NodeState, server: ServerId) -> Option<NodeId> {
-    let book = node_state.peers().book().all();
-    book.iter().find(|at| at.directory == server.0).map(|at| at.node)
+    let peers = node_state.peers();
+    let book = peers.book().all();
+    let node = book.iter().find(|at| at.directory == server.0)?.node;
+    (node == peers.me() || peers.is_live(node)).then_some(node)
 }
 
 async fn fence(node_state: &Arc<NodeState>, to: ServerId, config: Config) -> Option<Fenced> {

@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Gauge, add};
+use super::{Gauge, SecondsGauge, add};
 use crate::ids::RangeId;
 
 /// The handle of one range's replica on this node. Clones share their figures.
@@ -44,6 +44,8 @@ pub struct RangeMetrics {
     pub lag_entries: Gauge,
     /// Terms in which this replica was seen to lead.
     pub elections_won: Counter,
+    /// How old the newest moment is that this node's replica can show by itself.
+    pub closed_age: SecondsGauge,
     /// Bytes of entries that the log has here.
     pub log_bytes: Gauge,
     last_won_term: Arc<AtomicU64>,
@@ -76,6 +78,7 @@ pub(super) struct Ranges {
     lag_entries: Family<RangeLabels, Gauge>,
     elections_won: Family<RangeLabels, Counter>,
     log_bytes: Family<RangeLabels, Gauge>,
+    closed_age: Family<RangeLabels, SecondsGauge>,
 }
 
 impl Ranges {
@@ -111,6 +114,11 @@ impl Ranges {
                 "range_elections_won",
                 "Terms in which the replica here was seen to lead; looked at once a second",
             ),
+            closed_age: add(
+                r,
+                "range_closed_age_seconds",
+                "How old the newest moment of the range is at most that the replica of this node can show without asking the leader",
+            ),
             log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
         }
     }
@@ -128,6 +136,7 @@ impl Ranges {
             lag_entries: self.lag_entries.get_or_create_owned(&labels),
             elections_won: self.elections_won.get_or_create_owned(&labels),
             log_bytes: self.log_bytes.get_or_create_owned(&labels),
+            closed_age: self.closed_age.get_or_create_owned(&labels),
             last_won_term: Arc::default(),
         };
         self.handles.lock().entry(range).or_insert_with(make).clone()
@@ -146,5 +155,6 @@ impl Ranges {
         self.lag_entries.remove(&labels);
         self.elections_won.remove(&labels);
         self.log_bytes.remove(&labels);
+        self.closed_age.remove(&labels);
     }
 }

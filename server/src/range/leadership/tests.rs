@@ -99,6 +99,7 @@ fn the_fastest_majority_is_asked_first_and_then_everybody() {
     for (node, took) in [(2, 9), (3, 1), (4, 5), (5, 2)] {
         expected.took(NodeId(node), took * MS, false);
     }
+    let (other, _undecided) = open(&[&[1, 2, 3, 4, 5]]);
     let (open, _decided) = open(&[&[1, 2, 3, 4, 5]]);
     assert_eq!(nodes(&open.ask(1, &expected)), [3, 5]);
     // One has confirmed; who failed is asked last.
@@ -109,6 +110,12 @@ fn the_fastest_majority_is_asked_first_and_then_everybody() {
     assert!(open.has_to_ask_all());
     assert!(!open.has_to_ask_all(), "said once");
     assert_eq!(nodes(&open.ask(3, &expected)), [2, 3, 4, 5]);
+    assert_eq!(
+        nodes(&other.ask(ASK_ALL_EVERY, &expected)),
+        [2, 3, 4, 5],
+        "to know how quick they are"
+    );
+    assert_eq!(nodes(&other.ask(ASK_ALL_EVERY + 1, &expected)), [4, 5]);
     // It answers again: what was before does not count.
     expected.took(NodeId(3), MS, false);
     assert_eq!(expected.of(NodeId(3)), MS);
