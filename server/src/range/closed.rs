@@ -5,7 +5,7 @@
 //! leader closes moments all the time (`Replica::close`), and tells the others:
 //!
 //! ```text
-//!   1  what is known to be published      -> the moment
+//!   1  a round of the oracle               -> the moment
 //!   2  guards that are up                 -> not above what writes on their way may get
 //!   3  what is applied                    -> who has applied that far has all of it
 //!   4  the leadership is confirmed        -> no other leader had written at or below it
@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 
 use crate::{
     planted::{self, Bug},
-    time::{Timestamp, oracle::Block},
+    time::{Timestamp, local::Instant, oracle::Block},
 };
 
 /// A moment that is closed, for whoever has applied an index.
@@ -47,11 +47,13 @@ pub struct Closed(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     usable: Block,
+    /// When that was heard of.
+    heard: Option<Instant>,
     /// The newest one, where it is not usable yet.
-    newest: Option<Moment>,
+    newest: Option<(Moment, Instant)>,
     /// The newest one before that which is not usable yet: under load an index is never quite reached when the next
     /// moment comes.
-    next: Option<Moment>,
+    next: Option<(Moment, Instant)>,
 }
 
 impl Closed {
@@ -59,12 +61,18 @@ impl Closed {
     pub fn hear(&self, moment: Moment, applied: Option<u64>) {
         let mut state = self.0.lock();
         state.settle(applied);
+        let heard = Some((moment, Instant::now()));
         if state.next.is_none() {
-            state.next = Some(moment);
-        } else if state.newest.is_none_or(|newest| newest.block < moment.block) {
-            state.newest = Some(moment);
+            state.next = heard;
+        } else if state.newest.is_none_or(|(newest, _)| newest.block < moment.block) {
+            state.newest = heard;
         }
         state.settle(applied);
+    }
+
+    /// When the newest moment that it can show was heard of.
+    pub fn heard(&self) -> Option<Instant> {
+        self.0.lock().heard
     }
 
     /// The newest moment that a replica can show which has applied an index.
@@ -84,8 +92,10 @@ impl State {
         let is_hasty = planted::active(Bug::ClosedNotApplied);
         let is_reached =
             |moment: &Moment| is_hasty || applied.is_some_and(|applied| applied >= moment.applied);
-        while let Some(next) = self.next.filter(is_reached) {
-            self.usable = self.usable.max(next.block);
+        while let Some((next, heard)) = self.next.filter(|(moment, _)| is_reached(moment)) {
+            if self.usable < next.block {
+                (self.usable, self.heard) = (next.block, Some(heard));
+            }
             self.next = self.newest.take();
         }
     }

@@ -117,6 +117,18 @@ impl Guards {
         up.iter().filter(|guard| guard.counts(looks) && guard.covers(hash)).cloned().collect()
     }
 
+    /// The guards over a key of writes whose timestamps may be in or below a block.
+    pub(in crate::range) fn over_until(
+        &self,
+        key: &[u8],
+        block: Block,
+        looks: Looks,
+    ) -> Vec<Arc<Guard>> {
+        let mut over = self.over(key, looks);
+        over.retain(|guard| guard.may_be_below(block));
+        over
+    }
+
     /// The guards of writes whose timestamps may be at or below a timestamp.
     pub(in crate::range) fn below(&self, at: Timestamp, looks: Looks) -> Vec<Arc<Guard>> {
         let (up, block) = (self.0.lock(), Block::of(at));
@@ -130,23 +142,26 @@ impl Guards {
         up.iter().filter(|guard| guard.counts(looks)).map(|guard| guard.below()).min()
     }
 
-    /// A guard of a leader of this term is lost.
-    fn lost(&self, term: u64, lost_at: u64) {
+    /// A guard is lost. Many lost ones are taken together: as one over all keys that lasts as long as any of them.
+    fn lost(&self) {
         let mut up = self.0.lock();
         let is_lost = |guard: &Arc<Guard>| guard.state.load(Ordering::Acquire) == LOST;
-        if up.iter().filter(|guard| is_lost(guard)).count() <= LOST_MAX {
+        let lost = || up.iter().filter(|guard| is_lost(guard));
+        if lost().count() <= LOST_MAX {
             return;
         }
-        up.retain(|guard| !is_lost(guard));
-        up.push(Arc::new(Guard {
+        let lost_at = |guard: &Arc<Guard>| guard.lost_at.load(Ordering::Acquire);
+        let all = Guard {
             keys: None,
-            term,
-            floor: Block::default(),
+            term: lost().map(|guard| guard.term).max().unwrap_or(0),
+            floor: lost().map(|guard| guard.floor).min().unwrap_or_default(),
             at: AtomicU64::new(0),
             state: AtomicU8::new(LOST),
-            lost_at: AtomicU64::new(lost_at),
+            lost_at: AtomicU64::new(lost().map(lost_at).max().unwrap_or(u64::MAX)),
             ended: Notify::new(),
-        }));
+        };
+        up.retain(|guard| !is_lost(guard));
+        up.push(Arc::new(all));
     }
 }
 
@@ -222,7 +237,7 @@ impl Raised {
             return;
         }
         match state {
-            LOST => self.guards.lost(self.guard.term, self.guard.lost_at.load(Ordering::Acquire)),
+            LOST => self.guards.lost(),
             _ => self.guards.0.lock().retain(|guard| !Arc::ptr_eq(guard, &self.guard)),
         }
         self.guard.ended.notify_waiters();
@@ -269,6 +284,8 @@ mod tests {
         assert_eq!([below(5, 4_095), below(6, 0), below(20, 0)], [0, 1, 1]);
         assert!(raised.stamp(Block(9)));
         assert_eq!([below(8, 4_095), below(9, 0), below(20, 0)], [0, 1, 1]);
+        let until = |key: &[u8], block| guards.over_until(key, Block(block), LOOKS).len();
+        assert_eq!([until(b"a", 8), until(b"a", 9), until(b"b", 9)], [0, 1, 0]);
         raised.settle();
         assert_eq!(below(20, 0), 0);
     }
@@ -302,6 +319,7 @@ mod tests {
         }
         assert!(guards.0.lock().len() <= LOST_MAX + 1);
         assert!(!guards.over(b"b", LOOKS).is_empty());
+        assert_eq!(guards.lowest(LOOKS), Some(Block(5)), "that of those which it stands for");
         guards.raise(3, Some([&b"c"[..]].into_iter()), Block(9)).settle();
         assert!(guards.0.lock().is_empty());
     }

@@ -74,7 +74,11 @@ use crate::{
         disk::Disk,
         format::{command::Command, descriptor::Descriptor},
     },
-    time::{Timestamp, local::timeout, oracle::handle::Oracle},
+    time::{
+        Timestamp,
+        local::timeout,
+        oracle::{Block, handle::Oracle},
+    },
 };
 
 /// Requests that may wait for the executor.
@@ -275,15 +279,22 @@ impl Replica {
         self.shared.closed.usable(self.shared.state.applied_index())
     }
 
-    /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it. The order of
-    /// the steps matters: `range/closed.rs`.
-    pub async fn close(&self) -> Option<Moment> {
+    /// The same, where it is at most so old: by cluster time, and since it was heard of. How old it is by the latter.
+    pub fn closed_within(&self, stale: Duration) -> Option<(Timestamp, Duration)> {
+        let at = self.closed();
+        let heard = self.shared.closed.heard()?.elapsed();
+        let age = self.shared.oracle.known().age(at).max(heard);
+        (at > Timestamp::ZERO && age <= stale).then_some((at, heard))
+    }
+
+    /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it. `block` has
+    /// been decided by a round of this node. The order of the steps matters: `range/closed.rs`.
+    pub async fn close(&self, block: Block) -> Option<Moment> {
         let term = self.raft.leads()?;
         if !self.is_prepared(term).await {
             return None;
         }
         let shared = &self.shared;
-        let block = shared.oracle.known().block();
         let looks = Looks { term, applied: shared.state.applied_index() };
         let lowest = shared.guards.lowest(looks);
         // The careless hand: "it is not there yet".
@@ -300,7 +311,8 @@ impl Replica {
 
     /// Serves a read of a moment by itself; none where the moment is not closed here.
     pub fn read_closed(&self, kind: ReadKind) -> Result<OpResult, ReadKind> {
-        if self.shared.state.is_installing() || kind.moment().is_none_or(|at| at > self.closed()) {
+        let cannot = self.shared.state.is_installing() || self.shared.disk_hangs();
+        if cannot || kind.moment().is_none_or(|at| at > self.closed()) {
             return Err(kind);
         }
         Ok(serve_closed(&self.shared, kind))

@@ -25,7 +25,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -74,8 +74,9 @@ pub struct RangeState {
     descriptor: RwLock<Arc<Descriptor>>,
     /// Copy of `applied.newest`, to read without the lock.
     newest: AtomicU64,
-    /// A raft snapshot is being installed: what is stored is neither the old state nor the new one.
-    installing: AtomicBool,
+    /// Raft snapshots, counted where the installation of one begins and where it ends. While it is odd, what is stored
+    /// is neither the old state nor the new one.
+    installs: AtomicU64,
     /// Held while something is removed from what is stored beside apply.
     removal: Mutex<()>,
 }
@@ -109,7 +110,7 @@ impl RangeState {
             engine,
             oracle,
             newest: AtomicU64::new(applied.newest.0),
-            installing: AtomicBool::new(false),
+            installs: AtomicU64::new(0),
             removal: Mutex::default(),
             applied: Mutex::new(applied),
             descriptor: RwLock::new(Arc::new(descriptor)),
@@ -163,7 +164,14 @@ impl RangeState {
 
     /// Whether a raft snapshot is being installed. Nothing may read the state meanwhile.
     pub fn is_installing(&self) -> bool {
-        self.installing.load(Ordering::Acquire)
+        !self.installs.load(Ordering::Acquire).is_multiple_of(2)
+    }
+
+    /// What identifies the state that is stored; none while a raft snapshot is being installed. What was read between
+    /// two equal ones was read of that state.
+    pub fn installed(&self) -> Option<u64> {
+        let installs = self.installs.load(Ordering::Acquire);
+        installs.is_multiple_of(2).then_some(installs)
     }
 
     /// For removing what nobody can see any more; none while a raft snapshot is being installed. What
@@ -175,7 +183,9 @@ impl RangeState {
 
     /// Puts a raft snapshot that is staged in the place of the state. Durable when this returns.
     pub async fn install(&self, ticket: &Ticket) -> Result<(), Error> {
-        self.installing.store(true, Ordering::Release);
+        // An installation that failed has stopped the node.
+        let installs = self.installs.load(Ordering::Acquire) | 1;
+        self.installs.store(installs, Ordering::Release);
         // A removal that is under way ends first; later ones leave this range out.
         drop(self.removal.lock());
         let old = self.descriptor();
@@ -200,7 +210,7 @@ impl RangeState {
         }
         *self.applied.lock() = applied;
         *self.descriptor.write() = Arc::new(record.head.descriptor);
-        self.installing.store(false, Ordering::Release);
+        self.installs.store(installs + 1, Ordering::Release);
         Ok(())
     }
 

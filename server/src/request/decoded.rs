@@ -17,7 +17,7 @@ use crate::{
     ids::{KeyspaceId, RequestId},
     range::{
         replica::Replica,
-        request::{OpResult, Read, ReadKind, Reply, Scan, Write, WriteKind},
+        request::{Answer, OpResult, Read, ReadKind, Reply, Scan, Write, WriteKind},
     },
     storage::{Direction, format::descriptor::Descriptor},
     time::{Timestamp, local::Instant},
@@ -128,13 +128,19 @@ impl Decoded {
     }
 
     /// Has a replica serve it by itself, where it names a moment that is closed there, or may be as old as what is.
-    pub(crate) fn serve_closed(&mut self, replica: &Replica) -> Option<OpResult> {
+    pub(crate) fn serve_closed(&self, replica: &Replica) -> Option<OpResult> {
         let Decoded::Read(DecodedRead { kind, stale, .. }) = self else { return None };
-        let moment = match (&*kind, stale) {
-            (ReadKind::Get(key), Some(stale)) => {
-                let at = replica.closed();
-                let is_new_enough = replica.shared.oracle.known().age(at) <= *stale;
-                is_new_enough.then(|| ReadKind::GetAt(key.clone(), at))?
+        let moment = match (kind, stale) {
+            (ReadKind::Get(key), Some(most)) => {
+                let (at, heard) = replica.closed_within(*most)?;
+                let result = replica.read_closed(ReadKind::GetAt(key.clone(), at)).ok()?;
+                return match result {
+                    Ok(Answer::Get { found, now, at, stale }) => {
+                        Some(Ok(Answer::Get { found, now, at, stale: stale.max(heard) }))
+                    }
+                    // The caller has named no moment: the leader has the newest one.
+                    _ => None,
+                };
             }
             (ReadKind::GetAt(key, at), _) => ReadKind::GetAt(key.clone(), *at),
             (ReadKind::Scan(scan), _) if scan.at > Timestamp::ZERO => ReadKind::Scan(scan.clone()),

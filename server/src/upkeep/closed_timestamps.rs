@@ -13,17 +13,27 @@ use crate::{
     cluster::state::NodeState,
     ids::TimeDomain,
     peer::{Kind, Lane},
+    time::local::timeout,
 };
 
 /// How often moments are closed.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// The others do not wait longer for a range that nobody confirms.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Closes moments for as long as the node runs.
 pub(super) async fn run(node_state: Arc<NodeState>) {
     loop {
         pause(&node_state, "closes timestamps", INTERVAL).await;
         let leading = node_state.leading();
-        let closing = leading.iter().map(|replica| async move { (replica, replica.close().await) });
+        if leading.is_empty() {
+            continue;
+        }
+        // A round, and not what others say: what is closed stays so.
+        let Ok(block) = node_state.host().oracle.round().await else { continue };
+        let closing = leading.iter().map(|replica| async move {
+            (replica, timeout(PATIENCE, replica.close(block)).await.ok().flatten())
+        });
         let mut ranges = Vec::new();
         for (replica, moment) in join_all(closing).await {
             let Some(moment) = moment else { continue };

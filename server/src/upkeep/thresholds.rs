@@ -29,12 +29,17 @@ pub(super) async fn keep_moving(
     let every = (behind / 10).max(Duration::from_secs(1));
     loop {
         pause(&node_state, what, every).await;
-        for replica in node_state.replicas() {
-            let threshold = node_state.host().oracle.now().saturating_sub(behind);
-            if threshold == Timestamp::ZERO {
-                // Cluster time is not known yet.
-                continue;
-            }
+        let leading = node_state.leading();
+        if leading.is_empty() {
+            continue;
+        }
+        // A round, and not what others say: a threshold does not go back.
+        let Ok(block) = node_state.host().oracle.round().await else { continue };
+        let threshold = block.last().saturating_sub(behind);
+        if threshold == Timestamp::ZERO {
+            continue;
+        }
+        for replica in leading {
             // A lost proposal is made up for by the next one.
             replica.propose(|term| command(term, threshold)).await;
         }

@@ -133,7 +133,8 @@ impl Handler for NodeHandler {
                     let Some(replica) = node_state.router().replica(RangeId(range.range_id)) else {
                         continue;
                     };
-                    let (block, applied) = (Block(range.block), range.applied_index);
+                    let (block, applied) =
+                        (Block(range.block).min(Block::MAX), range.applied_index);
                     let shared = &replica.shared;
                     shared.closed.hear(Moment { block, applied }, shared.state.applied_index());
                 }

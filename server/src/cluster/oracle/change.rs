@@ -73,7 +73,12 @@ impl Changes {
             *self = Changes { begun_in: term, ..Changes::default() };
         }
         if let Some(change) = self.change.take() {
-            self.change = go_on(node_state, &replica, term, change).await;
+            let left = go_on(node_state, &replica, term, change).await;
+            // Where others are wanted by now it may never end: the next look begins a newer epoch, which fences this
+            // one.
+            let wanted = wanted(node_state, &replica);
+            self.change =
+                left.filter(|it| wanted.is_none_or(|wanted| wanted == it.target().members));
             return;
         }
         let epochs = replica.shared.state.time_servers();

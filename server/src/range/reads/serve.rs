@@ -22,7 +22,7 @@ use crate::{
     storage::{
         Direction, engine::Error, format::descriptor::Descriptor, keys, life::has_expired, mvcc,
     },
-    time::Timestamp,
+    time::{Timestamp, oracle::Block},
 };
 
 /// Bytes of values of one answer with versions of a key.
@@ -55,6 +55,19 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
     if let Some(guards) = guards(shared, &kind, confirmed, expiry) {
         return Served::Later { kind, what: For::Guards(guards, confirmed) };
     }
+    let reads_state = !matches!(kind, ReadKind::Confirm { .. });
+    let before = shared.state.installed();
+    let served = read(shared, kind, confirmed, expiry);
+    if reads_state && (before.is_none() || before != shared.state.installed()) {
+        // A raft snapshot came in the place of what was read.
+        let why = "the replica was replaced while it was read; try again";
+        return Served::Answer(Err(OpError::unavailable(why)));
+    }
+    served
+}
+
+/// What is found in the state as it is stored.
+fn read(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Served {
     let served = match kind {
         // Terms only rise: the same term afterwards means that no other leader was in between.
         ReadKind::Confirm { term, result } if term == confirmed => {
@@ -64,7 +77,7 @@ pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Exp
         ReadKind::Get(key) if !in_range(shared, &key) => {
             return Served::Answer(Err(OpError::stale_route()));
         }
-        ReadKind::Get(key) => get(shared, key, expiry),
+        ReadKind::Get(key) => get(shared, key, confirmed, expiry),
         ReadKind::GetAt(key, _) | ReadKind::History(key, ..) if !in_range(shared, &key) => {
             return Served::Answer(Err(OpError::stale_route()));
         }
@@ -113,9 +126,25 @@ fn in_range(shared: &Shared, key: &[u8]) -> bool {
     shared.state.descriptor().contains(key) || planted::active(Bug::StaleRouteAccepted)
 }
 
-fn get(shared: &Shared, key: Bytes, expiry: Expiry) -> Result<Served, Error> {
+fn get(shared: &Shared, key: Bytes, confirmed: u64, expiry: Expiry) -> Result<Served, Error> {
     let now = shared.oracle.now();
-    let found = mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX)?;
+    let mut found = mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX)?;
+    let decides = if let Expiry::At(at) = expiry { at.max(now) } else { now };
+    let is_gone = |found: &Option<mvcc::Version>| {
+        found.as_ref().is_some_and(|version| has_expired(version.expires_at, decides))
+    };
+    if is_gone(&found) && !planted::active(Bug::GetIgnoresGuards) {
+        // A write that is on its way may have found it there still: its guard was raised after this read had looked
+        // for guards, and its timestamp is below the expiry. Those raised from now on are above what decides.
+        let decided = Block::of(decides);
+        let guards = shared.guards.over_until(&key, decided, shared.looks(confirmed));
+        if !guards.is_empty() {
+            let (kind, what) = (ReadKind::Get(key), For::Guards(guards, confirmed));
+            return Ok(Served::Later { kind, what });
+        }
+        // One that was down by then is applied.
+        found = mvcc::read(&**shared.state.engine(), &key, Timestamp::MAX)?;
+    }
     let expires_at = found.as_ref().and_then(|version| version.expires_at);
     let found = match (expires_at, expiry) {
         (None, _) => found,

@@ -10,11 +10,11 @@
 //! serves them all. Nobody else waits for them.
 //!
 //! A read that waits for guards was confirmed (`confirm.rs`) before it came here; what is applied since can only be
-//! newer. Bounded by [`QUEUE_MAX`] and [`WAITING_MAX`].
+//! newer. None waits longer than its deadline. Bounded by [`QUEUE_MAX`] and [`WAITING_MAX`].
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{
@@ -29,7 +29,7 @@ use crate::{
         request::{OpResult, Read, ReadKind},
         shared::Shared,
     },
-    time::local::Instant,
+    time::local::{Instant, timeout},
 };
 
 /// Reads that may wait for their turn here; more are refused as overloaded.
@@ -93,27 +93,37 @@ pub(in crate::range) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver
 /// Serves reads once the guards that each found are down; how many.
 async fn guards_are_down(shared: Arc<Shared>, reads: Vec<(Read, Vec<Arc<Guard>>, u64)>) -> usize {
     let count = reads.len();
-    let mut asking = Vec::new();
-    for (Read { kind, deadline, reply }, guards, term) in reads {
-        let mut are_down = true;
-        for guard in guards {
-            are_down &= guard.down().await;
+    let served = reads.into_iter().map(|(read, guards, term)| {
+        let shared = &shared;
+        async move {
+            let Read { kind, deadline, reply } = read;
+            if let Err(error) = are_down(guards, deadline).await {
+                reply.send(Err(error));
+                return None;
+            }
+            match serve(shared, kind, term, Expiry::Known { guarded: true }) {
+                Served::Answer(result) => reply.send(result),
+                Served::Later { kind, .. } => return Some((Read { kind, deadline, reply }, None)),
+                Served::Stale => reply.send(Err(OpError::not_leader(None))),
+            }
+            None
         }
-        if !are_down {
-            let why = "leadership changed while the read waited for a write; try again";
-            reply.send(Err(OpError::unavailable(why)));
-            continue;
-        }
-        match serve(&shared, kind, term, Expiry::Known { guarded: true }) {
-            Served::Answer(result) => reply.send(result),
-            Served::Later { kind, .. } => asking.push((Read { kind, deadline, reply }, None)),
-            Served::Stale => reply.send(Err(OpError::not_leader(None))),
-        }
-    }
+    });
+    let asking: Vec<_> = join_all(served).await.into_iter().flatten().collect();
     if !asking.is_empty() {
         round_has_come(shared, asking).await;
     }
     count
+}
+
+/// Waits until the writes are applied, or never will be.
+async fn are_down(guards: Vec<Arc<Guard>>, deadline: Instant) -> Result<(), OpError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let down = timeout(left, join_all(guards.iter().map(|guard| guard.down()))).await;
+    if down.map_err(|_| OpError::deadline())?.into_iter().all(|is_down| is_down) {
+        return Ok(());
+    }
+    Err(OpError::unavailable("leadership changed while the read waited for a write; try again"))
 }
 
 /// Runs a round for reads, and serves them; how many. Some go to the other reads first.
@@ -121,6 +131,7 @@ async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>
     let count = reads.len();
     let block = shared.oracle.round().await;
     let now = Instant::now();
+    let mut settling = Vec::new();
     for (Read { kind, deadline, reply }, moment) in reads {
         let at = match &block {
             _ if deadline <= now => {
@@ -140,19 +151,32 @@ async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>
                 )));
             }
             (Some(reads), kind) => reads.send(Read { kind, deadline, reply }),
-            (None, kind) => reply.send(settled(&shared, kind, Expiry::At(at))),
+            (None, kind) => {
+                let shared = &shared;
+                settling.push(async move {
+                    reply.send(settled(shared, kind, deadline, Expiry::At(at)).await);
+                });
+            }
         }
     }
+    join_all(settling).await;
     count
 }
 
 /// The answer to a read that knows the moment by which it is decided.
-fn settled(shared: &Shared, kind: ReadKind, expiry: Expiry) -> OpResult {
-    // Only gets wait for that, and those do not ask for a term.
-    match serve(shared, kind, 0, expiry) {
-        Served::Answer(result) => result,
-        Served::Later { .. } | Served::Stale => {
-            Err(OpError::unavailable("the range moved on meanwhile; try again"))
+async fn settled(shared: &Shared, kind: ReadKind, deadline: Instant, expiry: Expiry) -> OpResult {
+    let mut kind = kind;
+    loop {
+        // Only gets wait for that, and those do not ask for a term.
+        match serve(shared, kind, 0, expiry) {
+            Served::Answer(result) => return result,
+            Served::Later { kind: again, what: For::Guards(guards, _) } => {
+                are_down(guards, deadline).await?;
+                kind = again;
+            }
+            Served::Later { .. } | Served::Stale => {
+                return Err(OpError::unavailable("the range moved on meanwhile; try again"));
+            }
         }
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! # Invariants
 //!
+//! * It answers in an epoch only with its clock at or above the value that it was seeded with.
 //! * The clock is at or below the bound that is on disk (asserted by [`TimeServer::tick`]); it only rises.
 //! * Records rise: the epoch, within an epoch from unseeded to seeded, and the bound over all of them. Each record
 //!   that is to be stored holds all that earlier ones held ([`Record::join`]), so that a late extension of the bound
@@ -115,13 +116,21 @@ pub struct TimeServer {
     stored: Record,
     /// The last record that was given out to be stored.
     pending: Record,
+    /// The epoch that it is to be seeded for, and with what: its clock is there once the record is on disk.
+    seeding: (Epoch, Block),
     clock: Block,
 }
 
 impl TimeServer {
     /// A server that begins with what is on its disk; nothing where it is new.
     pub fn start(me: ServerId, stored: Record) -> TimeServer {
-        TimeServer { me, clock: stored.bound, pending: stored.clone(), stored }
+        TimeServer {
+            me,
+            clock: stored.bound,
+            pending: stored.clone(),
+            seeding: (Epoch::default(), Block::default()),
+            stored,
+        }
     }
 
     /// Who it is.
@@ -198,6 +207,11 @@ impl TimeServer {
             return Outcome::Answer(Seeded::Ok);
         }
         let bound = record.bound.max(value.plus(HEADROOM));
+        self.seeding = match self.seeding {
+            (epoch, _) if epoch > config.epoch => self.seeding,
+            (epoch, above) if epoch == config.epoch => (epoch, above.max(value)),
+            _ => (config.epoch, value),
+        };
         Outcome::Store(self.give_out(Record { config: config.clone(), seeded: true, bound }))
     }
 
@@ -214,6 +228,11 @@ impl TimeServer {
     /// A record is on disk. Records are stored in the order in which they were given out.
     pub fn stored(&mut self, record: Record) {
         self.stored = std::mem::take(&mut self.stored).join(record);
+        // From here on it answers in that epoch, also where whoever seeded it is gone by now.
+        let (epoch, above) = self.seeding;
+        if self.stored.seeded && self.stored.config.epoch == epoch {
+            self.clock = self.clock.max(above.min(self.stored.bound));
+        }
     }
 
     fn give_out(&mut self, record: Record) -> Record {
@@ -299,6 +318,7 @@ mod tests {
         }
         let record = to_store(server.seed(&config(2), Block(50)));
         server.stored(record);
+        assert_eq!(server.clock(), Block(50), "whether or not anybody waits for the answer");
         assert_eq!(server.seed(&config(2), Block(50)), Outcome::Answer(Seeded::Ok));
         assert_eq!(server.tick(tick(2, 51, false), Block(0)), ok(50));
         let superseded = Outcome::Answer(Fenced::Superseded(config(2)));

@@ -149,6 +149,7 @@ async fn two_in_a_row() {
         assert_eq!(all(&*engine), settled(&*engine), "nothing is left staged");
         assert_eq!(state.applied_index(), Some(index));
         assert!(state.newest() > before && !state.is_installing());
+        assert_eq!(state.installed().map(|installs| installs > 0), Some(true));
         assert_eq!(state.durable().expect("read").applied.map(|at| at.index), Some(index));
         before = state.newest();
     }
