@@ -15,11 +15,11 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(number))
 }
 
-/// Reads a time to live: a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
+/// Reads a duration: a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
 pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
     let refused = |why: &str| {
         Err(Failure::usage(format!(
-            "{text:?} is no time to live: {why}; write it as in 250ms, 30s, 5m, 2h or 7d"
+            "{text:?} is no duration: {why}; write it as in 250ms, 30s, 5m, 2h or 7d"
         )))
     };
     if text.starts_with('-') {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{known_leader::known_leader, news::news, state::NodeState, status::closed_age};
+use super::{known_leader::known_leader, news::news, state::NodeState};
 use crate::{
     ops::metrics::{Metrics, Queue},
     placement::disk::Condition,
@@ -38,9 +38,9 @@ pub(crate) fn refresh(node_state: &NodeState) {
         range.log_entries.set(last.saturating_sub(replica.log.purged_index()));
         range.applied_index.set(progress.applied_index());
         range.log_bytes.set(replica.log.bytes());
-        if let Some(age) = closed_age(&replica) {
-            range.closed_age.set(age.as_secs_f64());
-        }
+        let has_run = node_state.host().oracle.known().has_run();
+        let age = replica.closed_age().map_or(has_run, |(_, age)| age);
+        range.closed_age.set(age.as_secs_f64());
     }
     let nodes = node_state.peers().book().all();
     let live = nodes.iter().filter(|node| node_state.peers().is_live(node.node)).count();

@@ -1,8 +1,6 @@
 //! The cluster as a node sees it, for `quintet status` and the metrics: what it knows now, and since when it
 //! does or does not.
 
-use std::time::Duration;
-
 use quintet_proto::v1;
 
 use super::{
@@ -18,7 +16,7 @@ use crate::{
     range::replica::Replica,
     request::{limits, place::Place},
     storage::format::node::AddressRecord,
-    time::{Timestamp, ms},
+    time::ms,
 };
 
 /// The answer to `Admin.Status`.
@@ -162,7 +160,7 @@ fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
         }
         None => format!("no leader: {}", Here::of(node_state).why_none(known)),
     };
-    let closed = replica.closed();
+    let closed = replica.closed_age();
     v1::RangeStatus {
         id: replica.range.0,
         generation: descriptor.generation.0,
@@ -177,16 +175,9 @@ fn range(node_state: &NodeState, replica: &Replica) -> v1::RangeStatus {
         last_leader_node: known.last.map_or(0, |node| node.0),
         last_leader_ms_ago: known.ago.map_or(0, ms),
         last_leader_known: known.ago.is_some(),
-        closed: closed.0,
-        closed_age_ms: closed_age(replica).map_or(0, |age| ms(age).max(1)),
+        closed: closed.map_or(0, |(at, _)| at.0),
+        closed_age_ms: closed.map_or(0, |(_, age)| ms(age).max(1)),
     }
-}
-
-/// How old the newest moment is that a replica can show by itself; none where it can show none.
-pub(super) fn closed_age(replica: &Replica) -> Option<Duration> {
-    let closed = replica.closed();
-    let known = replica.shared.oracle.known();
-    (closed > Timestamp::ZERO).then(|| known.age(closed))
 }
 
 /// Milliseconds, rounded away from 0, which stands for a clock that is right.

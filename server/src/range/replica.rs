@@ -279,12 +279,11 @@ impl Replica {
         self.shared.closed.usable(self.shared.state.applied_index())
     }
 
-    /// The same, where it is at most so old: by cluster time, and since it was heard of. How old it is by the latter.
-    pub fn closed_within(&self, stale: Duration) -> Option<(Timestamp, Duration)> {
+    /// The same, and how old it is at least: by cluster time, and since it was heard of. None where it can show none.
+    pub fn closed_age(&self) -> Option<(Timestamp, Duration)> {
         let at = self.closed();
         let heard = self.shared.closed.heard()?.elapsed();
-        let age = self.shared.oracle.known().age(at).max(heard);
-        (at > Timestamp::ZERO && age <= stale).then_some((at, heard))
+        Some((at, self.shared.oracle.known().age(at).max(heard)))
     }
 
     /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it. `block` has

@@ -132,11 +132,11 @@ impl Decoded {
         let Decoded::Read(DecodedRead { kind, stale, .. }) = self else { return None };
         let moment = match (kind, stale) {
             (ReadKind::Get(key), Some(most)) => {
-                let (at, heard) = replica.closed_within(*most)?;
+                let (at, age) = replica.closed_age().filter(|(_, age)| age <= most)?;
                 let result = replica.read_closed(ReadKind::GetAt(key.clone(), at)).ok()?;
                 return match result {
                     Ok(Answer::Get { found, now, at, stale }) => {
-                        Some(Ok(Answer::Get { found, now, at, stale: stale.max(heard) }))
+                        Some(Ok(Answer::Get { found, now, at, stale: stale.max(age) }))
                     }
                     // The caller has named no moment: the leader has the newest one.
                     _ => None,

@@ -54,8 +54,11 @@ pub(super) fn begin<S: Answers>(router: Arc<Router>, request: Request, sink: Arc
 fn closed(router: &Router, decoded: &Decoded) -> Option<Timestamp> {
     let (stale, (start, end)) = (decoded.stale()?, decoded.first_page_span()?);
     let routes = router.routes.covering(start, end, RANGES_MAX);
-    let closed = routes.iter().map(|route| router.replica(route.range)?.closed_within(stale));
-    closed.map(|it| it.map(|(at, _)| at)).min().flatten()
+    let closed = routes.iter().map(|route| {
+        let (at, age) = router.replica(route.range)?.closed_age()?;
+        (age <= stale).then_some(at)
+    });
+    closed.min().flatten()
 }
 
 async fn with_moment(router: &Router, request: Request) -> Result<Request, OpError> {

@@ -12,26 +12,26 @@ use crate::{cluster::state::NodeState, time::words};
 /// A clock this close to cluster time is right.
 const RIGHT_WITHIN: Duration = Duration::from_secs(1);
 /// Cluster time that has stood still for longer says nothing of a clock.
-const CURRENT_FOR: u32 = 3;
+const CURRENT_FOR: Duration = Duration::from_secs(1);
 
 /// What was seen at the last looks.
 #[derive(Default)]
 pub(super) struct Clock {
     known: u64,
-    stood_still: u32,
 }
 
 impl Clock {
     /// Looks at the wall clock, and says what has changed.
     pub(super) fn look(&mut self, node_state: &NodeState) {
         let (me, oracle) = (node_state.peers().me(), &node_state.host().oracle);
-        let known = oracle.known().block().0;
-        self.stood_still = if known == self.known { self.stood_still + 1 } else { 0 };
-        self.known = known;
-        if known == 0 || self.stood_still >= CURRENT_FOR {
+        let (known, since) = (oracle.known().block().0, oracle.known().since_it_rose());
+        let before = std::mem::replace(&mut self.known, known);
+        // What a node that has just started knows is what it has stored.
+        if before == 0 || known == before || since > CURRENT_FOR {
             return;
         }
-        let wrong_by_us = wrong_by_us(oracle.physical().0, known);
+        let since_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let wrong_by_us = wrong_by_us(oracle.physical().0, known.saturating_add(since_us));
         let before_us = node_state.heard_clock(me, wrong_by_us);
         node_state.router().metrics().time.clock_wrong_by.set(wrong_by_us as f64 / 1e6);
         match (before_us, wrong_by_us) {

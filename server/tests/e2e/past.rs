@@ -50,6 +50,13 @@ async fn every_node_shows_the_same_moment_and_says_how_old_it_is() {
     assert_eq!(shown.trim_end(), "old");
     let shown = quintet(&dir, &["kv", "history", "k", "--node", node]).await.done();
     assert!(shown.contains("(removed)") && shown.contains(&then), "{shown}");
+    let one = ["kv", "history", "k", "--limit", "1", "--output", "json", "--node", node];
+    assert_eq!(quintet(&dir, &one).await.json()["more"], true);
+    for (wrong, why) in [("-9999999d", "too long ago"), ("0", "no moment"), ("-5", "no duration")] {
+        let line =
+            quintet(&dir, &["kv", "get", "k", "--at", wrong, "--node", node]).await.refused(2);
+        assert!(line.contains(why), "{line}");
+    }
     let shown = quintet(&dir, &["time", "servers", "--node", node]).await.done();
     assert_eq!(shown.lines().filter(|line| line.contains(" yes ")).count(), 5, "{shown}");
     let shown = quintet(&dir, &["time", "decode", &then]).await.done();

@@ -4,10 +4,11 @@
 //! read the past too. Where a state may be old the moment that it shows is told beside it: without it nobody could ask
 //! for the same state again.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, num::NonZeroUsize, time::Duration};
 
 use bytes::Bytes;
-use quintet_client::{Client, Version};
+use futures::StreamExt;
+use quintet_client::{Client, ScanOptions, Version};
 use quintet_server::time::utc;
 use serde_json::{Map, Value, json};
 
@@ -18,12 +19,14 @@ use super::{
 use crate::cli::{
     duration,
     exit::Failure,
-    output::{Format, Output, insert_bytes},
+    output::{Format, Output, escape, insert_bytes, note},
     table::table,
 };
 
 /// Versions that `kv history` prints where nobody says how many.
-const HISTORY_VERSIONS: usize = 100;
+const HISTORY_VERSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("above zero");
+/// Characters of a value that text shows of it; JSON has all of it.
+const VALUE_CHARS_MAX: usize = 64;
 
 /// Which state a read shows.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -43,7 +46,7 @@ pub(crate) struct History {
     key: OsString,
     /// No more than this
     #[arg(long, value_name = "N", default_value_t = HISTORY_VERSIONS)]
-    limit: usize,
+    limit: NonZeroUsize,
     #[command(flatten)]
     common: Common,
 }
@@ -54,21 +57,37 @@ impl Past {
     }
 }
 
-/// A moment as it is given on the command line.
-fn moment(text: &str, client: &Client) -> Result<Version, Failure> {
-    if let Some(ago) = text.strip_prefix('-') {
-        let ago = duration::parse(ago)?;
-        let now = client.cluster_time();
-        let now =
-            now.ok_or_else(|| Failure::unavailable("no node has told the cluster's time yet"))?;
-        let ago_us = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
-        return Ok(Version(now.0.saturating_sub(ago_us.saturating_mul(1 << 12))));
+/// A moment as it is given on the command line. How long ago is counted from a timestamp that is taken for it: what a
+/// node knows of the time may stand still where it is cut off.
+async fn moment(text: &str, key: &Bytes, client: &Client) -> Result<Version, Failure> {
+    let Some(ago) = text.strip_prefix('-') else {
+        return match text.parse() {
+            Ok(at) if at > 0 => Ok(Version(at)),
+            _ => Err(Failure::usage(format!(
+                "'{text}' is no moment: give a version, or how long ago, as in -10s"
+            ))),
+        };
+    };
+    let ago = duration::parse(ago)?;
+    let mut scan = client.scan(ScanOptions::prefix(key.clone()).limit(1).keys_only());
+    scan.next().await.transpose()?;
+    let now = scan.at().or_else(|| client.cluster_time());
+    let now = now.ok_or_else(|| Failure::unavailable("no node has told the cluster's time yet"))?;
+    let ago_us = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+    let at = now.0.saturating_sub(ago_us.saturating_mul(1 << 12));
+    if at == 0 {
+        let why = "cluster time begins with 2020: give a shorter time";
+        return Err(Failure::usage(format!("'{text}' is too long ago: {why}")));
     }
-    match text.parse() {
-        Ok(at) if at > 0 => Ok(Version(at)),
-        _ => Err(Failure::usage(format!(
-            "'{text}' is no moment: give a version, or how long ago, as in -10s"
-        ))),
+    Ok(Version(at))
+}
+
+/// A value as text shows it: one line, escaped as `scan` does it, and not all of a long one.
+fn shown(value: &[u8]) -> String {
+    let text = escape(value);
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((cut, _)) => format!("{}… ({} bytes)", &text[..cut], value.len()),
+        None => text,
     }
 }
 
@@ -76,7 +95,7 @@ pub(super) async fn get(key: &Bytes, past: &Past, common: &Common) -> Result<(),
     let client = common.client().await?;
     let (found, at, stale) = match (&past.at, &past.stale) {
         (Some(at), _) => {
-            let at = moment(at, &client)?;
+            let at = moment(at, key, &client).await?;
             (client.snapshot(at).get(key).await?, Some(at), None)
         }
         (None, stale) => {
@@ -87,7 +106,7 @@ pub(super) async fn get(key: &Bytes, past: &Past, common: &Common) -> Result<(),
     };
     if let (Format::Text, Some(stale)) = (common.output, stale) {
         let how = if at.is_some() { duration::words(stale) } else { "the newest state".to_owned() };
-        eprintln!("as of: {how}");
+        note(format!("as of: {how}"));
     }
     let found = found.ok_or_else(|| no_such_key(key))?;
     let mut out = Output::new();
@@ -110,10 +129,13 @@ pub(super) async fn get(key: &Bytes, past: &Past, common: &Common) -> Result<(),
 pub(super) async fn history(args: History) -> Result<(), Failure> {
     let History { key, limit, common } = args;
     let (key, client) = (common.input(key)?, common.client().await?);
-    let versions = client.history(&key, limit).await?;
+    let limit = limit.get();
+    let mut versions = client.history(&key, limit.saturating_add(1)).await?;
     if versions.is_empty() {
         return Err(no_such_key(&key));
     }
+    let more = versions.len() > limit;
+    versions.truncate(limit);
     let mut out = Output::new();
     match common.output {
         Format::Text => {
@@ -122,14 +144,15 @@ pub(super) async fn history(args: History) -> Result<(), Failure> {
                 table.add_row([
                     kept.version.to_string(),
                     utc(kept.version.0),
-                    kept.value
-                        .as_ref()
-                        .map_or("(removed)".to_owned(), |value| value.escape_ascii().to_string()),
+                    kept.value.as_ref().map_or("(removed)".to_owned(), |value| shown(value)),
                     kept.expires_at.map_or("-".to_owned(), |at| utc(at.0)),
                     kept.request.clone(),
                 ]);
             }
             out.raw(format!("{}\n", table.trim_fmt()).as_bytes())?;
+            if more {
+                note(format!("there are more than {limit} versions: --limit"));
+            }
         }
         Format::Json => {
             let versions: Vec<Value> = versions
@@ -151,6 +174,7 @@ pub(super) async fn history(args: History) -> Result<(), Failure> {
             let mut object = Map::new();
             insert_bytes(&mut object, "key", &key);
             object.insert("versions".to_owned(), json!(versions));
+            object.insert("more".to_owned(), more.into());
             out.json(&object.into())?;
         }
     }
@@ -177,5 +201,12 @@ mod tests {
         assert!(ago.is_asked() && ago.at.as_deref() == Some("-10s"));
         assert!(parsed(&["--at", "5", "--stale", "1s"]).is_err(), "one of the two");
         assert!(!parsed(&[]).expect("parses").is_asked());
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        assert_eq!(shown("päß\n".as_bytes()), "päß\\n");
+        let long = shown(&[b'a'; 70_000]);
+        assert_eq!(long, format!("{}… (70000 bytes)", "a".repeat(64)));
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn written(common: &Common, key: &[u8], version: Version) -> Result<(
 
 /// The failure of a read whose key does not exist.
 pub(super) fn no_such_key(key: &[u8]) -> Failure {
-    Failure::absent(format!("there is no key {:?}", escape(key)))
+    Failure::absent(format!("there is no key \"{}\"", escape(key)))
 }
 
 /// A key, its value where that is told, and its version.

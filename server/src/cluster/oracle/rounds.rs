@@ -36,7 +36,7 @@ use crate::{
     ids::{NodeId, SYSTEM_RANGE},
     observe::{self, TimeSeen},
     ops::metrics::TimeMetrics,
-    peer::ask::{NoAnswer, TimeRound, TimeTick},
+    peer::ask::{TimeRound, TimeTick},
     placement::locality::Locality,
     time::{
         local::{Instant, sleep_until},
@@ -438,11 +438,8 @@ impl Rounds {
         self.batches.insert(number, Batch { to, asked: now, waits });
         let answer = self.node_state.peers().ask(to, None, TimeRound);
         self.delegated.push(Box::pin(async move {
-            let block = match answer.await {
-                Ok(block) => block,
-                Err(NoAnswer) => None,
-            };
-            Delegated { number, block }
+            // Where none comes there is none.
+            Delegated { number, block: answer.await.unwrap_or_default() }
         }));
     }
 

@@ -117,7 +117,7 @@ impl Ranges {
             closed_age: add(
                 r,
                 "range_closed_age_seconds",
-                "How old the newest moment of the range is at most that the replica of this node can show without asking the leader",
+                "How old the newest moment of the range is at most that the replica of this node can show without asking the leader; where it can show none, how long the node has run",
             ),
             log_bytes: add(r, "range_log_bytes", "Bytes of entries in the range's log here"),
         }

@@ -55,9 +55,20 @@ impl Known {
     /// How old the state of a moment is at most: what it was when the node heard of a higher block last, and the time
     /// since. So a node that hears nothing any more does not take itself for up to date.
     pub fn age(&self, at: Timestamp) -> Duration {
-        let since_us = self.elapsed_us().saturating_sub(self.rose_us.load(Ordering::Acquire));
+        let since = self.since_it_rose();
         let behind_us = self.block().0.saturating_sub(Block::of(at).0);
-        Duration::from_micros(behind_us.saturating_add(since_us))
+        Duration::from_micros(behind_us).saturating_add(since)
+    }
+
+    /// How long ago it rose last.
+    pub fn since_it_rose(&self) -> Duration {
+        let since_us = self.elapsed_us().saturating_sub(self.rose_us.load(Ordering::Acquire));
+        Duration::from_micros(since_us)
+    }
+
+    /// How long it has been there.
+    pub fn has_run(&self) -> Duration {
+        self.began.elapsed()
     }
 
     fn elapsed_us(&self) -> u64 {
