@@ -25,8 +25,8 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 /// HTTP/2 windows: what may be on its way here on a stream and on a connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Ticks per stall limit. A stall is noticed at most two ticks after the limit: a small part of it, for it adds up where
-/// one node after the other says nothing.
+/// Ticks per stall limit. A stall is noticed at most two ticks after the limit: a small part of it, for it adds up
+/// where one node after the other says nothing.
 const STALL_TICKS: u32 = 16;
 
 /// A stream past its welcome.
