@@ -244,6 +244,16 @@ async fn two_of_three_are_dead(three: &mut Three) {
     three.kill(2).await;
     three.kill(3).await;
     three.wait_not_ready(1, "has no leader").await;
+    // That is said of the first of them; each had been confirmed at a moment of its own.
+    wait_for("no range has a leader", TIMEOUT, async || {
+        let status = three.status(1).await;
+        let ranges = status["ranges"].as_array().expect("ranges");
+        match ranges.iter().find(|range| !range["leader_node"].is_null()) {
+            None => Ok(()),
+            Some(led) => Err(led.clone()),
+        }
+    })
+    .await;
     let status = three.status(1).await;
     for range in status["ranges"].as_array().expect("ranges") {
         assert!(range["leader_node"].is_null(), "{range}");
