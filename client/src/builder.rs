@@ -90,7 +90,7 @@ impl Builder {
     /// How long a connection on which answers are due may be silent: 2 s unless set. Then it is closed, and
     /// the requests that were sent on it are retried at other nodes.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = timeout.clamp(Duration::from_millis(16), TIMEOUT_MAX);
+        self.stall_timeout = timeout.clamp(Duration::from_millis(4), TIMEOUT_MAX);
         self
     }
 

@@ -28,6 +28,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Ticks per stall limit. A stall is noticed at most two ticks after the limit: a small part of it, for it adds up
 /// where one node after the other says nothing.
 const STALL_TICKS: u32 = 16;
+/// Timers are no finer.
+const TICK_MIN: Duration = Duration::from_millis(1);
 
 /// A stream past its welcome.
 pub(crate) struct Dialed {
@@ -102,11 +104,11 @@ pub(crate) async fn read(
     mut stop: oneshot::Receiver<()>,
     on_route: impl Fn(v1::Route),
 ) -> Error {
-    let tick = stall / STALL_TICKS;
+    let tick = (stall / STALL_TICKS).max(TICK_MIN);
     let mut next_tick = Instant::now() + tick;
     let mut received = false;
-    // ticks in a row at which something was pending and nothing had come since the one before
-    let mut quiet = 0;
+    // for how many ticks in a row something was pending and nothing had come since the one before
+    let mut quiet = Duration::ZERO;
     let reason = loop {
         tokio::select! {
             biased;
@@ -127,9 +129,9 @@ pub(crate) async fn read(
             () = tokio::time::sleep_until(next_tick) => {
                 next_tick = Instant::now() + tick;
                 let waits = session.has_pending() && !std::mem::take(&mut received);
-                quiet = if waits { quiet + 1 } else { 0 };
+                quiet = if waits { quiet + tick } else { Duration::ZERO };
                 received = false;
-                if quiet > STALL_TICKS {
+                if quiet > stall {
                     break Error::Unavailable(format!("the node said nothing for {stall:?}"));
                 }
             }

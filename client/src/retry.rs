@@ -7,7 +7,7 @@ use quintet_proto::v1::{Code, Error as WireError, RetryClass};
 use rand::{RngExt, rngs::StdRng};
 
 const PAUSE_MIN: Duration = Duration::from_millis(5);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// What to do about an error answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,8 @@ impl Pacer {
     }
 
     /// Pause after a number of failures in a row (from 1): between half and the whole of
-    /// 5 ms · 2^(failures - 1), at most 500 ms.
+    /// 5 ms · 2^(failures - 1), at most 250 ms: a new leader that was missed by a moment
+    /// is not missed for long.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(10);
         let whole = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);
@@ -123,7 +124,7 @@ mod tests {
         let pacer = Pacer::new(StdRng::seed_from_u64(7));
         for failures in 1..40 {
             let pause = pacer.pause(failures);
-            let whole = (5.0 * 2f64.powi(failures as i32 - 1)).min(500.0);
+            let whole = (5.0 * 2f64.powi(failures as i32 - 1)).min(250.0);
             let pause_ms = pause.as_secs_f64() * 1_000.0;
             assert!(pause_ms >= whole / 2.0 - 0.01, "{failures}: {pause:?}");
             assert!(pause_ms <= whole + 0.01, "{failures}: {pause:?}");

@@ -85,7 +85,7 @@ async fn what_is_no_time_to_live(cluster: &Cluster, client: &Client) {
             &["kv", "expire", "k", ttl],
         ] {
             let line = cluster.quintet(arguments).await.refused(2);
-            assert!(line.starts_with("error: usage: ") && line.contains("no duration"), "{line}");
+            assert!(line.starts_with("error: usage: ") && line.contains("time to live"), "{line}");
         }
     }
     let line = cluster.quintet(&["kv", "put", "k", "v", "--ttl", "36501d"]).await.refused(1);

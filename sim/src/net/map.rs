@@ -147,11 +147,9 @@ impl Map {
         self.rules.remove(&rules).is_some()
     }
 
-    /// Ends all rules. Frames are lost as before, but no stream breaks by itself any more: a caller whose request has
-    /// no id could not be told what became of it.
+    /// Ends all rules.
     pub fn clear(&mut self) {
         self.rules.clear();
-        self.network.breaks = 0.0;
     }
 
     /// Whether frames get through.
