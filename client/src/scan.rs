@@ -60,6 +60,8 @@ pub struct Scan {
     parts: VecDeque<Part>,
     /// The version that all pages show; 0 before the first.
     at: u64,
+    /// What is left was divided where ranges begin, which is done once, when the version is known.
+    is_divided: bool,
 }
 
 impl fmt::Debug for Scan {
@@ -77,14 +79,12 @@ impl Scan {
         let whole =
             Part { start: options.start.clone(), end: options.end.clone(), ..Part::default() };
         let parts = if options.empty { VecDeque::new() } else { VecDeque::from([whole]) };
-        Self { caller, options, parts, at: 0 }
+        Self { caller, options, parts, at: 0, is_divided: false }
     }
 
     /// A scan of a moment that is known.
     pub(crate) fn at_moment(caller: Caller, options: ScanOptions, at: Version) -> Self {
-        let mut scan = Scan { at: at.0, ..Scan::new(caller, options) };
-        scan.divide();
-        scan
+        Scan { at: at.0, ..Scan::new(caller, options) }
     }
 
     /// The largest number of records that the stream yields.
@@ -113,6 +113,10 @@ impl Scan {
 
     /// Begins pages that are to be fetched by now.
     fn fetch(&mut self) {
+        if self.at != 0 && !self.is_divided {
+            self.is_divided = true;
+            self.divide();
+        }
         let ahead = self.at != 0 && self.options.limit.is_none();
         let at_once = if ahead { PARTS_AT_ONCE } else { 1 };
         for part in self.parts.iter_mut().take(at_once) {
@@ -144,10 +148,7 @@ impl Scan {
             at = part.take(answer, limit, self.options.reverse)?;
             part.ended |= is_full;
         }
-        if self.at == 0 && at != 0 {
-            self.at = at;
-            self.divide();
-        }
+        self.at = at;
         Ok(())
     }
 

@@ -143,6 +143,23 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
             InvalidArgument,
             "take one that an answer told",
         ),
+        (
+            "a page of a moment, and how old it may be",
+            Op::Scan(v1::ScanRequest { at: 1, stale_ms: 1, ..scan("a", "b") }),
+            InvalidArgument,
+            "leave 'at' or 'stale_ms' out",
+        ),
+        (
+            "a value of a moment, and how old it may be",
+            Op::Get(v1::GetRequest {
+                key: Bytes::from_static(b"k"),
+                at: 1,
+                stale_ms: 1,
+                ..Default::default()
+            }),
+            InvalidArgument,
+            "leave 'at' or 'stale_ms' out",
+        ),
         ("a deletion of no keys", deletion("", "", 1), InvalidArgument, "'everything' for all"),
         ("a deletion that ends before it starts", deletion("z", "a", 1), InvalidArgument, "swap"),
         (

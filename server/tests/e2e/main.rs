@@ -10,6 +10,7 @@
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
+//! past.rs        reads of the past on every node, and the versions of a key
 //! wan.rs         rooms and cities that are made to be apart
 //! directory.rs   data directories that a node must not use
 //! disks.rs       disks that are nearly full, or do not answer
