@@ -9,16 +9,11 @@
 //! |---|---|
 //! | keys | they rise, or fall backwards; they lie between its beginning and `next`; no more than the limit |
 //! | `next` | it lies between the last key and the end of the scan |
-//! | a version of a key | nobody made or saw one between that and the page's version, and it has not expired at that;
-//! nor, as far as clocks agree, when the scan began |
-//! | no version of a key up to `next` | the newest one up to the page's version was removed, has expired, or may have
-//! been by a request of unknown outcome |
-//! | the version of a first page | whatever was acknowledged before the scan began, of any key of the whole scan, is
-//! not above it |
-//! | versions of keys of the whole scan at or below it, and above | none of the second was acknowledged before one of
-//! the first was asked for |
-//! | a later page at that version | it shows that version, and nothing that was asked for after the first page had come
-//! |
+//! | a version of a key | nobody made or saw one between that and the page's version, and it has not expired at that; nor, as far as clocks agree, when the scan began |
+//! | no version of a key up to `next` | the newest one up to the page's version was removed, has expired, or may have been by a request of unknown outcome |
+//! | the version of a first page | whatever was acknowledged before the scan began, of any key of the whole scan, is not above it |
+//! | versions of keys of the whole scan at or below it, and above | none of the second was acknowledged before one of the first was asked for |
+//! | a later page at that version | it shows that version, and nothing that was asked for after the first page had come |
 //!
 //! Each page at the newest version is the first of a scan. Reads of the past (`sim/src/workload/past.rs`) are pages at
 //! a version without a first one. What pages show counts as seen, also for each other. Pages that were not answered say

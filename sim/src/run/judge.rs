@@ -100,9 +100,9 @@ impl Over<'_> {
     }
 }
 
-/// What the judges of Raft and of the oracle have found as the run went. It is put first: what a broken log does shows
+/// What the judges of Raft and of the oracle have found as the run went. That is put first: what a broken log does shows
 /// in many ways later on, such as keys that can't be read.
-pub(super) fn raft() -> Verdict {
+pub(super) fn as_it_went() -> Verdict {
     raft_found().0.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)
 }
 

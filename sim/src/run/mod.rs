@@ -118,7 +118,7 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => return Err(error),
         // What replicas did before may say why.
-        Err(panicked) => judge::raft().and(Verdict::violation(panic::sentence(&*panicked))),
+        Err(panicked) => judge::as_it_went().and(Verdict::violation(panic::sentence(&*panicked))),
     };
     let found = std::mem::take(&mut *found.lock());
     let history = std::mem::take(&mut *recording.history.lock());
@@ -230,7 +230,7 @@ impl Work {
             is_whole: self.reduced.is_whole(),
         };
         // What a broken log does shows in many ways later on, which say less.
-        let verdict = judge::raft().and(healed).and(over.judge());
+        let verdict = judge::as_it_went().and(healed).and(over.judge());
         match cluster.end().await {
             // What was found comes before what is left of the run.
             Err(left) if verdict.holds() => Err(left),
