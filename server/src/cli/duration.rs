@@ -15,11 +15,11 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(number))
 }
 
-/// Reads a duration: a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`.
-pub(crate) fn parse(text: &str) -> Result<Duration, Failure> {
+/// Reads what is a time: a whole number with a unit, as in `250ms`, `30s`, `5m`, `2h`, `7d`. `what` it is, for people.
+pub(crate) fn parse(text: &str, what: &str) -> Result<Duration, Failure> {
     let refused = |why: &str| {
         Err(Failure::usage(format!(
-            "{text:?} is no duration: {why}; write it as in 250ms, 30s, 5m, 2h or 7d"
+            "{text:?} is no {what}: {why}; write it as in 250ms, 30s, 5m, 2h or 7d"
         )))
     };
     if text.starts_with('-') {
@@ -69,7 +69,7 @@ mod tests {
             ("7d", 604_800_000),
         ];
         for (text, ms) in cases {
-            assert_eq!(parse(text).expect(text), Duration::from_millis(ms), "{text}");
+            assert_eq!(parse(text, "time").expect(text), Duration::from_millis(ms), "{text}");
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
             ("99999999999999999d", "too long"),
         ];
         for (text, why) in cases {
-            let line = parse(text).expect_err(text).line().expect("a line");
+            let line = parse(text, "time to live").expect_err(text).line().expect("a line");
             assert!(line.starts_with("error: usage: ") && line.contains(why), "{text}: {line}");
         }
     }

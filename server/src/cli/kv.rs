@@ -148,7 +148,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
         Command::Ttl { key, common } => ttl(&common.input(key)?, &common).await,
         Command::Expire { key, ttl, common } => {
             let (ttl, key, client) =
-                (duration::parse(&ttl)?, common.input(key)?, common.client().await?);
+                (duration::parse(&ttl, common::TTL)?, common.input(key)?, common.client().await?);
             let version = client.expire(&key, ttl).await?.ok_or_else(|| no_such_key(&key))?;
             written(&common, &key, version)
         }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use comfy_table::Table;
 use quintet_client::v1::{DiskCondition, NodeStatus, RangeStatus, StatusResponse};
-use quintet_server::placement::disk::Condition;
+use quintet_server::{placement::disk::Condition, time::beside};
 use serde_json::{Value, json};
 
 use super::{
     connect,
-    duration::words,
     exit::{Exit, Failure},
     output::{Format, Output},
     range_view::{self, bound, or_dash, replica},
@@ -109,12 +108,10 @@ fn text(status: &StatusResponse) -> String {
 fn clocks(status: &StatusResponse) -> String {
     let mut text = String::new();
     for node in status.nodes.iter().filter(|node| node.clock_wrong_by_ms != 0) {
-        let by = Duration::from_millis(node.clock_wrong_by_ms.unsigned_abs());
-        let direction = if node.clock_wrong_by_ms > 0 { "ahead" } else { "behind" };
         text.push_str(&format!(
-            "\nthe clock of node {} is wrong, {} {direction} of cluster time: it is not followed\n",
+            "\nthe clock of node {} is wrong, {}: it is not followed\n",
             node.id,
-            words(by)
+            beside(node.clock_wrong_by_ms.saturating_mul(1_000))
         ));
     }
     text
@@ -303,7 +300,7 @@ mod tests {
         status.nodes[1].clock_wrong_by_ms = -7_200_400;
         let text = text(&status);
         assert!(
-            text.contains("\nthe clock of node 2 is wrong, 2h 0m behind of cluster time: "),
+            text.contains("\nthe clock of node 2 is wrong, 2h 0m behind cluster time: "),
             "{text}"
         );
         let json = json(&status);

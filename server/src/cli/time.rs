@@ -5,12 +5,11 @@
 //! JSON: they are larger than what some of its readers keep exactly.
 
 use quintet_client::v1::{StatusResponse, TimeStatus};
-use quintet_server::time::{Timestamp, utc};
+use quintet_server::time::{Timestamp, beside, utc};
 use serde_json::json;
 
 use super::{
     connect,
-    duration::words,
     exit::Failure,
     output::{Format, Output},
     table::{align_right, table},
@@ -149,11 +148,9 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
 
 /// How a clock stands beside cluster time.
 fn clock(wrong_by_ms: i64) -> String {
-    let by = words(std::time::Duration::from_millis(wrong_by_ms.unsigned_abs()));
     match wrong_by_ms {
         0 => "right".to_owned(),
-        1.. => format!("{by} ahead"),
-        _ => format!("{by} behind"),
+        _ => beside(wrong_by_ms.saturating_mul(1_000)),
     }
 }
 
@@ -164,7 +161,7 @@ mod tests {
     #[test]
     fn a_clock_beside_cluster_time() {
         assert_eq!(clock(0), "right");
-        assert_eq!(clock(7_200_000), "2h 0m ahead");
-        assert_eq!(clock(-61_000), "1m 1s behind");
+        assert_eq!(clock(7_200_000), "2h 0m ahead of cluster time");
+        assert_eq!(clock(-61_000), "1m 1s behind cluster time");
     }
 }

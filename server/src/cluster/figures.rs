@@ -38,7 +38,7 @@ pub(crate) fn refresh(node_state: &NodeState) {
         range.log_entries.set(last.saturating_sub(replica.log.purged_index()));
         range.applied_index.set(progress.applied_index());
         range.log_bytes.set(replica.log.bytes());
-        let has_run = node_state.host().oracle.known().has_run();
+        let has_run = node_state.host().oracle.monotonic();
         let age = replica.closed_age().map_or(has_run, |(_, age)| age);
         range.closed_age.set(age.as_secs_f64());
     }

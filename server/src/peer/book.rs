@@ -67,12 +67,6 @@ impl AddressBook {
         self.others.read().keys().copied().collect()
     }
 
-    /// How many nodes there are, this one counted: those that are known, or one more where only seeds are.
-    pub fn count(&self) -> usize {
-        let others = self.others.read().len();
-        1 + others.max(usize::from(self.seeds.len() > 1))
-    }
-
     /// Every known node, this one first.
     pub fn all(&self) -> Vec<AddressRecord> {
         let mut all = vec![self.me()];

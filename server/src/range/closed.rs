@@ -46,9 +46,8 @@ pub struct Closed(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    usable: Block,
-    /// When that was heard of.
-    heard: Option<Instant>,
+    /// And when it was heard of, as below.
+    usable: Option<(Block, Instant)>,
     /// The newest one, where it is not usable yet.
     newest: Option<(Moment, Instant)>,
     /// The newest one before that which is not usable yet: under load an index is never quite reached when the next
@@ -70,19 +69,11 @@ impl Closed {
         state.settle(applied);
     }
 
-    /// When the newest moment that it can show was heard of.
-    pub fn heard(&self) -> Option<Instant> {
-        self.0.lock().heard
-    }
-
-    /// The newest moment that a replica can show which has applied an index.
-    pub fn usable(&self, applied: Option<u64>) -> Timestamp {
+    /// The newest moment that a replica can show which has applied an index, and when it was heard of.
+    pub fn usable(&self, applied: Option<u64>) -> Option<(Timestamp, Instant)> {
         let mut state = self.0.lock();
         state.settle(applied);
-        match state.usable {
-            Block(0) => Timestamp::ZERO,
-            usable => usable.last(),
-        }
+        state.usable.map(|(block, heard)| (block.last(), heard))
     }
 }
 
@@ -93,8 +84,8 @@ impl State {
         let is_reached =
             |moment: &Moment| is_hasty || applied.is_some_and(|applied| applied >= moment.applied);
         while let Some((next, heard)) = self.next.filter(|(moment, _)| is_reached(moment)) {
-            if self.usable < next.block {
-                (self.usable, self.heard) = (next.block, Some(heard));
+            if self.usable.is_none_or(|(usable, _)| usable < next.block) {
+                self.usable = Some((next.block, heard));
             }
             self.next = self.newest.take();
         }
@@ -112,20 +103,18 @@ mod tests {
     #[test]
     fn a_moment_is_shown_once_its_index_is_applied() {
         let closed = Closed::default();
-        assert_eq!(closed.usable(Some(100)), Timestamp::ZERO);
+        let usable = |applied| closed.usable(applied).map(|(at, _)| at);
+        assert_eq!(usable(Some(100)), None);
         closed.hear(moment(5, 10), Some(9));
-        assert_eq!(closed.usable(Some(9)), Timestamp::ZERO);
+        assert_eq!(usable(Some(9)), None);
         closed.hear(moment(6, 12), Some(9));
         closed.hear(moment(7, 14), Some(9));
-        assert_eq!(closed.usable(Some(10)), Block(5).last());
-        assert_eq!(
-            closed.usable(Some(13)),
-            Block(5).last(),
-            "that of 12 was replaced by a newer one"
-        );
-        assert_eq!(closed.usable(Some(14)), Block(7).last());
+        assert_eq!(usable(Some(10)), Some(Block(5).last()));
+        let replaced = "that of 12 was replaced by a newer one";
+        assert_eq!(usable(Some(13)), Some(Block(5).last()), "{replaced}");
+        assert_eq!(usable(Some(14)), Some(Block(7).last()));
         // An earlier one that comes late, and a state of before, change nothing.
         closed.hear(moment(6, 12), Some(14));
-        assert_eq!(closed.usable(None), Block(7).last());
+        assert_eq!(usable(None), Some(Block(7).last()));
     }
 }

@@ -22,7 +22,7 @@
 //! * A guard is raised before its round is asked for, with what is known then as its floor ([`Guards::raise`]; planted
 //!   bugs `guard-after-round`, `get-ignores-guards`).
 //! * It is taken down once its entry is applied, or will never be. Where nobody knows that (the leadership ended), it
-//!   is *lost*: it stays over its keys, and reads that come upon it are refused. It says nothing any more once the
+//!   is *lost*, and so it is where the leader's disk does not answer, until it does: it stays over its keys, and reads that come upon it are refused. It says nothing any more once the
 //!   leader has applied all that was in its log when it was lost, nor of an earlier term than that in which the
 //!   leadership was confirmed: before a leader serves it has applied all that may be left of it.
 
@@ -142,6 +142,17 @@ impl Guards {
         up.iter().filter(|guard| guard.counts(looks)).map(|guard| guard.below()).min()
     }
 
+    /// Nobody should wait for what is on its way: the disk does not answer. Those that are up are lost until their
+    /// entries end, if ever they do.
+    pub(in crate::range) fn lose_all(&self) {
+        let up = self.0.lock().clone();
+        let lost = up.iter().filter(|guard| guard.moves(UP, LOST)).count();
+        up.iter().for_each(|guard| guard.ended.notify_waiters());
+        if lost > 0 {
+            self.lost();
+        }
+    }
+
     /// A guard is lost. Many lost ones are taken together: as one over all keys that lasts as long as any of them.
     fn lost(&self) {
         let mut up = self.0.lock();
@@ -172,6 +183,10 @@ impl Guard {
         let lost_at = self.lost_at.load(Ordering::Acquire);
         let is_settled = is_lost && looks.applied.is_some_and(|applied| applied >= lost_at);
         self.term >= looks.term && !is_settled
+    }
+
+    fn moves(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn covers(&self, hash: u64) -> bool {
@@ -231,9 +246,8 @@ impl Raised {
     }
 
     fn end(&self, state: u8) {
-        let ended =
-            self.guard.state.compare_exchange(UP, state, Ordering::AcqRel, Ordering::Acquire);
-        if ended.is_err() {
+        // A lost one may turn out to be applied, and nothing else comes after.
+        if !self.guard.moves(UP, state) && !(state == SETTLED && self.guard.moves(LOST, SETTLED)) {
             return;
         }
         match state {
@@ -341,6 +355,24 @@ mod tests {
             assert_eq!(up[0].down().now_or_never(), Some(settles), "also who comes late");
             assert_eq!(guards.over(b"a", LOOKS).is_empty(), settles);
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_disk_that_does_not_answer() {
+        let guards = Arc::<Guards>::default();
+        let (one, other) = (raise(&guards, &["a"], 5), raise(&guards, &["b"], 5));
+        let up = guards.over(b"a", LOOKS);
+        let mut down = std::pin::pin!(up[0].down());
+        assert_eq!((&mut down).now_or_never(), None);
+        guards.lose_all();
+        assert_eq!((&mut down).now_or_never(), Some(false));
+        let applied = Looks { applied: Some(1_000), ..LOOKS };
+        assert_eq!(guards.over(b"a", applied).len(), 1, "it is on its way still");
+        // The disk answers again.
+        one.settle();
+        other.lose(Some(8));
+        assert!(guards.over(b"a", LOOKS).is_empty());
+        assert_eq!([guards.over(b"b", LOOKS).len(), guards.over(b"b", applied).len()], [1, 0]);
     }
 
     #[test]

@@ -23,10 +23,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed},
-        },
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -58,13 +55,12 @@ use super::{
         serve::{For, serve_closed},
         waiting::{self, Waiting},
     },
-    request::{OpResult, Read, ReadKind, Write},
+    request::{OpResult, Read, ReadKind, Reply, Write},
     shared::{Backlog, Shared},
     snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
     state::RangeState,
 };
 use crate::{
-    error::OpError,
     ids::{NodeId, RangeId, ReplicaId, TimeDomain},
     ops::metrics::Metrics,
     peer::Peers,
@@ -207,17 +203,8 @@ impl Replica {
 
     /// Queues a write. It is answered at once where the queue is full.
     pub fn write(&self, write: Write) {
-        match self.writes.try_send(write) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(write)) => {
-                write
-                    .reply
-                    .send(Err(OpError::overloaded("too many writes are waiting; slow down")));
-            }
-            Err(mpsc::error::TrySendError::Closed(write)) => {
-                write.reply.send(Err(OpError::unavailable("the node is stopping")));
-            }
-        }
+        let sent = self.writes.try_send(write);
+        Reply::unless_sent(sent, |write| write.reply, "too many writes are waiting; slow down");
     }
 
     /// Queues a read. It is answered at once where the queue is full. Where it asks for a moment that is not known to
@@ -261,39 +248,26 @@ impl Replica {
         timeout(COMMIT_TIMEOUT, applied).await.ok().flatten() == Some(Applied::Done)
     }
 
-    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for
-    /// that.
-    pub(super) async fn is_prepared(&self, term: u64) -> bool {
-        if self.shared.prepared.load(Acquire) == term {
-            return true;
-        }
-        let is_prepared = self.raft.prepare(term, PREPARE_TIMEOUT).await;
-        if is_prepared {
-            self.shared.prepared.fetch_max(term, AcqRel);
-        }
-        is_prepared
-    }
-
-    /// The newest moment that this replica can show by itself.
-    pub fn closed(&self) -> Timestamp {
-        self.shared.closed.usable(self.shared.state.applied_index())
-    }
-
-    /// The same, and how old it is at least: by cluster time, and since it was heard of. None where it can show none.
+    /// The newest moment that this replica can show by itself, and how old it is at most: by cluster time, and since it
+    /// was heard of. None where it can show none.
     pub fn closed_age(&self) -> Option<(Timestamp, Duration)> {
-        let at = self.closed();
-        let heard = self.shared.closed.heard()?.elapsed();
-        Some((at, self.shared.oracle.known().age(at).max(heard)))
+        let (at, heard) = self.shared.closed.usable(self.shared.state.applied_index())?;
+        Some((at, self.shared.oracle.known().age(at).max(heard.elapsed())))
+    }
+
+    /// The range's leader tells a moment that it has closed.
+    pub fn hear_closed(&self, moment: Moment) {
+        self.shared.closed.hear(moment, self.shared.state.applied_index());
     }
 
     /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it. `block` has
     /// been decided by a round of this node. The order of the steps matters: `range/closed.rs`.
     pub async fn close(&self, block: Block) -> Option<Moment> {
         let term = self.raft.leads()?;
-        if !self.is_prepared(term).await {
+        let shared = &self.shared;
+        if !shared.prepare(&self.raft, term, PREPARE_TIMEOUT).await {
             return None;
         }
-        let shared = &self.shared;
         let looks = Looks { term, applied: shared.state.applied_index() };
         let lowest = shared.guards.lowest(looks);
         // The careless hand: "it is not there yet".
@@ -309,12 +283,11 @@ impl Replica {
     }
 
     /// Serves a read of a moment by itself; none where the moment is not closed here.
-    pub fn read_closed(&self, kind: ReadKind) -> Result<OpResult, ReadKind> {
-        let cannot = self.shared.state.is_installing() || self.shared.disk_hangs();
-        if cannot || kind.moment().is_none_or(|at| at > self.closed()) {
-            return Err(kind);
-        }
-        Ok(serve_closed(&self.shared, kind))
+    pub fn read_closed(&self, at: Timestamp, kind: impl FnOnce() -> ReadKind) -> Option<OpResult> {
+        let (shared, applied) = (&self.shared, self.shared.state.applied_index());
+        let is_closed = shared.closed.usable(applied).is_some_and(|(closed, _)| at <= closed);
+        let cannot = shared.state.is_installing() || shared.disk_hangs();
+        (is_closed && !cannot).then(|| serve_closed(shared, kind()))
     }
 
     /// What this replica is in its group, all that a router asks of it in one look.

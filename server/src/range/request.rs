@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::{
     error::OpError,
@@ -98,6 +99,22 @@ impl Reply {
     /// The answer to a request of the node's own, which counts as nobody's operation.
     pub fn uncounted(sink: Arc<dyn ReplySink>, id: u64) -> Reply {
         Reply { sink: Some(sink), id, counted: None }
+    }
+
+    /// Answers a request that a queue has not taken: there are `too_many`, or nobody takes them any more.
+    pub fn unless_sent<T>(
+        sent: Result<(), TrySendError<T>>,
+        reply: impl FnOnce(T) -> Reply,
+        too_many: &'static str,
+    ) {
+        let (request, error) = match sent {
+            Ok(()) => return,
+            Err(TrySendError::Full(request)) => (request, OpError::overloaded(too_many)),
+            Err(TrySendError::Closed(request)) => {
+                (request, OpError::unavailable("the node is stopping"))
+            }
+        };
+        reply(request).send(Err(error));
     }
 
     /// Gives the answer.
@@ -340,7 +357,7 @@ impl ReadKind {
     pub fn moment(&self) -> Option<Timestamp> {
         match self {
             ReadKind::GetAt(_, at) => Some(*at),
-            ReadKind::Scan(scan) => Some(scan.at),
+            ReadKind::Scan(scan) => Some(scan.at).filter(|at| *at > Timestamp::ZERO),
             ReadKind::Get(_) | ReadKind::History(..) | ReadKind::Confirm { .. } => None,
         }
     }

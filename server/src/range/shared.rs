@@ -5,9 +5,15 @@
 //! another one's lock. The parts themselves know nothing of each other; what they hand over goes through queues
 //! (`replica.rs`).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
+    },
+    time::Duration,
 };
 
 use futures::task::AtomicWaker;
@@ -126,6 +132,29 @@ impl Shared {
                  delete keys, whose space comes back after limits.version_retention_s"
             ),
         )
+    }
+
+    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for that,
+    /// where nobody has in this term.
+    pub(super) async fn prepare(&self, raft: &Group, term: u64, patience: Duration) -> bool {
+        if self.is_prepared(term) {
+            return true;
+        }
+        self.prepare_now(raft, term, patience).await
+    }
+
+    /// The same by a round of its own, which begins after this was called.
+    pub(super) async fn prepare_now(&self, raft: &Group, term: u64, patience: Duration) -> bool {
+        let is_prepared = raft.prepare(term, patience).await;
+        if is_prepared {
+            self.prepared.fetch_max(term, AcqRel);
+        }
+        is_prepared
+    }
+
+    /// Whether somebody has waited for that already.
+    pub(super) fn is_prepared(&self, term: u64) -> bool {
+        self.prepared.load(Acquire) == term
     }
 
     /// As who a leader that was confirmed in a term looks at guards now.

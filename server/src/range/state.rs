@@ -74,6 +74,8 @@ pub struct RangeState {
     descriptor: RwLock<Arc<Descriptor>>,
     /// Copy of `applied.newest`, to read without the lock.
     newest: AtomicU64,
+    /// Copy of `applied.applied`'s index and one more, to read without the lock; 0: nothing is applied.
+    applied_next: AtomicU64,
     /// Raft snapshots, counted where the installation of one begins and where it ends. While it is odd, what is stored
     /// is neither the old state nor the new one.
     installs: AtomicU64,
@@ -110,6 +112,7 @@ impl RangeState {
             engine,
             oracle,
             newest: AtomicU64::new(applied.newest.0),
+            applied_next: AtomicU64::new(next_index(&applied)),
             installs: AtomicU64::new(0),
             removal: Mutex::default(),
             applied: Mutex::new(applied),
@@ -159,7 +162,7 @@ impl RangeState {
 
     /// The index up to which everything is applied.
     pub fn applied_index(&self) -> Option<u64> {
-        self.applied.lock().applied.map(|at| at.index)
+        self.applied_next.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// Whether a raft snapshot is being installed. Nothing may read the state meanwhile.
@@ -205,6 +208,7 @@ impl RangeState {
         let applied = record.head.applied;
         self.oracle.known().holds(applied.newest);
         self.newest.store(applied.newest.0, Ordering::Release);
+        self.applied_next.store(next_index(&applied), Ordering::Release);
         if let Some(at) = applied.applied {
             observe::tell(self.range, || Seen::Installed { applied: at });
         }
@@ -297,12 +301,18 @@ impl RangeState {
         failpoint::hit("apply.after-batch");
         self.oracle.known().holds(next.newest);
         self.newest.store(next.newest.0, Ordering::Release);
+        self.applied_next.store(next_index(&next), Ordering::Release);
         *self.applied.lock() = next;
         if let Some(descriptor) = descriptor {
             *self.descriptor.write() = descriptor;
         }
         Ok(results)
     }
+}
+
+/// The index of the entry that is applied next.
+fn next_index(applied: &AppliedRecord) -> u64 {
+    applied.applied.map_or(0, |at| at.index + 1)
 }
 
 /// The descriptor that follows from a membership.

@@ -128,6 +128,15 @@ fn id_of(id: &v1::RequestId) -> Result<RequestId, &'static str> {
     Ok(RequestId { origin_room, client: u128::from_be_bytes(client), sequence: id.sequence })
 }
 
+/// A request id as it was sent.
+pub(super) fn id_to_wire(id: &RequestId) -> v1::RequestId {
+    v1::RequestId {
+        origin_room: id.origin_room.into(),
+        client: Bytes::copy_from_slice(&id.client.to_be_bytes()),
+        sequence: id.sequence,
+    }
+}
+
 /// What the metrics and the log call a request that arrives now.
 pub(crate) fn named(op: Option<&Op>, range: Option<RangeId>) -> Named {
     let operation = match op {

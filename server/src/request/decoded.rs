@@ -127,26 +127,35 @@ impl Decoded {
         }
     }
 
+    /// Whether it asks for a moment, or for a state that may be a little old.
+    pub(crate) fn is_of_the_past(&self) -> bool {
+        match self {
+            Decoded::Read(read) => read.stale.is_some() || read.kind.moment().is_some(),
+            Decoded::Write(_) => false,
+        }
+    }
+
     /// Has a replica serve it by itself, where it names a moment that is closed there, or may be as old as what is.
     pub(crate) fn serve_closed(&self, replica: &Replica) -> Option<OpResult> {
         let Decoded::Read(DecodedRead { kind, stale, .. }) = self else { return None };
-        let moment = match (kind, stale) {
-            (ReadKind::Get(key), Some(most)) => {
-                let (at, age) = replica.closed_age().filter(|(_, age)| age <= most)?;
-                let result = replica.read_closed(ReadKind::GetAt(key.clone(), at)).ok()?;
-                return match result {
-                    Ok(Answer::Get { found, now, at, stale }) => {
-                        Some(Ok(Answer::Get { found, now, at, stale: stale.max(age) }))
-                    }
-                    // The caller has named no moment: the leader has the newest one.
-                    _ => None,
-                };
+        let (key, most) = match (kind, stale) {
+            (ReadKind::Get(key), Some(most)) => (key, most),
+            (ReadKind::GetAt(key, at), _) => {
+                return replica.read_closed(*at, || ReadKind::GetAt(key.clone(), *at));
             }
-            (ReadKind::GetAt(key, at), _) => ReadKind::GetAt(key.clone(), *at),
-            (ReadKind::Scan(scan), _) if scan.at > Timestamp::ZERO => ReadKind::Scan(scan.clone()),
+            (ReadKind::Scan(scan), _) => {
+                return replica.read_closed(kind.moment()?, || ReadKind::Scan(scan.clone()));
+            }
             _ => return None,
         };
-        replica.read_closed(moment).ok()
+        let (at, age) = replica.closed_age().filter(|(_, age)| age <= most)?;
+        match replica.read_closed(at, || ReadKind::GetAt(key.clone(), at))? {
+            Ok(Answer::Get { found, now, at, stale }) => {
+                Some(Ok(Answer::Get { found, now, at, stale: stale.max(age) }))
+            }
+            // The caller has named no moment: the leader has the newest one.
+            _ => None,
+        }
     }
 
     /// Not begun after this.

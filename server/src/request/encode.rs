@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use quintet_proto::v1::{self, session_response::Result as Body};
 
+use super::context::id_to_wire;
 use crate::{
     error::OpError,
     range::request::Answer,
@@ -31,11 +32,7 @@ fn key_version(version: KeyVersion) -> v1::KeyVersion {
         removed: value.is_none(),
         value: value.map(Bytes::from).unwrap_or_default(),
         expires_at: expires_at.map_or(0, |at| at.0),
-        request_id: txn.map(|txn| v1::RequestId {
-            origin_room: txn.request.origin_room.into(),
-            client: Bytes::copy_from_slice(&txn.request.client.to_be_bytes()),
-            sequence: txn.request.sequence,
-        }),
+        request_id: txn.map(|txn| id_to_wire(&txn.request)),
     }
 }
 

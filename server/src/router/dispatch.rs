@@ -68,7 +68,10 @@ impl Router {
     }
 
     /// Serves a read of the past by this node's replica, where that can.
-    fn serve_closed<S: Answers>(&self, request: &mut Request, sink: &Arc<S>) -> bool {
+    fn serve_closed<S: Answers>(&self, request: &Request, sink: &Arc<S>) -> bool {
+        if !request.decoded.is_of_the_past() {
+            return false;
+        }
         let Some(route) = self.routes.find(request.decoded.place()) else { return false };
         let Some(replica) = self.replica(route.range) else { return false };
         if !request.decoded.lies_in(&replica.shared.state.descriptor()) {
@@ -83,12 +86,12 @@ impl Router {
 
     fn route<S: Answers>(
         self: &Arc<Self>,
-        mut request: Request,
+        request: Request,
         sink: Arc<S>,
         corrections: u32,
         better: Option<NodeId>,
     ) {
-        if self.serve_closed(&mut request, &sink) {
+        if self.serve_closed(&request, &sink) {
             return;
         }
         let (id, op) = (request.wire.id, request.wire.op.as_ref());

@@ -8,8 +8,10 @@ pub mod local;
 pub mod oracle;
 mod source;
 mod timestamp;
+mod usual;
 mod words;
 
 pub use source::Clock;
 pub use timestamp::Timestamp;
-pub use words::{ms, ms_u32, patience, utc, words};
+pub use usual::Usual;
+pub use words::{beside, ms, ms_u32, patience, utc, words};

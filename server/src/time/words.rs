@@ -51,6 +51,13 @@ pub fn utc(time: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+/// How a clock stands beside cluster time, for people: `2h 0m ahead of cluster time`, `1m 1s behind cluster time`.
+pub fn beside(us: i64) -> String {
+    let by = words(Duration::from_micros(us.unsigned_abs()));
+    let direction = if us > 0 { "ahead of" } else { "behind" };
+    format!("{by} {direction} cluster time")
+}
+
 /// For people: the two largest units, and milliseconds where it is short.
 pub fn words(left: Duration) -> String {
     let (seconds, ms) = (left.as_secs(), left.subsec_millis());

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::{cluster::state::NodeState, time::words};
+use crate::{cluster::state::NodeState, time::beside};
 
 /// A clock this close to cluster time is right.
 const RIGHT_WITHIN: Duration = Duration::from_secs(1);
@@ -37,11 +37,11 @@ impl Clock {
         match (before_us, wrong_by_us) {
             (0, 0) => {}
             (0, wrong_by_us) => {
-                let (by, direction) = in_words(wrong_by_us);
+                let stands = beside(wrong_by_us);
                 tracing::warn!(
                     node = %me,
-                    "this machine's clock is {by} {direction} of cluster time, which does not follow it: set the \
-                     clock (or, if it is right, those of the other time servers)"
+                    "this machine's clock is {stands}, which does not follow it: set the clock \
+                     (or, if it is right, those of the other time servers)"
                 );
             }
             (_, 0) => tracing::info!(node = %me, "this machine's clock is right again"),
@@ -57,21 +57,9 @@ fn wrong_by_us(wall_us: u64, known_us: u64) -> i64 {
     if u128::from(ahead_us.unsigned_abs()) <= RIGHT_WITHIN.as_micros() { 0 } else { ahead_us }
 }
 
-fn in_words(us: i64) -> (String, &'static str) {
-    let by = words(Duration::from_micros(us.unsigned_abs()));
-    (by, if us > 0 { "ahead" } else { "behind" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn how_wrong_a_clock_is_in_words() {
-        assert_eq!(in_words(7_200_400_000), ("2h 0m".to_owned(), "ahead"));
-        assert_eq!(in_words(-61_000_000), ("1m 1s".to_owned(), "behind"));
-        assert_eq!(in_words(1_999_999), ("1.999s".to_owned(), "ahead"));
-    }
 
     #[test]
     fn a_clock_within_a_second_is_right() {

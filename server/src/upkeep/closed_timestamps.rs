@@ -37,8 +37,7 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
         let mut ranges = Vec::new();
         for (replica, moment) in join_all(closing).await {
             let Some(moment) = moment else { continue };
-            let shared = &replica.shared;
-            shared.closed.hear(moment, shared.state.applied_index());
+            replica.hear_closed(moment);
             ranges.push(wire::ClosedRange {
                 range_id: replica.range.0,
                 block: moment.block.0,
@@ -49,11 +48,12 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
             continue;
         }
         let closed = wire::Closed { time_domain: TimeDomain::default().0, ranges };
-        for node in node_state.peers().book().nodes() {
+        let peers = node_state.peers();
+        for node in peers.book().nodes().into_iter().filter(|node| peers.is_live(*node)) {
             let kind = Some(Kind::Closed(closed.clone()));
             let message = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
             // What is lost is made up for by the next one.
-            node_state.peers().send(node, Lane::Urgent, message, Box::new(|_| {}));
+            peers.send(node, Lane::Urgent, message, Box::new(|_| {}));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Moves a threshold of the ranges that this node leads along, `behind` the clock. `what` it is goes
+/// Moves a threshold of the ranges that this node leads along, `behind` cluster time. `what` it is goes
 /// into the trace; `command` moves it, in a leader's term.
 pub(super) async fn keep_moving(
     node_state: Arc<NodeState>,

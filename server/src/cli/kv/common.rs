@@ -98,9 +98,12 @@ impl PutLifetime {
     }
 }
 
+/// What `--ttl` and `expire` take.
+pub(super) const TTL: &str = "time to live";
+
 impl Lifetime {
     pub(super) fn ttl(&self) -> Result<Option<Duration>, Failure> {
-        self.ttl.as_deref().map(duration::parse).transpose()
+        self.ttl.as_deref().map(|ttl| duration::parse(ttl, TTL)).transpose()
     }
 }
 

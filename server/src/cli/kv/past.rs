@@ -1,15 +1,15 @@
 //! Reads of the past: `kv get --at`, `kv get --stale`, `kv history`.
 //!
 //! What is printed is what the newest state would be printed as, by the same options, so that a script that reads can
-//! read the past too. Where a state may be old the moment that it shows is told beside it: without it nobody could ask
-//! for the same state again.
+//! read the past too. Where a state may be old, how old it is and which moment it shows is told beside it, on standard
+//! error or in the object: without the moment nobody could ask for the same state again.
 
 use std::{ffi::OsString, num::NonZeroUsize, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use quintet_client::{Client, ScanOptions, Version};
-use quintet_server::time::utc;
+use quintet_server::time::{Timestamp, ms, utc};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -68,13 +68,12 @@ async fn moment(text: &str, key: &Bytes, client: &Client) -> Result<Version, Fai
             ))),
         };
     };
-    let ago = duration::parse(ago)?;
+    let ago = duration::parse(ago, "length of time")?;
     let mut scan = client.scan(ScanOptions::prefix(key.clone()).limit(1).keys_only());
     scan.next().await.transpose()?;
     let now = scan.at().or_else(|| client.cluster_time());
     let now = now.ok_or_else(|| Failure::unavailable("no node has told the cluster's time yet"))?;
-    let ago_us = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
-    let at = now.0.saturating_sub(ago_us.saturating_mul(1 << 12));
+    let at = Timestamp(now.0).saturating_sub(ago).0;
     if at == 0 {
         let why = "cluster time begins with 2020: give a shorter time";
         return Err(Failure::usage(format!("'{text}' is too long ago: {why}")));
@@ -99,13 +98,18 @@ pub(super) async fn get(key: &Bytes, past: &Past, common: &Common) -> Result<(),
             (client.snapshot(at).get(key).await?, Some(at), None)
         }
         (None, stale) => {
-            let max = stale.as_deref().map_or(Ok(Duration::ZERO), duration::parse)?;
+            let max = stale
+                .as_deref()
+                .map_or(Ok(Duration::ZERO), |max| duration::parse(max, "length of time"))?;
             let shown = client.stale(max).get(key).await?;
             (shown.found, shown.at, Some(shown.stale))
         }
     };
     if let (Format::Text, Some(stale)) = (common.output, stale) {
-        let how = if at.is_some() { duration::words(stale) } else { "the newest state".to_owned() };
+        let how = match at {
+            Some(at) => format!("{} ago, at {at}", duration::words(stale)),
+            None => "now".to_owned(),
+        };
         note(format!("as of: {how}"));
     }
     let found = found.ok_or_else(|| no_such_key(key))?;
@@ -117,8 +121,7 @@ pub(super) async fn get(key: &Bytes, past: &Past, common: &Common) -> Result<(),
                 expiring(object(key, Some(&found.value), found.version), found.expires_at);
             object.insert("at".to_owned(), at.map_or(Value::Null, |at| at.to_string().into()));
             if let Some(stale) = stale {
-                let ms = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
-                object.insert("stale_ms".to_owned(), ms.into());
+                object.insert("stale_ms".to_owned(), ms(stale).into());
             }
             out.json(&object.into())?;
         }
@@ -165,8 +168,7 @@ pub(super) async fn history(args: History) -> Result<(), Failure> {
                         Some(value) => insert_bytes(&mut object, "value", value),
                         None => drop(object.insert("value".to_owned(), Value::Null)),
                     }
-                    let object = expiring(object, kept.expires_at);
-                    let mut object = object;
+                    let mut object = expiring(object, kept.expires_at);
                     object.insert("request".to_owned(), kept.request.clone().into());
                     object.into()
                 })

@@ -135,8 +135,7 @@ impl Handler for NodeHandler {
                     };
                     let (block, applied) =
                         (Block(range.block).min(Block::MAX), range.applied_index);
-                    let shared = &replica.shared;
-                    shared.closed.hear(Moment { block, applied }, shared.state.applied_index());
+                    replica.hear_closed(Moment { block, applied });
                 }
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }

@@ -9,13 +9,13 @@
 //!
 //! A round begins as soon as somebody asks and none is under way; more of them overlap where they come as close as
 //! [`ROUNDS_APART`]. Who comes in between shares the next one. Every [`IDLE`] there is one anyway, to all servers: so
-//! time moves where nobody writes, and the proposer hears every server's clock.
+//! time moves where nobody writes, and the proposer in use hears every server's clock.
 //!
 //! # Invariants
 //!
 //! * A request that was handed to another node, and is not answered in time, is handed to the own proposer as well:
 //!   whichever is first counts, as both began after the request had come.
-//! * Bounded: requests by the queue and the proposer, rounds by `ROUNDS_MAX`, messages of one server by `servers.rs`,
+//! * Bounded: requests that are gathered by [`WAITING_MAX`], as the queue and the proposer are, rounds by `ROUNDS_MAX`, messages of one server by `servers.rs`,
 //!   requests to another node by [`DELEGATED_MAX`].
 //!
 //! # On a crash
@@ -39,11 +39,12 @@ use crate::{
     peer::ask::{TimeRound, TimeTick},
     placement::locality::Locality,
     time::{
+        Usual,
         local::{Instant, sleep_until},
         oracle::{
             Block, Config, ServerId,
             handle::Asked,
-            proposer::{Ask, Proposer, RoundId, Step},
+            proposer::{Ask, Proposer, RoundId, Step, WAITING_MAX},
             server::Answer,
         },
     },
@@ -58,8 +59,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Rounds that another node is asked for at the same time; who comes meanwhile gathers.
 const DELEGATED_MAX: usize = 4;
-/// How long another node's round may take before this node's proposer runs one too: this many times as long as usual.
-const DELEGATED_LATE_FACTOR: u32 = 4;
+/// How long another node's round may take before this node's proposer runs one too, at least and at most.
 const DELEGATED_LATE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(5)..=Duration::from_millis(150);
 /// A node whose round did not come is not asked for as long.
@@ -69,13 +69,17 @@ const DISTRUST: Duration = Duration::from_secs(1);
 struct Waits {
     answer: oneshot::Sender<Block>,
     since: Instant,
+    /// It is another node's, which counts it.
+    of_another: bool,
     /// For who looks on.
     ticket: u64,
 }
 
 impl Waits {
     fn send(self, block: Block, metrics: &TimeMetrics) {
-        metrics.round_latency.observe_duration(self.since.elapsed());
+        if !self.of_another {
+            metrics.round_latency.observe_duration(self.since.elapsed());
+        }
         let ticket = self.ticket;
         observe::tell_time(|| TimeSeen::Answered { ticket, block });
         // Who waited may have given up.
@@ -130,7 +134,7 @@ struct Rounds {
     next_batch: u64,
     delegated: FuturesUnordered<Pin<Box<dyn Future<Output = Delegated> + Send>>>,
     /// How long rounds of another node take.
-    usual: Duration,
+    usual: Usual,
     /// Nobody else is asked until then.
     distrusts_until: Option<Instant>,
     looked: Option<Instant>,
@@ -156,7 +160,9 @@ pub(crate) async fn run(node_state: Arc<NodeState>, mut queue: mpsc::Receiver<As
             Some(delegated) = rounds.delegated.next(), if !rounds.delegated.is_empty() => {
                 rounds.answered(delegated);
             }
-            received = queue.recv_many(&mut asked, usize::MAX) => {
+            received = queue.recv_many(&mut asked, WAITING_MAX),
+                if rounds.gathered.len() < WAITING_MAX =>
+            {
                 if received == 0 {
                     return;
                 }
@@ -184,7 +190,7 @@ impl Rounds {
             batches: BTreeMap::new(),
             next_batch: 1,
             delegated: FuturesUnordered::new(),
-            usual: *DELEGATED_LATE.start(),
+            usual: Usual::new(*DELEGATED_LATE.start()),
             distrusts_until: None,
             looked: None,
             tickets: 0,
@@ -213,7 +219,7 @@ impl Rounds {
         self.tickets += 1;
         let ticket = self.tickets;
         observe::tell_time(|| TimeSeen::Asked { ticket });
-        let waits = Waits { answer, since: Instant::now(), ticket };
+        let waits = Waits { answer, since: Instant::now(), of_another: here, ticket };
         if here || self.proposes == self.me() {
             self.propose_for(waits);
         } else {
@@ -281,8 +287,9 @@ impl Rounds {
     /// A set of servers is known: rounds begin anew in it, where it is newer.
     fn adopt(&mut self, config: &Config) {
         let oracle = &self.node_state.host().oracle;
+        let before = self.proposer.config().epoch;
         let steps = self.proposer.adopt(config, oracle.physical(), oracle.monotonic());
-        if !steps.is_empty() || self.proposer.config() == config {
+        if self.proposer.config().epoch != before {
             let book = self.node_state.peers().book().all();
             self.servers.refresh(self.proposer.config(), &book);
         }
@@ -415,7 +422,7 @@ impl Rounds {
     }
 
     fn delegated_late(&self) -> Duration {
-        (self.usual * DELEGATED_LATE_FACTOR).clamp(*DELEGATED_LATE.start(), *DELEGATED_LATE.end())
+        self.usual.late_after(&DELEGATED_LATE)
     }
 
     /// Hands what is gathered to the node that proposes, and what is late there to the own proposer too.
@@ -449,7 +456,7 @@ impl Rounds {
         match (delegated.block, self.batches.remove(&delegated.number)) {
             (Some(block), Some(batch)) => {
                 let took = now.saturating_duration_since(batch.asked);
-                self.usual = (self.usual * 7 + took) / 8;
+                self.usual.took(took);
                 let host = self.node_state.host();
                 host.oracle.known().raise(block);
                 batch.waits.into_iter().for_each(|waits| waits.send(block, &host.metrics.time));

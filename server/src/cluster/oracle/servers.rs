@@ -12,6 +12,7 @@ use crate::{
     ids::NodeId,
     storage::format::node::AddressRecord,
     time::{
+        Usual,
         local::Instant,
         oracle::{Config, ServerId},
     },
@@ -19,12 +20,9 @@ use crate::{
 
 /// A server that owes as many answers is asked nothing more.
 const UNANSWERED_MAX: usize = 16;
-/// An answer's time counts as one part in this many in the usual one.
-const USUAL_PARTS: u32 = 8;
 /// What a server is taken to need that was not asked yet.
 const USUAL_AT_FIRST: Duration = Duration::from_millis(5);
-/// How many times as long as it usually takes an answer may take before others are asked, at least and at most.
-const LATE_FACTOR: u32 = 4;
+/// How long an answer may take before others are asked, at least and at most.
 const LATE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(4)..=Duration::from_millis(150);
 
@@ -32,7 +30,7 @@ const LATE: std::ops::RangeInclusive<Duration> =
 struct Server {
     node: NodeId,
     /// How long its answers take.
-    usual: Duration,
+    usual: Usual,
     unanswered: usize,
     /// Since when it owes an answer.
     silent_since: Option<Instant>,
@@ -51,8 +49,12 @@ impl Servers {
             if !config.members.contains(&id) {
                 continue;
             }
-            let new =
-                Server { node: at.node, usual: USUAL_AT_FIRST, unanswered: 0, silent_since: None };
+            let new = Server {
+                node: at.node,
+                usual: Usual::new(USUAL_AT_FIRST),
+                unanswered: 0,
+                silent_since: None,
+            };
             self.0.entry(id).or_insert(new).node = at.node;
         }
     }
@@ -77,7 +79,7 @@ impl Servers {
     pub(super) fn answered(&mut self, id: ServerId, asked: Instant, now: Instant) {
         let Some(server) = self.0.get_mut(&id) else { return };
         let took = now.saturating_duration_since(asked).min(*LATE.end());
-        server.usual = (server.usual * (USUAL_PARTS - 1) + took) / USUAL_PARTS;
+        server.usual.took(took);
         server.unanswered = server.unanswered.saturating_sub(1);
         server.silent_since = (server.unanswered > 0).then_some(now);
     }
@@ -85,7 +87,7 @@ impl Servers {
     /// What a server was asked is not answered any more.
     pub(super) fn lost(&mut self, id: ServerId, now: Instant) {
         let Some(server) = self.0.get_mut(&id) else { return };
-        server.usual = *LATE.end();
+        server.usual.fails(*LATE.end());
         server.unanswered = server.unanswered.saturating_sub(1);
         server.silent_since = (server.unanswered > 0).then_some(now);
     }
@@ -106,7 +108,7 @@ impl Servers {
 
 impl Server {
     fn late_after(&self) -> Duration {
-        (self.usual * LATE_FACTOR).clamp(*LATE.start(), *LATE.end())
+        self.usual.late_after(&LATE)
     }
 
     fn is_late(&self, now: Instant) -> bool {

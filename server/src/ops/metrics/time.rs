@@ -90,9 +90,4 @@ impl TimeMetrics {
         };
         self.requests.observe(requests as u64);
     }
-
-    /// Rounds that were decided in one trip, and in two.
-    pub fn rounds(&self) -> (u64, u64) {
-        (self.one_trip.get(), self.two_trips.get())
-    }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Ends a proposal: answers what it asked, and releases its latches where they are `held` still. Who waited behind them
-/// is gathered again, and so is what apply refused; how many that are. `now` is the leader's clock.
+/// is gathered again, and so is what apply refused; how many that are. `now` is cluster time.
 pub(super) fn finish(
     (entry, applied): (Entry, Option<Applied>),
     mut held: Option<&mut Latches<Write>>,

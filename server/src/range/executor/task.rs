@@ -155,7 +155,7 @@ impl Executor {
     async fn start(&mut self) -> bool {
         let Some(term) = self.lead().await else { return false };
         if let Some(stale) = self.stale.pop() {
-            let guard = self.guard(term, &stale.keys());
+            let guard = self.guard(term, Some(&stale.keys()));
             self.propose(term, stale, guard).await;
             return true;
         }
@@ -187,13 +187,7 @@ impl Executor {
         }
         let is_page = asked.iter().any(|one| one.write.kind.range().is_some());
         // Before the round is asked for.
-        let guard = match is_page {
-            true => {
-                let (all, floor) = (None::<std::iter::Empty<&[u8]>>, shared.oracle.known().block());
-                shared.guards.raise(term, all, floor)
-            }
-            false => self.guard(term, &keys),
-        };
+        let guard = self.guard(term, (!is_page).then_some(&keys));
         let round = match self.early.take() {
             // The careless hand: "a timestamp in time saves nine".
             Some(early) if planted::active(Bug::TimestampBeforeLatch) => early,
@@ -210,11 +204,12 @@ impl Executor {
         self.shared.guards.raise(term, Some(keys.iter().map(|key| &key[..])), Block::default())
     }
 
-    fn guard(&self, term: u64, keys: &[Bytes]) -> Raised {
+    /// A guard over keys, or over all of the range.
+    fn guard(&self, term: u64, keys: Option<&[Bytes]>) -> Raised {
         // See `late_guard`.
-        let keys = if planted::active(Bug::GuardAfterRound) { &[] } else { keys };
-        let keys = keys.iter().map(|key| &key[..]);
-        self.shared.guards.raise(term, Some(keys), self.shared.oracle.known().block())
+        let keys = if planted::active(Bug::GuardAfterRound) { Some(&[][..]) } else { keys };
+        let keys = keys.map(|keys| keys.iter().map(|key| &key[..]));
+        self.shared.guards.raise(term, keys, self.shared.oracle.known().block())
     }
 
     /// A round has come, or none will: what waited for it is evaluated and proposed, or told so.
@@ -330,6 +325,8 @@ impl Executor {
             self.turn_back(asked, &OpError::hung_leader());
             guard.settle();
         }
+        // Reads that wait for these writes.
+        self.shared.guards.lose_all();
         let latched = self.latches.send_away().into_iter();
         for write in latched.chain(self.gathered.drain()) {
             write.reply.send(Err(OpError::hung_leader()));
@@ -350,7 +347,7 @@ impl Executor {
         };
         // The careless hand: "elected is elected".
         let is_hasty = planted::active(Bug::LeaderServesUnprepared);
-        if !is_hasty && !self.raft.prepare(term, PREPARE_TIMEOUT).await {
+        if !is_hasty && !self.shared.prepare(&self.raft, term, PREPARE_TIMEOUT).await {
             if self.raft.leads_in(term) {
                 let why =
                     "the new leader has not applied its log in time; requests are turned away";

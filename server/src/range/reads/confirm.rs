@@ -27,8 +27,6 @@ pub(super) struct Confirming {
     pub(super) shared: Arc<Shared>,
     pub(super) raft: Group,
     log: LogStore,
-    /// The term of this replica's leadership whose first entry is applied.
-    prepared: Option<u64>,
     /// Only with [`Bug::StaleLeaderRead`]: the term that was confirmed last, and when.
     stale: Option<(u64, Instant)>,
 }
@@ -42,7 +40,7 @@ pub(super) struct Confirmed {
 
 impl Confirming {
     pub(super) fn new(shared: Arc<Shared>, raft: Group, log: LogStore) -> Confirming {
-        Confirming { shared, raft, log, prepared: None, stale: None }
+        Confirming { shared, raft, log, stale: None }
     }
 
     /// `None`: it does not lead, or nobody knows.
@@ -59,17 +57,15 @@ impl Confirming {
             // The careless hand: "I have just asked".
             return Some(Confirmed { term, round: None });
         }
-        if self.prepared == Some(term) || planted::active(Bug::LeaderServesUnprepared) {
+        if self.shared.is_prepared(term) || planted::active(Bug::LeaderServesUnprepared) {
             let asked = planted::active(Bug::StaleLeaderRead).then(Instant::now);
             let round = self.shared.leaderships.confirm(claim, self.log.clone()).await?;
             self.stale = asked.map(|at| (term, at));
             return Some(Confirmed { term, round: Some(round) });
         }
-        self.prepared = None;
-        if !self.raft.prepare(term, ROUND_TIMEOUT).await {
+        if !self.shared.prepare_now(&self.raft, term, ROUND_TIMEOUT).await {
             return None;
         }
-        self.prepared = Some(term);
         Some(Confirmed { term, round: None })
     }
 }

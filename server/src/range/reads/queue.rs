@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::{
-    error::OpError,
-    range::{leadership::Leaderships, request::Read},
+use crate::range::{
+    leadership::Leaderships,
+    request::{Read, Reply},
 };
 
 /// Reads that may wait for their turn.
@@ -34,18 +34,13 @@ impl ReadQueue {
 
     /// Queues a read. It is answered at once where the queue is full.
     pub(in crate::range) fn send(&self, read: Read) {
-        use mpsc::error::TrySendError::{Closed, Full};
         let arrived = self.leaderships.arrived();
-        match self.queue.try_send(Queued { read, arrived }) {
-            Ok(()) => {}
-            Err(Full(Queued { read, .. })) => {
-                let why = "too many reads are waiting; slow down";
-                read.reply.send(Err(OpError::overloaded(why)));
-            }
-            Err(Closed(Queued { read, .. })) => {
-                read.reply.send(Err(OpError::unavailable("the node is stopping")));
-            }
-        }
+        let sent = self.queue.try_send(Queued { read, arrived });
+        Reply::unless_sent(
+            sent,
+            |queued| queued.read.reply,
+            "too many reads are waiting; slow down",
+        );
     }
 
     /// How many wait.

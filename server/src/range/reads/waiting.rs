@@ -26,7 +26,7 @@ use crate::{
     range::{
         expiry::Expiry,
         guards::Guard,
-        request::{OpResult, Read, ReadKind},
+        request::{OpResult, Read, ReadKind, Reply},
         shared::Shared,
     },
     time::local::{Instant, timeout},
@@ -45,17 +45,8 @@ pub(in crate::range) struct Waiting {
 
 /// Lets a read wait. It is answered at once where too many do.
 pub(in crate::range) fn send(waiting: &mpsc::Sender<Waiting>, read: Waiting) {
-    use mpsc::error::TrySendError::{Closed, Full};
-    match waiting.try_send(read) {
-        Ok(()) => {}
-        Err(Full(Waiting { read, .. })) => {
-            let why = "too many reads wait for writes or for timestamps; slow down";
-            read.reply.send(Err(OpError::overloaded(why)));
-        }
-        Err(Closed(Waiting { read, .. })) => {
-            read.reply.send(Err(OpError::unavailable("the node is stopping")));
-        }
-    }
+    let too_many = "too many reads wait for writes or for timestamps; slow down";
+    Reply::unless_sent(waiting.try_send(read), |waiting| waiting.read.reply, too_many);
 }
 
 /// Answers reads that wait, for as long as the replica is there.
@@ -123,7 +114,9 @@ async fn are_down(guards: Vec<Arc<Guard>>, deadline: Instant) -> Result<(), OpEr
     if down.map_err(|_| OpError::deadline())?.into_iter().all(|is_down| is_down) {
         return Ok(());
     }
-    Err(OpError::unavailable("leadership changed while the read waited for a write; try again"))
+    Err(OpError::unavailable(
+        "nobody knows what became of a write that the read waited for; try again",
+    ))
 }
 
 /// Runs a round for reads, and serves them; how many. Some go to the other reads first.

@@ -66,11 +66,6 @@ impl Known {
         Duration::from_micros(since_us)
     }
 
-    /// How long it has been there.
-    pub fn has_run(&self) -> Duration {
-        self.began.elapsed()
-    }
-
     fn elapsed_us(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }

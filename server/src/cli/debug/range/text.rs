@@ -176,7 +176,7 @@ fn followers_table(last: u64, followers: &[FollowerDebug]) -> String {
 fn state_table(replicas: &[(u64, &ReplicaDebug)]) -> String {
     let mut table = table(&[
         "NODE",
-        "TIME",
+        "NEWEST VERSION",
         "REMEMBERS REQUESTS SINCE",
         "KEEPS VERSIONS SINCE",
         "LOG BYTES",
