@@ -163,13 +163,13 @@ async fn where_cluster_time_is_ahead_the_right_clocks_say_so() {
     assert!(second > first, "versions rise: {first:?}, then {second:?}");
     wait_for("the node says that its clock is behind", NOTICED_TIMEOUT, async || {
         let log = node.log();
-        let said = log.lines().any(|line| line.contains("clock is 1h 59m behind of cluster time"));
+        let said = log.lines().any(|line| line.contains("clock is 1h 59m behind cluster time"));
         if said { Ok(()) } else { Err(log) }
     })
     .await;
     wait_for("the status says it too", NOTICED_TIMEOUT, async || {
         let text = quintet(temp.path(), &["status", "--node", &node.client]).await.done();
-        match text.contains("the clock of node 1 is wrong, 1h 59m behind of cluster time") {
+        match text.contains("the clock of node 1 is wrong, 1h 59m behind cluster time") {
             true => Ok(()),
             false => Err(text),
         }

@@ -147,7 +147,7 @@ mod tests {
             ("server/src/ids.rs", "impl K { const REDIS: u8 = 2; }"),
             ("server/src/range/a.rs", "// learner\nfn learner_points() {}"),
             ("server/src/range/a.rs", "#[cfg(test)] mod tests { fn learner() {} }"),
-            ("server/src/time/hlc.rs", "fn merge() {}"),
+            ("server/src/time/timestamp.rs", "fn merge() {}"),
         ] {
             holds(rule, &Tree::of([("docs/glossary.md", TEXT), (path, text)]));
         }
