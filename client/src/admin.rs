@@ -6,6 +6,8 @@
 //! Only the request to form a cluster is never repeated at another node, because two nodes could both believe
 //! that they were asked first; where its outcome is unknown the error says so.
 
+use std::time::Duration;
+
 use quintet_proto::v1::{self, admin_client::AdminClient};
 use tonic::transport::Channel;
 
@@ -19,7 +21,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered.
     pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
-        self.ask_any(async |mut admin| admin.status(v1::StatusRequest {}).await).await
+        self.ask_any(move |mut admin| async move { admin.status(v1::StatusRequest {}).await }).await
     }
 
     /// Moves all leaders off a node and keeps them away until [`undrain`](Self::undrain). The result says how
@@ -31,7 +33,7 @@ impl Client {
     pub async fn drain(&self, node: u64) -> Result<v1::DrainResponse, Error> {
         let timeout_ms = timeout_ms(self.caller.timeout / 2);
         let request = v1::DrainRequest { node_id: node, undo: false, timeout_ms };
-        self.ask_any(async |mut admin| admin.drain(request).await).await
+        self.ask_any(move |mut admin| async move { admin.drain(request).await }).await
     }
 
     /// Lets leaders come back to a node that was drained.
@@ -40,7 +42,69 @@ impl Client {
     /// As [`drain`](Self::drain), and [`Error::Unavailable`] if it can't be reached.
     pub async fn undrain(&self, node: u64) -> Result<v1::DrainResponse, Error> {
         let request = v1::DrainRequest { node_id: node, undo: true, timeout_ms: 0 };
-        self.ask_any(async |mut admin| admin.drain(request).await).await
+        self.ask_any(move |mut admin| async move { admin.drain(request).await }).await
+    }
+
+    /// Sets for how long versions of the keys with a prefix are kept once they were overwritten or removed or have
+    /// expired, in this client's keyspace; `None` takes the setting back. Of the prefixes of a key the longest counts.
+    /// It counts within ten seconds; what was collected by then stays so.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what is out of bounds, or one setting too many.
+    pub async fn set_retention(
+        &self,
+        prefix: impl IntoBytes,
+        retention: Option<Duration>,
+    ) -> Result<(), Error> {
+        let seconds = match retention.map(|retention| u32::try_from(retention.as_secs())) {
+            None => 0,
+            Some(Ok(seconds @ 1..)) => seconds,
+            Some(_) => {
+                let text = "the retention is below a second or out of all bounds".to_owned();
+                return Err(Error::InvalidArgument(text));
+            }
+        };
+        let request = v1::SetRetentionRequest {
+            keyspace: self.caller.keyspace.to_string(),
+            prefix: prefix.into_bytes(),
+            retention_s: seconds,
+            timeout_ms: timeout_ms(self.caller.timeout / 2),
+        };
+        self.ask_any(move |mut admin| {
+            let request = request.clone();
+            async move { admin.set_retention(request).await }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Has time servers on some nodes alone, an odd number of those that hold voters of the system range, or on all of
+    /// these where none is named. For the time that a room is lost: those that are left bear one more loss then. The
+    /// set changes within seconds ([`status`](Self::status) shows it).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for nodes that can't be named, [`Error::Unavailable`] where no majority of them is
+    /// up.
+    pub async fn place_time_servers(&self, nodes: &[u64]) -> Result<(), Error> {
+        let timeout_ms = timeout_ms(self.caller.timeout / 2);
+        let request = v1::PlaceTimeServersRequest { node_ids: nodes.to_vec(), timeout_ms };
+        self.ask_any(move |mut admin| {
+            let request = request.clone();
+            async move { admin.place_time_servers(request).await }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The retentions that are set, and that of all other keys, as one node has them.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub async fn list_retention(&self) -> Result<v1::ListRetentionResponse, Error> {
+        self.ask_any(move |mut admin| async move {
+            admin.list_retention(v1::ListRetentionRequest {}).await
+        })
+        .await
     }
 
     /// Takes a node back that lost its disk and runs with an empty directory: the node gets a new replica of
@@ -53,7 +117,7 @@ impl Client {
     pub async fn replace_node(&self, node: u64) -> Result<v1::ReplaceNodeResponse, Error> {
         let timeout_ms = timeout_ms(self.caller.timeout / 2);
         let request = v1::ReplaceNodeRequest { node_id: node, timeout_ms };
-        self.ask_any(async |mut admin| admin.replace_node(request).await).await
+        self.ask_any(move |mut admin| async move { admin.replace_node(request).await }).await
     }
 
     /// The range that holds a key, with its leader and why it is there, as one node sees it.
@@ -63,7 +127,12 @@ impl Client {
     pub async fn locate(&self, key: impl IntoBytes) -> Result<v1::RangeStatus, Error> {
         let request =
             v1::LocateRequest { keyspace: self.caller.keyspace.to_string(), key: key.into_bytes() };
-        let found = self.ask_any(async |mut admin| admin.locate(request.clone()).await).await?;
+        let found = self
+            .ask_any(move |mut admin| {
+                let request = request.clone();
+                async move { admin.locate(request).await }
+            })
+            .await?;
         found.range.ok_or_else(|| Error::Protocol("an answer without a range".to_owned()))
     }
 
@@ -75,7 +144,7 @@ impl Client {
     /// [`Error::Overloaded`] while it takes another checksum.
     pub async fn checksum(&self, range: u64) -> Result<v1::ChecksumResponse, Error> {
         let request = v1::ChecksumRequest { range_id: range };
-        self.ask_any(async |mut admin| admin.checksum(request).await).await
+        self.ask_any(move |mut admin| async move { admin.checksum(request).await }).await
     }
 
     /// The replica of a range on one node, the first that answers, with its last errors. To ask a certain node,
@@ -86,7 +155,7 @@ impl Client {
     /// [`Error::DeadlineExceeded`] if no node answered.
     pub async fn debug_range(&self, range: u64) -> Result<v1::DebugRangeResponse, Error> {
         let request = v1::DebugRangeRequest { range_id: range };
-        self.ask_any(async |mut admin| admin.debug_range(request).await).await
+        self.ask_any(move |mut admin| async move { admin.debug_range(request).await }).await
     }
 
     /// What the system range holds: nodes, descriptors of ranges, settings. Answered from the replica of one
@@ -96,7 +165,8 @@ impl Client {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no node answered.
     pub async fn registry(&self) -> Result<v1::RegistryResponse, Error> {
-        self.ask_any(async |mut admin| admin.registry(v1::RegistryRequest {}).await).await
+        self.ask_any(move |mut admin| async move { admin.registry(v1::RegistryRequest {}).await })
+            .await
     }
 
     /// Forms the cluster once `nodes` nodes know each other (0 means five), with the server's default number
@@ -146,10 +216,13 @@ impl Client {
     }
 
     /// Asks the nodes in turn, on a connection of its own each, until one answers.
-    async fn ask_any<T>(
+    async fn ask_any<T, Asked>(
         &self,
-        ask: impl AsyncFn(AdminClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
-    ) -> Result<T, Error> {
+        ask: impl Fn(AdminClient<Channel>) -> Asked,
+    ) -> Result<T, Error>
+    where
+        Asked: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
         let pool = &self.caller.attachment.pool;
         let rounds = async {
             let mut last = Error::Unavailable("no node is known".to_owned());
@@ -186,5 +259,19 @@ impl Client {
             }
         }
         Err(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls can be made from a task of their own.
+    #[test]
+    fn calls_can_be_spawned() {
+        fn is_send<T: Send>(_: &impl FnOnce(Client) -> T) {}
+        is_send(&|client: Client| async move { drop(client.status().await) });
+        is_send(&|client: Client| async move { drop(client.locate("k").await) });
+        is_send(&|client: Client| async move { drop(client.set_retention("k", None).await) });
     }
 }

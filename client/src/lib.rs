@@ -35,6 +35,7 @@
 //!   keys.rs  batch.rs  admin.rs     the calls: single keys, several at once, the cluster as a whole
 //!   client.rs                       the handle that they belong to
 //!   builder.rs                      settings, the first connection
+//!   past.rs  held.rs                reads of the past; a moment that stays readable while it is read
 //!   scan.rs  deletion.rs  writer.rs  pages as a stream, a range page by page, many puts in bounded memory
 //!   caller.rs                       what every call needs: attachment, keyspace, timeout
 //!   call.rs                         one operation: send, judge, retry   (op.rs, checks.rs, retry.rs)
@@ -65,6 +66,7 @@ mod connection;
 mod deadline;
 mod deletion;
 mod error;
+mod held;
 mod keys;
 mod nearness;
 mod op;
@@ -84,6 +86,7 @@ pub use builder::Builder;
 pub use client::Client;
 pub use deletion::RangeDeletion;
 pub use error::{Error, wire_error};
+pub use held::HeldSnapshot;
 pub use past::{Snapshot, StaleReads};
 pub use scan::{Scan, ScanOptions, ScanPage};
 pub use types::{

@@ -5,7 +5,7 @@
 //! versions of a key come from the node that leads the range.
 //!
 //! ```text
-//!   snapshot(at)   every read shows the same moment, whenever it is asked for and whoever answers
+//!   snapshot(at)   every read shows the same moment, whenever it is asked for and whoever answers  (held.rs: for long)
 //!   stale(max)     every read shows some moment that is at most so old, and says which
 //!   history(key)   the versions of a key that are kept
 //! ```
@@ -98,7 +98,7 @@ impl Client {
 /// Reads of one moment. From [`Client::snapshot`]; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    caller: Caller,
+    pub(crate) caller: Caller,
     at: Version,
 }
 

@@ -149,7 +149,8 @@ pub struct Limits {
     pub requests_in_flight_mb_max: u32,
     /// For how long request ids are remembered: within it a repetition never acts twice.
     pub dedup_window_s: u32,
-    /// For how long versions that were overwritten, removed or have expired can still be read.
+    /// For how long versions that were overwritten, removed or have expired can still be read, of keys that no setting
+    /// of the cluster names.
     pub version_retention_s: u32,
 }
 
@@ -214,7 +215,7 @@ impl Default for Limits {
             requests_in_flight_max: 8192,
             requests_in_flight_mb_max: 128,
             dedup_window_s: 600,
-            version_retention_s: 600,
+            version_retention_s: 86_400,
         }
     }
 }

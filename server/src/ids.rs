@@ -56,6 +56,16 @@ impl KeyspaceId {
     pub const DEFAULT: KeyspaceId = KeyspaceId(1);
     /// The Redis protocol's keys.
     pub const REDIS: KeyspaceId = KeyspaceId(2);
+
+    /// Its name, as requests say it; none of a keyspace that there is not.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            KeyspaceId::SYSTEM => Some("system"),
+            KeyspaceId::DEFAULT => Some("default"),
+            KeyspaceId::REDIS => Some("redis"),
+            _ => None,
+        }
+    }
 }
 
 /// Where a keyspace's timestamps come from. There is one so far, 0; stored and wire formats carry

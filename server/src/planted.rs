@@ -153,11 +153,13 @@ pub enum Bug {
     ClosedUnconfirmed,
     /// A replica shows a closed moment before it has applied what is at or below it.
     ClosedNotApplied,
+    /// Versions are collected that somebody holds.
+    GcBelowHold,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 70] = [
+    pub const ALL: [(&'static str, Bug); 71] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -228,6 +230,7 @@ impl Bug {
         ("closed-ignores-guards", Bug::ClosedIgnoresGuards),
         ("closed-unconfirmed", Bug::ClosedUnconfirmed),
         ("closed-not-applied", Bug::ClosedNotApplied),
+        ("gc-below-hold", Bug::GcBelowHold),
     ];
 
     /// The bug of a name.

@@ -87,7 +87,7 @@ mod production {
     };
 
     /// The format of data directories that this build writes and reads.
-    const FORMAT: &str = "quintet 7\n";
+    const FORMAT: &str = "quintet 8\n";
 
     /// The machine's wall clock.
     #[derive(Debug)]

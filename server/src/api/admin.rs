@@ -52,6 +52,29 @@ impl v1::admin_server::Admin for AdminService {
         replaced.map(Response::new).map_err(status)
     }
 
+    async fn place_time_servers(
+        &self,
+        request: Request<v1::PlaceTimeServersRequest>,
+    ) -> Result<Response<v1::PlaceTimeServersResponse>, Status> {
+        let placed = self.node_state.place_time_servers(request.into_inner()).await;
+        placed.map(Response::new).map_err(status)
+    }
+
+    async fn set_retention(
+        &self,
+        request: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
+        let done = self.node_state.set_retention(request.into_inner()).await;
+        done.map(Response::new).map_err(status)
+    }
+
+    async fn list_retention(
+        &self,
+        _request: Request<v1::ListRetentionRequest>,
+    ) -> Result<Response<v1::ListRetentionResponse>, Status> {
+        self.node_state.list_retention().map(Response::new).map_err(status)
+    }
+
     async fn locate(
         &self,
         request: Request<v1::LocateRequest>,

@@ -14,12 +14,13 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     budget::{Budget, respond},
     call::call,
-    delete_range,
+    delete_range, hold,
     line::Line,
     scan, session,
     status::{stamp, status, unexpected},
 };
 use crate::{
+    cluster::state::NodeState,
     error::OpError,
     ops::operation::{Operation, OperationOutcome},
     request::context::timeout_of,
@@ -34,13 +35,14 @@ const BATCH_READS_MAX: usize = 256;
 
 /// The service.
 pub struct KvService {
+    node_state: Arc<NodeState>,
     router: Arc<Router>,
 }
 
 impl KvService {
-    /// Serves what the router reaches.
-    pub fn new(router: Arc<Router>) -> KvService {
-        KvService { router }
+    /// Serves what a node reaches.
+    pub fn new(node_state: Arc<NodeState>) -> KvService {
+        KvService { router: node_state.router().clone(), node_state }
     }
 }
 
@@ -100,6 +102,14 @@ type ScanPages = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + S
 impl v1::kv_server::Kv for KvService {
     type ScanStream = ScanPages;
     type SessionStream = session::Frames;
+    type HoldSnapshotStream = hold::Messages;
+
+    async fn hold_snapshot(
+        &self,
+        request: Request<v1::HoldSnapshotRequest>,
+    ) -> Result<Response<hold::Messages>, Status> {
+        hold::run(&self.node_state, request.into_inner()).await.map(Response::new).map_err(status)
+    }
 
     async fn get(
         &self,

@@ -3,6 +3,7 @@
 //! ```text
 //!   kv.rs      unary calls     session.rs  many operations on one stream     scan.rs  pages as a stream
 //!   admin.rs   forming the cluster and looking at it                        delete_range.rs  pages to their end
+//!   hold.rs    a moment is kept while the call is open
 //!   call.rs    how a request enters the router, whichever door it came by; deadline and retries
 //!   status.rs  errors in gRPC's model
 //!   budget.rs line.rs outgoing.rs  bytes of answers: until they are encoded, and until the peer took them
@@ -16,6 +17,7 @@ mod call;
 mod delete_range;
 #[cfg(not(madsim))]
 pub(crate) mod health;
+mod hold;
 pub mod kv;
 pub(crate) mod line;
 #[cfg(not(madsim))]

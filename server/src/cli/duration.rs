@@ -47,6 +47,13 @@ pub(crate) fn parse(text: &str, what: &str) -> Result<Duration, Failure> {
     }
 }
 
+/// Whole seconds as [`parse`] reads them, in the largest unit of which they are a multiple: `90s`, `10m`, `1d`.
+pub(crate) fn whole(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let found = units.iter().find(|(of, _)| seconds > 0 && seconds.is_multiple_of(*of));
+    found.map_or(format!("{seconds}s"), |(of, unit)| format!("{}{unit}", seconds / of))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +98,14 @@ mod tests {
         for (text, why) in cases {
             let line = parse(text, "time to live").expect_err(text).line().expect("a line");
             assert!(line.starts_with("error: usage: ") && line.contains(why), "{text}: {line}");
+        }
+    }
+
+    #[test]
+    fn whole_seconds_are_written_as_they_are_read() {
+        let cases = [(0, "0s"), (90, "90s"), (600, "10m"), (7_200, "2h"), (86_400, "1d")];
+        for (seconds, text) in cases {
+            assert_eq!(whole(seconds), text);
         }
     }
 

@@ -20,6 +20,7 @@ mod node;
 mod output;
 mod range_view;
 mod replace;
+mod retention;
 mod split_points;
 mod start;
 mod status;
@@ -63,6 +64,9 @@ enum Command {
     ///
     /// `--timeout` limits how long nothing may be done: it starts again with each range that is done.
     Replace(node::Args),
+    /// Set for how long versions are kept.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Show cluster time and the time servers, and what a timestamp means.
     #[command(subcommand)]
     Time(time::Command),
@@ -109,6 +113,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Drain(args) => on_one_thread(drain::drain(args)),
         Command::Undrain(args) => on_one_thread(drain::undrain(args)),
         Command::Replace(args) => on_one_thread(replace::run(args)),
+        Command::Retention(command) => on_one_thread(retention::run(command)),
         Command::Time(command) => on_one_thread(time::run(command)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Bench(command) => bench::run(command),
@@ -168,9 +173,15 @@ mod tests {
             "quintet kv get k --at -10s --output json",
             "quintet kv get k --stale 5s",
             "quintet kv history k --limit 5 --output json",
+            "quintet retention list --output json",
+            "quintet retention set sessions/ 10m --node a:1",
+            "quintet retention unset s\\xff --escaped",
             "quintet time now --node a:1",
             "quintet time servers --output json",
             "quintet time decode 775028954013335552",
+            "quintet time place 1,2,5 --node a:1",
+            "quintet time place 1 2 5",
+            "quintet time place --all --output json",
             "quintet status --output json",
             "quintet drain 3 --node a:1 --timeout 30",
             "quintet undrain 3",

@@ -1,8 +1,8 @@
 //! `quintet time`: cluster time, the time servers, and what a timestamp means.
 //!
 //! For whoever reads a log, a history or an incident: versions are timestamps, and these commands say when that was,
-//! and who tells the time. They ask one node, and print what it knows; they change nothing. Timestamps are text in
-//! JSON: they are larger than what some of its readers keep exactly.
+//! and who tells the time. They ask one node, and print what it knows; `place` alone changes something. Timestamps are
+//! text in JSON: they are larger than what some of its readers keep exactly.
 
 use quintet_client::v1::{StatusResponse, TimeStatus};
 use quintet_server::time::{Timestamp, beside, utc};
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Now(Asked),
     /// Print the time servers: where they are, and whose clock is wrong
     Servers(Asked),
+    /// Have time servers on these nodes alone, as on those that are left of a lost room, or on all again
+    Place(PlaceArgs),
     /// Print what a timestamp means: a version, the moment of a scan, a line in a log
     Decode {
         /// The timestamp
@@ -42,6 +44,38 @@ pub(crate) struct Asked {
     connect: connect::Args,
 }
 
+/// Which nodes have time servers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// The nodes, an odd number
+    #[arg(value_delimiter = ',', required_unless_present = "all", conflicts_with = "all")]
+    nodes: Vec<u64>,
+    /// Every node that holds a voter of the system range, as when the cluster was formed
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+async fn place(PlaceArgs { nodes, asked, .. }: PlaceArgs) -> Result<(), Failure> {
+    asked.connect.client().await?.place_time_servers(&nodes).await?;
+    let mut out = Output::new();
+    match asked.output {
+        Format::Json => out.json(&json!({ "nodes": nodes }))?,
+        Format::Text if nodes.is_empty() => {
+            out.line("time servers come to every node that holds a voter of the system range")?;
+        }
+        Format::Text => {
+            let nodes: Vec<_> = nodes.iter().map(u64::to_string).collect();
+            let nodes = nodes.join(", ");
+            out.line(format!(
+                "time servers come to nodes {nodes} alone; `quintet time place --all` ends that"
+            ))?;
+        }
+    }
+    out.flush()
+}
+
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -53,6 +87,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
             let (status, time) = ask(&connect).await?;
             servers(&status, &time, output)
         }
+        Command::Place(args) => place(args).await,
         Command::Decode { timestamp, output } => decode(timestamp, None, output),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         raft::progress::{Progress, Role},
         replica::Replica,
     },
-    storage::format::{descriptor::Descriptor, raft::Position},
+    storage::format::{descriptor::Descriptor, gc::GcSpan, raft::Position},
     time::ms,
 };
 
@@ -73,7 +73,7 @@ fn is_member(node_state: &NodeState) -> Result<(), OpError> {
 
 fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {
     let state = &replica.shared.state;
-    let durable = state.durable();
+    let (durable, gc) = (state.durable(), state.gc_thresholds());
     let durable =
         durable.map_err(|error| OpError::new(v1::Code::Storage, error.to_string()))?.applied;
     let mut raft = raft(&replica.raft.progress());
@@ -85,14 +85,21 @@ fn of(replica: &Replica) -> Result<v1::ReplicaDebug, OpError> {
         raft: Some(raft),
         newest: state.newest().0,
         dedup_threshold: state.dedup_threshold().0,
-        gc_threshold: state.gc_threshold().0,
+        gc_threshold: gc.threshold.0,
         writes_waiting: replica.writes_waiting() as u64,
         proposals_in_flight: replica.shared.waiting.proposals.load(Relaxed) as u64,
         reads_waiting: replica.reads_waiting() as u64,
         log_bytes: replica.log.bytes(),
         installing: state.is_installing(),
+        held_at: gc.holds.iter().map(|hold| hold.at.0).min().unwrap_or(0),
+        gc_spans: gc.spans.into_iter().map(gc_span).collect(),
         faults: replica.shared.faults.seen().into_iter().map(fault).collect(),
     })
+}
+
+fn gc_span(span: GcSpan) -> v1::GcSpan {
+    let GcSpan { start, end, threshold } = span;
+    v1::GcSpan { start: start.into(), end: end.into(), threshold: threshold.0 }
 }
 
 fn descriptor(descriptor: &Descriptor) -> v1::RangeDescriptor {

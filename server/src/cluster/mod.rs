@@ -3,7 +3,9 @@
 //! ```text
 //!   state.rs          what the node knows and is: one value a node     records.rs  what of it is on disk
 //!   forming.rs        the cluster is formed, once                      plan.rs     how that looks on the wire
-//!   registry.rs       what the system range holds of the cluster
+//!   registry.rs       what the system range holds of the cluster       orders.rs   what operators have written there
+//!   retention.rs      for how long versions are kept, by prefix        set_retention.rs  how that is set
+//!   holds.rs          what keeps them while they are read              hold_versions.rs  in every range
 //!   drain.rs          leaders move off a node, and stay away           leaders.rs  moves them (candidates.rs: whom to)
 //!   replace/          a node that lost its disk is taken back
 //!   oracle/           the timestamp oracle at work: rounds, changes    time_server.rs  this node's time server
@@ -25,16 +27,21 @@ mod disks;
 mod drain;
 pub(crate) mod figures;
 mod forming;
+mod hold_versions;
+pub(crate) mod holds;
 mod known_leader;
 pub(crate) mod leaders;
 pub(crate) mod news;
 pub(crate) mod oracle;
+mod orders;
 mod plan;
 pub(crate) mod reach;
 pub mod readiness;
 pub mod records;
 pub mod registry;
 mod replace;
+pub(crate) mod retention;
+mod set_retention;
 pub mod state;
 pub mod status;
 pub(crate) mod time_server;

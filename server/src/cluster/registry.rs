@@ -6,6 +6,8 @@
 //!   node/ID      where the node was heard of last      follows the address book
 //!   range/ID     the range's descriptor                follows what its membership entries have made of it
 //!   setting/cluster_version                            the highest format that may be used
+//!   retention/KEYSPACE/PREFIX              for how many seconds versions of such keys are kept; the prefix in hex
+//!   time-servers                           the nodes that alone are to have time servers, where that is set
 //!   drain/ID     true: the node is to be told that it is drained; it could not be reached when that was asked
 //! ```
 //!
@@ -37,13 +39,12 @@ use bytes::Bytes;
 use super::state::NodeState;
 use crate::{
     error::OpError,
-    ids::{KeyspaceId, NodeId, RequestId, SYSTEM_RANGE},
+    ids::{KeyspaceId, NodeId, RequestId},
     peer::CLUSTER_VERSION,
     range::{
         replica::Replica,
         request::{Condition, Lifetime, Reply, ReplySink, Write, WriteKind},
     },
-    request::answer::Once,
     size::Size,
     storage::{
         self, Direction,
@@ -73,6 +74,10 @@ pub struct Registry {
     pub settings: BTreeMap<String, (Timestamp, String)>,
     /// Nodes that are to be told that they are drained, or not any more.
     pub drains: BTreeMap<u64, (Timestamp, bool)>,
+    /// Seconds for which versions are kept, by keyspace and prefix.
+    pub retention: BTreeMap<(u32, Vec<u8>), (Timestamp, u32)>,
+    /// The nodes that alone are to have time servers; none set, or no node: wherever they belong.
+    pub time_servers: Option<(Timestamp, Vec<u64>)>,
 }
 
 /// What a record is of.
@@ -82,6 +87,8 @@ pub(crate) enum Name {
     Range(u64),
     Setting(String),
     Drain(u64),
+    Retention(u32, Vec<u8>),
+    TimeServers,
 }
 
 const VERSION_SETTING: &str = "cluster_version";
@@ -93,16 +100,32 @@ impl Name {
             Name::Range(id) => format!("range/{id:020}"),
             Name::Setting(name) => format!("setting/{name}"),
             Name::Drain(id) => format!("drain/{id:020}"),
+            Name::TimeServers => "time-servers".to_owned(),
+            Name::Retention(keyspace, prefix) => {
+                let hex: String = prefix.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("retention/{keyspace:010}/{hex}")
+            }
         }
     }
 
     fn parse(key: &[u8]) -> Option<Name> {
         let key = std::str::from_utf8(key).ok()?;
+        if key == "time-servers" {
+            return Some(Name::TimeServers);
+        }
         match key.split_once('/')? {
             ("node", id) => id.parse().ok().map(Name::Node),
             ("range", id) => id.parse().ok().map(Name::Range),
             ("setting", name) => Some(Name::Setting(name.to_owned())),
             ("drain", id) => id.parse().ok().map(Name::Drain),
+            ("retention", of) => {
+                let (keyspace, hex) = of.split_once('/')?;
+                let bytes = hex
+                    .as_bytes()
+                    .chunks(2)
+                    .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+                Some(Name::Retention(keyspace.parse().ok()?, bytes.collect::<Option<_>>()?))
+            }
             _ => None,
         }
     }
@@ -149,6 +172,10 @@ impl Registry {
             }
             Some(Name::Drain(id)) => {
                 self.drains.insert(id, (at, codec::decode(value)?));
+            }
+            Some(Name::TimeServers) => self.time_servers = Some((at, codec::decode(value)?)),
+            Some(Name::Retention(keyspace, prefix)) => {
+                self.retention.insert((keyspace, prefix), (at, codec::decode(value)?));
             }
             None => {}
         }
@@ -211,40 +238,37 @@ pub(crate) async fn order_drain(
     node: NodeId,
     drained: bool,
 ) -> Result<(), OpError> {
-    let leads = node_state.router().replica(SYSTEM_RANGE).filter(Replica::is_leader);
-    let replica = leads.ok_or_else(|| OpError::not_leader(None))?;
-    let unreadable = |error: storage::Error| OpError::unavailable(error.to_string());
-    let registry = Registry::read(&replica).map_err(unreadable)?;
+    let (replica, registry) = node_state.led_registry()?;
     let stands = registry.drains.get(&node.0);
     if stands.is_some_and(|(_, stands)| *stands) == drained {
         return Ok(());
     }
-    let client = node_state.draw_client();
-    let request = RequestId { origin_room: 0, client, sequence: 1 };
-    let (sink, done) = Once::new();
-    let value = Bytes::from(codec::encode(&drained));
+    let value = Some(Bytes::from(codec::encode(&drained)));
     let instead_of = stands.map(|(at, _)| *at);
-    write(node_state, &replica, request, &Name::Drain(node.0), value, instead_of, sink);
-    let answered = done.await.map_err(|_| OpError::ambiguous("the node gave the request up"))?;
-    answered.into_body()?;
+    node_state.write_record(&replica, &Name::Drain(node.0), value, instead_of).await?;
+    let unreadable = |error: storage::Error| OpError::unavailable(error.to_string());
     node_state.set_to_drain(Registry::read(&replica).map_err(unreadable)?.to_drain());
     Ok(())
 }
 
-/// Writes a record, if nobody else has by then.
+/// Writes a record or, where there is no value, removes it, if nobody else has by then.
 pub(crate) fn write(
     node_state: &NodeState,
     replica: &Replica,
     request: RequestId,
     name: &Name,
-    value: Bytes,
+    value: Option<Bytes>,
     instead_of: Option<Timestamp>,
     sink: Arc<dyn ReplySink>,
 ) {
     let condition = instead_of.map_or(Condition::Absent, Condition::Version);
+    let kind = match value {
+        Some(value) => WriteKind::Put { value, condition, life: Lifetime::Forever },
+        None => WriteKind::Delete { condition },
+    };
     replica.write(Write {
         key: keys::encode(KeyspaceId::SYSTEM, name.key().as_bytes()),
-        kind: WriteKind::Put { value, condition, life: Lifetime::Forever },
+        kind,
         request,
         first_attempt: node_state.host().oracle.now(),
         later_attempt: false,
@@ -299,7 +323,7 @@ mod tests {
                 Name::Node(id) => registry.nodes.get(id).map(|(at, _)| *at),
                 Name::Range(id) => registry.ranges.get(id).map(|(at, _)| *at),
                 Name::Setting(name) => registry.settings.get(name).map(|(at, _)| *at),
-                Name::Drain(id) => registry.drains.get(id).map(|(at, _)| *at),
+                Name::Drain(_) | Name::Retention(..) | Name::TimeServers => None,
             };
             assert_eq!(stood, *instead_of, "{name:?}");
             registry.take(name.key().as_bytes(), Timestamp(at), value).unwrap();
@@ -334,6 +358,20 @@ mod tests {
         assert_eq!(registry.to_drain(), [3, 4].map(NodeId).into());
         note(&mut registry, 3, 3, false);
         assert_eq!(registry.to_drain(), [NodeId(4)].into());
+    }
+
+    #[test]
+    fn retention_is_found_by_the_bytes_of_its_prefix() {
+        let mut registry = Registry::default();
+        for (prefix, seconds) in [(&b""[..], 60_u32), (b"s/\xff\0", 70)] {
+            let key = Name::Retention(1, prefix.to_vec()).key();
+            assert_eq!(Name::parse(key.as_bytes()), Some(Name::Retention(1, prefix.to_vec())));
+            registry.take(key.as_bytes(), Timestamp(3), &codec::encode(&seconds)).unwrap();
+        }
+        assert_eq!(registry.retention[&(1, b"s/\xff\0".to_vec())], (Timestamp(3), 70));
+        for strange in ["retention/1", "retention/1/0g", "retention/x/00"] {
+            assert_eq!(Name::parse(strange.as_bytes()), None, "{strange}");
+        }
     }
 
     #[test]

@@ -25,7 +25,9 @@ use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
 use tokio::sync::Notify;
 
-use super::{around::Around, disks::DiskNews, time_server::TimeServerHere};
+use super::{
+    around::Around, disks::DiskNews, holds::Holds, retention::Settings, time_server::TimeServerHere,
+};
 use crate::{
     ids::{NodeId, RangeId},
     peer::{
@@ -56,6 +58,12 @@ pub struct NodeState {
     pub(super) handovers: Mutex<Handovers>,
     /// Nodes that are to be told that they are drained, as the registry has it.
     to_drain: Mutex<BTreeSet<NodeId>>,
+    /// What is set about retention; none before it was read.
+    retention: Mutex<Option<Arc<Settings>>>,
+    /// The nodes that alone are to have time servers, as the registry has it; empty: all that belong there.
+    time_servers_only: Mutex<BTreeSet<NodeId>>,
+    /// Moments that this node keeps from being collected.
+    holds: Holds,
     /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
     clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// What other nodes said last of their disks.
@@ -76,6 +84,7 @@ impl NodeState {
         time_server: Arc<TimeServerHere>,
         random: Random,
     ) -> Arc<NodeState> {
+        let holds = Holds::new(random());
         Arc::new(NodeState {
             host,
             router,
@@ -87,6 +96,9 @@ impl NodeState {
             draining: Mutex::default(),
             handovers: Mutex::default(),
             to_drain: Mutex::default(),
+            retention: Mutex::default(),
+            time_servers_only: Mutex::default(),
+            holds,
             clocks: Mutex::default(),
             disks: Mutex::default(),
             around: Around::default(),
@@ -201,6 +213,31 @@ impl NodeState {
     /// The nodes that are to be told that they are drained, as the registry has it now.
     pub(crate) fn set_to_drain(&self, nodes: BTreeSet<NodeId>) {
         *self.to_drain.lock() = nodes;
+    }
+
+    /// What is set about retention, as the registry has it.
+    pub(crate) fn set_retention_settings(&self, settings: Settings) {
+        *self.retention.lock() = Some(Arc::new(settings));
+    }
+
+    /// What is set about retention, where the node knows.
+    pub(crate) fn retention_settings(&self) -> Option<Arc<Settings>> {
+        self.retention.lock().clone().filter(|settings| settings.is_known())
+    }
+
+    /// The nodes that alone are to have time servers; empty: all that belong there.
+    pub(crate) fn time_servers_only(&self) -> BTreeSet<NodeId> {
+        self.time_servers_only.lock().clone()
+    }
+
+    /// What the registry has of that.
+    pub(crate) fn set_time_servers_only(&self, nodes: BTreeSet<NodeId>) {
+        *self.time_servers_only.lock() = nodes;
+    }
+
+    /// Moments that this node keeps from being collected.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// The registry has it that a node is to be told that it is drained, or that it is not; this node's replica shows

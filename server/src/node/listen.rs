@@ -42,7 +42,7 @@ fn client_message_bytes_max(config: &Config) -> usize {
 // Macros, because the types of generated servers differ between the two builds.
 macro_rules! kv {
     ($node_state:expr, $config:expr) => {
-        KvServer::new(KvService::new($node_state.router().clone()))
+        KvServer::new(KvService::new($node_state.clone()))
             .max_decoding_message_size(client_message_bytes_max($config))
     };
 }

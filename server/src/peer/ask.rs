@@ -12,7 +12,9 @@ use super::{Kind, Lane, Peers};
 use crate::{
     error::OpError,
     ids::{NodeId, RangeId, ReplicaId, TimeDomain},
+    storage::format::gc::GcHold,
     time::{
+        Timestamp,
         local::timeout,
         oracle::{
             self as time, Block, Config, Epoch, ServerId,
@@ -204,6 +206,56 @@ impl Ask for HoldReplica {
             Err(why) => (why, 0),
         };
         Kind::HoldReplicaAnswer(wire::HoldReplicaAnswer { refusal, replica_id })
+    }
+}
+
+/// Hold a moment, as the leader of the range, and say what is refused of these keys by then.
+pub(crate) struct HoldVersions {
+    /// The hold.
+    pub(crate) hold: GcHold,
+    /// Where the keys begin and end, as stored.
+    pub(crate) span: (Vec<u8>, Vec<u8>),
+}
+
+/// What a range answers that is asked to hold a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// It does. Reads of earlier moments of the span that was named are refused.
+    Since(Timestamp),
+    /// Perhaps not; why.
+    NotHeld(String),
+}
+
+impl Ask for HoldVersions {
+    type Answer = Held;
+
+    fn into_kind(self) -> Kind {
+        let (GcHold { holder, sequence, at, until }, (start, end)) = (self.hold, self.span);
+        Kind::HoldVersions(wire::HoldVersions {
+            time_domain: TimeDomain::default().0,
+            holder,
+            sequence,
+            at: at.0,
+            until: until.0,
+            start: start.into(),
+            end: end.into(),
+        })
+    }
+
+    fn answer(kind: Kind) -> Option<Held> {
+        let Kind::HoldVersionsAnswer(answer) = kind else { return None };
+        Some(match answer.refusal.is_empty() {
+            true => Held::Since(Timestamp(answer.threshold)),
+            false => Held::NotHeld(answer.refusal),
+        })
+    }
+
+    fn reply(answer: Held) -> Kind {
+        let (threshold, refusal) = match answer {
+            Held::Since(threshold) => (threshold.0, String::new()),
+            Held::NotHeld(why) => (0, why),
+        };
+        Kind::HoldVersionsAnswer(wire::HoldVersionsAnswer { threshold, refusal })
     }
 }
 
@@ -406,6 +458,16 @@ operation! {
     Drain(v1::DrainRequest) -> v1::DrainResponse, Drain, DrainAnswer, drain_answer
 }
 operation! {
+    /// Set a retention, as the leader of the system range.
+    SetRetention(v1::SetRetentionRequest) -> v1::SetRetentionResponse,
+    SetRetention, SetRetentionAnswer, set_retention_answer
+}
+operation! {
+    /// Say on which nodes time servers are to be, as the leader of the system range.
+    PlaceTimeServers(v1::PlaceTimeServersRequest) -> v1::PlaceTimeServersResponse,
+    PlaceTimeServers, PlaceTimeServersAnswer, place_time_servers_answer
+}
+operation! {
     /// Drain a node for one that does not reach it.
     DrainFor(v1::DrainRequest) -> v1::DrainResponse, DrainFor, DrainAnswer, drain_answer
 }
@@ -447,6 +509,9 @@ mod tests {
         }
         for answer in [Seeded::Ok, Seeded::Superseded(config)] {
             assert_eq!(told::<TimeSeed>(answer.clone()), Some(answer));
+        }
+        for answer in [Held::Since(Timestamp(300)), Held::NotHeld("no".to_owned())] {
+            assert_eq!(told::<HoldVersions>(answer.clone()), Some(answer));
         }
         let drained = v1::DrainResponse { leaders_left: 2, ..v1::DrainResponse::default() };
         assert_eq!(told::<Drain>(Ok(drained)), Some(Ok(drained)));

@@ -111,6 +111,12 @@ fn name(kind: &Kind) -> &'static str {
         Kind::TimeSeed(_) => "time seed",
         Kind::TimeSeedAnswer(_) => "time seed answer",
         Kind::Closed(_) => "closed timestamps",
+        Kind::HoldVersions(_) => "hold versions",
+        Kind::HoldVersionsAnswer(_) => "hold versions answer",
+        Kind::PlaceTimeServers(_) => "place time servers",
+        Kind::PlaceTimeServersAnswer(_) => "place time servers answer",
+        Kind::SetRetention(_) => "set retention",
+        Kind::SetRetentionAnswer(_) => "set retention answer",
     }
 }
 

@@ -21,6 +21,7 @@ use crate::storage::{
     engine::Error,
     format::{codec, request::DedupRecord},
     gc::Collectable,
+    keys,
 };
 
 /// The hash of a state and where it is of.
@@ -53,7 +54,9 @@ pub async fn of(state: &Arc<RangeState>) -> Result<Option<Checksum>, Error> {
             &mut cursor,
             &mut |family, key, value| {
                 if family == Family::Data {
-                    match versions.is_collectable(key, value, head.applied.gc_threshold) {
+                    let threshold =
+                        keys::split_version(key).map(|(key, _)| head.applied.gc.of(key));
+                    match versions.is_collectable(key, value, threshold.unwrap_or_default()) {
                         Ok(true) => return true,
                         Ok(false) => {}
                         Err(error) => failed = Some(error),

@@ -22,9 +22,10 @@
 //! * A guard is raised before its round is asked for, with what is known then as its floor ([`Guards::raise`]; planted
 //!   bugs `guard-after-round`, `get-ignores-guards`).
 //! * It is taken down once its entry is applied, or will never be. Where nobody knows that (the leadership ended), it
-//!   is *lost*, and so it is where the leader's disk does not answer, until it does: it stays over its keys, and reads that come upon it are refused. It says nothing any more once the
-//!   leader has applied all that was in its log when it was lost, nor of an earlier term than that in which the
-//!   leadership was confirmed: before a leader serves it has applied all that may be left of it.
+//!   is *lost*, and so it is where the leader's disk does not answer, until it does: it stays over its keys, and reads
+//!   that come upon it are refused. It says nothing any more once the leader has applied all that was in its log when
+//!   it was lost, nor of an earlier term than that in which the leadership was confirmed: before a leader serves it has
+//!   applied all that may be left of it.
 
 use std::sync::{
     Arc,

@@ -244,8 +244,13 @@ impl Replica {
     /// Proposes a command in a term and waits until it is applied. Whether it has done something: where not, perhaps it
     /// will yet.
     pub async fn commit(&self, term: u64, command: &Command<'_>) -> bool {
+        self.committed(term, command).await == Some(Applied::Done)
+    }
+
+    /// The same: what it came to, where that is known.
+    pub async fn committed(&self, term: u64, command: &Command<'_>) -> Option<Applied> {
         let applied = async { self.raft.propose_command(term, command).await?.await };
-        timeout(COMMIT_TIMEOUT, applied).await.ok().flatten() == Some(Applied::Done)
+        timeout(COMMIT_TIMEOUT, applied).await.ok().flatten()
     }
 
     /// The newest moment that this replica can show by itself, and how old it is at most: by cluster time, and since it

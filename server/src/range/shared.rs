@@ -134,8 +134,8 @@ impl Shared {
         )
     }
 
-    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for that,
-    /// where nobody has in this term.
+    /// Whether this replica leads in a term and has applied all that was in its log when it was elected; waits for
+    /// that, where nobody has in this term.
     pub(super) async fn prepare(&self, raft: &Group, term: u64, patience: Duration) -> bool {
         if self.is_prepared(term) {
             return true;

@@ -51,6 +51,7 @@ use crate::{
             codec,
             command::Command,
             descriptor::Descriptor,
+            gc::GcThresholds,
             raft::{EntryRecord, PayloadRecord},
         },
         keys::{self, MetaKind},
@@ -151,8 +152,18 @@ impl RangeState {
     }
 
     /// Reads of earlier moments are refused: what only they would see may be gone.
-    pub fn gc_threshold(&self) -> Timestamp {
-        self.applied.lock().gc_threshold
+    pub fn gc_thresholds(&self) -> GcThresholds {
+        self.applied.lock().gc.clone()
+    }
+
+    /// The threshold of a key.
+    pub fn gc_threshold(&self, key: &[u8]) -> Timestamp {
+        self.applied.lock().gc.of(key)
+    }
+
+    /// The highest threshold of a span, whose end may be open.
+    pub fn gc_threshold_over(&self, start: &[u8], end: &[u8]) -> Timestamp {
+        self.applied.lock().gc.over(start, end)
     }
 
     /// Where the replica keeps its data.

@@ -47,11 +47,16 @@ pub(super) fn keyspace(name: &str) -> Result<KeyspaceId, OpError> {
     }
 }
 
-/// The stored form of a key in a keyspace that a client names.
-pub(crate) fn stored_key(name: &str, key: &[u8]) -> Result<Bytes, OpError> {
+/// A keyspace that a client names and may touch.
+pub(crate) fn client_keyspace(name: &str) -> Result<KeyspaceId, OpError> {
     let keyspace = keyspace(name)?;
     authorize(Caller::Anonymous, keyspace)?;
-    check_stored_key(key, keyspace)
+    Ok(keyspace)
+}
+
+/// The stored form of a key in a keyspace that a client names.
+pub(crate) fn stored_key(name: &str, key: &[u8]) -> Result<Bytes, OpError> {
+    check_stored_key(key, client_keyspace(name)?)
 }
 
 /// The stored form of a key that the request makes.
@@ -134,7 +139,7 @@ pub(crate) fn check_deleted_span(delete: &v1::DeleteRangeRequest) -> Result<(), 
 }
 
 /// The stored keys that a start, an end and a prefix of user keys mean: from the first to below the second.
-pub(super) fn stored_span(
+pub(crate) fn stored_span(
     keyspace: KeyspaceId,
     (start, end, prefix): (&[u8], &[u8], &[u8]),
 ) -> Result<(Vec<u8>, Vec<u8>), OpError> {

@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use crate::{ids::RangeId, request::place::Place, storage::format::descriptor::Descriptor};
 
 /// Ranges of one scan.
-pub(super) const RANGES_MAX: usize = 100_000;
+pub(crate) const RANGES_MAX: usize = 100_000;
 
 /// The cache. Bounded by the ranges of the cluster: pieces of old entries go when their keys are
 /// learnt.

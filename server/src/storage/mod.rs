@@ -6,6 +6,7 @@ pub mod disk;
 pub mod engine;
 pub mod format;
 pub mod gc;
+pub mod gc_thresholds;
 pub mod keys;
 pub mod life;
 pub mod memory;

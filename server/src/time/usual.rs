@@ -25,13 +25,13 @@ impl Usual {
         self.took
     }
 
-    /// It has taken so long. After a failure this alone counts.
+    /// It has taken this time. After a failure this alone counts.
     pub fn took(&mut self, took: Duration) {
         self.took = if self.failed { took } else { (self.took * (PARTS - 1) + took) / PARTS };
         self.failed = false;
     }
 
-    /// It has failed: until it succeeds it is taken to need so long.
+    /// It has failed: until it succeeds it is taken to need this time.
     pub fn fails(&mut self, took: Duration) {
         *self = Usual { took, failed: true };
     }

@@ -9,7 +9,8 @@
 //!   leaders.rs          leaders move to where they belong            disk.rs        the node's own disk
 //!   heartbeats.rs       of all groups at one moment                  lost_leaders.rs  elections after a process ended
 //!   truncation.rs       of logs                                      addresses.rs   the address book's copy on disk
-//!   thresholds.rs       how far back requests and versions count
+//!   thresholds.rs       how far back requests count            gc_thresholds.rs  how far back versions do
+//!   holds.rs            what keeps versions meanwhile
 //!   request_records.rs  remembered requests go                       versions.rs    old versions go
 //!   collector.rs        the loop of these two                        registry.rs    the system range is kept true
 //!   time_servers.rs     the set of time servers is what it should be   closed_timestamps.rs  moments that are over
@@ -24,7 +25,9 @@ mod clocks;
 mod closed_timestamps;
 mod collector;
 mod disk;
+mod gc_thresholds;
 mod heartbeats;
+mod holds;
 mod leaders;
 mod lost_leaders;
 mod pause;
@@ -42,10 +45,7 @@ use tokio::task::JoinHandle;
 
 use self::{request_records::RequestRecords, versions::Versions};
 use crate::{
-    cluster::state::NodeState,
-    config::Limits,
-    range::elections::RaftTimes,
-    storage::{Engine, format::command::Command},
+    cluster::state::NodeState, config::Limits, range::elections::RaftTimes, storage::Engine,
 };
 
 /// Begins all jobs of a node, whose log engine is `log`.
@@ -62,19 +62,10 @@ pub(crate) fn start(
         tokio::spawn(lost_leaders::run(node_state.clone(), times)),
         tokio::spawn(pings::run(node_state.clone())),
         tokio::spawn(truncation::run(node_state.clone())),
-        tokio::spawn(thresholds::keep_moving(
-            node_state.clone(),
-            "moves dedup thresholds",
-            limits.dedup_window(),
-            |evaluated_under, threshold| Command::MoveDedupThreshold { evaluated_under, threshold },
-        )),
+        tokio::spawn(thresholds::move_dedup(node_state.clone(), limits.dedup_window())),
         tokio::spawn(collector::run(node_state.clone(), RequestRecords::default())),
-        tokio::spawn(thresholds::keep_moving(
-            node_state.clone(),
-            "moves gc thresholds",
-            limits.version_retention(),
-            |evaluated_under, threshold| Command::MoveGcThreshold { evaluated_under, threshold },
-        )),
+        tokio::spawn(gc_thresholds::run(node_state.clone(), limits.version_retention())),
+        tokio::spawn(holds::run(node_state.clone())),
         tokio::spawn(collector::run(node_state.clone(), Versions::default())),
         tokio::spawn(registry::run(node_state.clone())),
         tokio::spawn(time_servers::run(node_state.clone())),

@@ -7,12 +7,14 @@ use super::pause::pause;
 use crate::{
     cluster::{
         registry::{self, INTERVAL, Name, Registry},
+        retention::Settings,
         state::NodeState,
     },
-    ids::{RequestId, SYSTEM_RANGE},
+    ids::{NodeId, RequestId, SYSTEM_RANGE},
     range::request::{OpResult, ReplySink},
     request::place::Place,
     storage::{self},
+    time::local::Instant,
 };
 
 /// Keeps the system range true to what the node knows, where it leads it, and learns from it elsewhere, for
@@ -23,6 +25,7 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
     loop {
         pause(&node_state, "keeps the registry", INTERVAL).await;
         let Some(replica) = node_state.router().replica(SYSTEM_RANGE) else { continue };
+        let as_of = replica.closed_age().and_then(|(_, age)| Instant::now().checked_sub(age));
         let registry = match Registry::read(&replica) {
             Ok(registry) => registry,
             Err(error) => {
@@ -45,6 +48,11 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
                 routes.learn(&Arc::new(range.clone()));
             }
         }
+        let set = registry.retention.iter();
+        let set = set.map(|((keyspace, prefix), (_, seconds))| (*keyspace, &prefix[..], *seconds));
+        node_state.set_retention_settings(Settings::new(set, as_of));
+        let only = registry.time_servers.iter().flat_map(|(_, nodes)| nodes);
+        node_state.set_time_servers_only(only.map(|id| NodeId(*id)).collect());
         let to_drain = registry.to_drain();
         node_state.set_to_drain(to_drain.clone());
         if replica.is_leader() {
@@ -62,6 +70,7 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
                 let request = RequestId { origin_room: 0, client, sequence };
                 // What becomes of it shows in the next round.
                 let sink = Arc::new(Unheard(name.clone()));
+                let value = Some(value);
                 registry::write(&node_state, &replica, request, &name, value, instead_of, sink);
             }
         }

@@ -28,6 +28,7 @@ use crate::{
         format::{codec, request::DedupRecord},
         keys,
     },
+    time::Timestamp,
 };
 
 /// Records that one step looks at: a few milliseconds.
@@ -68,7 +69,7 @@ fn collect_step(node_state: &NodeState, cursor: &mut Vec<u8>) -> Result<usize, s
 /// follows them is stepped over, or a pass would take as long as everything remembered is much.
 fn remove_refused(
     engine: &dyn Engine,
-    thresholds: &Thresholds,
+    thresholds: &Thresholds<Timestamp>,
     cursor: &mut Vec<u8>,
 ) -> Result<usize, storage::Error> {
     let (mut batch, mut visited) = (Batch::new(), 0);
@@ -100,7 +101,7 @@ fn remove_refused(
             };
             if thresholds
                 .get(anchor)
-                .is_some_and(|threshold| dedup::is_forgotten(record.first_attempt, threshold))
+                .is_some_and(|threshold| dedup::is_forgotten(record.first_attempt, *threshold))
             {
                 batch.delete(Family::Dedup, key.to_vec());
                 kept = 0;

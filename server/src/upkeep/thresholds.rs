@@ -1,7 +1,8 @@
 //! Thresholds of a node's ranges: what lies below one is refused or out of reach, and may go.
 //!
-//! The leader of a range moves a threshold along behind cluster time, by a replicated command. Every
-//! node then removes by itself what lies below it (`request_records.rs`, `versions.rs`), in its own time.
+//! The leader of a range moves them along behind cluster time, by replicated commands (gc thresholds:
+//! `gc_thresholds.rs`). Every node then removes by itself what lies below it (`request_records.rs`, `versions.rs`), in
+//! its own time.
 //!
 //! # Invariant
 //!
@@ -18,17 +19,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// Moves a threshold of the ranges that this node leads along, `behind` cluster time. `what` it is goes
-/// into the trace; `command` moves it, in a leader's term.
-pub(super) async fn keep_moving(
-    node_state: Arc<NodeState>,
-    what: &'static str,
-    behind: Duration,
-    command: fn(u64, Timestamp) -> Command<'static>,
-) {
+/// Moves the dedup thresholds of the ranges that this node leads along, `behind` cluster time.
+pub(super) async fn move_dedup(node_state: Arc<NodeState>, behind: Duration) {
     let every = (behind / 10).max(Duration::from_secs(1));
     loop {
-        pause(&node_state, what, every).await;
+        pause(&node_state, "moves dedup thresholds", every).await;
         let leading = node_state.leading();
         if leading.is_empty() {
             continue;
@@ -41,7 +36,9 @@ pub(super) async fn keep_moving(
         }
         for replica in leading {
             // A lost proposal is made up for by the next one.
-            replica.propose(|term| command(term, threshold)).await;
+            let command =
+                |evaluated_under| Command::MoveDedupThreshold { evaluated_under, threshold };
+            replica.propose(command).await;
         }
     }
 }
@@ -49,10 +46,10 @@ pub(super) async fn keep_moving(
 /// Does some work by the thresholds of the ranges of this node that are not being replaced, which
 /// they are kept from meanwhile. Nothing is done where the node has no replica. The replica is any
 /// one: all of a node keep their data in one engine.
-pub(super) fn settled<T>(
+pub(super) fn settled<Of, T>(
     node_state: &NodeState,
-    threshold: fn(&RangeState) -> Timestamp,
-    work: impl FnOnce(&Replica, &Thresholds) -> T,
+    threshold: fn(&RangeState) -> Of,
+    work: impl FnOnce(&Replica, &Thresholds<Of>) -> T,
 ) -> Option<T> {
     let replicas = node_state.replicas();
     let states = replicas.iter().map(|replica| &replica.shared.state);
@@ -62,19 +59,19 @@ pub(super) fn settled<T>(
     replicas.first().map(|replica| work(replica, &thresholds))
 }
 
-/// The thresholds of a node's ranges, by key.
-pub(super) struct Thresholds(BTreeMap<Vec<u8>, (Arc<Descriptor>, Timestamp)>);
+/// The thresholds of a node's ranges, by key: one of a range, or those of its keys.
+pub(super) struct Thresholds<Of>(BTreeMap<Vec<u8>, (Arc<Descriptor>, Of)>);
 
-impl Thresholds {
-    pub(super) fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Timestamp)>) -> Thresholds {
+impl<Of> Thresholds<Of> {
+    pub(super) fn new(ranges: impl Iterator<Item = (Arc<Descriptor>, Of)>) -> Thresholds<Of> {
         let by_start = ranges.map(|(descriptor, at)| (descriptor.start.clone(), (descriptor, at)));
         Thresholds(by_start.collect())
     }
 
     /// That of the range of an anchor or another `enc(key)`, if this node holds it.
-    pub(super) fn get(&self, anchor: &[u8]) -> Option<Timestamp> {
+    pub(super) fn get(&self, anchor: &[u8]) -> Option<&Of> {
         let upto = (Bound::Unbounded, Bound::Included(anchor));
         let (_, (descriptor, threshold)) = self.0.range::<[u8], _>(upto).next_back()?;
-        descriptor.contains(anchor).then_some(*threshold)
+        descriptor.contains(anchor).then_some(threshold)
     }
 }

@@ -1,6 +1,6 @@
 //! Removes versions that no read can see any more: how far back reads reach, and what is removed behind that.
 //!
-//! The leader of a range moves its gc threshold (a replicated command); every node then removes by
+//! The leader of a range moves its gc thresholds (`gc_thresholds.rs`); every node then removes by
 //! itself, in bounded steps, what the rule of `storage/gc.rs` allows.
 //!
 //! What is removed in one piece, with nothing between that stays, is a deleted range: there the engine is asked for the
@@ -31,6 +31,7 @@ use crate::{
     size::Size,
     storage::{
         self, Batch, Direction, Engine, Family,
+        format::gc::GcThresholds,
         gc::{Collectable, Fate},
         keys,
     },
@@ -83,7 +84,7 @@ fn collect_step(
     cursor: &mut Vec<u8>,
     piece: &mut Piece,
 ) -> Result<Step, storage::Error> {
-    let collected = settled(node_state, RangeState::gc_threshold, |replica, thresholds| {
+    let collected = settled(node_state, RangeState::gc_thresholds, |replica, thresholds| {
         let engine = &**replica.shared.state.engine();
         let at = (cursor, piece);
         let step = remove_collectable(engine, thresholds, at, STEP_VERSIONS_MAX.get())?;
@@ -167,7 +168,7 @@ impl Follower {
         &mut self,
         stored: &[u8],
         record: &[u8],
-        thresholds: &Thresholds,
+        thresholds: &Thresholds<GcThresholds>,
         removing: &mut Removing<'_>,
     ) -> Result<ControlFlow<()>, storage::Error> {
         let Removing { batch, piece, pieces } = removing;
@@ -176,7 +177,7 @@ impl Follower {
             self.end_of_key(batch);
             self.key = key.to_vec();
             // A key of no range of this node stays: nothing is below zero.
-            self.threshold = thresholds.get(key).unwrap_or(Timestamp::ZERO);
+            self.threshold = thresholds.get(key).map_or(Timestamp::ZERO, |gc| gc.of(key));
             self.kept_in_a_row = 0;
             self.uncovers = false;
         }
@@ -217,7 +218,7 @@ impl Follower {
 /// empty when the end was reached.
 fn remove_collectable(
     engine: &dyn Engine,
-    thresholds: &Thresholds,
+    thresholds: &Thresholds<GcThresholds>,
     (cursor, piece): (&mut Vec<u8>, &mut Piece),
     visited_max: usize,
 ) -> Result<Step, storage::Error> {
@@ -279,7 +280,7 @@ mod tests {
             .expect("opened")
     }
 
-    fn thresholds(ranges: &[(&[u8], &[u8], u64)]) -> Thresholds {
+    fn thresholds(ranges: &[(&[u8], &[u8], u64)]) -> Thresholds<GcThresholds> {
         Thresholds::new(ranges.iter().map(|(start, end, threshold)| {
             let descriptor = Descriptor {
                 range: RangeId(1),
@@ -289,7 +290,8 @@ mod tests {
                 replicas: Vec::new(),
                 next_replica: ReplicaId(1),
             };
-            (Arc::new(descriptor), Timestamp(*threshold))
+            let gc = GcThresholds { threshold: Timestamp(*threshold), ..GcThresholds::default() };
+            (Arc::new(descriptor), gc)
         }))
     }
 
@@ -321,7 +323,11 @@ mod tests {
     }
 
     /// Steps until the end was reached; how many, and what all removed.
-    fn pass(engine: &dyn Engine, thresholds: &Thresholds, visited_max: usize) -> (usize, usize) {
+    fn pass(
+        engine: &dyn Engine,
+        thresholds: &Thresholds<GcThresholds>,
+        visited_max: usize,
+    ) -> (usize, usize) {
         let (mut cursor, mut steps, mut removed) = (Vec::new(), 0, 0);
         let mut piece = Piece::default();
         loop {

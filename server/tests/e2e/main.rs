@@ -7,9 +7,11 @@
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! clocks.rs      wall clocks that jump by hours
 //! expiry.rs      keys that expire, from every side; what is collected behind them
+//! retention.rs   for how long versions are kept, by prefix; moments that are held for longer
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
 //! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
+//! time_servers.rs  the set of time servers shrinks to what is left of a lost room, and grows back
 //! past.rs        reads of the past on every node, and the versions of a key
 //! wan.rs         rooms and cities that are made to be apart
 //! directory.rs   data directories that a node must not use
@@ -58,10 +60,12 @@ mod python;
 mod ranges;
 mod repetitions;
 mod replaced;
+mod retention;
 mod scan_pages;
 mod scans;
 mod silence;
 mod starting;
 mod support;
+mod time_servers;
 mod unread;
 mod wan;

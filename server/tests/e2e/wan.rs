@@ -37,7 +37,8 @@ async fn quickest(cluster: &Cluster, by: u64) -> Duration {
 async fn rooms_and_cities_are_apart_until_that_is_switched_off() {
     let cluster = Cluster::start_with(&["--wan"]).await;
     cluster.wait_healthy(HOME_TIMEOUT).await;
-    // For a timestamp and for the log another room is asked; the fifth copy is in the other city, and is not waited for.
+    // For a timestamp and for the log another room is asked; the fifth copy is in the other city, and is not waited
+    // for.
     let near = quickest(&cluster, 1).await;
     assert!(near >= 2 * ROOMS && near < CITIES, "{near:?}");
     // There and back to the leader, which asks another room twice.

@@ -80,6 +80,13 @@ impl Caller {
         self.recording.keep_moment(moment);
     }
 
+    /// Has time servers on these nodes alone, or on all where it names none.
+    pub async fn place_time_servers(&self, nodes: &[u64]) {
+        if let Some(library) = self.library() {
+            library.place_time_servers(nodes).await;
+        }
+    }
+
     /// Records that it asks something.
     pub(super) fn begins(&self, key: &str, call: &Call) {
         self.recording.invoke(self.process, key, call);

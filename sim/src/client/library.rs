@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use quintet_client::{
-    BatchWriter, Client, Condition, Error, PutOptions, ScanOptions, Version, Versioned,
+    BatchWriter, Client, Condition, Error, HeldSnapshot, PutOptions, ScanOptions, Version,
+    Versioned,
 };
 use tokio::time::sleep;
 
@@ -93,6 +94,21 @@ impl Writer {
         let written = |version: Version| Reply::Written { version: version.0 };
         async move { ended(&call, told.await.map(written)) }.boxed()
     }
+}
+
+/// A key at a moment, in the history's words.
+fn shown_at(key: &str, at: u64, found: Option<Versioned>) -> Paged {
+    let records = found.into_iter().map(|found| Entry {
+        key: key.to_owned(),
+        value: String::from_utf8_lossy(&found.value).into_owned(),
+        version: found.version.0,
+    });
+    Paged { at, records: records.collect(), next: None }
+}
+
+/// One key at a moment that is held.
+pub(super) async fn look_held(held: &HeldSnapshot, key: &str) -> Result<Paged, Error> {
+    Ok(shown_at(key, held.at().0, held.get(key.to_owned()).await?))
 }
 
 impl Library {
@@ -237,12 +253,27 @@ impl Library {
                 (shown.found, shown.at?.0, shown.stale)
             }
         };
-        let records = found.into_iter().map(|found| Entry {
-            key: key.to_owned(),
-            value: String::from_utf8_lossy(&found.value).into_owned(),
-            version: found.version.0,
-        });
-        Some((Paged { at, records: records.collect(), next: None }, stale))
+        Some((shown_at(key, at, found), stale))
+    }
+
+    /// Sets for how long versions of keys are kept.
+    pub(super) async fn set_retention(&self, prefix: &str, retention: Duration) {
+        if let Err(error) = self.client.set_retention(prefix.to_owned(), Some(retention)).await {
+            tracing::debug!(%error, "retention not set");
+        }
+    }
+
+    /// Has time servers on these nodes alone, or on all.
+    pub(super) async fn place_time_servers(&self, nodes: &[u64]) {
+        if let Err(error) = self.client.place_time_servers(nodes).await {
+            tracing::debug!(?nodes, %error, "time servers not placed");
+        }
+    }
+
+    /// Holds a moment of the keys with a prefix; none where no node could.
+    pub(super) async fn hold(&self, prefix: &str, at: u64) -> Option<HeldSnapshot> {
+        let held = self.client.snapshot(Version(at)).hold(ScanOptions::prefix(prefix)).await;
+        held.inspect_err(|error| tracing::debug!(%error, "moment not held")).ok()
     }
 
     /// One page.

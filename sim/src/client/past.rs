@@ -3,8 +3,21 @@
 
 use std::time::Duration;
 
-use super::{caller::Caller, library::Back};
+use quintet_client::Error;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    caller::Caller,
+    library::{self, Back},
+};
 use crate::history::{Call, OpOutcome, PageAsked, Reply};
+
+/// Clients that set a retention: one may be cut off.
+const SETTERS_MAX: u64 = 5;
+/// How old a moment may be that is to be held.
+const HELD_STALE: Duration = Duration::from_millis(500);
+/// Between two looks at a moment that is held.
+const LOOKS_PAUSE_MS_MAX: u64 = 2_000;
 
 /// The page that a read of a key at a moment is.
 fn page(key: &str, at: u64) -> Call {
@@ -46,5 +59,38 @@ impl Caller {
         self.begins(prefix, &page(key, at));
         self.ends(OpOutcome::Ok(Reply::Paged(shown)));
         Some(at)
+    }
+
+    /// Sets for how long versions of the keys with a prefix are kept; the first that asks does.
+    pub async fn set_retention(&mut self, prefix: &str, retention: Duration) {
+        let Some(library) = self.library() else { return };
+        // Set again it stays as it is, so that nobody has to know whether another one has done it.
+        if self.unique("retention") < SETTERS_MAX {
+            library.set_retention(prefix, retention).await;
+        }
+    }
+
+    /// Holds the newest moment of the keys with a prefix, and reads one of them there again and again.
+    ///
+    /// # Panics
+    /// Where the moment is not readable while it is held: that is broken whatever else is shown.
+    pub async fn look_for_long(&mut self, prefix: &str, key: &str, how_long: Duration) {
+        let Some(at) = self.look_back(prefix, key, Back::Stale(HELD_STALE)).await else {
+            return;
+        };
+        let Some(library) = self.library() else { return };
+        let Some(held) = library.hold(prefix, at).await else { return };
+        let until = Instant::now() + how_long;
+        while Instant::now() < until && !self.is_over() {
+            sleep(Duration::from_millis(self.between(1, LOOKS_PAUSE_MS_MAX))).await;
+            let call = page(key, at);
+            self.begins(prefix, &call);
+            let shown = library::look_held(&held, key).await;
+            let is_collected = matches!(shown, Err(Error::VersionCollected(_)));
+            let outcome =
+                shown.map_or(OpOutcome::Failed, |shown| OpOutcome::Ok(Reply::Paged(shown)));
+            self.ends(outcome);
+            assert!(!is_collected && !held.is_lost(), "{key} at {at} was held and is collected");
+        }
     }
 }

@@ -53,6 +53,15 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// The epoch of the active set of time servers, as far as any node has applied it.
+    pub fn time_epoch(&self) -> u64 {
+        let replicas = self.replicas();
+        let of = |replica: &Replica| replica.shared.state.time_servers().active.epoch.0;
+        replicas.iter().map(|(_, replica)| of(replica)).max().unwrap_or(0)
+    }
+}
+
 /// A record that two replicas of a range, at one applied index, do not share.
 pub struct Difference {
     /// Where it is, and what each of the two has.
@@ -131,14 +140,15 @@ type Take<'a> = dyn FnMut(Family, &[u8], &[u8]) + 'a;
 fn state(replica: &Replica, add: &mut Take<'_>) -> Result<(), String> {
     let engine = replica.shared.state.engine();
     let threshold = replica.shared.state.dedup_threshold();
-    let gc_threshold = replica.shared.state.gc_threshold();
+    let gc = replica.shared.state.gc_thresholds();
     let range = replica.shared.state.descriptor();
     let mut versions = Collectable::new();
     let forward = quintet_server::storage::Direction::Forward;
     engine
         .scan(Family::Data, &range.start, &range.end, forward, &mut |key, value| {
             // What can't be decoded counts.
-            if !versions.is_collectable(key, value, gc_threshold).unwrap_or(false) {
+            let threshold = keys::split_version(key).map(|(key, _)| gc.of(key)).unwrap_or_default();
+            if !versions.is_collectable(key, value, threshold).unwrap_or(false) {
                 add(Family::Data, key, value);
             }
             ControlFlow::Continue(())

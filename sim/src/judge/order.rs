@@ -9,7 +9,8 @@
 //! | a write was acknowledged, or its version was seen | a write | it has a greater version |
 //! | a page of a scan, or a deletion of a prefix, was answered with its moment | a write | it is above the moment |
 //!
-//! That is the anomaly of `docs/time.md`, looked for in every run. Writes of unknown outcome have no version that is known.
+//! That is the anomaly of `docs/time.md`, looked for in every run. Writes of unknown outcome have no version that is
+//! known.
 
 use super::verdict::{Verdict, Violation};
 use crate::history::{Op, OpOutcome, Reply, Version};

@@ -85,6 +85,7 @@ impl Over<'_> {
             ("blocks of timestamps", raft_found().2, commits.min(1)),
             ("raft snapshots installed", self.cluster.snapshots(), wanted.snapshots_min),
             ("nodes replaced", self.cluster.replacements(), wanted.replacements_min),
+            ("epoch of the time servers", self.cluster.time_epoch(), wanted.epochs_min),
             ("requests refused", self.cluster.refusals(), wanted.refusals_min),
         ];
         let less: Vec<_> = did
@@ -100,8 +101,8 @@ impl Over<'_> {
     }
 }
 
-/// What the judges of Raft and of the oracle have found as the run went. That is put first: what a broken log does shows
-/// in many ways later on, such as keys that can't be read.
+/// What the judges of Raft and of the oracle have found as the run went. That is put first: what a broken log does
+/// shows in many ways later on, such as keys that can't be read.
 pub(super) fn as_it_went() -> Verdict {
     raft_found().0.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)
 }

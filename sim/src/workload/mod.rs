@@ -17,6 +17,8 @@
 //! | [`inserts`] | `insert` | `set/N`, a new one each | acknowledged |
 //! | [`sweeps`] | `sweep` | registers | |
 //! | [`past`] | `past` | registers, those that expire | pages |
+//! | [`holds`] | `hold` | registers | pages |
+//! | [`time_servers`] | `place_time_servers` | | |
 //! | [`batches`] | `batch` | registers, inserts, those that expire | |
 //!
 //! ```text
@@ -33,6 +35,7 @@ mod batches;
 mod contract;
 mod counters;
 mod expiring;
+mod holds;
 mod inserts;
 mod keys;
 mod lists;
@@ -47,6 +50,7 @@ mod scans;
 mod section;
 mod settings;
 mod sweeps;
+mod time_servers;
 
 pub use self::{
     phases::{Pace, first_write, last_reads, work},

@@ -10,12 +10,12 @@ use toml::Table;
 use super::{
     batches,
     contract::{LastRead, Turn, Workload},
-    counters, expiring, inserts, lists, pages, past,
+    counters, expiring, holds, inserts, lists, pages, past,
     preparation::Preparation,
     read_all, registers, scans,
     section::Section,
     settings::{Settings, Wrong},
-    sweeps,
+    sweeps, time_servers,
 };
 use crate::{
     client::Caller,
@@ -37,6 +37,8 @@ fn drawn(settings: &mut Settings<'_>) -> Vec<Box<dyn Workload>> {
         inserts::of(settings),
         sweeps::of(settings),
         past::of(settings),
+        holds::of(settings),
+        time_servers::of(settings),
     ]
 }
 

@@ -40,7 +40,11 @@ use crate::{
     },
     planted::{self, Bug},
     range::{closed::Moment, leadership, replica::Replica},
-    time::oracle::{Block, Epoch, server::Tick},
+    storage::format::gc::GcHold,
+    time::{
+        Timestamp,
+        oracle::{Block, Epoch, server::Tick},
+    },
 };
 
 /// Answers peers for a node.
@@ -139,11 +143,6 @@ impl Handler for NodeHandler {
                 }
                 async { Some(Kind::Pong(wire::Pong {})) }.boxed()
             }
-            Kind::TimeTick(_)
-            | Kind::TimeRound(_)
-            | Kind::TimeFence(_)
-            | Kind::TimeSeed(_)
-            | Kind::Closed(_) => failed("this node has no time server of that domain"),
             Kind::Reach(_) => {
                 async move { Some(ask::Reach::reply(reach::reached(&node_state).await)) }.boxed()
             }
@@ -157,6 +156,30 @@ impl Handler for NodeHandler {
             Kind::Drain(request) => {
                 async move { Some(ask::Drain::reply(node_state.drain_asked(request).await)) }
                     .boxed()
+            }
+            Kind::PlaceTimeServers(request) => async move {
+                let placed = node_state.place_time_servers_here(request).await;
+                Some(ask::PlaceTimeServers::reply(placed))
+            }
+            .boxed(),
+            Kind::SetRetention(request) => async move {
+                Some(ask::SetRetention::reply(node_state.set_retention_here(request).await))
+            }
+            .boxed(),
+            Kind::HoldVersions(asked) if is_ours(asked.time_domain) => {
+                let range = RangeId(message.range_id);
+                let span = (asked.start.to_vec(), asked.end.to_vec());
+                let hold = GcHold {
+                    holder: asked.holder,
+                    sequence: asked.sequence,
+                    at: Timestamp(asked.at),
+                    until: Timestamp(asked.until),
+                };
+                async move {
+                    let held = node_state.hold_versions_here(range, hold, span).await;
+                    Some(ask::HoldVersions::reply(held))
+                }
+                .boxed()
             }
             Kind::DrainFor(request) => {
                 async move { Some(ask::DrainFor::reply(node_state.drain_here(request).await)) }
@@ -186,6 +209,12 @@ impl Handler for NodeHandler {
             Kind::Init(request) => {
                 async move { Some(ask::Init::reply(node_state.init(request, false).await)) }.boxed()
             }
+            Kind::TimeTick(_)
+            | Kind::TimeRound(_)
+            | Kind::TimeFence(_)
+            | Kind::TimeSeed(_)
+            | Kind::Closed(_)
+            | Kind::HoldVersions(_) => failed("this node knows no such time domain"),
             _ => failed("an answer where a request belongs"),
         }
     }

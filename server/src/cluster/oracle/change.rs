@@ -1,8 +1,8 @@
 //! Another set of time servers, begun and brought to its end by whoever leads the system range.
 //!
-//! The servers belong where the voters of the system range are: one on each of their nodes. A node that lost its disk
-//! is another server, and so the set follows by itself when it is taken back. What a change is, and why it is safe, is
-//! in `time/oracle/membership.rs`.
+//! The servers belong where the voters of the system range are: one on each of their nodes, or on those that an
+//! operator has named (`placement.rs`). A node that lost its disk is another server, and so the set follows by itself
+//! when it is taken back. What a change is, and why it is safe, is in `time/oracle/membership.rs`.
 //!
 //! ```text
 //!   look        active set is the wanted one    -> whoever is not seeded yet is, above a fresh round
@@ -201,8 +201,13 @@ fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId
         Some((ServerId(at.directory), peers.is_live(node)))
     };
     let voters = members.voters().into_iter();
-    let servers: Option<BTreeMap<_, _>> =
-        voters.map(|voter| members.holder(voter).and_then(server)).collect();
+    let holders: Option<Vec<_>> = voters.map(|voter| members.holder(voter)).collect();
+    let mut holders = holders?;
+    let only = node_state.time_servers_only();
+    if holders.iter().any(|node| only.contains(node)) {
+        holders.retain(|node| only.contains(node));
+    }
+    let servers: Option<BTreeMap<_, _>> = holders.into_iter().map(server).collect();
     let servers = servers?;
     let live = servers.values().filter(|is_live| **is_live).count();
     (live > servers.len() / 2).then(|| servers.into_keys().collect())

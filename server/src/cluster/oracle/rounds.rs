@@ -15,8 +15,8 @@
 //!
 //! * A request that was handed to another node, and is not answered in time, is handed to the own proposer as well:
 //!   whichever is first counts, as both began after the request had come.
-//! * Bounded: requests that are gathered by [`WAITING_MAX`], as the queue and the proposer are, rounds by `ROUNDS_MAX`, messages of one server by `servers.rs`,
-//!   requests to another node by [`DELEGATED_MAX`].
+//! * Bounded: requests that are gathered by [`WAITING_MAX`], as the queue and the proposer are, rounds by `ROUNDS_MAX`,
+//!   messages of one server by `servers.rs`, requests to another node by [`DELEGATED_MAX`].
 //!
 //! # On a crash
 //!

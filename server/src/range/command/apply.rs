@@ -12,7 +12,8 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
         Command::Write(write) => write::apply(target, term, &write),
         Command::Remove(page) => delete_range::apply(target, term, &page),
         Command::MoveDedupThreshold { evaluated_under, .. }
-        | Command::MoveGcThreshold { evaluated_under, .. }
+        | Command::MoveGcThresholds { evaluated_under, .. }
+        | Command::HoldVersions { evaluated_under, .. }
         | Command::ReserveReplica { evaluated_under }
         | Command::BeginTimeServers { evaluated_under, .. }
         | Command::ActivateTimeServers { evaluated_under, .. }
@@ -23,9 +24,10 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
         Command::MoveDedupThreshold { threshold, .. } => {
             Ok(thresholds::move_dedup(target.applied, threshold))
         }
-        Command::MoveGcThreshold { threshold, .. } => {
-            Ok(thresholds::move_gc(target.applied, threshold))
+        Command::MoveGcThresholds { now, threshold, prefixes, .. } => {
+            Ok(thresholds::move_gc(target.applied, now, threshold, &prefixes))
         }
+        Command::HoldVersions { hold, .. } => Ok(thresholds::hold(target.applied, hold)),
         Command::ReserveReplica { .. } => Ok(reserve_replica::apply(target.descriptor)),
         Command::BeginTimeServers { after, members, .. } => {
             Ok(time_servers::begin(&mut target.applied.time_servers, after, members))

@@ -9,7 +9,7 @@
 //!   write.rs            results of requests on one key, in groups, and of requests on several
 //!   put_many.rs         a request on several keys
 //!   delete_range.rs     a page of a deletion
-//!   thresholds.rs       dedup threshold and gc threshold move
+//!   thresholds.rs       dedup threshold and gc thresholds move, or are held
 //!   time_servers.rs     another set of time servers, in the system range
 //!   reserve_replica.rs  a replica id is given, once
 //!   outcome.rs          what a command came to

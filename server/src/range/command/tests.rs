@@ -18,6 +18,7 @@ use crate::{
                 BatchItem, Command, Effect, Group, Operation, PutBatch, RemoveCommand, WriteCommand,
             },
             descriptor::Descriptor,
+            gc::GcHold,
             request::{DedupRecord, Outcome, Removed},
         },
         memory::{MemoryDisk, MemoryEngine},
@@ -161,13 +162,37 @@ fn a_group_at_or_below_the_newest_version_leaves_no_trace() {
 #[test]
 fn the_gc_threshold_never_falls() {
     let mut range = Range::new();
-    let gc = |term, threshold| Command::MoveGcThreshold {
+    let gc = |term, threshold| Command::MoveGcThresholds {
         evaluated_under: term,
+        now: Timestamp(100),
         threshold: Timestamp(threshold),
+        prefixes: Vec::new(),
     };
     let results = range.apply(vec![gc(1, 3), gc(2, 50), gc(1, 2)]);
     assert_eq!(results, [Applied::Done, Applied::ReEvaluate, Applied::Done]);
-    assert_eq!(range.applied.gc_threshold, Timestamp(3));
+    assert_eq!(range.applied.gc.threshold, Timestamp(3));
+}
+
+#[test]
+fn a_hold_of_this_term_keeps_the_gc_threshold() {
+    let mut range = Range::new();
+    let hold = |term, sequence, at| Command::HoldVersions {
+        evaluated_under: term,
+        hold: GcHold { holder: 1, sequence, at: Timestamp(at), until: Timestamp(200) },
+    };
+    let gc = |now| Command::MoveGcThresholds {
+        evaluated_under: 1,
+        now: Timestamp(now),
+        threshold: Timestamp(now - 10),
+        prefixes: Vec::new(),
+    };
+    let results =
+        range.apply(vec![hold(2, 1, 5), hold(1, 1, 60), gc(100), hold(1, 2, 80), gc(199)]);
+    let (done, not) = (Applied::Done, Applied::ReEvaluate);
+    assert_eq!(results, [not, done.clone(), done.clone(), done.clone(), done]);
+    assert_eq!(range.applied.gc.threshold, Timestamp(80));
+    range.apply(vec![gc(200)]);
+    assert_eq!(range.applied.gc.threshold, Timestamp(190));
 }
 
 #[test]

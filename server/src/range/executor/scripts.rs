@@ -185,7 +185,13 @@ impl Scenario {
             }
             "move-gc-threshold" => {
                 let threshold = moment(command, "to")?;
-                Ok(self.move_up(Command::MoveGcThreshold { evaluated_under: term, threshold }))
+                let command = Command::MoveGcThresholds {
+                    evaluated_under: term,
+                    now: threshold,
+                    threshold,
+                    prefixes: Vec::new(),
+                };
+                Ok(self.move_up(command))
             }
             "reserve-replica" => {
                 match self.apply(&Command::ReserveReplica { evaluated_under: term }) {
@@ -229,7 +235,7 @@ impl Scenario {
             "newest version {}, dedup threshold {}, gc threshold {}",
             applied.newest.us(),
             applied.dedup_threshold.us(),
-            applied.gc_threshold.us()
+            applied.gc.threshold.us()
         )
     }
 

@@ -169,8 +169,8 @@ fn get(shared: &Shared, key: Bytes, confirmed: u64, expiry: Expiry) -> Result<Se
 fn get_at(shared: &Shared, key: &[u8], at: Timestamp) -> Result<OpResult, Error> {
     let found = mvcc::read(&**shared.state.engine(), key, at)?;
     // What was removed while this was read is below the threshold by now.
-    if at < shared.state.gc_threshold() {
-        return Ok(Err(collected()));
+    if at < shared.state.gc_threshold(key) {
+        return Ok(Err(OpError::collected()));
     }
     let found = found.filter(|version| !has_expired(version.expires_at, at));
     let stale = shared.oracle.known().age(at);
@@ -185,16 +185,8 @@ fn history(
 ) -> Result<OpResult, Error> {
     let limits = (limit, HISTORY_BYTES_MAX);
     let (versions, more) = mvcc::history(&**shared.state.engine(), key, before, limits)?;
-    let kept_since = shared.state.gc_threshold();
+    let kept_since = shared.state.gc_threshold(key);
     Ok(Ok(Answer::History { versions, more, kept_since }))
-}
-
-/// What a read is told of a moment that is not kept.
-fn collected() -> OpError {
-    OpError::new(
-        Code::VersionCollected,
-        "the moment that is asked for is further back than versions are kept; ask for a later one",
-    )
 }
 
 /// What of a scan lies in a range.
@@ -222,10 +214,10 @@ fn scan(shared: &Shared, wanted: Scan) -> Result<OpResult, Error> {
         page.next = behind(&wanted, span).map(<[u8]>::to_vec);
     }
     // What was removed while this was read is below the threshold by now.
-    let is_collected = at < state.gc_threshold();
+    let is_collected = at < state.gc_threshold_over(span.0, span.1);
     // The careless hand: "the moment was good when the scan began".
     if is_collected && !planted::active(Bug::CollectedReadable) {
-        return Ok(Err(collected()));
+        return Ok(Err(OpError::collected()));
     }
     let mut out = ScanPage { at, now, ..ScanPage::default() };
     for (stored, mut version) in page.records {

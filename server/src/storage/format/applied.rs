@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::raft::{Membership, Position};
+use super::{
+    gc::GcThresholds,
+    raft::{Membership, Position},
+};
 use crate::{
     ids::TimeDomain,
     time::{Timestamp, oracle::membership::Epochs},
@@ -25,7 +28,7 @@ pub struct AppliedRecord {
     /// Requests with an earlier first attempt are refused.
     pub dedup_threshold: Timestamp,
     /// Reads of earlier moments are refused.
-    pub gc_threshold: Timestamp,
+    pub gc: GcThresholds,
     /// Where those timestamps come from.
     pub time_domain: TimeDomain,
     /// Of the system range: the sets of time servers. Those of time domain 0, as there is no other.
@@ -53,14 +56,14 @@ mod tests {
                 membership_at: Some(Position { term: 1, index: 0 }),
                 newest: Timestamp(9),
                 dedup_threshold: Timestamp(3),
-                gc_threshold: Timestamp(4),
+                gc: GcThresholds { threshold: Timestamp(4), ..GcThresholds::default() },
                 time_domain: TimeDomain(0),
                 time_servers: Epochs {
                     active: Config { epoch: Epoch(1), members: [ServerId(5)].into() },
                     begun: vec![Config { epoch: Epoch(2), members: [ServerId(6)].into() }],
                 },
             },
-            "010102070102010202010b020c0101000903040001010501020106",
+            "010102070102010202010b020c01010009030400000001010501020106",
         );
     }
 }

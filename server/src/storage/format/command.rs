@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::request::{Outcome, Removed};
+use super::{
+    gc::{GcHold, GcPrefix},
+    request::{Outcome, Removed},
+};
 use crate::{
     ids::{RequestId, TimeDomain},
     time::{
@@ -27,13 +30,17 @@ pub enum Command<'a> {
         /// The new threshold; a lower one changes nothing.
         threshold: Timestamp,
     },
-    /// Moves the gc threshold: what nobody sees at the threshold or later may be removed from here on, and reads of
-    /// earlier moments are refused.
-    MoveGcThreshold {
+    /// Moves the gc thresholds: what nobody sees at a key's threshold or later may be removed from here on, and reads
+    /// of earlier moments are refused.
+    MoveGcThresholds {
         /// Term of the leader that proposed it.
         evaluated_under: u64,
-        /// The new threshold; a lower one changes nothing.
+        /// Cluster time: holds that end by then count no more.
+        now: Timestamp,
+        /// Of keys that no prefix below has; a lower one changes nothing.
         threshold: Timestamp,
+        /// Of keys with a prefix; the longest counts.
+        prefixes: Vec<GcPrefix>,
     },
     /// Reserves the next replica id of the range, for whoever proposed it: nobody else is given it, now
     /// or later.
@@ -63,6 +70,13 @@ pub enum Command<'a> {
         time_domain: TimeDomain,
         /// Which set.
         epoch: Epoch,
+    },
+    /// Keeps the gc thresholds of the range from rising above a moment, which is being read.
+    HoldVersions {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// On whose behalf, from when until when.
+        hold: GcHold,
     },
 }
 
@@ -221,8 +235,6 @@ mod tests {
             }],
             batches: Vec::new(),
         });
-        let gc = Command::MoveGcThreshold { evaluated_under: 4, threshold: Timestamp(300) };
-        holds_borrowed(&gc, "010204fb2c01");
         let expiring =
             Effect::Put { value: Bytes::from_static(b"v"), expires_at: Some(Timestamp(300)) };
         holds(&expiring, "0101017601fb2c01");
@@ -294,6 +306,22 @@ mod tests {
         // go on.
         holds_borrowed(&remove, "0104040003fc0403020109010203016102016b016c02fb2c0101016d");
     }
+
+    /// Came with `quintet 8` directories.
+    #[test]
+    fn gc_thresholds() {
+        let prefix = GcPrefix { prefix: b"k".to_vec(), threshold: Timestamp(3) };
+        let moved = Command::MoveGcThresholds {
+            evaluated_under: 4,
+            now: Timestamp(300),
+            threshold: Timestamp(2),
+            prefixes: vec![prefix],
+        };
+        holds_borrowed(&moved, "010204fb2c010201016b03");
+        let hold = GcHold { holder: 5, sequence: 6, at: Timestamp(7), until: Timestamp(300) };
+        holds_borrowed(&Command::HoldVersions { evaluated_under: 4, hold }, "010704050607fb2c01");
+    }
+
     /// Came with `quintet 7` directories.
     #[test]
     fn time_servers() {

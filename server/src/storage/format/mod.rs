@@ -13,6 +13,7 @@
 //!   command.rs     a replicated command, as it stands in the log
 //!   raft.rs        votes, positions, memberships and entries of a log
 //!   applied.rs     what a replica has applied
+//!   gc.rs          how far back reads of a range reach, part of that
 //!   snapshot.rs    raft snapshots: head, chunks, how far one is received or installed
 //!   codec.rs       encoding and decoding, for all of them
 //! ```
@@ -44,7 +45,7 @@
 //! * A new record, and a new variant, gets golden bytes in the file that declares it.
 //! * Where bytes must change, one of the two marks is raised. *The version byte*, with a decoder of the old
 //!   bytes and their golden test kept beside the new one: directories of before open. Or *the format of the
-//!   data directory* (`quintet 7`, in `seams.rs`): a directory of another format is refused whole, before
+//!   data directory* (`quintet 8`, in `seams.rs`): a directory of another format is refused whole, before
 //!   anything in it is touched. Every change until now took the second way:
 //!
 //! | directory | what differs |
@@ -54,6 +55,7 @@
 //! | `quintet 5` | a write command has batches of puts |
 //! | `quintet 6` | deletions of spans |
 //! | `quintet 7` | time servers; an applied record has no time of its range, and no command moves it; versions name their requests |
+//! | `quintet 8` | gc thresholds by prefix, and what holds them |
 //!
 //! # On damage
 //!
@@ -65,6 +67,7 @@ pub mod cluster;
 pub mod codec;
 pub mod command;
 pub mod descriptor;
+pub mod gc;
 #[cfg(test)]
 mod golden;
 pub mod node;

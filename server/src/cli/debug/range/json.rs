@@ -1,11 +1,11 @@
 //! `debug range` for programs.
 
-use quintet_client::v1::{RaftDebug, ReplicaDebug};
+use quintet_client::v1::{GcSpan, RaftDebug, ReplicaDebug};
 use quintet_server::time::utc;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::said::{ByNode, Said};
-use crate::cli::debug::descriptor;
+use crate::cli::{debug::descriptor, output::insert_bytes};
 
 /// All that the nodes said of a range.
 pub(super) fn json(range: u64, nodes: &ByNode) -> Value {
@@ -51,6 +51,8 @@ fn replica_json(replica: &ReplicaDebug) -> Value {
         "newest": time_json(replica.newest),
         "dedup_threshold": time_json(replica.dedup_threshold),
         "gc_threshold": time_json(replica.gc_threshold),
+        "gc_spans": replica.gc_spans.iter().map(gc_span_json).collect::<Vec<_>>(),
+        "held_at": (replica.held_at != 0).then(|| time_json(replica.held_at)),
         "writes_waiting": replica.writes_waiting,
         "proposals_in_flight": replica.proposals_in_flight,
         "reads_waiting": replica.reads_waiting,
@@ -58,6 +60,14 @@ fn replica_json(replica: &ReplicaDebug) -> Value {
         "installing": replica.installing,
         "faults": faults,
     })
+}
+
+fn gc_span_json(span: &GcSpan) -> Value {
+    let mut object = Map::new();
+    insert_bytes(&mut object, "start", &span.start);
+    insert_bytes(&mut object, "end", &span.end);
+    object.insert("gc_threshold".to_owned(), time_json(span.threshold));
+    object.into()
 }
 
 fn raft_json(raft: &RaftDebug) -> Value {

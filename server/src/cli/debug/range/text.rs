@@ -179,6 +179,7 @@ fn state_table(replicas: &[(u64, &ReplicaDebug)]) -> String {
         "NEWEST VERSION",
         "REMEMBERS REQUESTS SINCE",
         "KEEPS VERSIONS SINCE",
+        "HELD SINCE",
         "LOG BYTES",
         "WRITES",
         "PROPOSALS",
@@ -189,15 +190,24 @@ fn state_table(replicas: &[(u64, &ReplicaDebug)]) -> String {
             node.to_string(),
             utc(replica.newest),
             utc(replica.dedup_threshold),
-            utc(replica.gc_threshold),
+            kept_since(replica),
+            if replica.held_at == 0 { "-".to_owned() } else { utc(replica.held_at) },
             replica.log_bytes.to_string(),
             replica.writes_waiting.to_string(),
             replica.proposals_in_flight.to_string(),
             replica.reads_waiting.to_string(),
         ]);
     }
-    align_right(&mut table, &[0, 4, 5, 6, 7]);
+    align_right(&mut table, &[0, 5, 6, 7, 8]);
     table.trim_fmt()
+}
+
+/// Of most keys; how many spans have a threshold of their own.
+fn kept_since(replica: &ReplicaDebug) -> String {
+    match replica.gc_spans.len() {
+        0 => utc(replica.gc_threshold),
+        spans => format!("{}, {spans} spans other", utc(replica.gc_threshold)),
+    }
 }
 
 /// None where nothing went wrong.

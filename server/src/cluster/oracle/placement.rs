@@ -1,0 +1,89 @@
+//! Where time servers are: on every node that holds a voter of the system range, or on those of them alone that an
+//! operator has named. So the set shrinks to the survivors of a lost room, and grows back when the room is there again.
+//!
+//! Five servers with a room of two lost decide rounds as long as no other one is lost. Three, those that are left, may
+//! lose one more, and rounds wait for two of three instead of all three that are left. What an operator names is a
+//! record of the system range (`cluster/registry.rs`); the set follows by a change like any other (`change.rs`).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use quintet_proto::v1;
+
+use crate::{
+    cluster::{orders, registry::Name, state::NodeState},
+    error::OpError,
+    ids::{NodeId, SYSTEM_RANGE},
+    peer::ask,
+    storage::format::codec,
+};
+
+impl NodeState {
+    /// Has time servers on these nodes alone, or on all that belong there. The set has changed some moments later.
+    pub async fn place_time_servers(
+        self: &Arc<Self>,
+        request: v1::PlaceTimeServersRequest,
+    ) -> Result<v1::PlaceTimeServersResponse, OpError> {
+        self.check_placement(&request)?;
+        let question = || ask::PlaceTimeServers(request.clone());
+        let here = || self.place_time_servers_here(request.clone());
+        self.order_of_leader(orders::until(request.timeout_ms), question, here).await
+    }
+
+    fn check_placement(&self, request: &v1::PlaceTimeServersRequest) -> Result<(), OpError> {
+        let Some(cluster) = self.cluster() else { return Err(self.peers().no_cluster()) };
+        let nodes: BTreeSet<_> = request.node_ids.iter().map(|id| NodeId(*id)).collect();
+        if let Some(stranger) = nodes.iter().find(|node| !cluster.nodes.contains(node)) {
+            return Err(OpError::invalid(format!(
+                "there is no node {}; 'quintet status' lists them",
+                stranger.0
+            )));
+        }
+        if nodes.len() != request.node_ids.len() {
+            return Err(OpError::invalid("a node is named twice; name it once"));
+        }
+        if !nodes.is_empty() && nodes.len().is_multiple_of(2) {
+            return Err(OpError::invalid(format!(
+                "{} time servers bear the loss of no more than {} do; name an odd number of nodes",
+                nodes.len(),
+                nodes.len() - 1
+            )));
+        }
+        let is_live = |node: &&NodeId| **node == self.peers().me() || self.peers().is_live(**node);
+        let live = nodes.iter().filter(is_live).count();
+        if !nodes.is_empty() && live <= nodes.len() / 2 {
+            return Err(OpError::unavailable(format!(
+                "{live} of {} nodes can be reached, a majority is needed; name those that are up",
+                nodes.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The same, by the leader of the system range, which this node is to be.
+    pub(in crate::cluster) async fn place_time_servers_here(
+        &self,
+        request: v1::PlaceTimeServersRequest,
+    ) -> Result<v1::PlaceTimeServersResponse, OpError> {
+        self.check_placement(&request)?;
+        let (replica, registry) = self.led_registry()?;
+        let voters = replica.members();
+        let holders: BTreeSet<_> =
+            voters.voters().into_iter().filter_map(|voter| voters.holder(voter)).collect();
+        if let Some(other) = request.node_ids.iter().find(|id| !holders.contains(&NodeId(**id))) {
+            return Err(OpError::invalid(format!(
+                "node {other} holds no voter of range {SYSTEM_RANGE}, where time servers are; name one that does"
+            )));
+        }
+        let stands = registry.time_servers;
+        let stands_for = stands.as_ref().map_or(&[][..], |(_, nodes)| nodes);
+        if stands_for != request.node_ids {
+            let value = (!request.node_ids.is_empty())
+                .then(|| Bytes::from(codec::encode(&request.node_ids)));
+            let instead_of = stands.as_ref().map(|(at, _)| *at);
+            self.write_record(&replica, &Name::TimeServers, value, instead_of).await?;
+        }
+        self.set_time_servers_only(request.node_ids.into_iter().map(NodeId).collect());
+        Ok(v1::PlaceTimeServersResponse {})
+    }
+}
