@@ -153,11 +153,21 @@ pub enum Bug {
     ClosedUnconfirmed,
     /// A replica shows a closed moment before it has applied what is at or below it.
     ClosedNotApplied,
+    /// A feed goes on at its position instead of behind it.
+    FeedResumesOneOff,
+    /// Where a feed stands is a timestamp, whichever keys of that have come.
+    FeedForgetsKey,
+    /// The list of recent versions is taken for whole after the oldest of them were dropped.
+    FeedListForgetsFloor,
+    /// The list of recent versions outlives the state that it is of.
+    FeedListOutlivesState,
+    /// A feed goes on while one of its ranges is behind.
+    FeedIgnoresLaggingRange,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 70] = [
+    pub const ALL: [(&'static str, Bug); 75] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -228,6 +238,11 @@ impl Bug {
         ("closed-ignores-guards", Bug::ClosedIgnoresGuards),
         ("closed-unconfirmed", Bug::ClosedUnconfirmed),
         ("closed-not-applied", Bug::ClosedNotApplied),
+        ("feed-resumes-one-off", Bug::FeedResumesOneOff),
+        ("feed-forgets-key", Bug::FeedForgetsKey),
+        ("feed-list-forgets-floor", Bug::FeedListForgetsFloor),
+        ("feed-list-outlives-state", Bug::FeedListOutlivesState),
+        ("feed-ignores-lagging-range", Bug::FeedIgnoresLaggingRange),
     ];
 
     /// The bug of a name.

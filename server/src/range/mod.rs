@@ -14,7 +14,7 @@
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
-//!                                                                      error.rs   why one does not start
+//!   changes/         what is written, in order, for feeds              error.rs   why one does not start
 //! ```
 //!
 //! Files know only what is below them: `request.rs`, `members.rs`, `expiry.rs` at the bottom, then `dedup.rs`,
@@ -24,6 +24,7 @@
 mod answer;
 pub mod cadence;
 mod change;
+pub mod changes;
 pub mod check_quorum;
 pub mod checksum;
 pub mod closed;

@@ -33,6 +33,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{
+    changes::recent::Recent,
     command::{apply, outcome::Applied, target::Target},
     dedup::Overlay,
     snapshot::{install, stage::Ticket},
@@ -81,6 +82,8 @@ pub struct RangeState {
     installs: AtomicU64,
     /// Held while something is removed from what is stored beside apply.
     removal: Mutex<()>,
+    /// What was written lately, while somebody follows it.
+    recent: Recent,
 }
 
 impl RangeState {
@@ -115,6 +118,7 @@ impl RangeState {
             applied_next: AtomicU64::new(next_index(&applied)),
             installs: AtomicU64::new(0),
             removal: Mutex::default(),
+            recent: Recent::default(),
             applied: Mutex::new(applied),
             descriptor: RwLock::new(Arc::new(descriptor)),
         }))
@@ -160,6 +164,11 @@ impl RangeState {
         &self.engine
     }
 
+    /// What was written lately.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// The index up to which everything is applied.
     pub fn applied_index(&self) -> Option<u64> {
         self.applied_next.load(Ordering::Acquire).checked_sub(1)
@@ -191,6 +200,7 @@ impl RangeState {
         self.installs.store(installs, Ordering::Release);
         // A removal that is under way ends first; later ones leave this range out.
         drop(self.removal.lock());
+        self.recent.forget();
         let old = self.descriptor();
         let record = install::commit(&*self.engine, ticket, &old).await?;
         loop {
@@ -237,6 +247,7 @@ impl RangeState {
         entries: impl ExactSizeIterator<Item = EntryRecord<'e>>,
     ) -> Result<Vec<Applied>, Error> {
         let mut next = self.applied.lock().clone();
+        let newest_before = next.newest;
         let mut descriptor = None;
         let mut batch = Batch::new();
         let mut overlay = Overlay::default();
@@ -296,9 +307,12 @@ impl RangeState {
         }
         batch.put(Family::Meta, key, codec::encode(&next));
         batch.sort();
+        let written = self.recent.versions_of(&batch);
         failpoint::hit("apply.before-batch");
         self.engine.write(batch)?;
         failpoint::hit("apply.after-batch");
+        // Before the index says that it is applied: who sees that finds it in the list.
+        self.recent.add(newest_before, written);
         self.oracle.known().holds(next.newest);
         self.newest.store(next.newest.0, Ordering::Release);
         self.applied_next.store(next_index(&next), Ordering::Release);

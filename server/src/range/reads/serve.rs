@@ -86,6 +86,10 @@ fn read(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Serv
             history(shared, &key, before, limit).map(Served::Answer)
         }
         ReadKind::Scan(wanted) => scan(shared, wanted).map(Served::Answer),
+        // A closed moment needs no leader: they are answered without coming here (`Replica::read`).
+        ReadKind::Changes(_) => {
+            return Served::Answer(Err(OpError::unavailable("a page of a feed is not confirmed")));
+        }
     };
     served.unwrap_or_else(|error| {
         tracing::error!(range = %shared.range, %error, "state can't be read");
@@ -117,7 +121,7 @@ fn guards(shared: &Shared, kind: &ReadKind, term: u64, expiry: Expiry) -> Option
         }
         ReadKind::GetAt(_, at) => shared.guards.below(*at, shared.looks(term)),
         ReadKind::Scan(scan) => shared.guards.below(scan.at, shared.looks(term)),
-        ReadKind::Confirm { .. } => return None,
+        ReadKind::Changes(_) | ReadKind::Confirm { .. } => return None,
     };
     (!guards.is_empty()).then_some(guards)
 }
@@ -170,7 +174,7 @@ fn get_at(shared: &Shared, key: &[u8], at: Timestamp) -> Result<OpResult, Error>
     let found = mvcc::read(&**shared.state.engine(), key, at)?;
     // What was removed while this was read is below the threshold by now.
     if at < shared.state.gc_threshold() {
-        return Ok(Err(collected()));
+        return Ok(Err(OpError::collected()));
     }
     let found = found.filter(|version| !has_expired(version.expires_at, at));
     let stale = shared.oracle.known().age(at);
@@ -189,13 +193,6 @@ fn history(
     Ok(Ok(Answer::History { versions, more, kept_since }))
 }
 
-/// What a read is told of a moment that is not kept.
-fn collected() -> OpError {
-    OpError::new(
-        Code::VersionCollected,
-        "the moment that is asked for is further back than versions are kept; ask for a later one",
-    )
-}
 
 /// What of a scan lies in a range.
 fn clip<'a>(wanted: &'a Scan, range: &'a Descriptor) -> (&'a [u8], &'a [u8]) {
@@ -225,7 +222,7 @@ fn scan(shared: &Shared, wanted: Scan) -> Result<OpResult, Error> {
     let is_collected = at < state.gc_threshold();
     // The careless hand: "the moment was good when the scan began".
     if is_collected && !planted::active(Bug::CollectedReadable) {
-        return Ok(Err(collected()));
+        return Ok(Err(OpError::collected()));
     }
     let mut out = ScanPage { at, now, ..ScanPage::default() };
     for (stored, mut version) in page.records {
