@@ -17,6 +17,7 @@
 //! | [`inserts`] | `insert` | `set/N`, a new one each | acknowledged |
 //! | [`sweeps`] | `sweep` | registers | |
 //! | [`past`] | `past` | registers, those that expire | pages |
+//! | [`watches`] | `watch` | all, registers, one register, those that expire | feed |
 //! | [`batches`] | `batch` | registers, inserts, those that expire | |
 //!
 //! ```text
@@ -47,6 +48,7 @@ mod scans;
 mod section;
 mod settings;
 mod sweeps;
+mod watches;
 
 pub use self::{
     phases::{Pace, first_write, last_reads, work},
