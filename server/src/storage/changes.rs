@@ -186,3 +186,124 @@ pub struct Found {
     /// Between the position that was asked for and this one there are no others.
     pub upto: Position,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::{
+        Batch, Engine,
+        format::{codec, version::VersionRecord},
+        memory::{MemoryDisk, MemoryEngine},
+    };
+
+    fn engine(versions: &[(&[u8], u64)]) -> Arc<dyn Engine> {
+        let engine = MemoryEngine::of_test(&MemoryDisk::new());
+        let mut batch = Batch::new();
+        for (key, at) in versions {
+            let record = VersionRecord { value: Some(b"x"), txn: None, expires_at: None };
+            batch.put(Family::Data, keys::version(key, Timestamp(*at)), codec::encode(&record));
+        }
+        engine.write(batch).expect("written");
+        engine
+    }
+
+    fn position(at: u64, key: Option<&[u8]>) -> Position {
+        Position { at: Timestamp(at), key: key.map(Bytes::copy_from_slice) }
+    }
+
+    /// A whole pass, in steps.
+    fn pass(
+        engine: &dyn Engine,
+        after: &Position,
+        upto: u64,
+        limits: (usize, usize),
+        step: usize,
+    ) -> (Vec<(u64, Vec<u8>)>, Position) {
+        let mut earliest = Earliest::new(after.clone(), Timestamp(upto), limits);
+        let mut from = Vec::new();
+        for _ in 0..10_000 {
+            match earliest.step(engine, (&from, &[]), step).expect("read") {
+                Some(next) => from = next,
+                None => {
+                    let found = earliest.into_found();
+                    let named = found.versions.iter().map(|it| (it.at.0, it.key.to_vec()));
+                    return (named.collect(), found.upto);
+                }
+            }
+        }
+        panic!("no end at {from:x?}");
+    }
+
+    #[test]
+    fn both_ends_of_a_page_are_what_they_are() {
+        let engine = engine(&[(b"a", 5), (b"b", 5), (b"c", 5), (b"a", 6), (b"b", 7)]);
+        let found = |after: Position, upto| pass(&*engine, &after, upto, (9, 99), 2).0;
+        let named = |places: &[(u64, &[u8])]| -> Vec<(u64, Vec<u8>)> {
+            places.iter().map(|(at, key)| (*at, key.to_vec())).collect()
+        };
+        assert_eq!(found(position(5, None), 6), named(&[(6, b"a")]));
+        assert_eq!(found(position(5, Some(b"b")), 5), named(&[(5, b"c")]));
+        assert_eq!(found(position(5, Some(b"c")), 7), named(&[(6, b"a"), (7, b"b")]));
+        assert_eq!(found(position(7, None), 9), []);
+    }
+
+    #[test]
+    fn positions_have_the_order_of_what_has_come() {
+        let rising = [
+            position(4, None),
+            position(5, Some(b"a")),
+            position(5, Some(b"b")),
+            position(5, None),
+            position(6, Some(b"a")),
+        ];
+        for (place, one) in rising.iter().enumerate() {
+            for (other_place, other) in rising.iter().enumerate() {
+                assert_eq!(one.is_above(other), place > other_place, "{one:?} {other:?}");
+            }
+        }
+        assert_eq!((rising[1].floor().0, rising[3].floor().0), (4, 5));
+        assert!(rising[1].is_before(Timestamp(5), b"b") && !rising[1].is_before(Timestamp(5), b"a"));
+        assert!(!rising[3].is_before(Timestamp(5), b"z") && rising[3].is_before(Timestamp(6), b""));
+    }
+
+    #[test]
+    fn old_versions_of_a_key_are_jumped_over() {
+        let many: Vec<(&[u8], u64)> = (1..=500).map(|at| (&b"hot"[..], at)).collect();
+        let engine = engine(&[&many[..], &[(&b"last"[..], 400), (b"last", 501)]].concat());
+        let mut earliest = Earliest::new(position(499, None), Timestamp(600), (9, 99));
+        let looked = 2 + STEPPED_OVER_MAX + 3;
+        let next = earliest.step(&*engine, (&[], &[]), looked).expect("read");
+        assert_eq!(next, None, "the span is done in one step");
+        let found: Vec<_> = earliest.into_found().versions.iter().map(|it| it.at.0).collect();
+        assert_eq!(found, [500, 501]);
+    }
+
+    proptest! {
+        /// Pages after pages bring what a sort would, whatever their bounds.
+        #[test]
+        fn pages_follow_on_each_other(
+            written in proptest::collection::btree_set((1u64..12, 0u8..5), 0..40),
+            (most, bytes, step) in (1usize..6, 1usize..8, 1usize..6),
+            (from, upto) in (0u64..6, 6u64..13),
+        ) {
+            let stored: Vec<_> = written.iter().map(|(at, key)| (vec![b'k', *key], *at)).collect();
+            let stored: Vec<_> = stored.iter().map(|(key, at)| (&key[..], *at)).collect();
+            let engine = engine(&stored);
+            let (mut after, mut all) = (position(from, None), Vec::new());
+            while after != position(upto, None) {
+                let (page, came_to) = pass(&*engine, &after, upto, (most, bytes), step);
+                prop_assert!(came_to.is_above(&after) || upto <= from, "{:?}", came_to);
+                all.extend(page);
+                if upto <= from { break; }
+                after = came_to;
+            }
+            let wanted = written.iter().filter(|(at, _)| *at > from && *at <= upto);
+            let wanted: Vec<_> = wanted.map(|(at, key)| (*at, vec![b'k', *key])).collect();
+            prop_assert_eq!(all, wanted);
+        }
+    }
+}

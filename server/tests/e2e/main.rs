@@ -65,3 +65,4 @@ mod starting;
 mod support;
 mod unread;
 mod wan;
+mod watch;

@@ -19,7 +19,7 @@ use quintet_proto::v1::{
 use tokio::sync::mpsc;
 
 use super::{
-    parts::{Part, Parts, Rest},
+    parts::{PARTS_MAX, Part, Parts, Rest, bounded, too_many},
     stored,
 };
 use crate::{
@@ -39,8 +39,6 @@ use crate::{
     },
 };
 
-/// Ranges that one watch follows at most.
-pub(super) const PARTS_MAX: usize = 1_024;
 /// How long a client may take nothing.
 pub(super) const SLOW_MAX: Duration = Duration::from_secs(20);
 /// Ranges that are asked at the same time.
@@ -173,16 +171,8 @@ impl Following {
         };
         let spans = self.router.parts_of(&scan);
         let spans = spans.ok_or_else(|| OpError::invalid("the span makes no sense"))?;
-        let mut parts = Vec::new();
-        for span in spans {
-            if parts.len() >= PARTS_MAX {
-                return Err(OpError::invalid(format!(
-                    "the span has keys of more than {PARTS_MAX} ranges; watch it in parts"
-                )));
-            }
-            parts.push(self.part(span, at.clone())?);
-        }
-        Ok(Parts(parts))
+        let parts = bounded(spans)?.into_iter().map(|span| self.part(span, at.clone()));
+        parts.collect::<Result<_, _>>().map(Parts)
     }
 
     fn part(
@@ -252,8 +242,7 @@ impl Following {
         for (index, span, at) in rests.into_iter().rev() {
             let invalid = |error| (WatchEnd::Invalid, Some(error));
             if parts.0.len() >= PARTS_MAX {
-                let message = format!("the span has keys of more than {PARTS_MAX} ranges by now");
-                return Err(invalid(OpError::invalid(message)));
+                return Err(invalid(too_many()));
             }
             let shrunk = parts.0.get(index).map(|part| (part.start.clone(), part.end.clone()));
             if let (Some(span), Some(part)) = (shrunk, parts.0.get_mut(index)) {

@@ -11,7 +11,7 @@
 //!
 //! # Bounds
 //!
-//! * `limits.watches_max` of a node; [`PARTS_MAX`](feed::PARTS_MAX) ranges each.
+//! * `limits.watches_max` of a node; [`PARTS_MAX`](parts::PARTS_MAX) ranges each.
 //! * A page of each range, which counts as answers that wait do ([`Budget`](super::budget::Budget)), and
 //!   [`FRAMES_MAX`] messages that the client has not taken.
 //! * A client that takes none for [`SLOW_MAX`](feed::SLOW_MAX) is told so, and where it was: it can come again. That is
@@ -62,7 +62,12 @@ pub(super) fn open(
         asked.start = std::mem::take(&mut asked.key);
         asked.end = [&asked.start[..], &[0]].concat().into();
     }
-    let feed = Feed { start, end, resolved: Timestamp(asked.after) };
+    // One that begins now begins above what is known to be published.
+    let resolved = match asked.after {
+        0 => router.oracle().now(),
+        after => Timestamp(after),
+    };
+    let feed = Feed { start, end, resolved };
     let open = router.watches().open(feed).map_err(status)?;
     let (frames, taken) = mpsc::channel::<Frame>(FRAMES_MAX);
     let end = Arc::<Mutex<Option<Status>>>::default();

@@ -22,11 +22,26 @@ use quintet_proto::v1;
 
 use crate::{
     api::budget::Budget,
+    error::OpError,
     planted::{self, Bug},
     request::weight,
     storage::changes::Position,
     time::Timestamp,
 };
+
+/// Ranges that one watch follows at most.
+pub(super) const PARTS_MAX: usize = 1_024;
+
+/// The parts of a span, where they are not too many.
+pub(super) fn bounded<T>(spans: impl Iterator<Item = T>) -> Result<Vec<T>, OpError> {
+    let spans: Vec<_> = spans.take(PARTS_MAX + 1).collect();
+    if spans.len() > PARTS_MAX { Err(too_many()) } else { Ok(spans) }
+}
+
+/// What is told of a span that has too many.
+pub(super) fn too_many() -> OpError {
+    OpError::invalid(format!("the span has keys of more than {PARTS_MAX} ranges; watch it in parts"))
+}
 
 /// A part of the span that lies in one range, unless ranges have changed.
 pub(super) struct Part {
@@ -230,6 +245,13 @@ mod tests {
         assert_eq!(taken(&mut parts, 9), (named(&[("b", 14)]), false), "c may have 14 too");
         parts.0[0].take(page(&[("c", 14)], 20, ""), budget());
         assert_eq!(taken(&mut parts, 9), (named(&[("c", 14), ("n", 14)]), false));
+    }
+
+    #[test]
+    fn a_span_has_a_bounded_number_of_parts() {
+        assert_eq!(bounded(0..PARTS_MAX).map(|parts| parts.len()), Ok(PARTS_MAX));
+        let refused = bounded(0..=PARTS_MAX).expect_err("one too many");
+        assert_eq!(refused.code, quintet_proto::v1::Code::InvalidArgument);
     }
 
     #[test]

@@ -191,3 +191,97 @@ fn cut<'a>(wanted: impl Iterator<Item = &'a Written>, most: usize, upto: Positio
     let upto = last.map_or(upto, |last| Position { at: last.at, key: Some(last.key.clone()) });
     Found { versions, upto }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(versions: &[(&str, u64)]) -> Batch {
+        let mut batch = Batch::new();
+        for (key, at) in versions {
+            batch.put(Family::Data, keys::version(key.as_bytes(), Timestamp(*at)), Vec::new());
+        }
+        batch.put(Family::Meta, b"applied".to_vec(), Vec::new());
+        batch
+    }
+
+    fn apply(recent: &Recent, before: u64, versions: &[(&str, u64)]) {
+        let written = recent.versions_of(&batch(versions));
+        recent.add(Timestamp(before), written);
+    }
+
+    fn position(at: u64, key: Option<&str>) -> Position {
+        Position { at: Timestamp(at), key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())) }
+    }
+
+    type Told = Option<(Vec<(u64, String)>, Position)>;
+
+    fn find(recent: &Recent, after: &Position, closed: u64, most: usize) -> Told {
+        let found = recent.find((b"a", b"m"), after, Timestamp(closed), most)?;
+        let name = |it: Written| (it.at.0, String::from_utf8_lossy(&it.key).into_owned());
+        Some((found.versions.into_iter().map(name).collect(), found.upto))
+    }
+
+    fn told(versions: &[(u64, &str)], upto: Position) -> Told {
+        let versions = versions.iter().map(|(at, key)| (*at, (*key).to_owned()));
+        Some((versions.collect(), upto))
+    }
+
+    #[test]
+    fn nothing_is_promised_of_what_was_applied_before_somebody_asked() {
+        let recent = Recent::default();
+        apply(&recent, 0, &[("a", 1)]);
+        assert_eq!(find(&recent, &position(0, None), 9, 9), None, "it was not noted");
+        // Asked while a batch is being applied that nobody had asked for when it began.
+        recent.add(Timestamp(1), None);
+        apply(&recent, 4, &[("b", 6), ("a", 5), ("z", 6)]);
+        assert_eq!(find(&recent, &position(3, None), 9, 9), None);
+        assert_eq!(find(&recent, &position(4, Some("a")), 9, 9), None, "of 4 others may come");
+        let all = told(&[(5, "a"), (6, "b")], position(9, None));
+        assert_eq!(find(&recent, &position(4, None), 9, 9), all, "z is outside of the span");
+        let closed = told(&[(5, "a")], position(5, None));
+        assert_eq!(find(&recent, &position(4, None), 5, 9), closed);
+        let cut = told(&[(5, "a")], position(5, Some("a")));
+        assert_eq!(find(&recent, &position(4, None), 9, 1), cut);
+        let rest = told(&[(6, "b")], position(9, None));
+        assert_eq!(find(&recent, &position(5, Some("a")), 9, 1), rest);
+    }
+
+    #[test]
+    fn what_is_dropped_and_what_is_replaced_is_not_promised() {
+        let recent = Recent::default();
+        assert_eq!(find(&recent, &position(0, None), 9, 9), None);
+        let most = ENTRIES_MAX.get() as u64;
+        let keys: Vec<String> = (0..=most).map(|n| format!("b{n:06}")).collect();
+        let versions: Vec<_> = keys.iter().zip(1..).map(|(key, at)| (&key[..], at)).collect();
+        apply(&recent, 0, &versions);
+        let last = most + 1;
+        assert_eq!(find(&recent, &position(0, None), last, 1), None, "the first is gone");
+        let first = told(&[(2, &keys[1])], position(2, Some(&keys[1])));
+        assert_eq!(find(&recent, &position(1, None), last, 1), first);
+        recent.forget();
+        assert_eq!(find(&recent, &position(last, None), last + 1, 9), None);
+        apply(&recent, last + 5, &[("c", last + 6)]);
+        assert_eq!(find(&recent, &position(last, None), last + 9, 9), None);
+        let new = told(&[(last + 6, "c")], position(last + 9, None));
+        assert_eq!(find(&recent, &position(last + 5, None), last + 9, 9), new);
+    }
+
+    #[test]
+    fn what_a_pass_has_found_serves_the_pages_behind_it() {
+        let recent = Recent::default();
+        assert_eq!(find(&recent, &position(0, None), 9, 9), None);
+        let written = |at, key: &str| Written { at: Timestamp(at), key: Bytes::from(key.to_owned()) };
+        let versions = vec![written(2, "a"), written(2, "b"), written(3, "a")];
+        let found = Found { versions, upto: position(3, Some("a")) };
+        recent.keep((b"a", b"m"), position(1, None), found);
+        assert_eq!(find(&recent, &position(0, None), 9, 9), None, "it began behind that");
+        let first = told(&[(2, "a"), (2, "b")], position(2, Some("b")));
+        assert_eq!(find(&recent, &position(1, None), 9, 2), first);
+        let rest = told(&[(3, "a")], position(3, Some("a")));
+        assert_eq!(find(&recent, &position(2, Some("b")), 9, 2), rest);
+        assert_eq!(find(&recent, &position(3, Some("a")), 9, 2), None, "it ended there");
+        let other = recent.find((b"a", b"n"), &position(1, None), Timestamp(9), 9);
+        assert_eq!(other, None, "it is of another span");
+    }
+}
