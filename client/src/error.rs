@@ -83,7 +83,7 @@ pub enum Error {
     /// again.
     #[error("version collected: {0}")]
     VersionCollected(String),
-    /// Nothing of a watch was taken for too long; it goes on where it ended ([`Watch`](crate::Watch) does so by itself).
+    /// Nothing of a watch was taken for too long; [`Watch`](crate::Watch) goes on by itself where it ended.
     #[error("slow consumer: {0}")]
     SlowConsumer(String),
     /// The node's disk is full or failed.

@@ -90,7 +90,7 @@ impl WatchPosition {
 /// Changes come in the order of (version, key): none is left out, none comes twice, whatever nodes and connections
 /// fail meanwhile; it goes on by itself for as long as it is read. It ends after an error that trying again does not
 /// mend: [`Error::VersionCollected`] where it was so far behind that versions which it has not brought are not kept any
-/// more, [`Error::InvalidArgument`], [`Error::WrongCluster`].
+/// more, [`Error::InvalidArgument`], [`Error::WrongCluster`], [`Error::Protocol`].
 #[must_use = "a watch does nothing until it is read"]
 pub struct Watch {
     caller: Caller,
@@ -305,7 +305,10 @@ impl Watch {
 fn is_final(error: &Error) -> bool {
     matches!(
         error,
-        Error::InvalidArgument(_) | Error::VersionCollected(_) | Error::WrongCluster(_)
+        Error::InvalidArgument(_)
+            | Error::VersionCollected(_)
+            | Error::WrongCluster(_)
+            | Error::Protocol(_)
     )
 }
 

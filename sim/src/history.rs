@@ -11,9 +11,9 @@
 //! {"process":1,"type":"info","f":"txn","value":[["append","l",4]],"time":9900,"index":3}
 //! ```
 //!
-//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers or a
-//! page, or a deletion of a prefix (`sweep`) or a feed (`watch`), the prefix of the keys stands for the key, `null` for all keys. What
-//! `what` holds depends on `f` and `type`:
+//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers, a
+//! page, a deletion of a prefix (`sweep`) or a feed (`watch`) the prefix of the keys stands for the key, `null` for all
+//! keys. What `what` holds depends on `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
 //! |---|---|---|---|

@@ -14,7 +14,8 @@
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
-//!   changes/         what is written, in order, for feeds              error.rs   why one does not start
+//!   changes.rs       what is written, in order, for feeds              recent.rs  what was written lately
+//!                                                                      error.rs   why one does not start
 //! ```
 //!
 //! Files know only what is below them: `request.rs`, `members.rs`, `expiry.rs` at the bottom, then `dedup.rs`,
@@ -42,6 +43,7 @@ pub mod leadership;
 pub mod members;
 pub mod raft;
 mod reads;
+pub mod recent;
 pub mod replica;
 pub mod request;
 pub mod shared;

@@ -33,9 +33,9 @@ use std::{
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{
-    changes::recent::Recent,
     command::{apply, outcome::Applied, target::Target},
     dedup::Overlay,
+    recent::Recent,
     snapshot::{install, stage::Ticket},
 };
 use crate::{

@@ -1,8 +1,8 @@
 //! The feeds that clients have open at this node: which keys each follows, and how far it has come.
 //!
 //! This is the one place that knows all of them: their number is bounded here, a node that stops tells them here, and
-//! whoever has to know how far back feeds still look asks here. It is in memory only: a client whose node has gone comes
-//! to another one, with its position.
+//! whoever has to know how far back feeds still look asks here. It is in memory only: a client whose node has gone
+//! comes to another one, with its position.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ pub struct Feed {
 }
 
 impl Watches {
-    /// None yet, and so many at most.
+    /// None yet, and `most` at most.
     pub fn new(most: u32, metrics: Arc<Metrics>) -> Arc<Watches> {
         let (most, is_stopping) = (most as usize, AtomicBool::new(false));
         Arc::new(Watches { most, metrics, is_stopping, open: Mutex::default() })

@@ -3,7 +3,7 @@
 //! Versions are stored by key, so what was written after a moment has to be looked for among all keys of the span. One
 //! pass keeps the first versions behind a position, as many as a bound allows, and so brings one page of the feed
 //! whatever the span holds ([`Earliest`]). Who has a list of what was written lately needs no pass
-//! (`range/changes/recent.rs`).
+//! (`range/recent.rs`).
 //!
 //! # Invariants
 //!
@@ -95,7 +95,7 @@ pub struct Earliest {
 }
 
 impl Earliest {
-    /// Of versions behind a position and not above a timestamp, so many at most, and so many bytes of keys, but one.
+    /// Of versions behind a position and not above a timestamp, `most` of them and `bytes_max` of keys, but one.
     pub fn new(after: Position, upto: Timestamp, (most, bytes_max): (usize, usize)) -> Earliest {
         let (found, bytes, is_cut) = (BTreeSet::new(), 0, false);
         Earliest { after, upto, most, bytes_max, found, bytes, is_cut }

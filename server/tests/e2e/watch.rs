@@ -1,5 +1,5 @@
-//! Feeds, as their users have them: through nodes that are killed, resumed elsewhere, from too long ago, and by a client
-//! that stops reading.
+//! Feeds, as their users have them: through nodes that are killed, resumed elsewhere, from too long ago, and by a
+//! client that stops reading.
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +39,7 @@ const GROWTH_BYTES_MAX: u64 = 160 << 20;
 /// What a feed brought: versions and keys, in its order.
 type Brought = Vec<(u64, Bytes)>;
 
-/// Reads until so many changes have come.
+/// Reads until this number of changes has come.
 async fn brought(watch: &mut quintet_client::Watch, count: usize) -> Brought {
     let mut brought = Vec::with_capacity(count);
     while brought.len() < count {

@@ -14,8 +14,8 @@
 //! | where a feed begins that names no version | everything that was acknowledged before is at or below it |
 //! | where it begins that names one | at that |
 //!
-//! A change of the expiry writes the value that is there, a deletion of a prefix tells no versions, an append tells none:
-//! of these it is only judged that a version can be theirs. Without an answered step the judge is `Undecided`.
+//! A change of the expiry writes the value that is there, a deletion of a prefix tells no versions, an append tells
+//! none: of these it is only judged that a version can be theirs. Without an answered step the judge is `Undecided`.
 
 use std::collections::BTreeMap;
 

@@ -5,9 +5,9 @@
 //!   parts.rs  the ranges' changes in one order, pure
 //! ```
 //!
-//! A page of a range comes from any replica (`range/changes/`), this node's own as a rule. The task keeps where each range
-//! stands, and a page of each; no replica keeps anything of it. So what a watch has sent is all that has to be known to
-//! go on with it elsewhere, and its client knows that.
+//! A page of a range comes from any replica (`range/changes.rs`), this node's own as a rule. The task keeps where each
+//! range stands, and a page of each; no replica keeps anything of it. So what a watch has sent is all that has to be
+//! known to go on with it elsewhere, and its client knows that.
 //!
 //! # Bounds
 //!

@@ -4,8 +4,8 @@
 //!   VERSION <tab> put <tab> KEY <tab> VALUE        VERSION <tab> del <tab> KEY        VERSION <tab> resolved
 //! ```
 //!
-//! Every line is flushed. It goes on over failures of nodes, and ends with Ctrl-C, where a flag says so, or where what it
-//! has not printed yet is not kept any more.
+//! Every line is flushed. It goes on over failures of nodes, and ends with Ctrl-C, where a flag says so, or where what
+//! it has not printed yet is not kept any more.
 
 use std::{ffi::OsString, ops::Bound};
 

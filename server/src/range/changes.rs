@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   closed moment not above the position, or nothing newer than it in the range  -> an empty page, at once
-//!   position at or above the floor of the list of recent versions (recent.rs)    -> from the list
+//!   position at or above the floor of the list of recent versions (`recent.rs`)  -> from the list
 //!   else                                                                         -> a pass over the span, in steps
 //! ```
 //!
@@ -21,8 +21,6 @@
 //!   threshold nothing is collected (`storage/gc.rs`).
 //! * A replica whose state was replaced by a raft snapshot meanwhile does not answer.
 //! * One pass at a time goes over a range.
-
-pub mod recent;
 
 use std::sync::Arc;
 

@@ -15,9 +15,9 @@
 //!
 //! # Invariants
 //!
-//! * Every version of the range above the floor that is applied is in the list. Without a floor nothing is promised. The
-//!   floor is the newest version before the first batch that was added: versions rise along the log, so that batch and
-//!   all later ones are above it.
+//! * Every version of the range above the floor that is applied is in the list. Without a floor nothing is promised.
+//!   The floor is the newest version before the first batch that was added: versions rise along the log, so that batch
+//!   and all later ones are above it.
 //! * What is dropped from a full list raises the floor (planted bug `feed-list-forgets-floor`).
 //! * A raft snapshot takes the place of entries that are never applied here: the floor is lost (planted bug
 //!   `feed-list-outlives-state`).
