@@ -212,7 +212,10 @@ impl Client {
     pub fn watch_key(&self, key: impl IntoBytes) -> Watch {
         let key = key.into_bytes();
         if key.is_empty() {
-            return Watch::refused(self.caller.clone(), "the key is empty; a key has at least 1 byte");
+            return Watch::refused(
+                self.caller.clone(),
+                "the key is empty; a key has at least 1 byte",
+            );
         }
         Watch::new(self.caller.clone(), ScanOptions::range(&key[..]..=&key[..]))
     }

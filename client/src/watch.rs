@@ -274,10 +274,7 @@ impl Watch {
     }
 
     /// Waits for the next message. `Err`: the stream is lost.
-    fn poll_message(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<v1::WatchResponse, Error>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<v1::WatchResponse, Error>> {
         let Phase::Open(stream) = &mut self.phase else {
             return Poll::Ready(Err(Error::Unavailable("no stream is open".to_owned())));
         };

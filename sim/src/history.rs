@@ -58,8 +58,8 @@ mod ops;
 mod words;
 
 pub use event::{
-    Changed, Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered, Operation,
-    PageAsked, Paged, Record, Swept, Value, Version, Versioned, WatchAsked, WatchSeen,
+    Changed, Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered,
+    Operation, PageAsked, Paged, Record, Swept, Value, Version, Versioned, WatchAsked, WatchSeen,
 };
 pub use ops::{Call, Op, OpOutcome, Reply};
 pub use words::millis;

@@ -155,9 +155,8 @@ impl Recent {
         if list.floor.is_some_and(|floor| floor <= after.floor()) {
             let first = list.entries.partition_point(|version| version.at <= after.floor());
             let behind = list.entries.range(first..).take_while(|version| version.at <= closed);
-            let wanted = behind.filter(|version| {
-                holds(&version.key) && after.is_before(version.at, &version.key)
-            });
+            let wanted = behind
+                .filter(|version| holds(&version.key) && after.is_before(version.at, &version.key));
             return Some(cut(wanted, most, Position::behind(closed)));
         }
         let known = list.caught_up.as_ref()?;
@@ -271,7 +270,8 @@ mod tests {
     fn what_a_pass_has_found_serves_the_pages_behind_it() {
         let recent = Recent::default();
         assert_eq!(find(&recent, &position(0, None), 9, 9), None);
-        let written = |at, key: &str| Written { at: Timestamp(at), key: Bytes::from(key.to_owned()) };
+        let written =
+            |at, key: &str| Written { at: Timestamp(at), key: Bytes::from(key.to_owned()) };
         let versions = vec![written(2, "a"), written(2, "b"), written(3, "a")];
         let found = Found { versions, upto: position(3, Some("a")) };
         recent.keep((b"a", b"m"), position(1, None), found);

@@ -22,7 +22,9 @@ use crate::{
     error::OpError,
     peer::{ClusterIdentity, Peers},
     planted::{self, Bug},
-    range::request::{Changes, Condition, DeleteRange, Lifetime, PutMany, ReadKind, Scan, WriteKind},
+    range::request::{
+        Changes, Condition, DeleteRange, Lifetime, PutMany, ReadKind, Scan, WriteKind,
+    },
     seams::Random,
     size::Size,
     storage::{Direction, changes::Position, keys, mvcc::PageLimit},
@@ -260,12 +262,9 @@ fn decode_scan(
 /// A page of a feed.
 fn decode_watch(watch: &v1::WatchRequest, context: &Context) -> Result<Decoded, OpError> {
     let keyspace = context.keyspace;
-    let names_span =
-        !(watch.start.is_empty() && watch.end.is_empty() && watch.prefix.is_empty());
+    let names_span = !(watch.start.is_empty() && watch.end.is_empty() && watch.prefix.is_empty());
     let (start, end) = match (watch.key.is_empty(), names_span) {
-        (true, _) => {
-            stored_span(keyspace, (&watch.start[..], &watch.end[..], &watch.prefix[..]))?
-        }
+        (true, _) => stored_span(keyspace, (&watch.start[..], &watch.end[..], &watch.prefix[..]))?,
         (false, true) => {
             return Err(OpError::invalid(
                 "the watch names a key and a span: leave 'key', or 'prefix', 'start' and 'end', out",

@@ -266,7 +266,9 @@ mod tests {
             }
         }
         assert_eq!((rising[1].floor().0, rising[3].floor().0), (4, 5));
-        assert!(rising[1].is_before(Timestamp(5), b"b") && !rising[1].is_before(Timestamp(5), b"a"));
+        assert!(
+            rising[1].is_before(Timestamp(5), b"b") && !rising[1].is_before(Timestamp(5), b"a")
+        );
         assert!(!rising[3].is_before(Timestamp(5), b"z") && rising[3].is_before(Timestamp(6), b""));
     }
 

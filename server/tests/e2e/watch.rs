@@ -170,7 +170,10 @@ async fn command_line(cluster: &Cluster, client: &Client, start: Version) {
     let ahead = (start.0 + (3_600_000_000 << 12)).to_string();
     let follow = ["kv", "watch", "k", "--from", &ahead, "--node", node];
     let line = quintet(&dir, &follow).await.refused(1);
-    assert!(line.starts_with("error: invalid_argument: ") && line.contains("yet to come"), "{line}");
+    assert!(
+        line.starts_with("error: invalid_argument: ") && line.contains("yet to come"),
+        "{line}"
+    );
 }
 
 /// One node with some limits, and a client of it.
@@ -185,7 +188,10 @@ async fn one_node(temp: &std::path::Path, limits: &str) -> (node::Node, Client) 
     (node, client)
 }
 
-async fn open(kv: &mut KvClient<tonic::transport::Channel>, watch: v1::WatchRequest) -> Result<Streaming<v1::WatchResponse>, Status> {
+async fn open(
+    kv: &mut KvClient<tonic::transport::Channel>,
+    watch: v1::WatchRequest,
+) -> Result<Streaming<v1::WatchResponse>, Status> {
     kv.watch(watch).await.map(tonic::Response::into_inner)
 }
 
@@ -277,10 +283,8 @@ async fn a_bound_of_watches(node: &node::Node) {
     assert_eq!((error.code(), error.retry()), (Code::Overloaded, RetryClass::Reroute), "{error:?}");
     assert!(error.message.contains("2 watches are open"), "{error:?}");
     drop(held);
-    wait_for("there is room again", HOME_TIMEOUT, async || {
-        open(&mut kv, watch()).await.map(drop)
-    })
-    .await;
+    wait_for("there is room again", HOME_TIMEOUT, async || open(&mut kv, watch()).await.map(drop))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,7 +330,11 @@ async fn a_client_that_stops_reading_is_told_so_and_goes_on_later() {
     let (mut seen, at, status) = read_out(watch).await;
     assert!(!seen.is_empty() && seen.len() < written.len(), "{}", seen.len());
     let error = details(&status);
-    assert_eq!((error.code(), error.retry()), (Code::SlowConsumer, RetryClass::Reroute), "{error:?}");
+    assert_eq!(
+        (error.code(), error.retry()),
+        (Code::SlowConsumer, RetryClass::Reroute),
+        "{error:?}"
+    );
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     let mut watch = open(&mut kv, follow(at.0, at.1)).await.expect("it goes on");
     while seen.len() < written.len() {

@@ -148,7 +148,8 @@ impl Caller {
             self.ends(OpOutcome::Failed);
             return Err(failed.unwrap_or(Error::Unavailable("nothing has come yet".to_owned())));
         };
-        let (upto, upto_key) = (stands.version.0, stands.key.as_deref().map_or_else(String::new, text));
+        let (upto, upto_key) =
+            (stands.version.0, stands.key.as_deref().map_or_else(String::new, text));
         let stands = WatchAsked { after: upto, after_key: upto_key.clone() };
         self.ends(OpOutcome::Ok(Reply::Watched(WatchSeen { from, changes, upto, upto_key })));
         failed.map_or(Ok(stands), Err)

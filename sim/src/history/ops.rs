@@ -173,12 +173,7 @@ impl Call {
     pub fn is_mutation(&self) -> bool {
         !matches!(
             self,
-            Call::Read
-                | Call::Scan
-                | Call::ReadAll
-                | Call::Page(_)
-                | Call::List
-                | Call::Watch(_)
+            Call::Read | Call::Scan | Call::ReadAll | Call::Page(_) | Call::List | Call::Watch(_)
         )
     }
 }

@@ -177,8 +177,8 @@ impl<'a> Step<'a> {
         let from_key = &self.asked.after_key[..];
         let is_behind =
             version > *from || (version == *from && !from_key.is_empty() && key > from_key);
-        let is_come = version < *upto
-            || (version == *upto && (upto_key.is_empty() || key <= &upto_key[..]));
+        let is_come =
+            version < *upto || (version == *upto && (upto_key.is_empty() || key <= &upto_key[..]));
         is_behind && is_come && key.starts_with(&self.op.key[..])
     }
 
@@ -210,7 +210,8 @@ impl<'a> Step<'a> {
     fn begins_well(&self, writes: &Writes<'_>) -> Option<Violation> {
         let (asked, from, process) = (self.asked.after, self.seen.from, self.op.process);
         if asked != 0 && asked != from {
-            let words = format!("the feed of process {process} begins at {from} and not at {asked}");
+            let words =
+                format!("the feed of process {process} begins at {from} and not at {asked}");
             return Some(Violation::new(JUDGE, words).with(self.op));
         }
         let (_, (version, by)) = writes.told.range(..self.op.invoke_index).next_back()?;

@@ -10,8 +10,9 @@
 //! ([`Router::nothing_new`]). One that can't be asked is asked again; a watch that gets no further for
 //! [`STUCK_MAX`] ends, for another node may get on.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use quintet_proto::v1::{
     self, Code, RetryClass, session_request::Op, session_response::Result as Body,
@@ -36,6 +37,7 @@ use crate::{
         Timestamp,
         local::{Instant, sleep, timeout},
         ms_u32,
+        oracle::handle::NoTime,
     },
 };
 
@@ -102,7 +104,7 @@ impl Following {
         }
     }
 
-    async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
+    async fn follow(&mut self) -> Result<Infallible, Ended> {
         let mut parts = self.begin().await?;
         loop {
             if self.router.watches().is_stopping() {
@@ -141,9 +143,7 @@ impl Following {
         let mut now = known;
         if self.asked.after == 0 || self.asked.after > known.0 {
             let round = timeout(STUCK_MAX, oracle.round()).await;
-            let round = round.unwrap_or_else(|_| {
-                Err(crate::time::oracle::handle::NoTime::Silent)
-            });
+            let round = round.unwrap_or(Err(NoTime::Silent));
             let block = round.map_err(|why| (WatchEnd::Unavailable, Some(OpError::from(why))))?;
             now = block.last();
         }
@@ -175,18 +175,14 @@ impl Following {
         parts.collect::<Result<_, _>>().map(Parts)
     }
 
-    fn part(
-        &self,
-        (start, end): (bytes::Bytes, bytes::Bytes),
-        at: Position,
-    ) -> Result<Part, OpError> {
+    fn part(&self, (start, end): (Bytes, Bytes), at: Position) -> Result<Part, OpError> {
         let page = self.page((start.clone(), end.clone()), &at);
         let stored = stored(&self.router, page)?;
         Ok(Part::new((start, end), stored, at))
     }
 
     /// What asks for the next page of a part.
-    fn page(&self, (start, end): (bytes::Bytes, bytes::Bytes), at: &Position) -> v1::WatchRequest {
+    fn page(&self, (start, end): (Bytes, Bytes), at: &Position) -> v1::WatchRequest {
         let context = self.asked.context.clone().unwrap_or_default();
         let timeout_ms = ms_u32(PAGE_TIMEOUT);
         v1::WatchRequest {
@@ -216,9 +212,8 @@ impl Following {
             asked.push((index, page, !part.seen.is_above(&least)));
         }
         let router = &self.router;
-        let pages = stream::iter(asked).map(|(index, page, is_due)| async move {
-            (index, ask(router, page, is_due).await)
-        });
+        let pages = stream::iter(asked)
+            .map(|(index, page, is_due)| async move { (index, ask(router, page, is_due).await) });
         let pages: Vec<_> = pages.buffered(PARTS_AT_ONCE).collect().await;
         let (mut failed, mut rests) = (None, Vec::new());
         for (index, page) in pages {
@@ -231,7 +226,8 @@ impl Following {
                 Err(error) if error.retry_class() == RetryClass::Never && !is_late(&error) => {
                     let why = match error.code {
                         Code::VersionCollected => WatchEnd::Collected,
-                        _ => WatchEnd::Invalid,
+                        Code::InvalidArgument | Code::WrongCluster => WatchEnd::Invalid,
+                        _ => WatchEnd::Unavailable,
                     };
                     return Err((why, Some(error)));
                 }
@@ -297,7 +293,7 @@ impl Following {
             context: stamp(&self.router),
             changes,
             resolved: resolved.0,
-            upto: bytes::Bytes::new(),
+            upto: Bytes::new(),
         };
         let frame = Frame { message, _budget: budget };
         let began = Instant::now();

@@ -40,7 +40,9 @@ pub(super) fn bounded<T>(spans: impl Iterator<Item = T>) -> Result<Vec<T>, OpErr
 
 /// What is told of a span that has too many.
 pub(super) fn too_many() -> OpError {
-    OpError::invalid(format!("the span has keys of more than {PARTS_MAX} ranges; watch it in parts"))
+    OpError::invalid(format!(
+        "the span has keys of more than {PARTS_MAX} ranges; watch it in parts"
+    ))
 }
 
 /// A part of the span that lies in one range, unless ranges have changed.
@@ -202,7 +204,11 @@ mod tests {
         Part::new((start.into(), end.into()), Default::default(), seen)
     }
 
-    fn page(changes: &[(&'static str, u64)], resolved: u64, upto: &'static str) -> v1::WatchResponse {
+    fn page(
+        changes: &[(&'static str, u64)],
+        resolved: u64,
+        upto: &'static str,
+    ) -> v1::WatchResponse {
         let changes = changes.iter().map(|(key, at)| v1::Change {
             key: Bytes::from(*key),
             version: Some(v1::KeyVersion { version: *at, ..v1::KeyVersion::default() }),

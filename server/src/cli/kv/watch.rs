@@ -105,7 +105,9 @@ async fn print(
     while let Some(item) = watch.next().await {
         match item? {
             // What comes behind the end shows that all before it has come.
-            Watched::Change(change) if until.is_some_and(|until| change.written.version > until) => {
+            Watched::Change(change)
+                if until.is_some_and(|until| change.written.version > until) =>
+            {
                 return out.flush();
             }
             Watched::Change(change) => {

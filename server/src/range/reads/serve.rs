@@ -193,7 +193,6 @@ fn history(
     Ok(Ok(Answer::History { versions, more, kept_since }))
 }
 
-
 /// What of a scan lies in a range.
 fn clip<'a>(wanted: &'a Scan, range: &'a Descriptor) -> (&'a [u8], &'a [u8]) {
     (wanted.start.as_slice().max(&range.start), range.clip_end(&wanted.end))
