@@ -1,5 +1,5 @@
 //! The public handle: how a client is made, which cluster, keyspace and timeout it has, and what is made from
-//! it that outlives a call: scans, deletions, writers.
+//! it that outlives a call: scans, deletions, watches, writers.
 //!
 //! The calls themselves are in a file per feature, each an `impl Client` above this one: `keys.rs` single keys,
 //! `batch.rs` several at once, `past.rs` reads of the past, `admin.rs` the cluster as a whole. A client holds a
@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     scan::{self, Scan, ScanOptions, ScanPage},
     types::{ClusterInfo, IntoBytes, Version},
+    watch::Watch,
     writer::BatchWriterBuilder,
 };
 
@@ -189,6 +190,46 @@ impl Client {
     /// Removes all keys of the keyspace, as [`delete_range`](Self::delete_range) does.
     pub fn delete_everything(&self) -> RangeDeletion {
         RangeDeletion::new(self.caller.clone(), ScanOptions::all(), true)
+    }
+
+    /// What is written to a key from now on, or from a moment on ([`Watch::after`]): every version once, in order. What
+    /// is acknowledged before the watch is read for the first time does not come.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {
+    /// use quintet_client::Watched;
+    ///
+    /// let found = client.put("settings", "v1").await?;
+    /// let mut watch = client.watch_key("settings").after(found);
+    /// while let Some(item) = watch.next().await {
+    ///     if let Watched::Change(change) = item? {
+    ///         println!("{:?} at {}", change.written.value, change.written.version);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch_key(&self, key: impl IntoBytes) -> Watch {
+        let key = key.into_bytes();
+        if key.is_empty() {
+            return Watch::refused(
+                self.caller.clone(),
+                "the key is empty; a key has at least 1 byte",
+            );
+        }
+        Watch::new(self.caller.clone(), ScanOptions::range(&key[..]..=&key[..]))
+    }
+
+    /// What is written to the keys that begin with these bytes, as [`watch_key`](Self::watch_key) gives it; empty: to
+    /// all keys of the keyspace.
+    pub fn watch_prefix(&self, prefix: impl IntoBytes) -> Watch {
+        Watch::new(self.caller.clone(), ScanOptions::prefix(prefix))
+    }
+
+    /// What is written to the keys of a range: `"a".."m"`, `"a"..="m"`, `"a"..` and so on, as
+    /// [`watch_key`](Self::watch_key) gives it.
+    pub fn watch_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Watch {
+        Watch::new(self.caller.clone(), ScanOptions::range(range))
     }
 
     /// Settings of a writer for any number of keys: many puts under way, within bounds of their number

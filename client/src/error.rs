@@ -83,6 +83,9 @@ pub enum Error {
     /// again.
     #[error("version collected: {0}")]
     VersionCollected(String),
+    /// Nothing of a watch was taken for too long; [`Watch`](crate::Watch) goes on by itself where it ended.
+    #[error("slow consumer: {0}")]
+    SlowConsumer(String),
     /// The node's disk is full or failed.
     #[error("storage: {0}")]
     Storage(String),
@@ -111,6 +114,7 @@ impl Error {
             Self::NotANumber(_) => "not_a_number",
             Self::UnknownOutcome(_) => "unknown_outcome",
             Self::VersionCollected(_) => "version_collected",
+            Self::SlowConsumer(_) => "slow_consumer",
             Self::Storage(_) => "storage",
             Self::Protocol(_) => "protocol",
         }
@@ -127,6 +131,7 @@ impl Error {
             Self::DeadlineExceeded(_)
                 | Self::Unavailable(_)
                 | Self::Overloaded { .. }
+                | Self::SlowConsumer(_)
                 | Self::Expired
         )
     }
@@ -169,6 +174,7 @@ impl Error {
             v1::Code::NotANumber => Self::NotANumber(text),
             v1::Code::UnknownOutcome => Self::UnknownOutcome(text),
             v1::Code::VersionCollected => Self::VersionCollected(text),
+            v1::Code::SlowConsumer => Self::SlowConsumer(text),
             v1::Code::Storage => Self::Storage(text),
             v1::Code::Unspecified => Self::Protocol(format!("answer without a code: {text}")),
         }

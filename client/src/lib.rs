@@ -37,6 +37,7 @@
 //!   builder.rs                      settings, the first connection
 //!   past.rs  held.rs                reads of the past; a moment that stays readable while it is read
 //!   scan.rs  deletion.rs  writer.rs  pages as a stream, a range page by page, many puts in bounded memory
+//!   watch.rs                        what is written, as a stream
 //!   caller.rs                       what every call needs: attachment, keyspace, timeout
 //!   call.rs                         one operation: send, judge, retry   (op.rs, checks.rs, retry.rs)
 //!   attachment.rs                   what clones share                   (request_ids.rs)
@@ -80,6 +81,7 @@ mod scan;
 mod session;
 mod time;
 mod types;
+mod watch;
 mod writer;
 
 pub use builder::Builder;
@@ -93,6 +95,7 @@ pub use types::{
     ClusterInfo, Condition, Incremented, IntoBytes, Limits, PutOptions, Record, Shown, Ttl,
     Version, VersionKept, Versioned,
 };
+pub use watch::{Change, Watch, WatchPosition, Watched};
 pub use writer::{BatchWriter, BatchWriterBuilder, ItemError, ItemOutcome, Progress, Summary};
 
 /// The wire types, for what [`Client::status`] and [`Client::init_cluster`] return.

@@ -25,6 +25,7 @@ pub(crate) fn place(op: &Op) -> Place<'_> {
 pub(crate) fn is_past(op: &Op) -> bool {
     match op {
         Op::Get(get) => get.at > 0 || get.stale_ms > 0,
+        Op::Watch(_) => true,
         _ => false,
     }
 }
@@ -42,5 +43,6 @@ pub(crate) fn is_answered_by(op: &Op, answer: &Answer) -> bool {
             | (Op::Scan(_), Answer::Scan(_))
             | (Op::DeleteRange(_), Answer::DeleteRange(_))
             | (Op::History(_), Answer::History(_))
+            | (Op::Watch(_), Answer::Watch(_))
     )
 }

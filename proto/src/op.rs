@@ -19,6 +19,7 @@ impl Op {
             Op::Scan(scan) => &scan.context,
             Op::DeleteRange(delete) => &delete.context,
             Op::History(history) => &history.context,
+            Op::Watch(watch) => &watch.context,
         };
         context.as_ref()
     }
@@ -36,6 +37,7 @@ impl Op {
             Op::Scan(scan) => &mut scan.context,
             Op::DeleteRange(delete) => &mut delete.context,
             Op::History(history) => &mut history.context,
+            Op::Watch(watch) => &mut watch.context,
         };
         context.get_or_insert_default()
     }
@@ -53,6 +55,8 @@ impl Op {
             Op::Scan(scan) => &scan.start,
             Op::DeleteRange(delete) => &delete.start,
             Op::History(history) => &history.key,
+            Op::Watch(watch) if watch.key.is_empty() => &watch.start,
+            Op::Watch(watch) => &watch.key,
         }
     }
 
@@ -60,7 +64,7 @@ impl Op {
     #[inline]
     pub fn is_write(&self) -> bool {
         match self {
-            Op::Get(_) | Op::Scan(_) | Op::History(_) => false,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) => false,
             Op::Put(_)
             | Op::Delete(_)
             | Op::Increment(_)
@@ -88,7 +92,8 @@ impl Op {
             | Op::Expire(_)
             | Op::Scan(_)
             | Op::DeleteRange(_)
-            | Op::History(_) => 0,
+            | Op::History(_)
+            | Op::Watch(_) => 0,
         }
     }
 
@@ -107,6 +112,10 @@ impl Op {
             Op::Scan(scan) => scan.start.len() + scan.end.len() + scan.prefix.len(),
             Op::DeleteRange(delete) => delete.start.len() + delete.end.len() + delete.prefix.len(),
             Op::History(history) => history.key.len(),
+            Op::Watch(watch) => {
+                let bounds = watch.start.len() + watch.end.len() + watch.prefix.len();
+                watch.key.len() + bounds + watch.after_key.len()
+            }
         }
     }
 }
@@ -135,6 +144,8 @@ mod tests {
             (Op::PutMany(v1::PutManyRequest { items: vec![item], ..Default::default() }), true, 8),
             (Op::Scan(v1::ScanRequest { start: key.clone(), ..Default::default() }), false, 3),
             (Op::History(v1::HistoryRequest { key: key.clone(), ..Default::default() }), false, 3),
+            (Op::Watch(v1::WatchRequest { key: key.clone(), ..Default::default() }), false, 3),
+            (Op::Watch(v1::WatchRequest { start: key.clone(), ..Default::default() }), false, 3),
             (Op::DeleteRange(v1::DeleteRangeRequest { start: key, ..Default::default() }), true, 3),
         ];
         for (mut op, writes, bytes) in kinds {

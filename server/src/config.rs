@@ -142,6 +142,8 @@ pub struct Limits {
     pub session_in_flight_max: u32,
     /// Sessions of one node; more are refused as overloaded.
     pub sessions_max: u32,
+    /// Watches of one node; more are refused as overloaded.
+    pub watches_max: u32,
     /// Requests that a node has accepted and not answered, of all sessions, of single calls, and for
     /// other nodes; more are refused as overloaded.
     pub requests_in_flight_max: u32,
@@ -212,6 +214,7 @@ impl Default for Limits {
             scan_page_bytes_max: 1024 * 1024,
             session_in_flight_max: 4096,
             sessions_max: 4096,
+            watches_max: 1024,
             requests_in_flight_max: 8192,
             requests_in_flight_mb_max: 128,
             dedup_window_s: 600,
@@ -359,6 +362,7 @@ impl Config {
         within("limits.scan_page_bytes_max", page, 1024, 16 * 1024 * 1024)?;
         within("limits.session_in_flight_max", limits.session_in_flight_max.into(), 1, 65_536)?;
         within("limits.sessions_max", limits.sessions_max.into(), 1, 1_000_000)?;
+        within("limits.watches_max", limits.watches_max.into(), 1, 100_000)?;
         let requests = u64::from(limits.requests_in_flight_max);
         within("limits.requests_in_flight_max", requests, 1, 1_000_000)?;
         let bytes = u64::from(limits.requests_in_flight_mb_max);

@@ -125,6 +125,14 @@ impl OpError {
         OpError { maybe_committed: true, ..OpError::new(Code::UnknownOutcome, message) }
     }
 
+    /// What a read is told of a moment that is not kept.
+    pub fn collected() -> OpError {
+        OpError::new(
+            Code::VersionCollected,
+            "the moment that is asked for is further back than versions are kept; ask for a later one",
+        )
+    }
+
     /// Too much is queued; nothing was begun.
     pub fn overloaded(message: impl Into<String>) -> OpError {
         let retry_after = Some(Duration::from_millis(20));
@@ -187,7 +195,8 @@ fn of_refusal(code: Code) -> RetryClass {
         | Code::NotLeader
         | Code::StaleRoute
         | Code::NotInitialized
-        | Code::EmptyNode => RetryClass::Reroute,
+        | Code::EmptyNode
+        | Code::SlowConsumer => RetryClass::Reroute,
         Code::UnknownOutcome => RetryClass::Ambiguous,
         _ => RetryClass::Never,
     }

@@ -155,11 +155,21 @@ pub enum Bug {
     ClosedNotApplied,
     /// Versions are collected that somebody holds.
     GcBelowHold,
+    /// A feed goes on at its position instead of behind it.
+    FeedResumesOneOff,
+    /// Where a feed stands is a timestamp, whichever keys of that have come.
+    FeedForgetsKey,
+    /// The list of recent versions is taken for whole after the oldest of them were dropped.
+    FeedListForgetsFloor,
+    /// The list of recent versions outlives the state that it is of.
+    FeedListOutlivesState,
+    /// A feed goes on while one of its ranges is behind.
+    FeedIgnoresLaggingRange,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 71] = [
+    pub const ALL: [(&'static str, Bug); 76] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -231,6 +241,11 @@ impl Bug {
         ("closed-unconfirmed", Bug::ClosedUnconfirmed),
         ("closed-not-applied", Bug::ClosedNotApplied),
         ("gc-below-hold", Bug::GcBelowHold),
+        ("feed-resumes-one-off", Bug::FeedResumesOneOff),
+        ("feed-forgets-key", Bug::FeedForgetsKey),
+        ("feed-list-forgets-floor", Bug::FeedListForgetsFloor),
+        ("feed-list-outlives-state", Bug::FeedListOutlivesState),
+        ("feed-ignores-lagging-range", Bug::FeedIgnoresLaggingRange),
     ];
 
     /// The bug of a name.

@@ -7,7 +7,11 @@
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use prost::Message;
 use quintet_proto::{internal::v1 as wire, v1};
 use tonic::{Status, Streaming};
 
@@ -59,6 +63,24 @@ impl<F> Inbound<F> {
             Inbound::Shaped(frames) => frames.next().await.transpose(),
         }
     }
+}
+
+/// Answers that a node streams to whoever has asked from an address, by way of the seam if there is one. A message that
+/// does not come out as it went in ends the stream.
+pub(crate) fn answers<M: Message + Default + 'static>(
+    seam: Option<&Arc<dyn Wire>>,
+    from: Option<SocketAddr>,
+    outbound: Outbound<M>,
+) -> Outbound<M> {
+    let (Some(seam), Some(from)) = (seam, from) else { return outbound };
+    let outbound = outbound.map(|message| message.map(|message| message.encode_to_vec().into()));
+    // Who has asked has nothing more to say.
+    let (inbound, outbound) = seam.attach(from, stream::empty().boxed(), outbound.boxed());
+    let decode = |body: Bytes| M::decode(body).map_err(|error| Status::internal(error.to_string()));
+    let outbound = outbound.map(move |body| body.and_then(decode));
+    Box::pin(stream::unfold((outbound, inbound), |(mut outbound, inbound)| async move {
+        Some((outbound.next().await?, (outbound, inbound)))
+    }))
 }
 
 /// Both directions of a stream that was opened from an address, by way of the seam if there is one.

@@ -11,9 +11,9 @@
 //! {"process":1,"type":"info","f":"txn","value":[["append","l",4]],"time":9900,"index":3}
 //! ```
 //!
-//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers or a
-//! page, or a deletion of a prefix (`sweep`), the prefix of the keys stands for the key, `null` for all keys. What
-//! `what` holds depends on `f` and `type`:
+//! `value` is `[key, what]`, as Jepsen's independent tuples are. For a scan, a read of all registers, a
+//! page, a deletion of a prefix (`sweep`) or a feed (`watch`) the prefix of the keys stands for the key, `null` for all
+//! keys. What `what` holds depends on `f` and `type`:
 //!
 //! | f | invoke | ok | fail |
 //! |---|---|---|---|
@@ -26,6 +26,7 @@
 //! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |
 //! | `page` | `{"start","end","reverse","limit","keys_only","at"}` | `{"at","records","next"}` | `null` |
 //! | `sweep` | `null` | `{"at","deleted"}` | `null` |
+//! | `watch` | `{"after","after_key"}`, 0: what is written from now on | `{"from","changes","upto","upto_key"}`, each change `{"key","version","value"}`, `null`: removed | `null` |
 //!
 //! and `null` for `info`. Operations on lists are transactions of one micro-operation, as Elle reads
 //! them, with `f` `"txn"`; lists are of whole numbers, each appended once in a run, and an absent list
@@ -57,8 +58,8 @@ mod ops;
 mod words;
 
 pub use event::{
-    Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered, Operation,
-    PageAsked, Paged, Record, Swept, Value, Version, Versioned,
+    Changed, Current, Entry, Event, Exchange, Expected, Expiring, Kind, Lifetime, Numbered,
+    Operation, PageAsked, Paged, Record, Swept, Value, Version, Versioned, WatchAsked, WatchSeen,
 };
 pub use ops::{Call, Op, OpOutcome, Reply};
 pub use words::millis;

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use quintet_sim::history::{History, Op};
 use quintet_sim::judge::{
-    Verdict, Violation, acknowledged, counter, linearizable, list, moment, read_all,
+    Verdict, Violation, acknowledged, counter, feed, linearizable, list, moment, read_all,
 };
 use serde::Deserialize;
 
@@ -166,6 +166,11 @@ fn moment_corpus() {
 }
 
 #[test]
+fn feed_corpus() {
+    judge_corpus("feed", feed::check);
+}
+
+#[test]
 fn counter_corpus() {
     judge_corpus("counter", counter::check);
 }
@@ -191,6 +196,7 @@ fn what_was_not_exercised_is_undecided() {
     assert!(matches!(counter::check(&ops), Verdict::Undecided(_)));
     assert!(matches!(list::check(&ops), Verdict::Undecided(_)));
     assert!(matches!(moment::check(&ops), Verdict::Undecided(_)));
+    assert!(matches!(feed::check(&ops), Verdict::Undecided(_)));
     let append = |process, element, time, index| {
         format!(
             r#"{{"process":{process},"type":"invoke","f":"txn","value":[["append","l",{element}]],"time":{time},"index":{index}}}"#

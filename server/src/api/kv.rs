@@ -18,6 +18,7 @@ use super::{
     line::Line,
     scan, session,
     status::{stamp, status, unexpected},
+    watch,
 };
 use crate::{
     cluster::state::NodeState,
@@ -102,6 +103,7 @@ type ScanPages = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + S
 impl v1::kv_server::Kv for KvService {
     type ScanStream = ScanPages;
     type SessionStream = session::Frames;
+    type WatchStream = watch::Changes;
     type HoldSnapshotStream = hold::Messages;
 
     async fn hold_snapshot(
@@ -295,6 +297,16 @@ impl v1::kv_server::Kv for KvService {
         let (budget, line) = (self.budget(&request), line(&request));
         let pages = scan::Pages::new(self.router.clone(), line, request.into_inner());
         Ok(respond(Box::pin(pages), budget, true))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<watch::Changes>, Status> {
+        let (budget, line) = (self.budget(&request), line(&request));
+        let from = request.remote_addr();
+        let changes = watch::open(self.router.clone(), (line, from), request.into_inner())?;
+        Ok(respond(changes, budget, true))
     }
 
     async fn session(

@@ -20,7 +20,7 @@ pub(super) fn status(error: OpError) -> Status {
             tonic::Code::FailedPrecondition
         }
         Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
-        Code::Overloaded | Code::Storage => tonic::Code::ResourceExhausted,
+        Code::Overloaded | Code::Storage | Code::SlowConsumer => tonic::Code::ResourceExhausted,
         Code::Unavailable | Code::NotLeader | Code::StaleRoute => tonic::Code::Unavailable,
         Code::SeveralRanges => tonic::Code::FailedPrecondition,
         Code::UnknownOutcome | Code::Unspecified => tonic::Code::Unknown,

@@ -1,13 +1,15 @@
 //! `quintet kv`: reads and writes keys.
 //!
 //! `kv/common.rs` has the flags and how arguments are read, `kv/print.rs` what is printed of a key. `kv/scan.rs`
-//! and `kv/del.rs` are the commands on many keys, `kv/past.rs` has reads of the past; those on one key are here.
+//! and `kv/del.rs` are the commands on many keys, `kv/past.rs` has reads of the past, `kv/watch.rs` follows what is
+//! written; those on one key are here.
 
 mod common;
 mod del;
 mod past;
 mod print;
 mod scan;
+mod watch;
 
 use std::{ffi::OsString, time::Duration};
 
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     },
     /// Print the versions of a key that are kept, newest first: when each was written, and by which request
     History(past::History),
+    /// Print every version that is written to a key or a span, in order, as it comes; Ctrl-C ends it
+    Watch(watch::Follow),
     /// Set a key
     Put {
         /// The key, or - for standard input
@@ -125,6 +129,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Get { key, past, common } => get(&common.input(key)?, &past, &common).await,
         Command::History(args) => past::history(args).await,
+        Command::Watch(args) => watch::run(args).await,
         Command::Put { key, value, lifetime, common } => {
             let options = lifetime.options()?;
             let ([key, value], client) = (common.inputs(key, value)?, common.client().await?);

@@ -54,7 +54,7 @@ enum Kind {
 }
 
 /// Every setting. A test holds it against [`Config`].
-const KEYS: [(&str, Kind); 32] = [
+const KEYS: [(&str, Kind); 33] = [
     ("worker_threads", Kind::Whole),
     ("seeds", Kind::HostPorts),
     ("node.id", Kind::Whole),
@@ -79,6 +79,7 @@ const KEYS: [(&str, Kind); 32] = [
     ("limits.scan_page_bytes_max", Kind::Whole),
     ("limits.session_in_flight_max", Kind::Whole),
     ("limits.sessions_max", Kind::Whole),
+    ("limits.watches_max", Kind::Whole),
     ("limits.requests_in_flight_max", Kind::Whole),
     ("limits.requests_in_flight_mb_max", Kind::Whole),
     ("limits.dedup_window_s", Kind::Whole),

@@ -238,6 +238,7 @@ impl Node {
     /// Moves leaders away, then stops. Takes `deadline` at most.
     pub async fn shutdown(self, deadline: Duration) {
         let until = Instant::now() + deadline.mul_f64(0.7);
+        self.state.router().watches().stop();
         leaders::drain(&self.state, until).await;
         let stopping = self.state.replicas().into_iter().map(|replica| async move {
             // A group that has failed already is stopped enough.

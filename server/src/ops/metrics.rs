@@ -18,6 +18,7 @@ mod snapshots;
 mod strict;
 mod text;
 mod time;
+mod watch;
 
 use std::{fmt, sync::atomic::AtomicU64};
 
@@ -36,6 +37,7 @@ pub use self::{
     snapshots::SnapshotMetrics,
     text::Format,
     time::TimeMetrics,
+    watch::{WatchEnd, WatchMetrics},
 };
 use self::{connections::Connections, labels::Chosen, ranges::Ranges};
 use super::{operation::Operation, requests::RequestLog};
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub peer_redials: Counter,
     /// Reads of the past that a replica of this node served by itself.
     pub closed_reads: Counter,
+    /// Watches of clients.
+    pub watch: WatchMetrics,
     /// The timestamp oracle.
     pub time: TimeMetrics,
     /// Bytes from other nodes.
@@ -276,6 +280,7 @@ impl Metrics {
                 "closed_reads",
                 "Reads of the past that replicas of this node served by themselves, leaders or not",
             ),
+            watch: WatchMetrics::new(r),
             time: TimeMetrics::new(r),
             peer_redials: add(r, "peer_redials", "Links to other nodes dialled again"),
             peer_bytes_received: add(
@@ -314,6 +319,7 @@ impl Metrics {
             scan,
             delete_range,
             history,
+            watch,
         ] = &self.operations;
         match operation {
             Operation::Get => get,
@@ -327,6 +333,7 @@ impl Metrics {
             Operation::Scan => scan,
             Operation::DeleteRange => delete_range,
             Operation::History => history,
+            Operation::Watch => watch,
         }
     }
 

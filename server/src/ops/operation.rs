@@ -27,10 +27,12 @@ pub enum Operation {
     DeleteRange,
     /// The versions of a key.
     History,
+    /// One page of a watch.
+    Watch,
 }
 
 impl Operation {
-    pub(crate) const ALL: [(Operation, &str); 11] = [
+    pub(crate) const ALL: [(Operation, &str); 12] = [
         (Operation::Get, "get"),
         (Operation::Put, "put"),
         (Operation::Delete, "delete"),
@@ -42,6 +44,7 @@ impl Operation {
         (Operation::Scan, "scan"),
         (Operation::DeleteRange, "delete_range"),
         (Operation::History, "history"),
+        (Operation::Watch, "watch"),
     ];
 
     /// As in the labels.
@@ -112,7 +115,7 @@ impl OperationOutcome {
             | Code::EmptyNode
             | Code::StaleRoute
             | Code::NotLeader => OperationOutcome::Unavailable,
-            Code::Overloaded => OperationOutcome::Overloaded,
+            Code::Overloaded | Code::SlowConsumer => OperationOutcome::Overloaded,
             Code::UnknownOutcome => OperationOutcome::Unknown,
             Code::Storage => OperationOutcome::Storage,
         }

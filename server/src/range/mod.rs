@@ -14,6 +14,7 @@
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
+//!   changes.rs       what is written, in order, for feeds              recent.rs  what was written lately
 //!                                                                      error.rs   why one does not start
 //! ```
 //!
@@ -24,6 +25,7 @@
 mod answer;
 pub mod cadence;
 mod change;
+pub mod changes;
 pub mod check_quorum;
 pub mod checksum;
 pub mod closed;
@@ -41,6 +43,7 @@ pub mod leadership;
 pub mod members;
 pub mod raft;
 mod reads;
+pub mod recent;
 pub mod replica;
 pub mod request;
 pub mod shared;

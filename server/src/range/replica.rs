@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 
 use super::{
     cadence::Cadence,
+    changes,
     closed::{Closed, Moment},
     command::outcome::Applied,
     elections::{self, RaftTimes},
@@ -67,6 +68,7 @@ use crate::{
     planted::{self, Bug},
     storage::{
         self, Engine,
+        changes::Position,
         disk::Disk,
         format::{command::Command, descriptor::Descriptor},
     },
@@ -81,6 +83,8 @@ use crate::{
 const QUEUE_MAX: usize = 16_384;
 /// How long a leader may take to apply what was in its log when it was elected.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A replica whose closed moment is older than this has lost its leader, or is behind: feeds ask the leader.
+const CLOSED_LATELY: Duration = Duration::from_secs(2);
 /// How long a command may take that is no request of a client.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -157,6 +161,7 @@ impl Replica {
             oracle: host.oracle.clone(),
             guards: Arc::<Guards>::default(),
             closed: Closed::default(),
+            catching_up: tokio::sync::Mutex::default(),
             prepared: AtomicU64::new(0),
             time_domain: TimeDomain::default(),
             metrics: host.metrics.clone(),
@@ -211,6 +216,8 @@ impl Replica {
     /// be published, a round has to come first.
     pub fn read(&self, read: Read) {
         match &read.kind {
+            // What is closed needs no leader.
+            ReadKind::Changes(_) => changes::answer(&self.shared, read),
             // The careless hand of that bug asks for no round here either.
             kind if kind.moment().is_some_and(|at| at > self.shared.oracle.now())
                 && !planted::active(Bug::ReadTimestampUnpublished) =>
@@ -263,6 +270,20 @@ impl Replica {
     /// The range's leader tells a moment that it has closed.
     pub fn hear_closed(&self, moment: Moment) {
         self.shared.closed.hear(moment, self.shared.state.applied_index());
+        self.shared.state.recent().drop_unasked();
+    }
+
+    /// Whether a feed at a position had better ask this replica: its closed moment is behind that, or it hears of new
+    /// ones.
+    pub fn shows_changes(&self, after: &Position) -> bool {
+        let cannot = self.shared.state.is_installing() || self.shared.disk_hangs();
+        let is_good = |(closed, age)| closed > after.floor() || age < CLOSED_LATELY;
+        !cannot && self.closed_age().is_some_and(is_good)
+    }
+
+    /// The closed moment of this replica, where nothing at or below it is behind a position.
+    pub fn nothing_new(&self, after: &Position) -> Option<Timestamp> {
+        changes::nothing_new(&self.shared, after)
     }
 
     /// Closes a moment of the range, as its leader; none where it does not lead, or nobody confirms it. `block` has

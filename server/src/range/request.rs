@@ -15,6 +15,7 @@ use crate::{
     ops::{metrics::Metrics, operation::OperationOutcome, requests::Named},
     storage::{
         Direction,
+        changes::Position,
         format::request::Removed,
         mvcc::{KeyVersion, PageLimit, Version},
     },
@@ -58,6 +59,8 @@ pub enum Answer {
     Scan(ScanPage),
     /// A page of a deletion.
     DeleteRange(Removed),
+    /// A page of a feed.
+    Changes(ChangesPage),
 }
 
 /// A page of a scan, in user keys.
@@ -71,6 +74,17 @@ pub struct ScanPage {
     pub next: Option<Vec<u8>>,
     /// Cluster time, to say what is left of a record's life.
     pub now: Timestamp,
+}
+
+/// A page of a feed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangesPage {
+    /// User keys and versions, in the order of (timestamp, key).
+    pub changes: Vec<(Vec<u8>, KeyVersion)>,
+    /// Every version of the span at or below it, and above the position that was asked for, is in this page.
+    pub resolved: Timestamp,
+    /// It is of the keys below this user key; none: of all that was asked for.
+    pub upto: Option<Vec<u8>>,
 }
 
 /// The result of a request.
@@ -341,6 +355,8 @@ pub enum ReadKind {
     History(Bytes, Timestamp, usize),
     /// A page of stored keys.
     Scan(Scan),
+    /// A page of what was written behind a position.
+    Changes(Changes),
     /// Nothing is read; the answer, which rests on a read of a leader of `term`, is given once
     /// leadership in that term is confirmed
     /// (`docs/decisions/2026-11-29-reads-ask-a-majority.md`).
@@ -358,7 +374,10 @@ impl ReadKind {
         match self {
             ReadKind::GetAt(_, at) => Some(*at),
             ReadKind::Scan(scan) => Some(scan.at).filter(|at| *at > Timestamp::ZERO),
-            ReadKind::Get(_) | ReadKind::History(..) | ReadKind::Confirm { .. } => None,
+            ReadKind::Get(_)
+            | ReadKind::History(..)
+            | ReadKind::Changes(_)
+            | ReadKind::Confirm { .. } => None,
         }
     }
 }
@@ -378,6 +397,19 @@ pub struct Scan {
     pub limit: PageLimit,
     /// Leave the values out.
     pub keys_only: bool,
+}
+
+/// What was written to stored keys in `[start, end)` behind a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Inclusive.
+    pub start: Vec<u8>,
+    /// Exclusive; empty is no end.
+    pub end: Vec<u8>,
+    /// What comes is behind it.
+    pub after: Position,
+    /// Versions at most.
+    pub limit: usize,
 }
 
 #[cfg(test)]

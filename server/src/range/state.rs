@@ -35,6 +35,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::{
     command::{apply, outcome::Applied, target::Target},
     dedup::Overlay,
+    recent::Recent,
     snapshot::{install, stage::Ticket},
 };
 use crate::{
@@ -82,6 +83,8 @@ pub struct RangeState {
     installs: AtomicU64,
     /// Held while something is removed from what is stored beside apply.
     removal: Mutex<()>,
+    /// What was written lately, while somebody follows it.
+    recent: Recent,
 }
 
 impl RangeState {
@@ -116,6 +119,7 @@ impl RangeState {
             applied_next: AtomicU64::new(next_index(&applied)),
             installs: AtomicU64::new(0),
             removal: Mutex::default(),
+            recent: Recent::default(),
             applied: Mutex::new(applied),
             descriptor: RwLock::new(Arc::new(descriptor)),
         }))
@@ -171,6 +175,11 @@ impl RangeState {
         &self.engine
     }
 
+    /// What was written lately.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// The index up to which everything is applied.
     pub fn applied_index(&self) -> Option<u64> {
         self.applied_next.load(Ordering::Acquire).checked_sub(1)
@@ -202,6 +211,7 @@ impl RangeState {
         self.installs.store(installs, Ordering::Release);
         // A removal that is under way ends first; later ones leave this range out.
         drop(self.removal.lock());
+        self.recent.forget();
         let old = self.descriptor();
         let record = install::commit(&*self.engine, ticket, &old).await?;
         loop {
@@ -248,6 +258,7 @@ impl RangeState {
         entries: impl ExactSizeIterator<Item = EntryRecord<'e>>,
     ) -> Result<Vec<Applied>, Error> {
         let mut next = self.applied.lock().clone();
+        let newest_before = next.newest;
         let mut descriptor = None;
         let mut batch = Batch::new();
         let mut overlay = Overlay::default();
@@ -307,9 +318,12 @@ impl RangeState {
         }
         batch.put(Family::Meta, key, codec::encode(&next));
         batch.sort();
+        let written = self.recent.versions_of(&batch);
         failpoint::hit("apply.before-batch");
         self.engine.write(batch)?;
         failpoint::hit("apply.after-batch");
+        // Before the index says that it is applied: who sees that finds it in the list.
+        self.recent.add(newest_before, written);
         self.oracle.known().holds(next.newest);
         self.newest.store(next.newest.0, Ordering::Release);
         self.applied_next.store(next_index(&next), Ordering::Release);

@@ -149,6 +149,7 @@ pub(crate) fn named(op: Option<&Op>, range: Option<RangeId>) -> Named {
         Some(Op::Scan(_)) => Operation::Scan,
         Some(Op::DeleteRange(_)) => Operation::DeleteRange,
         Some(Op::History(_)) => Operation::History,
+        Some(Op::Watch(_)) => Operation::Watch,
     };
     let context = op.and_then(Op::context);
     let request = context.and_then(|context| id_of(context.request_id.as_ref()?).ok());

@@ -21,15 +21,20 @@ use crate::{
     config::{Limits, PUT_MANY_BYTES_MAX, PUT_MANY_ITEMS_MAX},
     error::OpError,
     peer::{ClusterIdentity, Peers},
-    range::request::{Condition, DeleteRange, Lifetime, PutMany, ReadKind, Scan, WriteKind},
+    planted::{self, Bug},
+    range::request::{
+        Changes, Condition, DeleteRange, Lifetime, PutMany, ReadKind, Scan, WriteKind,
+    },
     seams::Random,
     size::Size,
-    storage::{Direction, keys, mvcc::PageLimit},
+    storage::{Direction, changes::Position, keys, mvcc::PageLimit},
     time::{Timestamp, oracle::handle::Oracle},
 };
 
 /// Versions of a key in one answer.
 const HISTORY_VERSIONS_MAX: usize = 1_000;
+/// Versions of a page of a feed.
+const CHANGES_MAX: Size = Size::new("watch-page-changes", 1_000, 1);
 /// Versions that one page of a scan steps over.
 const PAGE_VERSIONS_MAX: Size = Size::new("page-versions", 50_000, 500);
 
@@ -97,6 +102,7 @@ fn decode(
             Ok(Decoded::Read(DecodedRead { keyspace, kind, stale: None, deadline }))
         }
         Op::Scan(scan) => decode_scan(scan, &context, limits),
+        Op::Watch(watch) => decode_watch(watch, &context),
         Op::Put(put) => {
             check_value(&put.value, limits)?;
             let condition = check_condition(put.condition.as_ref())?;
@@ -251,6 +257,43 @@ fn decode_scan(
     });
     let deadline = context.deadline;
     Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, deadline }))
+}
+
+/// A page of a feed.
+fn decode_watch(watch: &v1::WatchRequest, context: &Context) -> Result<Decoded, OpError> {
+    let keyspace = context.keyspace;
+    let names_span = !(watch.start.is_empty() && watch.end.is_empty() && watch.prefix.is_empty());
+    let (start, end) = match (watch.key.is_empty(), names_span) {
+        (true, _) => stored_span(keyspace, (&watch.start[..], &watch.end[..], &watch.prefix[..]))?,
+        (false, true) => {
+            return Err(OpError::invalid(
+                "the watch names a key and a span: leave 'key', or 'prefix', 'start' and 'end', out",
+            ));
+        }
+        (false, false) => {
+            let key = check_stored_key(&watch.key, keyspace)?;
+            let end = keys::prefix_end(&key);
+            (key.to_vec(), end)
+        }
+    };
+    if watch.after == 0 {
+        return Err(OpError::invalid(
+            "a page of a feed names the moment that it comes after: set 'after' to that of the page before",
+        ));
+    }
+    let key = match &watch.after_key[..] {
+        // The careless hand: "a timestamp says it all".
+        [] => None,
+        _ if planted::active(Bug::FeedForgetsKey) => None,
+        key => Some(check_stored_key(key, keyspace)?),
+    };
+    let limit = match usize::try_from(watch.limit).unwrap_or(usize::MAX) {
+        0 => CHANGES_MAX.get(),
+        limit => limit.min(CHANGES_MAX.get()),
+    };
+    let after = Position { at: Timestamp(watch.after), key };
+    let kind = ReadKind::Changes(Changes { start, end, after, limit });
+    Ok(Decoded::Read(DecodedRead { keyspace, kind, stale: None, deadline: context.deadline }))
 }
 
 /// How old an answer may be, where it need not be the newest state.

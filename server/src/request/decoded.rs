@@ -17,7 +17,7 @@ use crate::{
     ids::{KeyspaceId, RequestId},
     range::{
         replica::Replica,
-        request::{Answer, OpResult, Read, ReadKind, Reply, Scan, Write, WriteKind},
+        request::{Answer, Changes, OpResult, Read, ReadKind, Reply, Scan, Write, WriteKind},
     },
     storage::{Direction, format::descriptor::Descriptor},
     time::{Timestamp, local::Instant},
@@ -72,7 +72,9 @@ impl Decoded {
                 ReadKind::Scan(Scan { end, direction: Direction::Reverse, .. }) => {
                     Place::Below(end)
                 }
-                ReadKind::Scan(Scan { start, .. }) => Place::Key(start),
+                ReadKind::Scan(Scan { start, .. }) | ReadKind::Changes(Changes { start, .. }) => {
+                    Place::Key(start)
+                }
                 ReadKind::Confirm { .. } => Place::Key(&[]),
             },
         }
@@ -105,9 +107,20 @@ impl Decoded {
     pub(crate) fn overlaps(&self, range: &Descriptor) -> bool {
         match self {
             Decoded::Read(DecodedRead {
-                kind: ReadKind::Scan(Scan { start, end, .. }), ..
+                kind:
+                    ReadKind::Scan(Scan { start, end, .. })
+                    | ReadKind::Changes(Changes { start, end, .. }),
+                ..
             }) => range.overlaps(start, end),
             _ => self.lies_in(range),
+        }
+    }
+
+    /// What of a feed it asks for, where it does.
+    pub(crate) fn changes(&self) -> Option<&Changes> {
+        match self {
+            Decoded::Read(DecodedRead { kind: ReadKind::Changes(changes), .. }) => Some(changes),
+            _ => None,
         }
     }
 

@@ -77,6 +77,19 @@ pub(crate) fn body(answer: Answer) -> Body {
             at: page.at.0,
             next: page.next.map(Bytes::from).unwrap_or_default(),
         }),
+        Answer::Changes(page) => Body::Watch(v1::WatchResponse {
+            context: None,
+            changes: page
+                .changes
+                .into_iter()
+                .map(|(key, version)| v1::Change {
+                    key: Bytes::from(key),
+                    version: Some(key_version(version)),
+                })
+                .collect(),
+            resolved: page.resolved.0,
+            upto: page.upto.map(Bytes::from).unwrap_or_default(),
+        }),
         Answer::DeleteRange(removed) => Body::DeleteRange(v1::DeleteRangeResponse {
             context: None,
             deleted: removed.keys.into(),

@@ -57,6 +57,7 @@ pub(crate) fn settles_all(code: Code) -> bool {
         | Code::NodeNotEmpty
         | Code::VersionCollected
         | Code::UnknownOutcome
+        | Code::SlowConsumer
         | Code::Unspecified => false,
     }
 }

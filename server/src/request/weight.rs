@@ -11,6 +11,8 @@ use crate::{error::OpError, range::request::Answer, storage::mvcc::KeyVersion};
 const OVERHEAD_BYTES: usize = 64;
 /// What a record of a page takes beside its key and value.
 const RECORD_BYTES: usize = 16;
+/// What a change takes beside its key and value: it names its request.
+const CHANGE_BYTES: usize = 64;
 
 /// Bytes of an answer, roughly: its values count, and little else.
 pub(crate) fn bytes(answered: &Answered) -> usize {
@@ -30,6 +32,12 @@ pub(crate) fn bytes(answered: &Answered) -> usize {
             Answered::Passed(Body::History(history)) => {
                 history.versions.iter().map(|version| version.value.len() + RECORD_BYTES).sum()
             }
+            Answered::Found(Answer::Changes(page)) => {
+                let value = |version: &KeyVersion| version.value.as_ref().map_or(0, Vec::len);
+                let changes = page.changes.iter();
+                changes.map(|(key, version)| key.len() + value(version) + CHANGE_BYTES).sum()
+            }
+            Answered::Passed(Body::Watch(page)) => page.changes.iter().map(of_change).sum(),
             Answered::Passed(Body::Get(get)) => {
                 get.state.as_ref().map_or(0, |state| state.value.len())
             }
@@ -48,11 +56,21 @@ pub(crate) fn bytes(answered: &Answered) -> usize {
         }
 }
 
+/// Bytes of a change, roughly.
+pub(crate) fn of_change(change: &v1::Change) -> usize {
+    let value = change.version.as_ref().map_or(0, |version| version.value.len());
+    change.key.len() + value + CHANGE_BYTES
+}
+
 /// Whether an answer has a value, or may have one.
 pub(crate) fn has_value(answered: &Answered) -> bool {
     match answered {
-        Answered::Found(Answer::Get { .. } | Answer::Scan(_) | Answer::History { .. })
-        | Answered::Passed(Body::Get(_) | Body::Scan(_) | Body::History(_)) => true,
+        Answered::Found(
+            Answer::Get { .. } | Answer::Scan(_) | Answer::History { .. } | Answer::Changes(_),
+        )
+        | Answered::Passed(Body::Get(_) | Body::Scan(_) | Body::History(_) | Body::Watch(_)) => {
+            true
+        }
         Answered::Failed(error) => error.current.is_some() || error.code == Code::Conflict,
         Answered::Found(_) | Answered::Passed(_) => false,
     }

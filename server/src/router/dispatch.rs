@@ -84,6 +84,22 @@ impl Router {
         true
     }
 
+    /// Has this node's replica answer for a feed, where that can.
+    fn serve_changes<S: Answers>(&self, request: Request, sink: &Arc<S>) -> Option<Request> {
+        let asked = request.decoded.changes().zip(self.routes.find(request.decoded.place()));
+        let Some((changes, route)) = asked else { return Some(request) };
+        let replica = self.replica(route.range).filter(|replica| {
+            let holds = request.decoded.lies_in(&replica.shared.state.descriptor());
+            holds && replica.shows_changes(&changes.after)
+        });
+        let Some(replica) = replica else { return Some(request) };
+        let named = named(request.wire.op.as_ref(), Some(route.range));
+        let reply = self.reply(sink.clone(), request.wire.id, named);
+        self.metrics.closed_reads.inc();
+        request.decoded.submit(&replica, reply);
+        None
+    }
+
     fn route<S: Answers>(
         self: &Arc<Self>,
         request: Request,
@@ -94,6 +110,7 @@ impl Router {
         if self.serve_closed(&request, &sink) {
             return;
         }
+        let Some(request) = self.serve_changes(request, &sink) else { return };
         let (id, op) = (request.wire.id, request.wire.op.as_ref());
         let refuse = |sink, range: Option<RangeId>, error| {
             self.refuse(sink, id, named(op, range), error);

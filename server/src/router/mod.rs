@@ -11,7 +11,7 @@
 //!   forward.rs   to the node that leads its range
 //!   serve.rs     what another node forwarded            admission.rs  how much the node takes on
 //!   scan.rs      scans get their moment                 parts.rs      a scan's span, by ranges
-//!   hints.rs     where clients had better go
+//!   hints.rs     where clients had better go             watches.rs    feeds that clients have open
 //! ```
 //!
 //! What goes in is decoded, beside the message that it came in, which may have to go on as it is
@@ -33,6 +33,7 @@ mod relay;
 pub mod routes;
 mod scan;
 mod serve;
+pub mod watches;
 mod way;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -40,7 +41,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
-use self::{admission::Admission, routes::Routes, way::Turns};
+use self::{admission::Admission, routes::Routes, watches::Watches, way::Turns};
 use crate::{
     config::Limits,
     ids::{NodeId, RangeId},
@@ -48,9 +49,10 @@ use crate::{
     peer::Peers,
     planted::{self, Bug},
     range::replica::Replica,
-    request::decode::Decoder,
+    request::{decode::Decoder, place::Place},
     seams::Random,
-    time::oracle::handle::Oracle,
+    storage::changes::Position,
+    time::{Timestamp, oracle::handle::Oracle},
 };
 
 /// How often a request is sent on after a definite "not here".
@@ -67,6 +69,7 @@ pub struct Router {
     /// Room for scans that are being opened.
     scans: Arc<Semaphore>,
     admission: Arc<Admission>,
+    watches: Arc<Watches>,
     decoder: Decoder,
     peers: Arc<Peers>,
     oracle: Arc<Oracle>,
@@ -94,6 +97,7 @@ impl Router {
             relays: Turns::default(),
             scans: Arc::new(Semaphore::new(scan::OPENED_AT_ONCE_MAX)),
             admission: Admission::new(&limits, metrics.clone()),
+            watches: Watches::new(limits.watches_max, metrics.clone()),
             decoder: Decoder::new(limits.clone(), oracle.clone(), peers.clone(), random),
             peers,
             oracle,
@@ -169,6 +173,18 @@ impl Router {
         self.replicas.read().values().cloned().collect()
     }
 
+    /// The closed moment of this node's replica of a span of stored keys within one range, where nothing at or below it
+    /// is behind a position. It is what most questions of a feed come to, and costs nothing so.
+    pub(crate) fn nothing_new(
+        &self,
+        (start, end): (&[u8], &[u8]),
+        after: &Position,
+    ) -> Option<Timestamp> {
+        let replica = self.replica(self.routes.find(Place::Key(start))?.range)?;
+        let holds = replica.shared.state.descriptor().covers(start, end);
+        (holds && replica.shows_changes(after)).then(|| replica.nothing_new(after)).flatten()
+    }
+
     /// Decodes requests by what the node accepts.
     pub(crate) fn decoder(&self) -> &Decoder {
         &self.decoder
@@ -182,6 +198,11 @@ impl Router {
     /// How much the node takes on.
     pub fn admission(&self) -> &Arc<Admission> {
         &self.admission
+    }
+
+    /// The feeds that clients have open at this node.
+    pub fn watches(&self) -> &Arc<Watches> {
+        &self.watches
     }
 
     /// The node's way to timestamps.

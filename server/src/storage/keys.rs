@@ -97,6 +97,14 @@ pub fn version(encoded: &[u8], at: Timestamp) -> Vec<u8> {
     out
 }
 
+/// Above every version of `enc(key)`, and below those of every later key.
+pub fn version_end(encoded: &[u8]) -> Vec<u8> {
+    let mut end = Vec::with_capacity(encoded.len() + 9);
+    end.extend_from_slice(encoded);
+    end.extend_from_slice(&[0xFF; 9]);
+    end
+}
+
 /// Splits what [`version`] made.
 pub fn split_version(stored: &[u8]) -> Option<(&[u8], Timestamp)> {
     let (encoded, inverted) = stored.split_last_chunk::<8>()?;

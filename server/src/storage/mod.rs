@@ -1,5 +1,6 @@
 //! What is on disk: the engine trait and its implementations, key encoding, stored formats.
 
+pub mod changes;
 #[cfg(not(madsim))]
 pub mod directory;
 pub mod disk;

@@ -31,7 +31,7 @@ pub struct Version {
 /// none. Whether it has expired is for the caller to decide.
 pub fn read(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>, Error> {
     let start = keys::version(key, at);
-    let end = version_end(key);
+    let end = keys::version_end(key);
     let mut found = Ok(None);
     reader.scan(Family::Data, &start, &end, Direction::Forward, &mut |stored, record| {
         found = decode(stored, record);
@@ -68,6 +68,18 @@ pub struct KeyVersion {
     pub txn: Option<TxnId>,
 }
 
+/// The version of `enc(key)` that was written at exactly `at`, a removal as well.
+pub fn read_written(
+    reader: &dyn Reader,
+    key: &[u8],
+    at: Timestamp,
+) -> Result<Option<KeyVersion>, Error> {
+    let Some(record) = reader.get(Family::Data, &keys::version(key, at))? else { return Ok(None) };
+    let record: VersionRecord<'_> = codec::decode_borrowed(&record)?;
+    let value = record.value.map(<[u8]>::to_vec);
+    Ok(Some(KeyVersion { at, value, expires_at: record.expires_at, txn: record.txn }))
+}
+
 /// The versions of `enc(key)` below `before`, newest first, `limit` of them at most and no more than `bytes` of values
 /// but for the first; and whether there are more.
 pub fn history(
@@ -79,7 +91,7 @@ pub fn history(
     let Some(newest) = before.0.checked_sub(1).map(Timestamp) else {
         return Ok((Vec::new(), false));
     };
-    let (start, end) = (keys::version(key, newest), version_end(key));
+    let (start, end) = (keys::version(key, newest), keys::version_end(key));
     let (mut versions, mut more, mut taken, mut failed) = (Vec::new(), false, 0, None);
     reader.scan(Family::Data, &start, &end, Direction::Forward, &mut |stored, record| {
         let decoded = keys::split_version(stored)
@@ -102,14 +114,6 @@ pub fn history(
         ControlFlow::Continue(())
     })?;
     failed.map_or(Ok((versions, more)), Err)
-}
-
-/// Above every version of `enc(key)`.
-fn version_end(key: &[u8]) -> Vec<u8> {
-    let mut end = Vec::with_capacity(key.len() + 9);
-    end.extend_from_slice(key);
-    end.extend_from_slice(&[0xFF; 9]);
-    end
 }
 
 fn decode(stored: &[u8], record: &[u8]) -> Result<Option<Version>, Error> {
@@ -235,7 +239,7 @@ pub fn held_since(
             return Ok(held);
         }
         // Behind all versions of that key.
-        from = version_end(&seen.unwrap_or_default());
+        from = keys::version_end(&seen.unwrap_or_default());
     }
 }
 

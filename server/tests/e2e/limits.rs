@@ -222,7 +222,7 @@ async fn unary(kv: &mut KvClient<Channel>, op: Op) -> Result<(), Status> {
         Op::Expire(expire) => kv.expire(expire).await.map(drop),
         Op::DeleteRange(delete) => kv.delete_range(delete).await.map(drop),
         Op::Scan(scan) => kv.scan(scan).await?.into_inner().message().await.map(drop),
-        Op::PutMany(_) => panic!("only on a session"),
+        Op::PutMany(_) | Op::Watch(_) => panic!("a page is only on a session"),
     }
 }
 

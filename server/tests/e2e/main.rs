@@ -69,3 +69,4 @@ mod support;
 mod time_servers;
 mod unread;
 mod wan;
+mod watch;

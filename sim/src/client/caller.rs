@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt, future};
-use quintet_client::Client;
+use quintet_client::{Client, Watch};
 
 use super::{
     library::Library,
@@ -36,6 +36,8 @@ pub struct Caller {
     others: Vec<u64>,
     /// Versions last seen.
     seen: BTreeMap<String, u64>,
+    /// The feeds that it follows, by prefix.
+    pub(super) watches: BTreeMap<String, Watch>,
 }
 
 impl Caller {
@@ -53,8 +55,8 @@ impl Caller {
     fn by(recording: Arc<Recording>, door: Door) -> Caller {
         let number = recording.caller();
         let process = recording.process(number);
-        let (others, seen) = (Vec::new(), BTreeMap::new());
-        Caller { recording, door, number, process, others, seen }
+        let (others, seen, watches) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Caller { recording, door, number, process, others, seen, watches }
     }
 
     /// Whether it makes unary calls.
@@ -85,6 +87,11 @@ impl Caller {
         if let Some(library) = self.library() {
             library.place_time_servers(nodes).await;
         }
+    }
+
+    /// What all clients of the run share, and which of them this is.
+    pub(super) fn recording(&self) -> (&Arc<Recording>, u64) {
+        (&self.recording, self.number)
     }
 
     /// Records that it asks something.

@@ -116,6 +116,11 @@ impl Library {
         Library { recording, client }
     }
 
+    /// What it asks through.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Writes keys at once, which expire after `ttl_ms`, if they do.
     pub(super) fn writer(&self, ttl_ms: Option<u64>) -> Writer {
         let writer = self.client.batch_writer();
@@ -179,6 +184,7 @@ impl Library {
             }
             Call::Page(asked) => self.page(asked).await.map(Reply::Paged),
             Call::Sweep => self.sweep(&key).await,
+            Call::Watch(_) => unreachable!("a feed is followed by `Caller::follow`"),
             Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
             Call::List => {
                 client.get(key).await.and_then(|state| elements(state.as_ref())).map(Reply::Listed)

@@ -10,6 +10,7 @@
 //! caller.rs     one client: one operation or a batch at a time, and what it has seen
 //! walk.rs       a scan that goes page by page, in every way
 //! past.rs       reads of the past
+//! watch.rs      feeds that are followed
 //! library.rs    asks through the client library
 //! unary/        asks by raw gRPC calls, as a client that is no library of ours
 //! ```
@@ -24,5 +25,8 @@ mod recording;
 mod seams;
 pub mod unary;
 mod walk;
+mod watch;
 
-pub use self::{caller::Caller, library::Back, recording::Recording, seams::Seams, walk::Walk};
+pub use self::{
+    caller::Caller, library::Back, recording::Recording, seams::Seams, walk::Walk, watch::Follow,
+};

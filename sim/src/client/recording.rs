@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::seams::Seams;
-use crate::history::{Call, History, OpOutcome};
+use crate::history::{Call, History, OpOutcome, WatchAsked};
 
 /// Errors that are noted; what comes later is not.
 const ERRORS_MAX: usize = 200_000;
@@ -43,6 +43,8 @@ pub struct Recording {
     errors: Mutex<Vec<(u64, &'static str)>>,
     /// Moments of the past that were shown, the newest ones; bounded by [`MOMENTS_MAX`].
     moments: Mutex<VecDeque<u64>>,
+    /// Where the feeds stand that clients follow, by client and prefix.
+    feeds: Mutex<BTreeMap<(u64, String), WatchAsked>>,
     seams: Seams,
 }
 
@@ -60,6 +62,7 @@ impl Recording {
             numbers: Mutex::default(),
             errors: Mutex::default(),
             moments: Mutex::default(),
+            feeds: Mutex::default(),
             seams,
         })
     }
@@ -128,6 +131,26 @@ impl Recording {
         let moments = self.moments.lock();
         let index = drawn.checked_rem(moments.len() as u64)?;
         moments.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// Where a client's feed stands; none: it has none.
+    pub(super) fn feed(&self, client: u64, prefix: &str) -> Option<WatchAsked> {
+        self.feeds.lock().get(&(client, prefix.to_owned())).cloned()
+    }
+
+    /// A client's feed stands there by now; none: it has ended.
+    pub(super) fn set_feed(&self, client: u64, prefix: &str, stands: Option<WatchAsked>) {
+        let (mut feeds, whose) = (self.feeds.lock(), (client, prefix.to_owned()));
+        match stands {
+            Some(stands) => drop(feeds.insert(whose, stands)),
+            None => drop(feeds.remove(&whose)),
+        }
+    }
+
+    /// All feeds of a prefix, whoever follows them.
+    pub(super) fn feeds_of(&self, prefix: &str) -> Vec<WatchAsked> {
+        let feeds = self.feeds.lock();
+        feeds.iter().filter(|((_, of), _)| of == prefix).map(|(_, at)| at.clone()).collect()
     }
 
     /// Counts an acknowledged write.

@@ -19,6 +19,7 @@ impl Call {
             Call::ReadAll => (Operation::ReadAll, Value::Null),
             Call::Page(asked) => (Operation::Page, Value::PageAsked(asked.clone())),
             Call::Sweep => (Operation::Sweep, Value::Null),
+            Call::Watch(asked) => (Operation::Watch, Value::WatchAsked(asked.clone())),
             Call::Write { value, ttl_ms: None } => (Operation::Write, Value::Text(value.clone())),
             Call::Write { value, ttl_ms: Some(ttl_ms) } => {
                 let (value, ttl_ms) = (value.clone(), *ttl_ms);
@@ -51,6 +52,7 @@ impl Call {
             (Operation::ReadAll, Value::Null) => Call::ReadAll,
             (Operation::Page, Value::PageAsked(asked)) => Call::Page(asked),
             (Operation::Sweep, Value::Null) => Call::Sweep,
+            (Operation::Watch, Value::WatchAsked(asked)) => Call::Watch(asked),
             (Operation::Write, Value::Text(value)) => Call::Write { value, ttl_ms: None },
             (Operation::Write, Value::Expiring(Expiring { value, ttl_ms })) => {
                 Call::Write { value, ttl_ms: Some(ttl_ms) }
@@ -97,6 +99,7 @@ impl OpOutcome {
                     Reply::Scanned(entries) => Value::Entries(entries),
                     Reply::Paged(page) => Value::Paged(page),
                     Reply::Swept { at, deleted } => Value::Swept(Swept { at, deleted }),
+                    Reply::Watched(seen) => Value::WatchSeen(seen),
                     // Whoever records it puts in what was asked.
                     Reply::Appended => Value::Null,
                     Reply::Listed(elements) => Value::Elements(elements),
@@ -139,6 +142,9 @@ impl OpOutcome {
             (Kind::Ok, Page, Value::Paged(page)) => OpOutcome::Ok(Reply::Paged(page)),
             (Kind::Ok, Operation::Sweep, Value::Swept(Swept { at, deleted })) => {
                 OpOutcome::Ok(Reply::Swept { at, deleted })
+            }
+            (Kind::Ok, Operation::Watch, Value::WatchSeen(seen)) => {
+                OpOutcome::Ok(Reply::Watched(seen))
             }
             (kind, f, value) => return Err(format!("{f:?} cannot end as {kind:?} with {value:?}")),
         })

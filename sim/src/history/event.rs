@@ -52,12 +52,21 @@ pub enum Operation {
     List,
     /// Removes all keys that begin so.
     Sweep,
+    /// Follows all keys that begin so for a while.
+    Watch,
 }
 
 impl Operation {
     /// Whether it reads keys that begin alike, or all of them.
     pub fn is_of_many(self) -> bool {
-        matches!(self, Operation::Scan | Operation::ReadAll | Operation::Page | Operation::Sweep)
+        matches!(
+            self,
+            Operation::Scan
+                | Operation::ReadAll
+                | Operation::Page
+                | Operation::Sweep
+                | Operation::Watch
+        )
     }
 }
 
@@ -177,6 +186,44 @@ pub struct Paged {
     pub next: Option<String>,
 }
 
+/// `{"after","after_key"}`: where a feed is to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchAsked {
+    /// Only what is written behind this version; 0: behind what was acknowledged before.
+    pub after: Version,
+    /// Where it is not empty: of this version what is behind this key, too.
+    pub after_key: String,
+}
+
+/// One version of a feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changed {
+    /// The key.
+    pub key: String,
+    /// Version of the write.
+    pub version: Version,
+    /// What was written, or that it was removed.
+    // Named so that a missing field is an error, not a removal.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub value: Option<String>,
+}
+
+/// `{"from","changes","upto","upto_key"}`: what a feed has brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchSeen {
+    /// The version behind which it began.
+    pub from: Version,
+    /// In its order.
+    pub changes: Vec<Changed>,
+    /// All up to this version was brought.
+    pub upto: Version,
+    /// Where it is not empty: of this version only what is not behind this key.
+    pub upto_key: String,
+}
+
 /// `{"ttl_ms"}`: another expiry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +282,10 @@ pub enum Value {
     /// The list that was read. Its form is a micro-operation.
     #[serde(skip)]
     Elements(Vec<u64>),
+    /// A feed that is to go on.
+    WatchAsked(WatchAsked),
+    /// What a feed has brought.
+    WatchSeen(WatchSeen),
 }
 
 /// One event of a history.
@@ -276,7 +327,7 @@ struct Line {
 /// What operations on lists are called: transactions of one micro-operation.
 const TXN: &str = "txn";
 
-const NAMES: [(Operation, &str); 13] = [
+const NAMES: [(Operation, &str); 14] = [
     (Operation::Read, "read"),
     (Operation::Write, "write"),
     (Operation::Insert, "insert"),
@@ -290,6 +341,7 @@ const NAMES: [(Operation, &str); 13] = [
     (Operation::Append, TXN),
     (Operation::List, TXN),
     (Operation::Sweep, "sweep"),
+    (Operation::Watch, "watch"),
 ];
 
 impl From<Event> for Line {

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Entry, Event, Kind, Operation, PageAsked, Paged, Record, Version};
+use super::event::{
+    Entry, Event, Kind, Operation, PageAsked, Paged, Record, Version, WatchAsked, WatchSeen,
+};
 
 /// What a client asked for, with arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub enum Call {
     List,
     /// Removes all keys that begin so and were there at one moment.
     Sweep,
+    /// Follows all keys that begin so for a while, from a position on.
+    Watch(WatchAsked),
 }
 
 /// The answer to something that was done.
@@ -110,6 +114,8 @@ pub enum Reply {
         /// How many keys that were.
         deleted: u64,
     },
+    /// To a feed that was followed for a while.
+    Watched(WatchSeen),
 }
 
 /// How an operation ended.
@@ -130,8 +136,8 @@ pub enum OpOutcome {
 pub struct Op {
     /// Who.
     pub process: u64,
-    /// Which key; for a scan, a page, a read of all registers or a deletion of a prefix the prefix of its keys,
-    /// empty: all.
+    /// Which key; for a scan, a page, a read of all registers, a deletion of a prefix or a feed the prefix of its
+    /// keys, empty: all.
     pub key: String,
     /// What was asked.
     pub call: Call,
@@ -165,7 +171,10 @@ impl Call {
 
     /// Does it change the key when it succeeds?
     pub fn is_mutation(&self) -> bool {
-        !matches!(self, Call::Read | Call::Scan | Call::ReadAll | Call::Page(_) | Call::List)
+        !matches!(
+            self,
+            Call::Read | Call::Scan | Call::ReadAll | Call::Page(_) | Call::List | Call::Watch(_)
+        )
     }
 }
 

@@ -129,6 +129,26 @@ fn a_page_comes_back_as_it_was_written() {
 }
 
 #[test]
+fn a_feed_comes_back_as_it_was_written() {
+    let mut history = History::new();
+    let asked = WatchAsked { after: 5, after_key: "a".into() };
+    history.invoke(1, 10, "", &Call::Watch(asked));
+    let changes = vec![Changed { key: "b".into(), version: 5, value: None }];
+    let seen = WatchSeen { from: 5, changes, upto: 9, upto_key: String::new() };
+    history.complete(1, 20, &OpOutcome::Ok(Reply::Watched(seen)));
+    let mut bytes = Vec::new();
+    history.write_jsonl(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let expected = [
+        r#"{"process":1,"type":"invoke","f":"watch","value":[null,{"after":5,"after_key":"a"}],"time":10,"index":0}"#,
+        r#"{"process":1,"type":"ok","f":"watch","value":[null,{"changes":[{"key":"b","value":null,"version":5}],"from":5,"upto":9,"upto_key":""}],"time":20,"index":1}"#,
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    let back = History::read_jsonl(&bytes[..]).unwrap();
+    assert_eq!(back.operations(), history.operations());
+}
+
+#[test]
 fn errors_name_the_line() {
     let good = r#"{"process":1,"type":"invoke","f":"read","value":["a",null],"time":5,"index":0}"#;
     let cases = [

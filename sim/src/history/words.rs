@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::{
-    event::{PageAsked, Record},
+    event::{PageAsked, Record, Version, WatchAsked, WatchSeen},
     ops::{Call, Op, OpOutcome, Reply},
 };
 
@@ -20,6 +20,11 @@ fn record_in_words(record: &Option<Record>) -> String {
         None => "absent".to_string(),
         Some(record) => format!("{:?} at version {}", record.value, record.version),
     }
+}
+
+/// Where a feed stands.
+fn place(version: Version, key: &str) -> String {
+    if key.is_empty() { version.to_string() } else { format!("{version} of {key:?}") }
 }
 
 fn page_in_words(f: &mut fmt::Formatter<'_>, asked: &PageAsked) -> fmt::Result {
@@ -52,6 +57,10 @@ impl fmt::Display for Op {
             Call::ReadAll => write!(f, "reads all of {key:?}")?,
             Call::Page(asked) => page_in_words(f, asked)?,
             Call::Sweep => write!(f, "deletes all of {key:?}")?,
+            Call::Watch(WatchAsked { after: 0, .. }) => write!(f, "follows all of {key:?}")?,
+            Call::Watch(WatchAsked { after, after_key }) => {
+                write!(f, "follows all of {key:?} behind {}", place(*after, after_key))?;
+            }
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {
@@ -96,6 +105,11 @@ impl fmt::Display for Op {
             OpOutcome::Ok(Reply::Appended) => write!(f, " -> done")?,
             OpOutcome::Ok(Reply::Swept { at, deleted }) => {
                 write!(f, " -> {deleted} keys up to version {at}")?;
+            }
+            OpOutcome::Ok(Reply::Watched(seen)) => {
+                let WatchSeen { from, changes, upto, upto_key } = seen;
+                let upto = place(*upto, upto_key);
+                write!(f, " -> {} versions behind {from} up to {upto}", changes.len())?;
             }
             OpOutcome::Ok(Reply::Listed(elements)) => {
                 // The end of a long one says the most.

@@ -13,6 +13,7 @@
 //! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
 //! | [`order`] | versions rise in real time, over all keys and ranges |
+//! | [`feed`] | a feed brings every version once, in order, none that was not written |
 //! | [`pages`] | a page of a scan, whichever way it was asked for, shows a moment that is not before the scan |
 //! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
 //! | [`answered`] | once all faults have ended every call is answered |
@@ -29,6 +30,7 @@
 pub mod acknowledged;
 pub mod answered;
 pub mod counter;
+pub mod feed;
 pub mod linearizable;
 pub mod list;
 pub mod moment;
@@ -60,6 +62,8 @@ pub enum Judge {
     ReadAll,
     /// See [`pages`].
     Pages,
+    /// See [`feed`].
+    Feed,
     /// See [`list`].
     List,
     /// See [`counter`].
@@ -79,6 +83,7 @@ impl Judge {
             Judge::Moment => moment::check(ops),
             Judge::ReadAll => read_all::check(ops),
             Judge::Pages => pages::check(ops, skew_ns),
+            Judge::Feed => feed::check(ops),
             Judge::List => list::check(ops),
             Judge::Counter => counter::check(ops),
         }

@@ -48,6 +48,7 @@ fn published(op: &Op) -> Option<Version> {
     match &op.outcome {
         OpOutcome::Ok(Reply::Paged(page)) => Some(page.at),
         OpOutcome::Ok(Reply::Swept { at, .. }) => Some(*at),
+        OpOutcome::Ok(Reply::Watched(seen)) => Some(seen.upto),
         _ => op.version_met(),
     }
 }

@@ -72,6 +72,8 @@ pub(super) enum Read {
     Call(String, Call),
     /// Page by page.
     Walk(Walk),
+    /// All feeds of a prefix that clients have followed, to their end.
+    Feeds(String),
 }
 
 /// Where a read stands among the last ones: that belongs to what a seed means, so a new workload takes a place behind

@@ -19,6 +19,7 @@
 //! | [`past`] | `past` | registers, those that expire | pages |
 //! | [`holds`] | `hold` | registers | pages |
 //! | [`time_servers`] | `place_time_servers` | | |
+//! | [`watches`] | `watch` | all, registers, one register, those that expire | feed |
 //! | [`batches`] | `batch` | registers, inserts, those that expire | |
 //!
 //! ```text
@@ -51,6 +52,7 @@ mod section;
 mod settings;
 mod sweeps;
 mod time_servers;
+mod watches;
 
 pub use self::{
     phases::{Pace, first_write, last_reads, work},

@@ -51,6 +51,13 @@ pub async fn last_reads(mut caller: Caller, workloads: Arc<Workloads>) -> Verdic
                 let outcome = caller.call(&key, call).await;
                 (outcome, format!("{key} can't be read"))
             }
+            Read::Feeds(prefix) => {
+                if let Err(why) = caller.catch_up(&prefix).await {
+                    let words = format!("a feed of {prefix:?} does not come to its end: {why}");
+                    return Verdict::violation(words);
+                }
+                continue;
+            }
             Read::Walk(walk) => (caller.walk(walk, 0).await, "keys can't be scanned".to_owned()),
         };
         if !matches!(outcome, OpOutcome::Ok(_)) {

@@ -15,7 +15,7 @@ use super::{
     read_all, registers, scans,
     section::Section,
     settings::{Settings, Wrong},
-    sweeps, time_servers,
+    sweeps, time_servers, watches,
 };
 use crate::{
     client::Caller,
@@ -39,6 +39,7 @@ fn drawn(settings: &mut Settings<'_>) -> Vec<Box<dyn Workload>> {
         past::of(settings),
         holds::of(settings),
         time_servers::of(settings),
+        watches::of(settings),
     ]
 }
 
@@ -174,6 +175,7 @@ mod tests {
         let read = |workloads: &Workloads| -> Vec<String> {
             let what = |last: LastRead| match last.read {
                 Read::Call(key, call) => format!("{key} {:?}", call.operation()),
+                Read::Feeds(prefix) => format!("feeds of {prefix:?}"),
                 Read::Walk(walk) => format!("pages, backwards {}", walk.first.reverse),
             };
             workloads.last_reads().into_iter().map(what).collect()
@@ -203,7 +205,7 @@ mod tests {
     fn a_judge_looks_where_its_workload_has_a_weight() {
         let undecided = |mix: &str| matches!(workloads(mix).judge(&[], 0), Verdict::Undecided(_));
         assert!(!undecided("get = 1, list = 1, sweep = 1, batch = 1, put_ttl = 1"));
-        for judged in ["increment", "append", "insert", "scan", "read_all", "pages"] {
+        for judged in ["increment", "append", "insert", "scan", "read_all", "pages", "watch"] {
             assert!(undecided(&format!("{judged} = 1")), "{judged}");
         }
     }

@@ -89,7 +89,8 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
         | Call::Page(_)
         | Call::List
         | Call::Append { .. }
-        | Call::Sweep => state.1.clone(),
+        | Call::Sweep
+        | Call::Watch(_) => state.1.clone(),
     })
 }
 

@@ -103,7 +103,8 @@ impl Register {
             | Call::Page(_)
             | Call::List
             | Call::Append { .. }
-            | Call::Sweep => OpOutcome::Ok(Reply::Read(self.current())),
+            | Call::Sweep
+            | Call::Watch(_) => OpOutcome::Ok(Reply::Read(self.current())),
         }
     }
 }

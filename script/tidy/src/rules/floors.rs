@@ -49,6 +49,7 @@ const FLOORS: &[Floor] = &[
             "range/faults.rs",
             "range/held.rs",
             "range/members.rs",
+            "range/recent.rs",
             "range/request.rs",
         ],
         "rules and words of a range: pure",

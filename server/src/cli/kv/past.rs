@@ -59,7 +59,7 @@ impl Past {
 
 /// A moment as it is given on the command line. How long ago is counted from a timestamp that is taken for it: what a
 /// node knows of the time may stand still where it is cut off.
-async fn moment(text: &str, key: &Bytes, client: &Client) -> Result<Version, Failure> {
+pub(super) async fn moment(text: &str, key: &Bytes, client: &Client) -> Result<Version, Failure> {
     let Some(ago) = text.strip_prefix('-') else {
         return match text.parse() {
             Ok(at) if at > 0 => Ok(Version(at)),

@@ -86,6 +86,10 @@ fn read(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Serv
             history(shared, &key, before, limit).map(Served::Answer)
         }
         ReadKind::Scan(wanted) => scan(shared, wanted).map(Served::Answer),
+        // A closed moment needs no leader: they are answered without coming here (`Replica::read`).
+        ReadKind::Changes(_) => {
+            return Served::Answer(Err(OpError::unavailable("a page of a feed is not confirmed")));
+        }
     };
     served.unwrap_or_else(|error| {
         tracing::error!(range = %shared.range, %error, "state can't be read");
@@ -117,7 +121,7 @@ fn guards(shared: &Shared, kind: &ReadKind, term: u64, expiry: Expiry) -> Option
         }
         ReadKind::GetAt(_, at) => shared.guards.below(*at, shared.looks(term)),
         ReadKind::Scan(scan) => shared.guards.below(scan.at, shared.looks(term)),
-        ReadKind::Confirm { .. } => return None,
+        ReadKind::Changes(_) | ReadKind::Confirm { .. } => return None,
     };
     (!guards.is_empty()).then_some(guards)
 }

@@ -254,7 +254,9 @@ async fn copy(
             }
             Ok(Answer::Scan(records))
         }
-        Request::One(Op::PutMany(_) | Op::History(_)) => unreachable!("only sessions ask for it"),
+        Request::One(Op::PutMany(_) | Op::History(_) | Op::Watch(_)) => {
+            unreachable!("only sessions ask for it")
+        }
     };
     let bytes = asked.as_ref().map_or(OVERHEAD_BYTES, Answer::bytes);
     let told = asked.map_err(|status| failure(&status));

@@ -117,6 +117,7 @@ pub(super) fn request(key: &str, call: &Call) -> Op {
         Call::Append { .. } => unreachable!("an append is two requests"),
         Call::Page(_) => unreachable!("who makes unary calls takes all pages"),
         Call::Sweep => unreachable!("a sweep is many requests"),
+        Call::Watch(_) => unreachable!("feeds are followed through the library"),
     }
 }
 

@@ -1,0 +1,352 @@
+//! Watches: the versions of a key or a span as they are written, in order, over failures of nodes and connections.
+//!
+//! A watch is one gRPC stream to one node, beside the sessions: it has no end and no deadline, and flow control of its
+//! own, so that a slow reader holds up nothing else. Where the stream breaks, says that the node can't go on, or says
+//! nothing for longer than a node may, it is opened anew, at the next node, from the position that was *handed to the
+//! caller* last: what had arrived and was not yet taken comes again, what was taken does not.
+//!
+//! ```text
+//!   Idle ──> Connecting ──> Open ─── change, resolved, change … ──> the caller
+//!    ^            │           │
+//!    └── Pausing <┴── broken, silent, refused for now        refused for good ──> the caller, and the end
+//! ```
+//!
+//! Nothing is spawned: a watch that is not read holds what the transport holds (4 MiB), and a message.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use quintet_proto::v1::{self, kv_client::KvClient};
+use tokio::time::Sleep;
+use tonic::codec::Streaming;
+
+use crate::{
+    caller::Caller,
+    connection::open_channel,
+    error::Error,
+    scan::ScanOptions,
+    types::{Version, VersionKept, detach},
+};
+
+/// Largest message that is accepted: a full one, and a change of the largest value that a cluster may be set to.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// A node tells how far it has come every second; one that says nothing for this long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// What a watch brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Watched {
+    /// A version that was written.
+    Change(Change),
+    /// Every version of the span at or below this one has come. It is told once a second at least.
+    Resolved(Version),
+}
+
+/// A version of a key, as a watch brings it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Change {
+    /// The key.
+    pub key: Bytes,
+    /// What was written: a value, or that the key was removed. A key that expires is absent from then on, and no
+    /// further change says so.
+    pub written: VersionKept,
+}
+
+/// Where a watch stands: what came up to there does not come again. To be kept where another process shall go on
+/// ([`Watch::from`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct WatchPosition {
+    /// Every version below it has come.
+    pub version: Version,
+    /// Of this version what is at or below this key; `None`: all of it.
+    pub key: Option<Bytes>,
+}
+
+impl WatchPosition {
+    /// A position that was kept: its fields.
+    #[must_use]
+    pub fn new(version: Version, key: Option<Bytes>) -> Self {
+        Self { version, key }
+    }
+}
+
+/// A watch: a stream of [`Watched`] without an end. From [`Client::watch_key`], [`Client::watch_prefix`] and
+/// [`Client::watch_range`].
+///
+/// [`Client::watch_key`]: crate::Client::watch_key
+/// [`Client::watch_prefix`]: crate::Client::watch_prefix
+/// [`Client::watch_range`]: crate::Client::watch_range
+///
+/// Changes come in the order of (version, key): none is left out, none comes twice, whatever nodes and connections
+/// fail meanwhile; it goes on by itself for as long as it is read. It ends after an error that trying again does not
+/// mend: [`Error::VersionCollected`] where it was so far behind that versions which it has not brought are not kept any
+/// more, [`Error::InvalidArgument`], [`Error::WrongCluster`], [`Error::Protocol`].
+#[must_use = "a watch does nothing until it is read"]
+pub struct Watch {
+    caller: Caller,
+    /// `None`: no key can be in it.
+    span: Option<(Bytes, Bytes)>,
+    /// `None`: it begins when the first node is asked.
+    position: Option<WatchPosition>,
+    /// Arrived and not yet taken.
+    arrived: VecDeque<Watched>,
+    /// What was told last of how far it has come.
+    resolved: Version,
+    phase: Phase,
+    /// When the node will have said nothing for too long; set while something of it is waited for.
+    silence: Option<Pin<Box<Sleep>>>,
+    /// In a row.
+    failures: u32,
+    /// Streams that were opened.
+    attempts: usize,
+}
+
+enum Phase {
+    Idle,
+    Connecting(BoxFuture<'static, Result<Streaming<v1::WatchResponse>, Error>>),
+    Open(Box<Streaming<v1::WatchResponse>>),
+    Pausing(Pin<Box<Sleep>>),
+    Ended,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("span", &self.span)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(caller: Caller, span: ScanOptions) -> Self {
+        Self {
+            caller,
+            span: span.into_span(),
+            position: None,
+            arrived: VecDeque::new(),
+            resolved: Version(0),
+            phase: Phase::Idle,
+            silence: None,
+            failures: 0,
+            attempts: 0,
+        }
+    }
+
+    /// One that is refused before any node is asked.
+    pub(crate) fn refused(caller: Caller, why: &str) -> Self {
+        let error = Err(Error::InvalidArgument(why.to_owned()));
+        let phase = Phase::Connecting(std::future::ready(error).boxed());
+        Self { phase, ..Self::new(caller, ScanOptions::all()) }
+    }
+
+    /// Only versions above this one: that of a write, the `at` of a read or a scan, or a cluster time of a while ago.
+    /// Without it only what is written after the watch was begun to be read. For before the first item.
+    pub fn after(self, version: Version) -> Self {
+        self.from(&WatchPosition::new(version, None))
+    }
+
+    /// Goes on where another watch of the same keys stood: [`position`](Self::position). For before the first item.
+    pub fn from(mut self, position: &WatchPosition) -> Self {
+        self.position = Some(position.clone());
+        self.resolved = position.version;
+        self
+    }
+
+    /// Where it stands: behind the last item that was taken. `None` before the first, where it begins with what comes.
+    #[must_use]
+    pub fn position(&self) -> Option<&WatchPosition> {
+        self.position.as_ref()
+    }
+
+    /// The next item, as [`StreamExt::next`] gives it; safe to be dropped while it waits.
+    ///
+    /// # Errors
+    /// See [`Watch`]. After an error it has ended.
+    pub async fn next(&mut self) -> Option<Result<Watched, Error>> {
+        StreamExt::next(self).await
+    }
+
+    /// Opens a stream at the next node, from where the caller stands.
+    fn connect(&mut self) -> Phase {
+        let Some((start, end)) = self.span.clone() else {
+            // What no key is in never changes.
+            return Phase::Connecting(std::future::pending().boxed());
+        };
+        let pool = std::sync::Arc::clone(&self.caller.attachment.pool);
+        let nodes = pool.addresses();
+        let node = self.attempts.checked_rem(nodes.len()).and_then(|at| nodes.get(at)).cloned();
+        self.attempts = self.attempts.wrapping_add(1);
+        let info = pool.info();
+        let context = v1::RequestContext {
+            cluster_id: info.as_ref().map(|info| info.cluster_id.clone()).unwrap_or_default(),
+            incarnation: info.as_ref().map_or(0, |info| info.incarnation),
+            keyspace: self.caller.keyspace.to_string(),
+            ..v1::RequestContext::default()
+        };
+        let (after, after_key) = match &self.position {
+            Some(at) => (at.version.0, at.key.clone().unwrap_or_default()),
+            None => (0, Bytes::new()),
+        };
+        let context = Some(context);
+        let request =
+            v1::WatchRequest { context, start, end, after, after_key, ..Default::default() };
+        let within = pool.connect_timeout();
+        let connecting = async move {
+            let Some(node) = node else {
+                return Err(Error::Unavailable("no node is known".to_owned()));
+            };
+            let opening = async {
+                let channel = open_channel(&node, within).await?;
+                let mut kv = KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+                let opened = kv.watch(request).await;
+                opened.map(tonic::Response::into_inner).map_err(|it| Error::from_status(&it))
+            };
+            let late = || Error::Unavailable(format!("{node} did not answer within {within:?}"));
+            tokio::time::timeout(within, opening).await.unwrap_or_else(|_| Err(late()))
+        };
+        Phase::Connecting(connecting.boxed())
+    }
+
+    /// The stream is lost, or was refused. `Err`: for good.
+    fn fail(&mut self, error: Error) -> Result<(), Error> {
+        self.silence = None;
+        if is_final(&error) {
+            self.phase = Phase::Ended;
+            return Err(error);
+        }
+        tracing::debug!(%error, "a watch goes on at another node");
+        self.failures = self.failures.saturating_add(1);
+        let pause = self.caller.attachment.pool.pacer.pause(self.failures);
+        self.phase = Phase::Pausing(Box::pin(tokio::time::sleep(pause)));
+        Ok(())
+    }
+
+    /// A message has arrived.
+    fn take(&mut self, message: v1::WatchResponse) {
+        self.failures = 0;
+        let pool = &self.caller.attachment.pool;
+        pool.clock.observe(message.context.map_or(0, |context| context.cluster_time));
+        for change in message.changes {
+            let written = VersionKept::from_wire(change.version.unwrap_or_default());
+            self.arrived.push_back(Watched::Change(Change { key: detach(change.key), written }));
+        }
+        self.arrived.push_back(Watched::Resolved(Version(message.resolved)));
+    }
+
+    /// The next of what has arrived; the caller stands behind it from now on.
+    fn hand_over(&mut self) -> Option<Watched> {
+        loop {
+            let item = self.arrived.pop_front()?;
+            let stands = match &item {
+                Watched::Change(change) => {
+                    WatchPosition::new(change.written.version, Some(change.key.clone()))
+                }
+                // A full message is complete up to before its last version only.
+                Watched::Resolved(resolved)
+                    if self.position.as_ref().is_some_and(|at| at.version > *resolved) =>
+                {
+                    continue;
+                }
+                Watched::Resolved(resolved) => WatchPosition::new(*resolved, None),
+            };
+            let is_first = self.position.is_none();
+            self.position = Some(stands);
+            match item {
+                Watched::Resolved(resolved) if resolved <= self.resolved && !is_first => {}
+                Watched::Resolved(resolved) => {
+                    self.resolved = resolved;
+                    return Some(item);
+                }
+                Watched::Change(_) => return Some(item),
+            }
+        }
+    }
+
+    /// Waits for the next message. `Err`: the stream is lost.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<v1::WatchResponse, Error>> {
+        let Phase::Open(stream) = &mut self.phase else {
+            return Poll::Ready(Err(Error::Unavailable("no stream is open".to_owned())));
+        };
+        match stream.poll_next_unpin(cx) {
+            Poll::Ready(message) => {
+                self.silence = None;
+                let ended = || Error::Unavailable("the node ended the watch".to_owned());
+                Poll::Ready(match message {
+                    Some(Ok(message)) => Ok(message),
+                    Some(Err(status)) => Err(Error::from_status(&status)),
+                    None => Err(ended()),
+                })
+            }
+            Poll::Pending => {
+                let sleep = || Box::pin(tokio::time::sleep(SILENCE_MAX));
+                ready!(self.silence.get_or_insert_with(sleep).as_mut().poll(cx));
+                let text = format!("the node said nothing of the watch for {SILENCE_MAX:?}");
+                Poll::Ready(Err(Error::Unavailable(text)))
+            }
+        }
+    }
+}
+
+/// Whether another node, or the same one later, would say the same.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidArgument(_)
+            | Error::VersionCollected(_)
+            | Error::WrongCluster(_)
+            | Error::Protocol(_)
+    )
+}
+
+impl Stream for Watch {
+    type Item = Result<Watched, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(item) = this.hand_over() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            let lost = match &mut this.phase {
+                Phase::Ended => return Poll::Ready(None),
+                Phase::Idle => {
+                    this.phase = this.connect();
+                    continue;
+                }
+                Phase::Pausing(pause) => {
+                    ready!(pause.as_mut().poll(cx));
+                    this.phase = Phase::Idle;
+                    continue;
+                }
+                Phase::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(stream) => {
+                        this.phase = Phase::Open(Box::new(stream));
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Phase::Open(_) => match ready!(this.poll_message(cx)) {
+                    Ok(message) => {
+                        this.take(message);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
+            if let Err(error) = this.fail(lost) {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}
