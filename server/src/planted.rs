@@ -153,11 +153,16 @@ pub enum Bug {
     ClosedUnconfirmed,
     /// A replica shows a closed moment before it has applied what is at or below it.
     ClosedNotApplied,
+    /// One node's clock gives all timestamps, and a write takes its own where it is asked for, before it sets out for
+    /// the leader of its range: the anomaly of `docs/time.md`.
+    NaiveTimeServer,
+    /// A proposer that has just begun takes the median of the clocks that it hears first for that of all.
+    FirstClocksBelieved,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 70] = [
+    pub const ALL: [(&'static str, Bug); 72] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -228,6 +233,8 @@ impl Bug {
         ("closed-ignores-guards", Bug::ClosedIgnoresGuards),
         ("closed-unconfirmed", Bug::ClosedUnconfirmed),
         ("closed-not-applied", Bug::ClosedNotApplied),
+        ("naive-time-server", Bug::NaiveTimeServer),
+        ("first-clocks-believed", Bug::FirstClocksBelieved),
     ];
 
     /// The bug of a name.
