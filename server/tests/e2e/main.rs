@@ -9,6 +9,7 @@
 //! expiry.rs      keys that expire, from every side; what is collected behind them
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
+//! demo.rs        what `quintet demo` shows, without a cluster
 //! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
 //! past.rs        reads of the past on every node, and the versions of a key
 //! wan.rs         rooms and cities that are made to be apart
@@ -40,6 +41,7 @@ mod benches;
 mod clocks;
 mod debugging;
 mod deletions;
+mod demo;
 mod dev;
 mod directory;
 mod disks;
