@@ -38,8 +38,8 @@ const CALL_BYTES: usize = 256;
 
 /// Decodes a request and hands it to the router. What becomes of it, a refusal too, is answered to `sink`.
 pub(super) fn enter<S: Answers>(router: &Arc<Router>, request: v1::SessionRequest, sink: &Arc<S>) {
-    let takes_its_time = planted::active(Bug::NaiveTimeServer)
-        && request.op.as_ref().is_some_and(Op::is_write);
+    let takes_its_time =
+        planted::active(Bug::NaiveTimeServer) && request.op.as_ref().is_some_and(Op::is_write);
     if takes_its_time {
         tokio::spawn(enter_stamped(router.clone(), request, sink.clone()));
     } else if request.op.as_ref().is_some_and(Op::is_repetition) {

@@ -52,7 +52,8 @@ pub(super) async fn city(striking: &mut Striking) {
         .map(|node| (node, sign * striking.dice.real(most / 10.0, most)))
         .collect();
     let side = if sign > 0.0 { "ahead" } else { "behind" };
-    away(striking, &off, &format!("have wall clocks that are hours {side}, as all of {city}")).await;
+    away(striking, &off, &format!("have wall clocks that are hours {side}, as all of {city}"))
+        .await;
 }
 
 /// Wall clocks are away for as long as the strike lasts, unless others are.

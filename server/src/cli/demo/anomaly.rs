@@ -29,7 +29,7 @@ use crate::cli::{
 };
 
 /// Width of a column of the time lines.
-const COLUMN: usize = 50;
+const COLUMN: usize = 52;
 
 /// Flags of `demo anomaly`.
 #[derive(Debug, clap::Args)]
@@ -49,9 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (naive, oracle) = (naive::run(&numbers), oracle::run(&numbers));
     let mut out = Output::new();
     match args.output {
-        Format::Text => side_by_side(&numbers, &naive, &oracle)
-            .iter()
-            .try_for_each(|line| out.line(line))?,
+        Format::Text => {
+            side_by_side(&numbers, &naive, &oracle).iter().try_for_each(|line| out.line(line))?
+        }
         Format::Json => {
             let [naive, oracle] = [&naive, &oracle].map(|telling| told(&numbers, telling));
             out.json(&json!({ "seed": args.seed, "naive": naive, "oracle": oracle }))?;
@@ -76,7 +76,8 @@ fn side_by_side(numbers: &Numbers, naive: &Telling, oracle: &Telling) -> Vec<Str
     };
     row("time", "ONE NAIVE TIME SERVER", "THE ORACLE: ANY MAJORITY OF FIVE TIME SERVERS");
     row("", "the timestamp first, then the way to R2", "the way to R2 first, then the timestamp");
-    let mut times: Vec<_> = naive.events.iter().chain(&oracle.events).map(|event| event.at).collect();
+    let mut times: Vec<_> =
+        naive.events.iter().chain(&oracle.events).map(|event| event.at).collect();
     times.sort_unstable();
     times.dedup();
     for at in times {
@@ -119,9 +120,12 @@ fn side_by_side(numbers: &Numbers, naive: &Telling, oracle: &Telling) -> Vec<Str
 
 /// A run for programs.
 fn told(numbers: &Numbers, telling: &Telling) -> serde_json::Value {
-    let events = telling.events.iter().map(|event| json!({ "ms": ms(event.at), "what": event.words }));
-    let commits =
-        telling.commits.iter().map(|commit| json!({ "who": commit.who, "timestamp_ms": ms(commit.at) }));
+    let events =
+        telling.events.iter().map(|event| json!({ "ms": ms(event.at), "what": event.words }));
+    let commits = telling
+        .commits
+        .iter()
+        .map(|commit| json!({ "who": commit.who, "timestamp_ms": ms(commit.at) }));
     json!({
         "events": events.collect::<Vec<_>>(),
         "commits": commits.collect::<Vec<_>>(),

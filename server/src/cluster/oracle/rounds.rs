@@ -266,7 +266,8 @@ impl Rounds {
         self.delegate(now);
         self.look_after(now);
         let idles = !planted::active(Bug::NaiveTimeServer)
-            && self.proposes == self.me() && self.began.is_none_or(|began| began + IDLE <= now);
+            && self.proposes == self.me()
+            && self.began.is_none_or(|began| began + IDLE <= now);
         let apart =
             self.sent.is_empty() || self.began.is_none_or(|began| began + ROUNDS_APART <= now);
         if self.proposer.may_begin() && (idles || (self.proposer.waiting() > 0 && apart)) {

@@ -46,8 +46,8 @@ impl Target<'_> {
         (at, first_attempt): (Timestamp, Timestamp),
         newest: Timestamp,
     ) -> Result<bool, Error> {
-        let is_careless = planted::active(Bug::StaleEvaluationApplied)
-            || planted::active(Bug::NaiveTimeServer);
+        let is_careless =
+            planted::active(Bug::StaleEvaluationApplied) || planted::active(Bug::NaiveTimeServer);
         if at <= newest && !is_careless {
             return Ok(false);
         }

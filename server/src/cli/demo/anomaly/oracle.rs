@@ -54,9 +54,9 @@ struct World<'a> {
     /// Messages that wait for a record of their server.
     unstored: Vec<(usize, Ask)>,
     proposer: Proposer<Who>,
-    /// The round that was begun last, and who has answered it, in this order.
+    /// The round that was begun last, and whose clocks are at or above which block for it, in this order.
     round: RoundId,
-    answered: Vec<usize>,
+    answered: Vec<(usize, Block)>,
     /// Who has R2 to itself: its guard is up.
     latched: Option<Who>,
     queued: VecDeque<Who>,
@@ -133,8 +133,8 @@ impl World<'_> {
             Next::Arrives(who) => self.latch(who),
             Next::Tick(to, ask) => self.tick(to, ask),
             Next::Answered(from, ask, answer) => {
-                if ask.round == self.round {
-                    self.answered.push(from);
+                if ask.round == self.round && matches!(answer, Answer::Ok { .. }) {
+                    self.answered.push((from, ask.tick.block));
                 }
                 let step = self.proposer.answered(id(from), ask, answer, self.monotonic());
                 self.take(step);
@@ -191,7 +191,10 @@ impl World<'_> {
             Step::Send(to, ask) => {
                 if self.latched.is_some() {
                     let phase = if ask.tick.write_back { "written back" } else { "begins" };
-                    self.tell(format!("block {} {phase}: to time servers n1 .. n5", ms(ask.tick.block.0)));
+                    self.tell(format!(
+                        "block {} {phase}: to time servers n1 .. n5",
+                        ms(ask.tick.block.0)
+                    ));
                 }
                 for server in to {
                     let at = usize::try_from(server.0 - 1).unwrap_or(0);
@@ -199,9 +202,9 @@ impl World<'_> {
                     self.plan(self.now + way, Next::Tick(at, ask));
                 }
             }
-            Step::Issue { batch, block, at_once } => batch
-                .into_iter()
-                .for_each(|who| self.issue(who, block, if at_once { "one trip" } else { "two trips" })),
+            Step::Issue { batch, block, at_once } => batch.into_iter().for_each(|who| {
+                self.issue(who, block, if at_once { "one trip" } else { "two trips" })
+            }),
         }
     }
 
@@ -227,8 +230,9 @@ impl World<'_> {
 
     /// A write has its timestamp: it is done, and its guard goes down.
     fn issue(&mut self, who: Who, block: Block, trips: &str) {
-        let answered: Vec<_> = self.answered.iter().map(|from| format!("n{}", from + 1)).collect();
-        self.tell(format!("{} answered: {} is issued, {trips}", answered.join(" "), ms(block.0)));
+        let holds = self.answered.iter().filter(|(_, held)| *held == block);
+        let holds: Vec<_> = holds.map(|(from, _)| format!("n{}", from + 1)).collect();
+        self.tell(format!("{} hold it: {} is issued, {trips}", holds.join(" "), ms(block.0)));
         let commit = Commit { who, at: block.0 };
         self.run.apply(self.now, commit);
         let [.., back] = if who == "C1" { self.numbers.c1_ways } else { self.numbers.a1_ways };

@@ -82,7 +82,9 @@ impl Telling {
     /// What the snapshot was, and what it was later, where that differs.
     pub(super) fn change(&self) -> Option<(String, String)> {
         let mut pairs = self.looks.iter().zip(self.looks.iter().skip(1));
-        pairs.find(|(before, after)| before != after).map(|(before, after)| (value(*before), value(*after)))
+        pairs
+            .find(|(before, after)| before != after)
+            .map(|(before, after)| (value(*before), value(*after)))
     }
 
     /// Whose write R2 had last, where who read the newest after that did not see it.

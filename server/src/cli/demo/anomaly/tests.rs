@@ -29,7 +29,7 @@ fn whatever_the_delays_one_server_contradicts_itself_and_the_oracle_does_not() {
         let (c1, a1) = numbers.arrive();
         let came = [a1, c1];
         for (commit, came) in oracle.commits.iter().zip(came) {
-            assert!((came..came + 100_000).contains(&commit.at), "{seed}: {commit:?} {came}");
+            assert!((came - 5_000..came + 5_000).contains(&commit.at), "{seed}: {commit:?} {came}");
         }
         let widest = side_by_side(&numbers, &naive, &oracle);
         let widest = widest.iter().map(|line| line.chars().count()).max().unwrap_or(0);
@@ -42,7 +42,10 @@ fn programs_are_told_the_same() {
     let (numbers, naive, oracle) = both(0);
     let (naive, oracle) = (told(&numbers, &naive), told(&numbers, &oracle));
     assert_eq!((&naive["contradiction"], &naive["snapshot_changed"]), (&true.into(), &true.into()));
-    assert_eq!((&oracle["contradiction"], &oracle["snapshot_changed"]), (&false.into(), &false.into()));
+    assert_eq!(
+        (&oracle["contradiction"], &oracle["snapshot_changed"]),
+        (&false.into(), &false.into())
+    );
     assert_eq!(naive["commits"][1], json!({ "who": "C1", "timestamp_ms": "500" }));
     assert_eq!(naive["snapshot_at_ms"], "505");
     assert_eq!((&naive["write_lost"], &oracle["write_lost"]), (&"C1".into(), &().into()));
