@@ -1,8 +1,8 @@
 //! The ledger of campaigns: a table in a document of the repository, a row for each scenario and commit.
 //!
 //! Resume files stay on the machine that ran the seeds. What they come to is kept where everybody sees it
-//! (`docs/campaigns.md`): how many seeds of which scenario were run on which commit, and how many did not hold. A row is
-//! never made smaller: where a machine has fewer seeds of a commit than the row has, these are taken to be among them.
+//! (`docs/campaigns.md`): how many seeds of which scenario were run on which commit, and how many did not hold. A row
+//! is never made smaller: where a machine has fewer seeds of a commit than the row has, these are taken to be among them.
 //! Trees that were not as committed are left out, as nobody could run them again.
 
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Is the order of commits that of timestamps, over all keys and ranges?
 //!
 //! Versions are timestamps of the oracle. A write takes its own once it has been asked for, and it is above everything
-//! that was published before. From before it takes it until it is done nobody is shown its key. So of two things, one of
-//! which was over before the other began, the second has the greater version, whichever keys they are about and whoever
-//! led their ranges; and what has happened by timestamps is seen:
+//! that was published before. From before it takes it until it is done nobody is shown its key. So of two things, one
+//! of which was over before the other began, the second has the greater version, whichever keys they are about and
+//! whoever led their ranges; and what has happened by timestamps is seen:
 //!
 //! | what was over | what began then | what has to hold |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //! | a page of a scan, or a deletion of a prefix, was answered with its moment | a write | it is above the moment |
 //! | any of these, with a version `T` | a read of a key | it shows what was written to the key up to `T`, or something newer |
 //!
-//! The last is the anomaly of `docs/time.md`, looked for in every run: a write whose timestamp is below what was published
-//! long since, and which comes later. (Planted bug: `naive-time-server`.) Writes of unknown outcome have no version that
-//! is known, and that nothing is shown is excused by whatever may have removed the key.
+//! The last is the anomaly of `docs/time.md`, looked for in every run: a write whose timestamp is below what was
+//! published long since, and which comes later. (Planted bug: `naive-time-server`.) Writes of unknown outcome have no
+//! version that is known, and that nothing is shown is excused by whatever may have removed the key.
 
 use std::{
     collections::BTreeMap,

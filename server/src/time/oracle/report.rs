@@ -6,8 +6,8 @@
 //! right rests on any of this: only how close timestamps are to what clocks on walls show.
 //!
 //! The first few answers say little: where a proposer has just begun, or was not used for a while, those that are near
-//! answer first, and all clocks of a city may be wrong alike. Reports are *settled* once all members are heard, or those
-//! that are not have had [`HEARD_WITHIN`] for it. Before that a median may not carry time away ([`Proposer`]).
+//! answer first, and all clocks of a city may be wrong alike. Reports are *settled* once all members are heard, or
+//! those that are not have had [`HEARD_WITHIN`] for it. Before that a median may not carry time away ([`Proposer`]).
 //!
 //! [`Proposer`]: super::proposer::Proposer
 

@@ -1,9 +1,9 @@
 //! Long schedules of the machines, drawn by proptest, and made shorter where one breaks something.
 //!
-//! The simulation has schedules too (`sim/src/rounds/`), of more proposers and of changes of the set; there time stands
-//! still. Here it goes on: clocks jump by an hour and run on, reports of clocks go out of date, and everything may stand
-//! still for ten minutes with rounds half done. After each step O1, O2 and O3 are looked at; at the end whatever is left
-//! is let through, and every request has its block then.
+//! The simulation has schedules too (`sim/src/rounds/`), of changes of the set as well; there time stands still. Here
+//! it goes on: clocks jump by an hour and run on, reports of clocks go out of date, and everything may stand still for
+//! ten minutes with rounds half done. After each step O1, O2 and O3 are looked at; at the end whatever is left is let
+//! through, and every request has its block then.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -299,7 +299,7 @@ proptest! {
         run(&acts);
     }
 
-    /// Of five clocks one is an hour ahead and one an hour behind, and nobody is restarted: blocks stay near the others.
+    /// Of five clocks one is an hour ahead and one an hour behind, nobody is restarted: blocks stay near the others.
     #[test]
     fn one_clock_ahead_and_one_behind_carry_time_nowhere(
         acts in proptest::collection::vec(act(), 200..1_500),

@@ -1,7 +1,7 @@
 //! The numbers of the story: who sets out when, and how long the ways are.
 //!
 //! C1 takes 500 of the one time server and A1 takes 510; A1's write is at R2 at 512 and C1's at 550. With a seed the
-//! ways are drawn, within bounds that leave the story what it is: C1 is asked for its timestamp first, and is at R2 last.
+//! ways are drawn, within bounds that leave the story what it is: C1 has its timestamp first, and is at R2 last.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
