@@ -165,11 +165,16 @@ pub enum Bug {
     FeedListOutlivesState,
     /// A feed goes on while one of its ranges is behind.
     FeedIgnoresLaggingRange,
+    /// One node's clock gives all timestamps, and a write takes its own where it is asked for, before it sets out for
+    /// the leader of its range: the anomaly of `docs/time.md`.
+    NaiveTimeServer,
+    /// A proposer that has just begun takes the median of the clocks that it hears first for that of all.
+    FirstClocksBelieved,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 76] = [
+    pub const ALL: [(&'static str, Bug); 78] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -246,6 +251,8 @@ impl Bug {
         ("feed-list-forgets-floor", Bug::FeedListForgetsFloor),
         ("feed-list-outlives-state", Bug::FeedListOutlivesState),
         ("feed-ignores-lagging-range", Bug::FeedIgnoresLaggingRange),
+        ("naive-time-server", Bug::NaiveTimeServer),
+        ("first-clocks-believed", Bug::FirstClocksBelieved),
     ];
 
     /// The bug of a name.

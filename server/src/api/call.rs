@@ -27,6 +27,7 @@ use crate::{
     time::{
         local::{Instant, sleep, timeout},
         ms_u32,
+        oracle::TIMESTAMPS_A_BLOCK,
     },
 };
 
@@ -37,10 +38,35 @@ const CALL_BYTES: usize = 256;
 
 /// Decodes a request and hands it to the router. What becomes of it, a refusal too, is answered to `sink`.
 pub(super) fn enter<S: Answers>(router: &Arc<Router>, request: v1::SessionRequest, sink: &Arc<S>) {
-    if request.op.as_ref().is_some_and(Op::is_repetition) {
+    let takes_its_time =
+        planted::active(Bug::NaiveTimeServer) && request.op.as_ref().is_some_and(Op::is_write);
+    if takes_its_time {
+        tokio::spawn(enter_stamped(router.clone(), request, sink.clone()));
+    } else if request.op.as_ref().is_some_and(Op::is_repetition) {
         enter_once(router, request, Arc::new(Repetition(sink.clone())));
     } else {
         enter_once(router, request, sink.clone());
+    }
+}
+
+/// The careless hand: "a write has its time before it sets out". It travels in the place of the time of its first
+/// attempt.
+async fn enter_stamped<S: Answers>(
+    router: Arc<Router>,
+    mut request: v1::SessionRequest,
+    sink: Arc<S>,
+) {
+    let round = router.oracle().round().await;
+    match (round, &mut request.op) {
+        (Ok(block), Some(op)) => {
+            let context = op.context_mut();
+            // Writes of a client are numbered, and those that share a block get different timestamps of it.
+            let number = context.request_id.as_ref().map_or(0, |id| id.sequence);
+            context.first_attempt_time = block.nth(number % TIMESTAMPS_A_BLOCK).0;
+            enter_once(&router, request, sink);
+        }
+        (Ok(_), None) => enter_once(&router, request, sink),
+        (Err(error), op) => router.refuse(sink, request.id, named(op.as_ref(), None), error.into()),
     }
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod debug;
 mod deletion;
+mod demo;
 mod dev;
 mod dev_cluster;
 mod drain;
@@ -72,6 +73,9 @@ enum Command {
     Time(time::Command),
     /// Run a local cluster of five nodes.
     Dev(dev::Args),
+    /// Show what goes wrong where the order of timestamps is not that of commits, and what Quintet does about it.
+    #[command(subcommand)]
+    Demo(demo::Command),
     /// Measure a running cluster.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -116,6 +120,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Retention(command) => on_one_thread(retention::run(command)),
         Command::Time(command) => on_one_thread(time::run(command)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
+        Command::Demo(command) => demo::run(command),
         Command::Bench(command) => bench::run(command),
         Command::Debug(command) => on_one_thread(debug::run(command)),
     }
@@ -182,6 +187,8 @@ mod tests {
             "quintet time place 1,2,5 --node a:1",
             "quintet time place 1 2 5",
             "quintet time place --all --output json",
+            "quintet demo anomaly",
+            "quintet demo anomaly --seed 7 --output json",
             "quintet status --output json",
             "quintet drain 3 --node a:1 --timeout 30",
             "quintet undrain 3",
@@ -212,6 +219,7 @@ mod tests {
             "quintet kv get",
             "quintet kv get k --at 5 --stale 1s",
             "quintet time decode yesterday",
+            "quintet demo",
             "quintet kv del",
             "quintet kv del k --everything",
             "quintet bench kv --clients 0 --op put",

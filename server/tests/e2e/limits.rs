@@ -423,6 +423,20 @@ async fn clocks(kv: &mut KvClient<Channel>) {
     let refused = unary(kv, at(now + HOUR, 0)).await.expect_err("ahead");
     let error = details(&refused);
     check("an hour ahead", &error, Code::InvalidArgument, "learn the cluster's time");
+    let refused = unary(kv, at(u64::MAX, 0)).await.expect_err("the end of time");
+    let error = details(&refused);
+    check("the end of time", &error, Code::InvalidArgument, "learn the cluster's time");
+    // Moments above everything that is published are not made up for.
+    for moment in [now + HOUR, u64::MAX] {
+        let get = v1::GetRequest { at: moment, ..get(None, "text") };
+        let error = details(&kv.get(get).await.expect_err("to come"));
+        check("a value to come", &error, Code::InvalidArgument, "take one that an answer told");
+    }
+    // Nor is a version that nobody gave.
+    let condition = Some(v1::Condition { kind: Some(v1::condition::Kind::Version(u64::MAX)) });
+    let put = v1::PutRequest { condition, ..put(b"text") };
+    let error = details(&kv.put(put).await.expect_err("no such version"));
+    assert_eq!(error.code(), Code::Conflict, "{error:?}");
     // That says nothing about an earlier copy, nor does what is wrong with a later one.
     let timeless = put_with(v1::RequestContext { attempt: 1, ..Default::default() });
     let error = details(&unary(kv, timeless).await.expect_err("no time"));

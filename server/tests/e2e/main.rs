@@ -10,6 +10,7 @@
 //! retention.rs   for how long versions are kept, by prefix; moments that are held for longer
 //! outages.rs     nodes that were away longer than the log is kept; how much memory that takes
 //! debugging.rs   what `quintet debug range` shows, also of a cluster with a node gone
+//! demo.rs        what `quintet demo` shows, without a cluster
 //! dev.rs         directories of dev clusters that are copied, moved, renamed; a start cut short
 //! time_servers.rs  the set of time servers shrinks to what is left of a lost room, and grows back
 //! past.rs        reads of the past on every node, and the versions of a key
@@ -42,6 +43,7 @@ mod benches;
 mod clocks;
 mod debugging;
 mod deletions;
+mod demo;
 mod dev;
 mod directory;
 mod disks;

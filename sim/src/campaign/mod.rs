@@ -3,6 +3,7 @@
 //! ```text
 //!   turns.rs    which scenario's turn it is, and with which seed
 //!   log.rs      the resume file: one line a finished seed
+//!   ledger.rs   and what they come to, kept in the repository
 //!   totals.rs   all lines added up, by scenario and by commit
 //!   findings.rs what a campaign must have exercised to count
 //!   table.rs    the totals as text
@@ -12,6 +13,7 @@
 //! Pure but for the file: how a seed is run is not known here.
 
 mod findings;
+pub mod ledger;
 mod log;
 mod page;
 mod table;

@@ -37,19 +37,21 @@ impl Cluster {
         });
     }
 
-    /// A node's wall clock leaps, unless another one has; whether it does.
-    pub fn leap(&self, node: NodeId, by_s: f64) -> bool {
+    /// Wall clocks leap by these seconds, unless some have; whether they do.
+    pub fn leap(&self, off: &[(NodeId, f64)]) -> bool {
         let away =
             |machine: &Mutex<Machine>| machine.lock().clock.leapt_us.load(Ordering::Relaxed) != 0;
         if self.machines.values().any(away) {
             return false;
         }
-        let Some(machine) = self.machines.get(&node) else { return false };
-        let by_us = (by_s * 1e6) as i64;
-        trace::event("fault", format_args!("{node}: the wall clock leaps by {by_us} us"));
-        machine.lock().clock.leapt_us.store(by_us, Ordering::Relaxed);
+        for (node, by_s) in off {
+            let Some(machine) = self.machines.get(node) else { return false };
+            let by_us = (by_s * 1e6) as i64;
+            trace::event("fault", format_args!("{node}: the wall clock leaps by {by_us} us"));
+            machine.lock().clock.leapt_us.store(by_us, Ordering::Relaxed);
+        }
         self.clocks_were_wrong.store(true, Ordering::Relaxed);
-        by_us != 0
+        off.iter().any(|(_, by_s)| *by_s != 0.0)
     }
 
     /// A node's wall clock is where it was before it leapt.

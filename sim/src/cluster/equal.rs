@@ -53,15 +53,6 @@ impl Cluster {
     }
 }
 
-impl Cluster {
-    /// The epoch of the active set of time servers, as far as any node has applied it.
-    pub fn time_epoch(&self) -> u64 {
-        let replicas = self.replicas();
-        let of = |replica: &Replica| replica.shared.state.time_servers().active.epoch.0;
-        replicas.iter().map(|(_, replica)| of(replica)).max().unwrap_or(0)
-    }
-}
-
 /// A record that two replicas of a range, at one applied index, do not share.
 pub struct Difference {
     /// Where it is, and what each of the two has.

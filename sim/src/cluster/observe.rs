@@ -60,12 +60,28 @@ pub(super) fn begin() {
     });
 }
 
-/// What both have found so far in this thread's run, how many observations the judge of Raft has seen, and how many
-/// blocks were issued.
-pub(crate) fn found() -> (Vec<Violation>, u64, u64) {
+/// What both judges have found so far in a run, and what they have seen.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) violations: Vec<Violation>,
+    /// Of the judge of Raft.
+    pub(crate) observations: u64,
+    /// How many blocks were issued.
+    pub(crate) blocks: u64,
+    /// How often another set of time servers has begun to issue them.
+    pub(crate) time_changes: u64,
+}
+
+/// What was found so far in this thread's run.
+pub(crate) fn found() -> Found {
     WATCH.with_borrow(|watch| match watch {
-        Some(watch) => (watch.found.clone(), watch.judge.observations(), watch.oracle.issued()),
-        None => (Vec::new(), 0, 0),
+        Some(watch) => Found {
+            violations: watch.found.clone(),
+            observations: watch.judge.observations(),
+            blocks: watch.oracle.issued(),
+            time_changes: watch.oracle.changes(),
+        },
+        None => Found::default(),
     })
 }
 

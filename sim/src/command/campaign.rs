@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use quintet_sim::{
     campaign::{
         Held, Log, Record, ScenarioTotals, SeedOutcome, Sheet, Totals, Turns, commits, findings,
-        hours, page, scenarios,
+        hours, ledger, page, scenarios,
     },
     judge::Verdict,
     plan::Reduced,
@@ -70,7 +70,10 @@ pub(super) struct Args {
     /// Write a page about the campaign.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Print the totals of the resume file (and write the page), and run nothing.
+    /// Take over what the resume file has into a document with a table of campaigns, such as docs/campaigns.md.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_resume")]
+    ledger: Option<PathBuf>,
+    /// Print the totals of the resume file (and write the page and the ledger), and run nothing.
     #[arg(long, conflicts_with_all = ["no_resume", "minutes", "seeds", "budget_s"])]
     summary: bool,
     /// Look for no smaller run that fails alike.
@@ -349,6 +352,14 @@ fn finish(
         held.push(Held { name, description, is_run, findings });
     }
     let all_held = held.iter().all(|held| held.findings.is_empty());
+    if let Some(path) = &args.ledger {
+        let shown = path.display();
+        let document =
+            std::fs::read_to_string(path).with_context(|| format!("can't read {shown}"))?;
+        let kept = ledger::keep(&document, records).map_err(|why| anyhow!("{shown}: {why}"))?;
+        write(path, |out| Ok(out.write_all(kept.as_bytes())?))?;
+        println!("ledger: {shown}");
+    }
     if let Some(path) = &args.report {
         let text = page(&Sheet { scenarios: held, records, commit });
         write(Path::new(path), |out| Ok(out.write_all(text.as_bytes())?))?;

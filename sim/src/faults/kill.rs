@@ -1,4 +1,4 @@
-//! Nodes that are killed: one, all one after the other, a room, a city, all at once.
+//! Nodes that are killed: one, all one after the other, a room, a city, a majority, all at once.
 
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -24,6 +24,18 @@ pub(super) async fn room(striking: &mut Striking) {
 pub(super) async fn city(striking: &mut Striking) {
     let (_, nodes) = striking.city();
     together(striking, &nodes, "are lost with their city").await;
+}
+
+/// As many nodes as make a majority.
+pub(super) async fn majority(striking: &mut Striking) {
+    let mut left = striking.cluster.nodes();
+    let mut victims = Vec::new();
+    for _ in 0..left.len() / 2 + 1 {
+        let Some(victim) = striking.dice.pick(&left) else { return };
+        left.retain(|node| *node != victim);
+        victims.push(victim);
+    }
+    together(striking, &victims, "are lost, a majority of all").await;
 }
 
 async fn together(striking: &mut Striking, victims: &[NodeId], words: &str) {

@@ -1,4 +1,4 @@
-//! Partial partitions: a node that reaches one other node, and is reached by it, and nobody else.
+//! Partial partitions: a node that reaches one other node, and is reached by it, and nobody else; or all but one.
 //!
 //! Clients reach everybody. What one node sees is then not what the others see: who is up, who leads, who
 //! could.
@@ -26,7 +26,7 @@ pub(super) async fn lonely_leader(striking: &mut Striking) {
     let words = "the first leads and reaches only the second, the third is killed";
     striking.begins(&[leader, friend, killed], words);
     striking.cluster.kill(killed);
-    let rules = striking.cluster.net().add(apart(striking, leader, &[friend]));
+    let rules = striking.cluster.net().add(apart(&striking.cluster.nodes(), leader, &[friend]));
     striking.last().await;
     striking.cluster.net().remove(rules);
     striking.cluster.restart(killed);
@@ -35,9 +35,27 @@ pub(super) async fn lonely_leader(striking: &mut Striking) {
 
 /// A leader is cut off, and then seen by its successor alone.
 pub(super) async fn half_seen_home(striking: &mut Striking) {
+    let words = "the first led and reaches only its successor, the second";
+    let nodes = striking.cluster.nodes();
+    succeeded(striking, words, |home, successor| apart(&nodes, home, &[successor])).await;
+}
+
+/// A leader is cut off, and then sees everybody but its successor: it hears from others of a time in which it does not
+/// lead, before it hears that.
+pub(super) async fn successor_unseen(striking: &mut Striking) {
+    let words = "the first led and reaches all but its successor, the second";
+    succeeded(striking, words, |home, successor| cut(home, [successor])).await;
+}
+
+/// A leader is cut off until another leads, and then some of its links stay as they are.
+async fn succeeded(
+    striking: &mut Striking,
+    words: &str,
+    left: impl FnOnce(NodeId, NodeId) -> Vec<Rule>,
+) {
     let Some(home) = striking.cluster.data_leader() else { return };
     let cluster = striking.cluster.clone();
-    let alone = cluster.net().add(apart(striking, home, &[]));
+    let alone = cluster.net().add(apart(&cluster.nodes(), home, &[]));
     let succeeded = timeout(SUCCEED_TIMEOUT, async {
         loop {
             match cluster.data_leader() {
@@ -51,9 +69,8 @@ pub(super) async fn half_seen_home(striking: &mut Striking) {
         cluster.net().remove(alone);
         return;
     };
-    let words = "the first led and reaches only its successor, the second";
     striking.begins(&[home, successor], words);
-    let rules = cluster.net().add(apart(striking, home, &[successor]));
+    let rules = cluster.net().add(left(home, successor));
     cluster.net().remove(alone);
     sleep(striking.strike.lasts.saturating_sub(began.elapsed())).await;
     cluster.net().remove(rules);
@@ -61,9 +78,12 @@ pub(super) async fn half_seen_home(striking: &mut Striking) {
 }
 
 /// A node and all others but some do not reach each other.
-fn apart(striking: &Striking, node: NodeId, but: &[NodeId]) -> Vec<Rule> {
-    let others = striking.cluster.nodes().into_iter();
-    let others = others.filter(|other| *other != node && !but.contains(other));
-    let others: BTreeSet<Host> = others.map(|other| Host::Node(other.0)).collect();
+fn apart(nodes: &[NodeId], node: NodeId, but: &[NodeId]) -> Vec<Rule> {
+    cut(node, nodes.iter().copied().filter(|other| *other != node && !but.contains(other)))
+}
+
+/// A node and others do not reach each other.
+fn cut(node: NodeId, others: impl IntoIterator<Item = NodeId>) -> Vec<Rule> {
+    let others: BTreeSet<Host> = others.into_iter().map(|other| Host::Node(other.0)).collect();
     Rule::cut(Hosts::node(node.0), Hosts::These(others)).both_ways().to_vec()
 }

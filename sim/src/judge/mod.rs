@@ -12,8 +12,8 @@
 //! | [`counter`] | increments count exactly once |
 //! | [`list`] | a list that is only appended to grows in one order |
 //! | [`moment`] | a scan, over however many ranges, shows one moment of a model |
-//! | [`order`] | versions rise in real time, over all keys and ranges |
 //! | [`feed`] | a feed brings every version once, in order, none that was not written |
+//! | [`order`] | the order of commits is that of timestamps, over all keys and ranges |
 //! | [`pages`] | a page of a scan, whichever way it was asked for, shows a moment that is not before the scan |
 //! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
 //! | [`answered`] | once all faults have ended every call is answered |

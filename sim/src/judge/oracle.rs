@@ -12,7 +12,7 @@
 //! The machines by themselves are checked in random schedules and by a model checker (`sim/src/rounds/`); this judge
 //! looks at what nodes make of them, with disks, links, delegation and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::verdict::Violation;
 
@@ -44,12 +44,19 @@ pub struct Oracle {
     /// By time server.
     clocks: BTreeMap<u64, u64>,
     issued: u64,
+    /// The sets of time servers that have issued anything.
+    sets: BTreeSet<Vec<u64>>,
 }
 
 impl Oracle {
     /// How many blocks were issued.
     pub fn issued(&self) -> u64 {
         self.issued
+    }
+
+    /// How often another set of time servers has begun to issue blocks.
+    pub fn changes(&self) -> u64 {
+        (self.sets.len() as u64).saturating_sub(1)
     }
 
     /// Looks at what a node did next; a violation if that must not be.
@@ -74,6 +81,9 @@ impl Oracle {
             }
             Did::Issued(servers, block) => {
                 self.issued += 1;
+                if !self.sets.contains(servers) {
+                    self.sets.insert(servers.clone());
+                }
                 self.highest = self.highest.max(*block);
                 let clock = |server| self.clocks.get(server).copied().unwrap_or(0);
                 let holds = servers.iter().filter(|server| clock(server) >= *block).count();
@@ -127,5 +137,15 @@ mod tests {
         // Numbers are a node's own.
         assert_eq!(with(&[asked, issue(5), (1, Did::Asked(1)), got(5)]), "");
         assert!(with(&[(1, Did::NotFresh(3))]).contains("block 3"));
+    }
+
+    #[test]
+    fn sets_of_servers_that_issue_are_counted() {
+        let mut judge = Oracle::default();
+        let sets = [vec![11], vec![11], vec![11, 12], vec![11]];
+        for (set, changes) in sets.into_iter().zip([0, 0, 1, 1]) {
+            judge.see(0, 1, &Did::Issued(set, 0));
+            assert_eq!(judge.changes(), changes);
+        }
     }
 }

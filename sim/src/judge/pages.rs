@@ -13,6 +13,7 @@
 //! | no version of a key up to `next` | the newest one up to the page's version was removed, has expired, or may have been by a request of unknown outcome |
 //! | the version of a first page | whatever was acknowledged before the scan began, of any key of the whole scan, is not above it |
 //! | versions of keys of the whole scan at or below it, and above | none of the second was acknowledged before one of the first was asked for |
+//! | two pages of the same keys at one version | they show the same: a snapshot does not change |
 //! | a later page at that version | it shows that version, and nothing that was asked for after the first page had come |
 //!
 //! Each page at the newest version is the first of a scan. Reads of the past (`sim/src/workload/past.rs`) are pages at
@@ -45,6 +46,9 @@ pub fn check(ops: &[Op], skew_ns: u64) -> Verdict {
     let broken = |page: &Page<'_>| {
         page.shape().or_else(|| known.content(page)).or_else(|| known.moment(page))
     };
+    if let Some(changed) = twice::changed(&pages) {
+        return changed.into();
+    }
     // The first one says enough: what is wrong with one page mostly is with many.
     pages.iter().find_map(broken).map_or(Verdict::Holds, Verdict::from)
 }
@@ -371,3 +375,4 @@ fn life(maker: &Op, version: Version) -> Life {
 
 #[cfg(test)]
 mod tests;
+mod twice;

@@ -46,6 +46,8 @@ pub struct Promise {
     /// From a second after a strike has begun until it ends nothing is served, reads included, and
     /// what clients are told is one of the errors documented for it.
     pub refused: bool,
+    /// As `refused`, but reads of the past go on.
+    pub past_only: bool,
 }
 
 /// Where the cluster's parts are.
@@ -139,8 +141,9 @@ pub fn check(
             };
             verdict = verdict.and(answered(ops, strike, seconds, seen.until_ns, is_disturbed));
         }
-        if promise.refused {
-            verdict = verdict.and(refused(ops, seen.errors, strike, seen.until_ns));
+        if promise.refused || promise.past_only {
+            let refused = refused(ops, seen.errors, strike, promise.past_only, seen.until_ns);
+            verdict = verdict.and(refused);
         }
     }
     verdict
@@ -291,15 +294,28 @@ fn settled(timeline: &[Moment], strike: &Lasted<'_>, from_ns: u64, to_ns: u64) -
     verdict
 }
 
-/// While it lasted nothing was served, and clients were told what is documented.
-fn refused(ops: &[Op], errors: &[(u64, &str)], strike: &Lasted<'_>, until_ns: u64) -> Verdict {
+/// A read of a moment that had passed.
+fn is_of_the_past(op: &Op) -> bool {
+    matches!(&op.call, Call::Page(asked) if asked.at > 0)
+}
+
+/// While it lasted nothing was served, perhaps but for reads of the past, and clients were told what is documented.
+fn refused(
+    ops: &[Op],
+    errors: &[(u64, &str)],
+    strike: &Lasted<'_>,
+    past_only: bool,
+    until_ns: u64,
+) -> Verdict {
     let from_ns = strike.begins_ns.saturating_add(GRACE_NS);
     let to_ns = strike.ends_ns.unwrap_or(until_ns);
     let inside = |ns: u64| ns >= from_ns && ns < to_ns;
-    let served = ops.iter().find(|op| {
+    let is_served = |op: &&Op| {
         let answered = matches!(op.outcome, OpOutcome::Ok(_) | OpOutcome::Refused(_));
         answered && inside(op.invoke_ns) && op.complete_ns.is_some_and(inside)
-    });
+    };
+    let served = ops.iter().filter(is_served).find(|op| !(past_only && is_of_the_past(op)));
+    let is_long = to_ns > from_ns.saturating_add(5 * GRACE_NS);
     let happened = format!("({} at {} ms)", strike.words, millis(strike.begins_ns));
     if let Some(op) = served {
         let words = format!("served although too few nodes were left {happened}:");
@@ -316,8 +332,12 @@ fn refused(ops: &[Op], errors: &[(u64, &str)], strike: &Lasted<'_>, until_ns: u6
     }
     let told = errors.iter().any(|(at, _)| inside(*at));
     let asked = ops.iter().any(|op| inside(op.invoke_ns));
-    if asked && !told && to_ns > from_ns.saturating_add(5 * GRACE_NS) {
+    if asked && !told && is_long {
         let words = format!("clients were told nothing for seconds {happened}");
+        return Violation::new(JUDGE, words).at(to_ns).into();
+    }
+    if past_only && is_long && !ops.iter().any(|op| is_served(&op) && is_of_the_past(op)) {
+        let words = format!("no read of the past was served for seconds {happened}");
         return Violation::new(JUDGE, words).at(to_ns).into();
     }
     Verdict::Holds
@@ -356,5 +376,41 @@ mod tests {
         let words = judged(vec![leads(12, 3), leads(16, 1), leads(39, 3)]).to_string();
         assert!(words.contains("range 2 got another leader 2 times from 15"), "{words}");
         assert!(words.contains("node 1 at 16"), "{words}");
+    }
+
+    /// A read of the past, or a write, that is served from one second to the next.
+    fn served(at_s: u64, of_the_past: bool) -> Op {
+        let asked = crate::history::PageAsked { at: 7, ..Default::default() };
+        let call = match of_the_past {
+            true => Call::Page(asked),
+            false => Call::Increment { delta: 1 },
+        };
+        Op {
+            process: at_s,
+            key: "a".to_owned(),
+            call,
+            invoke_ns: at_s * S,
+            complete_ns: Some((at_s + 1) * S),
+            invoke_index: at_s,
+            complete_index: Some(at_s + 1),
+            outcome: OpOutcome::Ok(crate::history::Reply::Appended),
+        }
+    }
+
+    #[test]
+    fn while_a_majority_is_lost_the_past_alone_is_served() {
+        let strike =
+            Lasted { number: 1, words: "are lost", begins_ns: 10 * S, ends_ns: Some(40 * S) };
+        let errors = [(15 * S, "unavailable")];
+        let says = |ops: &[Op], past_only, errors: &[(u64, &str)]| {
+            refused(ops, errors, &strike, past_only, 60 * S).to_string()
+        };
+        let (past, write) = (served(20, true), served(20, false));
+        assert_eq!(says(&[past.clone()], true, &errors), "holds");
+        assert!(says(&[past.clone()], false, &errors).contains("served although"));
+        assert!(says(&[past.clone(), write], true, &errors).contains("served although"));
+        assert!(says(&[served(50, true)], true, &errors).contains("no read of the past"));
+        assert!(says(&[past.clone()], true, &[]).contains("told nothing"));
+        assert!(says(&[past], true, &[(15 * S, "internal")]).contains("told internal"));
     }
 }

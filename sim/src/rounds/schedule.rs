@@ -16,7 +16,7 @@ use crate::dice::Dice;
 const HOUR: u64 = 3_600_000_000;
 /// What right clocks show, to begin with.
 const NOW: u64 = 10 * HOUR;
-/// Steps of a restless world.
+/// Steps of a world that begins anew every now and then.
 const WORLD_STEPS: usize = 200;
 /// Messages under way, above which one is lost in each step.
 const MESSAGES_MAX: usize = 60;
@@ -32,6 +32,9 @@ enum Mood {
     Restless,
     /// Sets of servers are changed again and again.
     Changing,
+    /// Each set is one server, and the next change is begun before the one before it is done: an old set is left behind
+    /// that nobody of a newer one knows.
+    Handing,
 }
 
 /// What a schedule came to.
@@ -48,13 +51,15 @@ pub struct Report {
 /// Runs a seed's schedule of this many steps.
 pub fn run(seed: u64, steps: usize) -> Report {
     let mut dice = Dice::new(seed, 0);
-    let mood = dice.pick(&[Mood::Wild, Mood::Restless, Mood::Changing]).unwrap_or(Mood::Wild);
-    let mut world = born(&mut dice, mood == Mood::Wild);
+    // The mood in which least comes of a schedule twice.
+    let moods = [Mood::Wild, Mood::Restless, Mood::Changing, Mood::Changing, Mood::Handing];
+    let mood = dice.pick(&moods).unwrap_or(Mood::Wild);
+    let mut world = born(&mut dice, mood);
     let mut report = Report::default();
     for step in 0..steps {
-        if mood == Mood::Restless && step % WORLD_STEPS == 0 {
+        if matches!(mood, Mood::Restless | Mood::Handing) && step % WORLD_STEPS == 0 {
             report.add(&Report::of(&world));
-            world = born(&mut dice, false);
+            world = born(&mut dice, mood);
         }
         if let Some(action) = next(&mut dice, &world, mood) {
             world.act(action);
@@ -81,9 +86,14 @@ impl Report {
     }
 }
 
-fn born(dice: &mut Dice, is_wild: bool) -> World {
-    let members = if dice.one_in(2) { 3 } else { 5 };
-    let servers = members + index(dice, 3);
+fn born(dice: &mut Dice, mood: Mood) -> World {
+    let is_wild = mood == Mood::Wild;
+    let members = match dice.one_in(2) {
+        _ if mood == Mood::Handing => 1,
+        true => 3,
+        false => 5,
+    };
+    let servers = members + index(dice, 3) + if mood == Mood::Handing { 2 } else { 0 };
     let mut clock = || match dice.between(0, 3) {
         _ if is_wild => NOW + dice.between(0, 2_000),
         0 => NOW + HOUR,
@@ -128,6 +138,9 @@ fn next(dice: &mut Dice, world: &World, mood: Mood) -> Option<Action> {
         88 => (!is_wild).then_some(Action::RestartServer(server)),
         86 | 89 => Some(Action::RestartProposer(proposer)),
         90..=96 if is_restless && dice.one_in(3) => Some(Action::RestartProposer(proposer)),
+        90..=92 if mood == Mood::Handing => {
+            Some(Action::BeginChange(world.ids().skip(server).take(1).collect()))
+        }
         90 if is_wild => None,
         90 => Some(Action::BeginChange(members(dice, world))).filter(|_| dice.one_in(2)),
         91..=94 => is_changing.then_some(Action::PushChange(change)),

@@ -78,14 +78,15 @@ impl Over<'_> {
         let wanted = &self.scenario.expect;
         let commits = self.recording.commits.load(Ordering::Relaxed);
         let leaders_min = if self.scenario.faults.is_empty() { 0 } else { LEADERS_MIN };
+        let seen = raft_found();
         let did = [
             ("commits", commits, wanted.commits_min.max(1)),
             ("elections", self.cluster.elections(), wanted.elections_min.max(leaders_min)),
-            ("observations of replicas", raft_found().1, commits.min(1)),
-            ("blocks of timestamps", raft_found().2, commits.min(1)),
+            ("observations of replicas", seen.observations, commits.min(1)),
+            ("blocks of timestamps", seen.blocks, commits.min(1)),
+            ("changes of the time servers", seen.time_changes, wanted.time_changes_min),
             ("raft snapshots installed", self.cluster.snapshots(), wanted.snapshots_min),
             ("nodes replaced", self.cluster.replacements(), wanted.replacements_min),
-            ("epoch of the time servers", self.cluster.time_epoch(), wanted.epochs_min),
             ("requests refused", self.cluster.refusals(), wanted.refusals_min),
         ];
         let less: Vec<_> = did
@@ -104,7 +105,7 @@ impl Over<'_> {
 /// What the judges of Raft and of the oracle have found as the run went. That is put first: what a broken log does
 /// shows in many ways later on, such as keys that can't be read.
 pub(super) fn as_it_went() -> Verdict {
-    raft_found().0.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)
+    raft_found().violations.into_iter().map(Verdict::from).fold(Verdict::Holds, Verdict::and)
 }
 
 /// By how much the moment of an expiry may differ from where real time has it.

@@ -15,8 +15,8 @@ pub struct Expect {
     pub snapshots_min: u64,
     /// How many nodes that had lost their disks are replaced at least.
     pub replacements_min: u64,
-    /// Of which epoch the active set of time servers is at the end, at least: it rises with each change.
-    pub epochs_min: u64,
+    /// How often another set of time servers takes over at least.
+    pub time_changes_min: u64,
     /// How many requests are refused as overloaded at least.
     pub refusals_min: u64,
     /// How many operations of unknown outcome at most: a call that nobody answers is one, whatever its range

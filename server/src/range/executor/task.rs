@@ -235,7 +235,7 @@ impl Executor {
             true => self.late_guard(term, &asked, guard),
             false => guard,
         };
-        if !guard.stamp(block) {
+        if !guard.stamp(block) && !planted::active(Bug::NaiveTimeServer) {
             self.not_fresh(block, asked);
             return guard.settle();
         }
@@ -390,6 +390,10 @@ fn round_of(shared: &Arc<Shared>) -> Round {
     if planted::active(Bug::LeaderLocalTimestamp) {
         // The careless hand: "the leader is the only one who writes here".
         return Box::pin(async move { Ok(shared.oracle.by_own_clock()) });
+    }
+    if planted::active(Bug::NaiveTimeServer) {
+        // The careless hand: "they brought their timestamps with them" (`stamped.rs`).
+        return Box::pin(async move { Ok(shared.oracle.known().block()) });
     }
     Box::pin(async move { Ok(shared.oracle.round().await?) })
 }

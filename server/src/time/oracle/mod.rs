@@ -15,7 +15,7 @@
 //! ```
 //!
 //! What nodes do with them is in `cluster/oracle/`. They are checked by themselves too, in random schedules and by a
-//! model checker (`sim/src/rounds/`).
+//! model checker (`sim/src/rounds/`), and in long schedules in which time goes on (`schedules.rs`).
 //!
 //! # Invariants
 //!
@@ -35,6 +35,8 @@ pub mod known;
 pub mod membership;
 pub mod proposer;
 pub mod report;
+#[cfg(all(test, not(madsim)))]
+mod schedules;
 pub mod server;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -121,5 +123,7 @@ impl Config {
 pub const AHEAD: Duration = Duration::from_millis(250);
 /// How far a server's durable bound is ahead of its clock when it is extended.
 pub const HEADROOM: Duration = Duration::from_millis(200);
+/// Within this a member's clock is heard, where it can be.
+pub const HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How long what a member said of its physical clock counts.
 pub const REPORT_LASTS: Duration = Duration::from_secs(10);

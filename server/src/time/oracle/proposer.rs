@@ -11,7 +11,8 @@
 //! The second phase makes every round end: a rule "again, where a clock was higher" is as safe, and two proposers
 //! could outbid each other with it for ever. It takes the smallest values that a majority told, because one server
 //! that is an hour ahead would else carry all others with it; where even those are far above what physical clocks
-//! show, it waits a moment for the other servers ([`Proposer::hurry`]). Answers to the first phase count also when the
+//! show, or where clocks that were heard first would move time far, it waits a moment for the other servers
+//! ([`Proposer::hurry`]). Answers to the first phase count also when the
 //! second has begun: whichever ends first decides.
 //!
 //! A round's requests must have arrived before [`Proposer::begin`] is called for it: that is its caller's to see to,
@@ -190,8 +191,16 @@ impl<W> Proposer<W> {
     fn propose(&mut self, own: Block, now: Duration) -> Block {
         let after = self.proposed.next();
         let supported = self.reports.supported(own, &self.config, now);
+        let supported =
+            supported.filter(|block| *block <= after.plus(AHEAD) || self.may_move_far(now));
         self.proposed = supported.unwrap_or(after).max(after);
         self.proposed
+    }
+
+    /// Whether the clocks that were heard may move time far: they are not only those that were heard first.
+    fn may_move_far(&self, now: Duration) -> bool {
+        // The careless hand: "a majority is a majority".
+        self.reports.are_settled(&self.config, now) || planted::active(Bug::FirstClocksBelieved)
     }
 
     /// What a round waits for, to be sent to those that have not answered; nothing where it is over.
@@ -256,7 +265,7 @@ impl<W> Proposer<W> {
             return Vec::new();
         }
         self.config = config.clone();
-        self.reports.keep(config);
+        self.reports.keep(config, now);
         let open: Vec<_> = self.rounds.keys().copied().collect();
         for id in &open {
             let block = self.propose(own, now);
@@ -271,7 +280,7 @@ impl<W> Proposer<W> {
     }
 
     fn decide(&mut self, id: RoundId, now: Duration, hurry: bool) -> Step<W> {
-        let majority = self.config.majority();
+        let (majority, may_move_far) = (self.config.majority(), self.may_move_far(now));
         let Some(round) = self.rounds.get_mut(&id) else { return Step::None };
         let (first, second) = (&round.first, &round.second);
         let fresh = first.told.values().filter(|(ok, old)| *ok && *old < first.block).count();
@@ -299,10 +308,11 @@ impl<W> Proposer<W> {
         let median = self.reports.median(&self.config, now);
         // A server whose clock is far ahead of what clocks show had better not be one of the majority.
         let is_wild = median.is_some_and(|median| told > median.plus(AHEAD).max(first.block));
-        if is_wild && !hurry && first.told.len() < self.config.members.len() {
+        let highest = told.max(median.unwrap_or_default());
+        let moves_far = highest > told.plus(AHEAD) && !may_move_far;
+        if (is_wild || moves_far) && !hurry && first.told.len() < self.config.members.len() {
             return Step::None;
         }
-        let highest = told.max(median.unwrap_or_default());
         if highest >= Block::MAX {
             let over = self.rounds.remove(&id);
             return Step::Exhausted(over.map(|round| round.batch).unwrap_or_default());
@@ -422,6 +432,30 @@ mod tests {
             };
             let Step::Send(_, second) = step else { panic!("{step:?}") };
             assert_eq!(second.tick.block.0, block);
+        }
+    }
+
+    #[test]
+    fn clocks_that_are_heard_first_carry_time_nowhere_before_the_others_are_heard() {
+        let hour = Duration::from_secs(3_600);
+        let answer = |physical| Answer::Ok { old: Block(CLOCK.0 - 5), physical };
+        for is_alone in [false, true] {
+            // It has just begun, in the city with the two wild clocks.
+            let mut proposer: Proposer<char> = Proposer::start(1, config(1));
+            proposer.request('a').expect("room");
+            let ask = begin(&mut proposer);
+            for from in [4, 5] {
+                let step = proposer.answered(ServerId(from), ask, answer(CLOCK.plus(hour)), NOW);
+                assert_eq!(step, Step::None);
+            }
+            let step = proposer.answered(ServerId(1), ask, answer(CLOCK), NOW);
+            assert_eq!(step, Step::None, "most of these are wild");
+            let (step, block) = match is_alone {
+                true => (proposer.hurry(ask.round, NOW), CLOCK.plus(hour)),
+                false => (proposer.answered(ServerId(2), ask, answer(CLOCK), NOW), CLOCK),
+            };
+            let Step::Send(_, second) = step else { panic!("{step:?}") };
+            assert_eq!(second.tick.block, block.next());
         }
     }
 

@@ -4,34 +4,51 @@
 //! members' clocks: one wild clock of five moves no time, whether five servers are up or three. Every answer of a
 //! server carries its clock; between answers it is carried on by the proposer's monotonic clock. Nothing that must be
 //! right rests on any of this: only how close timestamps are to what clocks on walls show.
+//!
+//! The first few answers say little: where a proposer has just begun, or was not used for a while, those that are near
+//! answer first, and all clocks of a city may be wrong alike. Reports are *settled* once all members are heard, or
+//! those that are not have had [`HEARD_WITHIN`] for it. Before that a median may not carry time away ([`Proposer`]).
+//!
+//! [`Proposer`]: super::proposer::Proposer
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{AHEAD, Block, Config, REPORT_LASTS, ServerId};
+use super::{AHEAD, Block, Config, HEARD_WITHIN, REPORT_LASTS, ServerId};
 
 /// The latest reports of the members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reports {
     /// Physical clock, and when it was heard: on the proposer's monotonic clock.
     heard: BTreeMap<ServerId, (Block, Duration)>,
+    /// Since when members are listened to: before that nobody was heard, or the members were others.
+    since: Duration,
 }
 
 impl Reports {
     /// A member says what its physical clock shows.
     pub fn hear(&mut self, member: ServerId, physical: Block, now: Duration) {
+        if !self.heard.values().any(|(_, at)| is_valid(*at, now)) {
+            self.since = now;
+        }
         self.heard.insert(member, (physical, now));
     }
 
     /// Forgets who is no member.
-    pub fn keep(&mut self, config: &Config) {
+    pub fn keep(&mut self, config: &Config, now: Duration) {
         self.heard.retain(|member, _| config.members.contains(member));
+        self.since = now;
+    }
+
+    /// Whether all members were heard, or those that were not had time for it.
+    pub fn are_settled(&self, config: &Config, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= HEARD_WITHIN
+            || config.members.iter().all(|member| self.of(*member, now).is_some())
     }
 
     /// What a member's clock shows now, where it was heard lately.
     pub fn of(&self, member: ServerId, now: Duration) -> Option<Block> {
         let (physical, at) = self.heard.get(&member)?;
-        let since = now.saturating_sub(*at);
-        (since <= REPORT_LASTS).then(|| physical.plus(since))
+        is_valid(*at, now).then(|| physical.plus(now.saturating_sub(*at)))
     }
 
     /// The median of the members' clocks, the lower one of two; none where less than a majority was heard lately.
@@ -50,6 +67,11 @@ impl Reports {
     pub fn supported(&self, own: Block, config: &Config, now: Duration) -> Option<Block> {
         self.median(config, now).map(|median| own.clamp(median, median.plus(AHEAD)))
     }
+}
+
+/// Whether what was heard at a moment counts still.
+fn is_valid(at: Duration, now: Duration) -> bool {
+    now.saturating_sub(at) <= REPORT_LASTS
 }
 
 #[cfg(test)]
@@ -94,7 +116,27 @@ mod tests {
         let own = Block(NOW + HOUR);
         assert_eq!(reports.supported(own, &config(5), at(1)), Some(Block(NOW + 250_000)));
         assert_eq!(reports.supported(Block(NOW - HOUR), &config(5), at(1)), Some(Block(NOW)));
-        reports.keep(&Config { members: [ServerId(3)].into(), ..Config::default() });
+        reports.keep(&Config { members: [ServerId(3)].into(), ..Config::default() }, at(1));
         assert_eq!(reports.of(ServerId(1), at(1)), None);
+    }
+
+    #[test]
+    fn reports_are_settled_once_all_are_heard_or_had_time_for_it() {
+        let (mut reports, five) = (Reports::default(), config(5));
+        let ms = Duration::from_millis;
+        for id in 1..=4 {
+            reports.hear(ServerId(id), Block(NOW), ms(1_000));
+        }
+        assert!(!reports.are_settled(&five, ms(1_000)));
+        assert!(!reports.are_settled(&five, ms(1_499)));
+        assert!(reports.are_settled(&five, ms(1_500)), "the fifth can't be heard");
+        reports.hear(ServerId(5), Block(NOW), ms(1_010));
+        assert!(reports.are_settled(&five, ms(1_010)));
+        // Nobody was heard for long: it begins anew.
+        reports.hear(ServerId(1), Block(NOW), ms(30_000));
+        assert!(!reports.are_settled(&five, ms(30_100)));
+        assert!(reports.are_settled(&five, ms(30_500)));
+        reports.keep(&config(3), ms(31_000));
+        assert!(!reports.are_settled(&config(3), ms(31_100)), "others are members now");
     }
 }

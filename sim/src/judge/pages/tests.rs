@@ -166,6 +166,27 @@ fn one_moment_is_shown() {
 }
 
 #[test]
+fn a_snapshot_is_shown_again_as_it_was() {
+    let at = |at| PageAsked { at, ..asked() };
+    // C's write has a version of before, and comes after it was looked at.
+    let late = |second: &[(&str, Version)]| {
+        let first = Story::default().put("a", &format!("a-{}", v(10)), None, v(10));
+        let first = first.page(asked(), v(30), &[A], "");
+        first.put("b", &format!("b-{}", v(20)), None, v(20)).page(at(v(30)), v(30), second, "")
+    };
+    let said = late(&[A, B]).says();
+    assert!(said.contains("a snapshot has changed"), "{said}");
+    assert!(said.contains("\"b\" = "), "{said}");
+    assert!(!late(&[A]).says().contains("has changed"));
+    // A page that ends elsewhere, and one of keys alone, are other questions.
+    let ends = three().page(limited(1), v(30), &[A], "b").page(at(v(30)), v(30), &[A, B, C], "");
+    assert_eq!(ends.says(), "");
+    let keys = PageAsked { keys_only: true, ..at(v(30)) };
+    let story = three().page(asked(), v(30), &[A, B, C], "").page(keys, v(30), &[A, B, C], "");
+    assert_eq!(story.says(), "");
+}
+
+#[test]
 fn keys_expire_at_the_moment_that_is_shown() {
     let value = format!("a-{}", v(10));
     let story = || Story::default().put("a", &value, Some(5), v(10)).put("z", "z", None, v(14));

@@ -61,6 +61,10 @@ pub enum Kind {
     /// Clients ask for many times as much as otherwise.
     Burst,
 
+    /// As many nodes are killed at once as make a majority, drawn, and started again together. What they had not
+    /// synced is lost.
+    MajorityLoss,
+
     /// One node stands still, as one that was sent a SIGSTOP, and later goes on as if nothing had
     /// been. Its clock goes on meanwhile.
     NodePause,
@@ -83,6 +87,9 @@ pub enum Kind {
     /// The node that leads the first range of data is cut off from the other nodes; once another leads that
     /// range these two, and nobody else, reach each other again.
     HalfSeenHome,
+    /// The node that leads the first range of data is cut off from the other nodes; once another leads that range it
+    /// reaches all others again, but not that one.
+    SuccessorUnseen,
     /// The link between a node and another `one`, or `all` its links, are down and up again for 50 to
     /// 500 ms each.
     LinkFlap,
@@ -100,6 +107,12 @@ pub enum Kind {
     /// The wall clock of one node jumps far, forward twice as often as back, and later is right again. One
     /// node at a time, so that a majority of clocks is always right.
     ClockLeap,
+    /// The wall clocks of two nodes jump far at the same time, one forward and one back by as much, and later are right
+    /// again. With five nodes a majority of clocks is right, and so is the median of any three of which these two are.
+    ClocksApart,
+    /// The wall clocks of all nodes of a city that has fewer than half of them jump far, each by an amount of its own,
+    /// all forward or all back, and later are right again.
+    CityClocks,
     /// The clocks of one node, the wall clock and the one that timers go by, run at another rate for a
     /// while.
     ClockRate,
@@ -152,7 +165,7 @@ pub enum Field {
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 35] = [
+    pub const ALL: [(&'static str, Kind); 39] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -188,6 +201,10 @@ impl Kind {
         ("disk-hang", Kind::DiskHang),
         ("gateway-cut", Kind::GatewayCut),
         ("bit-rot", Kind::BitRot),
+        ("clocks-apart", Kind::ClocksApart),
+        ("city-clocks", Kind::CityClocks),
+        ("majority-loss", Kind::MajorityLoss),
+        ("successor-unseen", Kind::SuccessorUnseen),
     ];
 
     /// As files spell it.
@@ -214,11 +231,14 @@ impl Kind {
             Kind::CityCut => &[Field::Down, Field::City],
             Kind::RoomCut => &[Field::Down, Field::Room],
             Kind::MinorityCut | Kind::RingCut => &[Field::Down],
-            Kind::LonelyLeader | Kind::HalfSeenHome => &[Field::Down],
+            Kind::LonelyLeader | Kind::HalfSeenHome | Kind::SuccessorUnseen => &[Field::Down],
             Kind::StreamBreaks => &[Field::Node],
             Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
             Kind::ClockJump => &[Field::Node, Field::Jump],
             Kind::ClockLeap => &[Field::Down, Field::Node, Field::Jump],
+            Kind::ClocksApart => &[Field::Down, Field::Jump],
+            Kind::CityClocks => &[Field::Down, Field::City, Field::Jump],
+            Kind::MajorityLoss => &[Field::Down],
             Kind::ClockRate => &[Field::Down, Field::Node, Field::Rate],
             Kind::DiskSlow => &[Field::Down, Field::Node, Field::Factor],
             Kind::DiskNearlyFull | Kind::DiskHang | Kind::GatewayCut => &[Field::Down, Field::Node],
