@@ -157,12 +157,6 @@ impl OpError {
         OpError { current, ..OpError::new(Code::Conflict, message) }
     }
 
-    /// A moment is asked for that is not kept.
-    pub fn collected() -> OpError {
-        let message = "the moment that is asked for is further back than versions are kept; ask for a later one";
-        OpError::new(Code::VersionCollected, message)
-    }
-
     /// What may be tried again, and how.
     pub fn retry_class(&self) -> RetryClass {
         if let Some(code) = self.refused_for {

@@ -75,7 +75,7 @@ impl Seen {
             Op::Expire(expire) => expire.context.clone(),
             Op::PutMany(many) => many.context.clone(),
             Op::DeleteRange(delete) => delete.context.clone(),
-            Op::Get(_) | Op::Scan(_) | Op::History(_) => None,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) => None,
         };
         self.requests.iter().filter_map(context).collect()
     }
@@ -186,6 +186,23 @@ type Outgoing = mpsc::Sender<Result<v1::SessionFrame, Status>>;
 impl Kv for Service {
     type ScanStream = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + Send>>;
     type SessionStream = Frames;
+    type HoldSnapshotStream =
+        Pin<Box<dyn Stream<Item = Result<v1::HoldSnapshotResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+
+    async fn hold_snapshot(
+        &self,
+        _: Request<v1::HoldSnapshotRequest>,
+    ) -> Result<Response<Self::HoldSnapshotStream>, Status> {
+        Err(Status::unimplemented("not held by the test's node"))
+    }
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not watched at the test's node"))
+    }
 
     async fn session(
         &self,
@@ -274,6 +291,27 @@ impl Kv for Service {
 
 #[tonic::async_trait]
 impl Admin for Service {
+    async fn set_retention(
+        &self,
+        _: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
+        Err(Status::unimplemented("no retention in the test"))
+    }
+
+    async fn list_retention(
+        &self,
+        _: Request<v1::ListRetentionRequest>,
+    ) -> Result<Response<v1::ListRetentionResponse>, Status> {
+        Err(Status::unimplemented("no retention in the test"))
+    }
+
+    async fn place_time_servers(
+        &self,
+        _: Request<v1::PlaceTimeServersRequest>,
+    ) -> Result<Response<v1::PlaceTimeServersResponse>, Status> {
+        Err(Status::unimplemented("no time servers in the test"))
+    }
+
     async fn init_cluster(
         &self,
         _: Request<v1::InitClusterRequest>,

@@ -81,7 +81,7 @@ impl Store {
             Op::Expire(expire) => &expire.context,
             Op::PutMany(many) => &many.context,
             Op::DeleteRange(delete) => &delete.context,
-            Op::Get(_) | Op::Scan(_) | Op::History(_) => &None,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) => &None,
         };
         let id = context.as_ref().and_then(|context| context.request_id.clone());
         let id = id.map(|id| id.encode_to_vec());
@@ -100,6 +100,10 @@ impl Store {
             Op::Get(get) => {
                 Answer::Get(v1::GetResponse { state: self.state(&get.key), ..Default::default() })
             }
+            Op::Watch(_) => Answer::Error(v1::Error {
+                code: v1::Code::InvalidArgument.into(),
+                ..Default::default()
+            }),
             // The store keeps the newest version only.
             Op::History(history) => {
                 let held = self.records.get(&history.key);

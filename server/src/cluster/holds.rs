@@ -1,7 +1,7 @@
 //! Holds: moments that are being read, and that no gc threshold rises above meanwhile.
 //!
-//! Somebody who reads a moment for long (a backup, a feed that has fallen behind) holds it at the node that he is
-//! connected to. The node holds it in every range of the keys that he reads, on behalf of all of its callers at once: a
+//! Somebody who reads a moment for long, such as a backup, holds it at the node that he is connected to, and a feed that
+//! has fallen behind is held at its node by itself. The node holds it in every range of the keys that he reads, on behalf of all of its callers at once: a
 //! replicated command with the earliest of their moments and an end some time ahead, repeated as long as it is needed
 //! (`upkeep/holds.rs`). So what a range has to remember is one hold a node, and what is left of a node that died ends
 //! by itself.
@@ -37,6 +37,7 @@ use parking_lot::Mutex;
 
 use crate::{
     range::state::RangeState,
+    router::watches::Feed,
     storage::format::{descriptor::Descriptor, gc::GcHold},
     time::Timestamp,
 };
@@ -59,12 +60,19 @@ struct State {
     sequence: u64,
     last_caller: u64,
     callers: BTreeMap<u64, Caller>,
+    /// Of feeds that have fallen behind.
+    feeds: Vec<Reader>,
 }
 
-struct Caller {
+/// What somebody reads at a moment, or from it on.
+struct Reader {
     start: Vec<u8>,
     end: Vec<u8>,
     at: Timestamp,
+}
+
+struct Caller {
+    reader: Reader,
     is_lost: Arc<AtomicBool>,
 }
 
@@ -94,11 +102,6 @@ impl Holds {
         Holds { holder, state: Arc::default() }
     }
 
-    /// How many moments are held.
-    pub(crate) fn count(&self) -> usize {
-        self.state.lock().callers.len()
-    }
-
     /// Takes a moment in; none where there are too many.
     pub(super) fn take(&self, (start, end): (Vec<u8>, Vec<u8>), at: Timestamp) -> Option<Hold> {
         let mut state = self.state.lock();
@@ -107,16 +110,28 @@ impl Holds {
         }
         state.last_caller += 1;
         let (caller, is_lost) = (state.last_caller, Arc::<AtomicBool>::default());
-        state.callers.insert(caller, Caller { start, end, at, is_lost: is_lost.clone() });
+        let reader = Reader { start, end, at };
+        state.callers.insert(caller, Caller { reader, is_lost: is_lost.clone() });
         Some(Hold { state: self.state.clone(), caller, is_lost })
+    }
+
+    /// These feeds are behind, and no others: each needs what comes after where it stands.
+    pub(crate) fn set_feeds(&self, behind: impl Iterator<Item = Feed>) {
+        let feeds = behind.map(|Feed { start, end, resolved }| Reader { start, end, at: resolved });
+        self.state.lock().feeds = feeds.collect();
+    }
+
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.callers.is_empty() && state.feeds.is_empty()
     }
 
     /// What a range is to be told now; none of an end: it is needed no more.
     pub(super) fn due(&self, range: &Descriptor, until: Timestamp) -> GcHold {
         let mut state = self.state.lock();
         state.sequence += 1;
-        let at =
-            state.callers.values().filter(|caller| caller.touches(range)).map(|of| of.at).min();
+        let at = state.readers(range).map(|reader| reader.at).min();
         let until = at.map_or(Timestamp::ZERO, |_| until);
         let at = at.unwrap_or_default();
         GcHold { holder: self.holder, sequence: state.sequence, at, until }
@@ -124,20 +139,29 @@ impl Holds {
 
     /// Whether somebody needs a moment of a range.
     pub(crate) fn needs(&self, range: &Descriptor) -> bool {
-        self.state.lock().callers.values().any(|caller| caller.touches(range))
+        self.state.lock().readers(range).next().is_some()
     }
 
     /// Notes whose moment a range refuses, by what this node's replica of it has applied.
     pub(super) fn note_lost(&self, range: &Descriptor, state: &RangeState) {
-        for caller in self.state.lock().callers.values().filter(|caller| caller.touches(range)) {
-            let start = caller.start.as_slice().max(&range.start);
-            let is_lost = caller.at < state.gc_threshold_over(start, range.clip_end(&caller.end));
+        for caller in self.state.lock().callers.values() {
+            let Reader { start, end, at } = &caller.reader;
+            let start = start.as_slice().max(&range.start);
+            let is_lost = caller.reader.touches(range)
+                && *at < state.gc_threshold_over(start, range.clip_end(end));
             caller.is_lost.fetch_or(is_lost, Relaxed);
         }
     }
 }
 
-impl Caller {
+impl State {
+    fn readers(&self, range: &Descriptor) -> impl Iterator<Item = &Reader> {
+        let callers = self.callers.values().map(|caller| &caller.reader);
+        callers.chain(&self.feeds).filter(|reader| reader.touches(range))
+    }
+}
+
+impl Reader {
     fn touches(&self, range: &Descriptor) -> bool {
         let begins_before = range.end.is_empty() || self.start.as_slice() < range.end.as_slice();
         begins_before && (self.end.is_empty() || range.start.as_slice() < self.end.as_slice())
@@ -172,7 +196,14 @@ mod tests {
         assert!(holds.needs(&high));
         drop(whole);
         assert_eq!((due(&low), due(&high)), ((5, 0, 0), (6, 0, 0)));
-        assert!(!holds.needs(&high) && holds.count() == 0);
+        assert!(!holds.needs(&high) && holds.is_empty());
+        // A feed that is behind needs what comes after where it stands.
+        let feed = Feed { start: b"x".to_vec(), end: Vec::new(), resolved: Timestamp(90) };
+        holds.set_feeds([feed].into_iter());
+        assert_eq!((due(&low), due(&high)), ((7, 0, 0), (8, 90, 1_000)));
+        assert!(holds.needs(&high) && !holds.needs(&low) && !holds.is_empty());
+        holds.set_feeds(std::iter::empty());
+        assert_eq!(due(&high), (9, 0, 0));
     }
 
     #[test]
@@ -181,6 +212,6 @@ mod tests {
         let taken: Vec<_> = (0..CALLERS_MAX).map(|_| take(&holds, "", "", 1)).collect();
         assert!(holds.take(Default::default(), Timestamp(1)).is_none());
         drop(taken);
-        assert_eq!(holds.count(), 0);
+        assert!(holds.is_empty());
     }
 }

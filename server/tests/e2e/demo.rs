@@ -18,8 +18,8 @@ async fn the_anomaly_is_shown_side_by_side_and_for_programs() {
         "it is the same each time"
     );
     for seed in ["1", "2", "3"] {
-        let json = quintet(dir.path(), &["demo", "anomaly", "--seed", seed, "--output", "json"]);
-        let json = json.await.json();
+        let asked = ["demo", "anomaly", "--seed", seed, "--output", "json"];
+        let json = quintet(dir.path(), &asked).await.json();
         assert_eq!(
             (&json["naive"]["contradiction"], &json["oracle"]["contradiction"]),
             (&true.into(), &false.into())
