@@ -1,10 +1,10 @@
 //! Holds: moments that are being read, and that no gc threshold rises above meanwhile.
 //!
-//! Somebody who reads a moment for long, such as a backup, holds it at the node that he is connected to, and a feed that
-//! has fallen behind is held at its node by itself. The node holds it in every range of the keys that he reads, on behalf of all of its callers at once: a
-//! replicated command with the earliest of their moments and an end some time ahead, repeated as long as it is needed
-//! (`upkeep/holds.rs`). So what a range has to remember is one hold a node, and what is left of a node that died ends
-//! by itself.
+//! Somebody who reads a moment for long, such as a backup, holds it at the node that he is connected to, and a feed
+//! that has fallen behind is held at its node by itself. The node holds it in every range of the keys that he reads, on
+//! behalf of all of its callers at once: a replicated command with the earliest of their moments and an end some time
+//! ahead, repeated as long as it is needed (`upkeep/holds.rs`). So what a range has to remember is one hold a node, and
+//! what is left of a node that died ends by itself.
 //!
 //! ```text
 //!   caller A  [a, f) at 100 --\                     range [a, d)  node 1: 100, until 160

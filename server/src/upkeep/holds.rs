@@ -1,5 +1,5 @@
-//! Tells ranges again and again what this node holds there, for as long as that is needed: `cluster/holds.rs`. Feeds that
-//! have fallen behind are held from here; one that keeps up needs nothing that could be collected.
+//! Tells ranges again and again what this node holds there, for as long as that is needed: `cluster/holds.rs`. Feeds
+//! that have fallen behind are held from here; one that keeps up needs nothing that could be collected.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -2,8 +2,8 @@
 //!
 //! Resume files stay on the machine that ran the seeds. What they come to is kept where everybody sees it
 //! (`docs/campaigns.md`): how many seeds of which scenario were run on which commit, and how many did not hold. A row
-//! is never made smaller: where a machine has fewer seeds of a commit than the row has, these are taken to be among them.
-//! Trees that were not as committed are left out, as nobody could run them again.
+//! is never made smaller: where a machine has fewer seeds of a commit than the row has, these are taken to be among
+//! them. Trees that were not as committed are left out, as nobody could run them again.
 
 use std::collections::BTreeMap;
 

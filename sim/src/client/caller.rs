@@ -83,7 +83,7 @@ impl Caller {
     }
 
     /// Has time servers on these nodes alone, or on all where it names none.
-    pub async fn place_time_servers(&self, nodes: &[u64]) {
+    pub async fn place_time_servers(&mut self, nodes: &[u64]) {
         if let Some(library) = self.library() {
             library.place_time_servers(nodes).await;
         }
