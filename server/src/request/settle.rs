@@ -115,7 +115,7 @@ mod tests {
     use crate::{range::request::ReplySink, request::encode};
 
     /// Every code, and whether it settles all copies of a write.
-    const TABLE: [(Code, bool); 20] = [
+    const TABLE: [(Code, bool); 21] = [
         (Code::Unspecified, false),
         (Code::InvalidArgument, false),
         (Code::Conflict, true),
@@ -136,6 +136,7 @@ mod tests {
         (Code::SeveralRanges, true),
         (Code::EmptyNode, false),
         (Code::NodeNotEmpty, false),
+        (Code::SlowConsumer, false),
     ];
 
     fn put(attempt: u32) -> Op {
