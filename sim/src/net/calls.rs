@@ -141,7 +141,7 @@ impl Way {
         };
         let (mut at_us, breaks) = match fate {
             Fate::Arrives(at_us) | Fate::Late { at_us, .. } => (at_us, false),
-            Fate::Breaks(at_us) => (at_us, true),
+            Fate::Breaks(at_us) => (at_us, !self.net.is_mended()),
         };
         loop {
             sleep_until(self.net.instant(at_us)).await;

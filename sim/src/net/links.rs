@@ -110,6 +110,11 @@ impl Net {
         of(one) + of(other)
     }
 
+    /// Whether everything is mended.
+    pub(super) fn is_mended(&self) -> bool {
+        self.state.lock().map.is_mended()
+    }
+
     /// Whether frames get through.
     pub(super) fn is_clear(&self, from: Host, to: Host) -> bool {
         self.state.lock().map.is_clear(from, to)

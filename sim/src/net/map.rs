@@ -102,6 +102,7 @@ pub struct Map {
     places: BTreeMap<Host, Place>,
     rules: BTreeMap<u64, Vec<Rule>>,
     rules_made: u64,
+    is_mended: bool,
 }
 
 impl Map {
@@ -116,6 +117,7 @@ impl Map {
             places: topology.nodes.iter().map(place).collect(),
             rules: BTreeMap::new(),
             rules_made: 0,
+            is_mended: false,
         }
     }
 
@@ -147,9 +149,16 @@ impl Map {
         self.rules.remove(&rules).is_some()
     }
 
-    /// Ends all rules.
+    /// Ends all rules: everything is mended.
     pub fn clear(&mut self) {
         self.rules.clear();
+        self.is_mended = true;
+    }
+
+    /// Whether everything is mended. From then on no unary call breaks by itself, though streams go on to: a caller
+    /// whose request has no id could not be told what became of it.
+    pub fn is_mended(&self) -> bool {
+        self.is_mended
     }
 
     /// Whether frames get through.
