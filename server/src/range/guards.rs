@@ -248,7 +248,7 @@ impl Raised {
 
     fn end(&self, state: u8) {
         // A lost one may turn out to be applied, and nothing else comes after.
-        if !self.guard.moves(UP, state) && !(state == SETTLED && self.guard.moves(LOST, SETTLED)) {
+        if !(self.guard.moves(UP, state) || state == SETTLED && self.guard.moves(LOST, SETTLED)) {
             return;
         }
         match state {

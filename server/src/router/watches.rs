@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn feeds_are_bounded_and_known_while_they_are_open() {
         let watches = Watches::new(2, Arc::new(Metrics::new()));
-        let first = watches.open(feed(5)).ok().expect("opened");
-        let second = watches.open(feed(9)).ok().expect("opened");
+        let first = watches.open(feed(5)).unwrap_or_else(|error| panic!("{error:?}"));
+        let second = watches.open(feed(9)).unwrap_or_else(|error| panic!("{error:?}"));
         let refused = watches.open(feed(1)).err().expect("one too many");
         assert_eq!(refused.code, quintet_proto::v1::Code::Overloaded);
         assert_eq!(watches.furthest_behind(), Some(Timestamp(5)));

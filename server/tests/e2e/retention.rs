@@ -118,7 +118,7 @@ async fn what_is_held(cluster: &Cluster, client: &Client) {
     let not_held = client.put("short/held", "new").await.expect("put");
     client.put("short/held", "newest").await.expect("put");
     cluster.kill(&[1]).await;
-    let (began, mut looks) = (std::time::Instant::now(), 0);
+    let (began, mut looks) = (tokio::time::Instant::now(), 0);
     while began.elapsed() < HELD_FOR {
         let found = held.get("short/held").await.expect("it is held").expect("it was there");
         assert_eq!(found.value, "old", "after {:?}", began.elapsed());

@@ -279,7 +279,7 @@ async fn a_bound_of_watches(node: &node::Node) {
         Ok::<_, Status>((first, open(&mut kv, watch()).await?))
     })
     .await;
-    let error = details(&open(&mut kv, watch()).await.err().expect("a third one"));
+    let error = details(&open(&mut kv, watch()).await.expect_err("a third one"));
     assert_eq!((error.code(), error.retry()), (Code::Overloaded, RetryClass::Reroute), "{error:?}");
     assert!(error.message.contains("2 watches are open"), "{error:?}");
     drop(held);

@@ -406,11 +406,11 @@ mod tests {
             refused(ops, errors, &strike, past_only, 60 * S).to_string()
         };
         let (past, write) = (served(20, true), served(20, false));
-        assert_eq!(says(&[past.clone()], true, &errors), "holds");
-        assert!(says(&[past.clone()], false, &errors).contains("served although"));
+        assert_eq!(says(std::slice::from_ref(&past), true, &errors), "holds");
+        assert!(says(std::slice::from_ref(&past), false, &errors).contains("served although"));
         assert!(says(&[past.clone(), write], true, &errors).contains("served although"));
         assert!(says(&[served(50, true)], true, &errors).contains("no read of the past"));
-        assert!(says(&[past.clone()], true, &[]).contains("told nothing"));
+        assert!(says(std::slice::from_ref(&past), true, &[]).contains("told nothing"));
         assert!(says(&[past], true, &[(15 * S, "internal")]).contains("told internal"));
     }
 }
