@@ -142,7 +142,8 @@ impl Pages {
             page.next = if reverse { part.start.clone() } else { part.end.clone() };
         }
         let is_first = self.scan.at == 0;
-        self.scan.at = page.at;
+        // Further pages name the moment, which may be a little old.
+        (self.scan.at, self.scan.stale_ms) = (page.at, 0);
         if self.limited {
             let limit = usize::try_from(self.scan.limit).unwrap_or(usize::MAX);
             cut(&mut page, limit, reverse);
