@@ -33,6 +33,9 @@ pub const PUT_MANY_BYTES_MAX: u32 = 1 << 20;
 /// Most keys that one page of a `DeleteRange` removes.
 pub const DELETE_RANGE_KEYS_MAX: u32 = 1_000;
 
+/// The longest that versions may be kept, in seconds.
+pub const RETENTION_S_MAX: u32 = 30 * 86_400;
+
 /// The longest round trip that a node may put on a link: dialling, which takes two, has a second.
 const WAN_RTT_MS_MAX: u64 = 200;
 
@@ -371,7 +374,7 @@ impl Config {
         within("limits.dedup_window_s", window, 10, 86_400)?;
         // A remembered refusal is answered with what stood then.
         let retention = u64::from(limits.version_retention_s);
-        within("limits.version_retention_s", retention, window, 30 * 86_400)?;
+        within("limits.version_retention_s", retention, window, RETENTION_S_MAX.into())?;
         within("storage.block_cache_mb", self.storage.block_cache_mb.into(), 1, 1024 * 1024)?;
         within("storage.free_mb_min", self.storage.free_mb_min.into(), 16, u32::MAX.into())
     }

@@ -45,11 +45,8 @@ pub(super) async fn run(
     let until = Instant::now() + timeout_of(&context);
     let keyspace = client_keyspace(&context.keyspace)?;
     let span = stored_span(keyspace, (&request.start, &request.end, &request.prefix))?;
-    let at = match request.at {
-        0 => node_state.host().oracle.round().await?.last(),
-        at => Timestamp(at),
-    };
-    let hold = node_state.hold_versions(span, at, until).await?;
+    let at = Some(Timestamp(request.at)).filter(|at| *at > Timestamp::ZERO);
+    let (at, hold) = node_state.hold_versions(span, at, until).await?;
     let held = Holding { node_state: node_state.clone(), hold, at, is_first: true };
     Ok(Box::pin(stream::unfold(Some(held), async |held| held?.next().await)))
 }

@@ -66,8 +66,7 @@ async fn place(PlaceArgs { nodes, asked, .. }: PlaceArgs) -> Result<(), Failure>
             out.line("time servers come to every node that holds a voter of the system range")?;
         }
         Format::Text => {
-            let nodes: Vec<_> = nodes.iter().map(u64::to_string).collect();
-            let nodes = nodes.join(", ");
+            let nodes = listed(&nodes);
             out.line(format!(
                 "time servers come to nodes {nodes} alone; `quintet time place --all` ends that"
             ))?;
@@ -139,6 +138,12 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
             if time.changes_begun > 0 {
                 out.line("another set of time servers is begun and not active yet")?;
             }
+            if !time.placed_on.is_empty() {
+                out.line(format!(
+                    "on nodes {} alone, until `quintet time place --all`",
+                    listed(&time.placed_on)
+                ))?;
+            }
             out.line("")?;
             let mut table = table(&["SERVER", "NODE", "CITY", "ROOM", "LIVE", "CLOCK"]);
             for server in &time.servers {
@@ -174,11 +179,16 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
                 "utc": utc(time.now),
                 "epoch": time.epoch,
                 "changes_begun": time.changes_begun,
+                "placed_on": time.placed_on,
                 "servers": servers,
             }))?;
         }
     }
     out.flush()
+}
+
+fn listed(nodes: &[u64]) -> String {
+    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How a clock stands beside cluster time.

@@ -45,6 +45,8 @@ pub(crate) fn refresh(node_state: &NodeState) {
     let known = node_state.host().oracle.known();
     let behind = node_state.router().watches().furthest_behind();
     metrics.watch.lag.set(behind.map_or(0.0, |at| known.age(at).as_secs_f64()));
+    let held = node_state.holds().earliest();
+    metrics.versions_held.set(held.map_or(0.0, |at| known.age(at).as_secs_f64()));
     let nodes = node_state.peers().book().all();
     let live = nodes.iter().filter(|node| node_state.peers().is_live(node.node)).count();
     metrics.nodes_live.set(live as u64);

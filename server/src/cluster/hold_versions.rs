@@ -22,28 +22,35 @@ use crate::{
 };
 
 /// Ranges that are told at the same time.
-const RANGES_AT_ONCE: usize = 16;
+pub(crate) const RANGES_AT_ONCE: usize = 64;
 /// How long a range may take for a hold.
 const RANGE_WITHIN: Duration = Duration::from_secs(5);
+/// And to hear of one again: those without a leader, in which nothing is collected meanwhile, must not hold up others.
+const RENEWED_WITHIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
 impl NodeState {
     /// Holds a moment of the stored keys in `[start, end)`, where an empty end is none, until what is returned is
-    /// dropped. The moment is held everywhere when this returns.
+    /// dropped; none is now. The moment is held everywhere when this returns.
     pub(crate) async fn hold_versions(
         self: &Arc<Self>,
         (start, end): (Vec<u8>, Vec<u8>),
-        at: Timestamp,
+        at: Option<Timestamp>,
         until: Instant,
-    ) -> Result<Hold, OpError> {
-        if self.host().oracle.now() < at && self.host().oracle.round().await?.last() < at {
-            let message = "the moment is yet to come; name one that is over";
-            return Err(OpError::invalid(message));
-        }
+    ) -> Result<(Timestamp, Hold), OpError> {
         let ranges = self.router().routes().covering(&start, &end, RANGES_MAX);
         if ranges.is_empty() {
             return Err(self.peers().no_cluster());
         }
+        let oracle = &self.host().oracle;
+        let at = match at {
+            None => oracle.round().await?.last(),
+            Some(at) if oracle.now() >= at || oracle.round().await?.last() >= at => at,
+            Some(_) => {
+                let message = "the moment is yet to come; name one that is over";
+                return Err(OpError::invalid(message));
+            }
+        };
         let Some(hold) = self.holds().take((start.clone(), end.clone()), at) else {
             let message =
                 "too many moments are held at this node; end some of those that read them";
@@ -59,7 +66,7 @@ impl NodeState {
                 return Err(OpError::collected());
             }
         }
-        Ok(hold)
+        Ok((at, hold))
     }
 
     /// Tells the leader of a range what this node holds there; what is refused of the span by then.
@@ -117,15 +124,17 @@ impl NodeState {
         }
     }
 
-    /// Tells a range again what this node holds there, or that it is needed no more.
-    pub(crate) async fn renew_hold(self: &Arc<Self>, range: &Descriptor) {
+    /// Tells a range again what this node holds there, or that it is needed no more; whether it has heard.
+    pub(crate) async fn renew_hold(self: &Arc<Self>, range: &Descriptor) -> bool {
         let span = (range.start.clone(), range.end.clone());
-        if let Err(error) = self.hold_in(range, span, Instant::now() + RANGE_WITHIN).await {
+        let told = self.hold_in(range, span, Instant::now() + RENEWED_WITHIN).await;
+        if let Err(error) = &told {
             tracing::warn!(range = %range.range, why = %error.message, "versions not held");
         }
         // Whoever reads what is gone is told so in any case; this tells those who do not read at the moment.
         if let Some(replica) = self.router().replica(range.range) {
             self.holds().note_lost(range, &replica.shared.state);
         }
+        told.is_ok()
     }
 }

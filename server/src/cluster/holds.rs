@@ -121,6 +121,13 @@ impl Holds {
         self.state.lock().feeds = feeds.collect();
     }
 
+    /// The earliest moment that is held.
+    pub(crate) fn earliest(&self) -> Option<Timestamp> {
+        let state = self.state.lock();
+        let callers = state.callers.values().map(|caller| &caller.reader);
+        callers.chain(&state.feeds).map(|reader| reader.at).min()
+    }
+
     /// Whether nothing is held.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state.lock();

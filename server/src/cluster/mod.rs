@@ -27,7 +27,7 @@ mod disks;
 mod drain;
 pub(crate) mod figures;
 mod forming;
-mod hold_versions;
+pub(crate) mod hold_versions;
 pub(crate) mod holds;
 mod known_leader;
 pub(crate) mod leaders;

@@ -231,6 +231,15 @@ impl Registry {
     }
 }
 
+/// The nodes that alone are to have time servers, as a replica of the system range has it; none: all that belong there.
+pub(crate) fn time_servers(replica: &Replica) -> Result<Vec<NodeId>, storage::Error> {
+    let key = keys::encode(KeyspaceId::SYSTEM, Name::TimeServers.key().as_bytes());
+    let found = mvcc::read(&**replica.shared.state.engine(), &key, Timestamp::MAX)?;
+    let Some(found) = found else { return Ok(Vec::new()) };
+    let nodes: Vec<u64> = codec::decode(&found.value)?;
+    Ok(nodes.into_iter().map(NodeId).collect())
+}
+
 /// Notes, as the leader of the system range, that a node is to be told that it is drained, or that it is not
 /// any more. Done when this returns `Ok`.
 pub(crate) async fn order_drain(

@@ -11,6 +11,7 @@ use super::{
     state::NodeState,
 };
 use crate::{
+    config::RETENTION_S_MAX,
     error::OpError,
     ids::{KeyspaceId, SYSTEM_RANGE},
     peer::ask,
@@ -23,8 +24,6 @@ use crate::{
 const SETTINGS_MAX: usize = 64;
 /// Bytes of a prefix.
 const PREFIX_BYTES_MAX: usize = 256;
-/// The longest retention, in seconds: as that of the configuration.
-pub(crate) const RETENTION_S_MAX: u32 = 30 * 86_400;
 /// How long an answer waits until the node that gives it lists what was set.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);

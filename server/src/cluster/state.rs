@@ -60,8 +60,6 @@ pub struct NodeState {
     to_drain: Mutex<BTreeSet<NodeId>>,
     /// What is set about retention; none before it was read.
     retention: Mutex<Option<Arc<Settings>>>,
-    /// The nodes that alone are to have time servers, as the registry has it; empty: all that belong there.
-    time_servers_only: Mutex<BTreeSet<NodeId>>,
     /// Moments that this node keeps from being collected.
     holds: Holds,
     /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
@@ -97,7 +95,6 @@ impl NodeState {
             handovers: Mutex::default(),
             to_drain: Mutex::default(),
             retention: Mutex::default(),
-            time_servers_only: Mutex::default(),
             holds,
             clocks: Mutex::default(),
             disks: Mutex::default(),
@@ -223,16 +220,6 @@ impl NodeState {
     /// What is set about retention, where the node knows.
     pub(crate) fn retention_settings(&self) -> Option<Arc<Settings>> {
         self.retention.lock().clone().filter(|settings| settings.is_known())
-    }
-
-    /// The nodes that alone are to have time servers; empty: all that belong there.
-    pub(crate) fn time_servers_only(&self) -> BTreeSet<NodeId> {
-        self.time_servers_only.lock().clone()
-    }
-
-    /// What the registry has of that.
-    pub(crate) fn set_time_servers_only(&self, nodes: BTreeSet<NodeId>) {
-        *self.time_servers_only.lock() = nodes;
     }
 
     /// Moments that this node keeps from being collected.

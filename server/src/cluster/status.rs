@@ -8,6 +8,7 @@ use super::{
     known_leader::{is_served_around, known_leader},
     news,
     readiness::Here,
+    registry,
     state::NodeState,
 };
 use crate::{
@@ -44,8 +45,9 @@ pub fn of(node_state: &NodeState) -> v1::StatusResponse {
 
 /// The timestamp oracle, as far as this node's replica of the system range has it.
 fn time(node_state: &NodeState) -> v1::TimeStatus {
-    let epochs = node_state.router().replica(SYSTEM_RANGE);
-    let epochs = epochs.map(|replica| replica.shared.state.time_servers()).unwrap_or_default();
+    let replica = node_state.router().replica(SYSTEM_RANGE);
+    let placed = replica.as_ref().and_then(|replica| registry::time_servers(replica).ok());
+    let epochs = replica.map(|replica| replica.shared.state.time_servers()).unwrap_or_default();
     let (peers, book) = (node_state.peers(), node_state.peers().book().all());
     let servers = epochs.active.members.iter().map(|server| {
         let node = book.iter().find(|at| at.directory == server.0).map(|at| at.node);
@@ -60,6 +62,7 @@ fn time(node_state: &NodeState) -> v1::TimeStatus {
         epoch: epochs.active.epoch.0,
         servers: servers.collect(),
         changes_begun: u32::try_from(epochs.begun.len()).unwrap_or(u32::MAX),
+        placed_on: placed.into_iter().flatten().map(|node| node.0).collect(),
     }
 }
 

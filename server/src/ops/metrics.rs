@@ -86,6 +86,8 @@ pub struct Metrics {
     pub reevaluations: Counter,
     /// Versions removed because no read can ask for them any more.
     pub versions_collected: Counter,
+    /// How long ago the earliest moment is that this node holds; 0: it holds none.
+    pub versions_held: SecondsGauge,
     /// Proposals handed to Raft and not yet applied.
     pub proposals_in_flight: Gauge,
     /// Syncs of the log.
@@ -228,6 +230,12 @@ impl Metrics {
                 r,
                 "versions_collected",
                 "Versions removed because no read can ask for them any more",
+            ),
+            versions_held: add(
+                r,
+                "versions_held_seconds",
+                "How long ago the earliest moment is that this node keeps from being collected, for callers and feeds; \
+                 0 where it is none",
             ),
             proposals_in_flight: add(
                 r,

@@ -38,6 +38,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::time::{Timestamp, oracle::Block};
 
+/// Where an entry is at the latest that may end yet, and one of which that is not known.
+const OPEN: u64 = u64::MAX;
+const NOWHERE: u64 = u64::MAX - 1;
 /// Lost guards that are kept apart; of more all keys are taken to be lost.
 const LOST_MAX: usize = 64;
 
@@ -98,7 +101,7 @@ impl Guards {
             floor,
             at: AtomicU64::new(0),
             state: AtomicU8::new(UP),
-            lost_at: AtomicU64::new(u64::MAX),
+            lost_at: AtomicU64::new(OPEN),
             ended: Notify::new(),
         });
         let mut up = self.0.lock();
@@ -147,17 +150,20 @@ impl Guards {
     /// entries end, if ever they do.
     pub(in crate::range) fn lose_all(&self) {
         let up = self.0.lock().clone();
-        let lost = up.iter().filter(|guard| guard.moves(UP, LOST)).count();
-        up.iter().for_each(|guard| guard.ended.notify_waiters());
-        if lost > 0 {
-            self.lost();
+        for guard in &up {
+            guard.moves(UP, LOST);
+            guard.ended.notify_waiters();
         }
     }
 
     /// A guard is lost. Many lost ones are taken together: as one over all keys that lasts as long as any of them.
     fn lost(&self) {
         let mut up = self.0.lock();
-        let is_lost = |guard: &Arc<Guard>| guard.state.load(Ordering::Acquire) == LOST;
+        // One whose entry may end yet, since nobody could wait for it, stays by itself: that end takes it down.
+        let is_lost = |guard: &Arc<Guard>| {
+            guard.state.load(Ordering::Acquire) == LOST
+                && guard.lost_at.load(Ordering::Acquire) != OPEN
+        };
         let lost = || up.iter().filter(|guard| is_lost(guard));
         if lost().count() <= LOST_MAX {
             return;
@@ -169,7 +175,7 @@ impl Guards {
             floor: lost().map(|guard| guard.floor).min().unwrap_or_default(),
             at: AtomicU64::new(0),
             state: AtomicU8::new(LOST),
-            lost_at: AtomicU64::new(lost().map(lost_at).max().unwrap_or(u64::MAX)),
+            lost_at: AtomicU64::new(lost().map(lost_at).max().unwrap_or(0)),
             ended: Notify::new(),
         };
         up.retain(|guard| !is_lost(guard));
@@ -246,13 +252,23 @@ impl Raised {
         self.end(LOST);
     }
 
+    /// Nobody will say any more what became of it.
+    fn is_lost_for_good(&self) {
+        let lost_at = &self.guard.lost_at;
+        lost_at.compare_exchange(OPEN, NOWHERE, Ordering::AcqRel, Ordering::Acquire).ok();
+        self.guards.lost();
+    }
+
     fn end(&self, state: u8) {
         // A lost one may turn out to be applied, and nothing else comes after.
         if !(self.guard.moves(UP, state) || state == SETTLED && self.guard.moves(LOST, SETTLED)) {
+            if state == LOST && self.guard.state.load(Ordering::Acquire) == LOST {
+                self.is_lost_for_good();
+            }
             return;
         }
         match state {
-            LOST => self.guards.lost(),
+            LOST => self.is_lost_for_good(),
             _ => self.guards.0.lock().retain(|guard| !Arc::ptr_eq(guard, &self.guard)),
         }
         self.guard.ended.notify_waiters();

@@ -29,7 +29,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Spans of a range. What would be more is left to the range's own threshold.
+/// Spans of a range: twice what settings can make, for those that outlive theirs.
 const SPANS_MAX: usize = 256;
 /// Holders of a range: nodes, and those of their processes that ended lately.
 const HOLDS_MAX: usize = 64;
@@ -68,12 +68,18 @@ impl GcThresholds {
         // The careless hand: "who reads for a minute has given up".
         let holds = self.holds.iter().filter(|_| !planted::active(Bug::GcBelowHold));
         let held = holds.map(|hold| hold.at).min().unwrap_or(Timestamp::MAX);
-        let spans = self.moved(threshold.min(held), prefixes, held);
-        let moved = self.threshold.max(threshold.min(held));
-        // More settings than a range has room for: its own threshold goes on, so that spans go.
-        let spans = if spans.len() <= SPANS_MAX { spans } else { self.moved(moved, &[], held) };
-        self.spans = spans;
-        self.threshold = moved;
+        let wanted = threshold.min(held);
+        let spans = self.moved(wanted, prefixes, held);
+        self.spans = if spans.len() <= SPANS_MAX {
+            spans
+        } else {
+            // There is no room for all: what is to be kept for a shorter time is kept as long as the rest. Where that
+            // is too much still, so is what is to be kept for longer, and spans go as the rest reaches them.
+            let longer = prefixes.iter().filter(|of| of.threshold < threshold);
+            let spans = self.moved(wanted, &longer.cloned().collect::<Vec<_>>(), held);
+            if spans.len() <= SPANS_MAX { spans } else { self.moved(wanted, &[], held) }
+        };
+        self.threshold = self.threshold.max(wanted);
     }
 
     /// The spans after thresholds have moved, without those that say what the range's own says.
@@ -212,11 +218,27 @@ mod tests {
         assert!(gc.hold(hold(3, 2, 61, 160)), "one that is there");
         gc.advance(Timestamp(150), Timestamp(1), &[]);
         assert!(gc.hold(hold(99, 2, 60, 170)), "the others have ended");
-        let many: Vec<_> =
-            (0..300_u64).map(|n| prefix(format!("{n:03}").as_bytes(), 100 + n * 2)).collect();
+        let many = |from: u64| {
+            (0..300_u64).map(move |n| prefix(format!("{n:03}").as_bytes(), from + n * 2))
+        };
         let mut gc = GcThresholds::default();
-        gc.advance(Timestamp(1_000), Timestamp(50), &many);
-        assert_eq!((gc.spans.len(), gc.threshold), (0, Timestamp(50)));
+        gc.advance(Timestamp(1_000), Timestamp(700), &many(701).collect::<Vec<_>>());
+        assert_eq!((gc.spans.len(), gc.threshold), (0, Timestamp(700)), "all are kept as long");
+        let mut gc = GcThresholds::default();
+        let few_longer: Vec<_> = many(701).chain([prefix(b"audit/", 5)]).collect();
+        gc.advance(Timestamp(1_000), Timestamp(700), &few_longer);
+        assert_eq!(
+            (gc.spans.len(), gc.of(b"audit/1")),
+            (1, Timestamp(5)),
+            "that is kept for longer"
+        );
+        let mut gc = GcThresholds::default();
+        gc.advance(Timestamp(1_000), Timestamp(700), &many(1).collect::<Vec<_>>());
+        assert_eq!(
+            (gc.spans.len(), gc.threshold),
+            (0, Timestamp(700)),
+            "too much, whatever is left out"
+        );
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use crate::{
         retention::Settings,
         state::NodeState,
     },
-    ids::{NodeId, RequestId, SYSTEM_RANGE},
+    ids::{RequestId, SYSTEM_RANGE},
     range::request::{OpResult, ReplySink},
     request::place::Place,
     storage::{self},
@@ -51,8 +51,6 @@ pub(super) async fn run(node_state: Arc<NodeState>) {
         let set = registry.retention.iter();
         let set = set.map(|((keyspace, prefix), (_, seconds))| (*keyspace, &prefix[..], *seconds));
         node_state.set_retention_settings(Settings::new(set, as_of));
-        let only = registry.time_servers.iter().flat_map(|(_, nodes)| nodes);
-        node_state.set_time_servers_only(only.map(|id| NodeId(*id)).collect());
         let to_drain = registry.to_drain();
         node_state.set_to_drain(to_drain.clone());
         if replica.is_leader() {

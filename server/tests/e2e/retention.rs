@@ -21,7 +21,7 @@ async fn versions_are_kept_as_long_as_is_set_and_as_they_are_held() {
     cluster.bring_back().await;
     let client = cluster.client().await;
 
-    what_is_refused(&cluster).await;
+    what_is_refused(&cluster, &client).await;
     settings(&cluster).await;
     let overwritten = async |key: &str| {
         let old = client.put(key, "old").await.expect("put");
@@ -77,7 +77,18 @@ async fn settings(cluster: &Cluster) {
     assert_eq!(listed["settings"], serde_json::json!([expected]));
 }
 
-async fn what_is_refused(cluster: &Cluster) {
+async fn what_is_refused(cluster: &Cluster, client: &Client) {
+    for n in 0..64 {
+        client.set_retention(format!("p{n}/"), Some(Duration::from_secs(60))).await.expect("set");
+    }
+    let line = cluster.quintet(&["retention", "set", "p64/", "1m"]).await.refused(1);
+    assert!(line.contains("unset one"), "{line}");
+    client.set_retention("p0/", Some(Duration::from_secs(70))).await.expect("one that is there");
+    for n in 0..64 {
+        client.set_retention(format!("p{n}/"), None).await.expect("unset");
+    }
+    let nothing = client.snapshot(Version(1)).hold(ScanOptions::range("b".."a")).await;
+    assert_eq!(nothing.expect_err("no keys").code(), "invalid_argument");
     let long = "p".repeat(257);
     for (arguments, code, why) in [
         (["set", "p", "9s"], 1, "10 s at least"),
@@ -119,13 +130,14 @@ async fn what_is_held(cluster: &Cluster, client: &Client) {
     client.put("short/held", "newest").await.expect("put");
     cluster.kill(&[1]).await;
     let (began, mut looks) = (tokio::time::Instant::now(), 0);
+    let mut next_look = tokio::time::interval(Duration::from_millis(500));
     while began.elapsed() < HELD_FOR {
+        next_look.tick().await;
         let found = held.get("short/held").await.expect("it is held").expect("it was there");
         assert_eq!(found.value, "old", "after {:?}", began.elapsed());
         assert_eq!(value_at(&other, "short/held", old).await, "old");
         assert!(!held.is_lost() && !other_held.is_lost());
         looks += 1;
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert!(looks > 20, "{looks} looks");
     // What is held keeps what came after it, too; it goes when nobody holds it any more.

@@ -10,6 +10,8 @@ use crate::support::{
 
 /// For a change of the set, on a machine that is busy.
 const CHANGED_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a write that can't be done.
+const SOON: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_set_shrinks_to_the_survivors_of_a_room_and_grows_back() {
@@ -33,6 +35,11 @@ async fn the_set_shrinks_to_the_survivors_of_a_room_and_grows_back() {
     assert!(placed.starts_with("time servers come to nodes 3, 4, 5 alone"), "{placed}");
     let shrunk = epoch(&cluster, 3, 3).await;
     assert!(shrunk > first, "{shrunk} after {first}");
+    wait_for("the node says so", CHANGED_TIMEOUT, async || {
+        let shown = cluster.quintet(&[&["time", "servers"], &near[..]].concat()).await.done();
+        if shown.contains("on nodes 3, 4, 5 alone") { Ok(()) } else { Err(shown) }
+    })
+    .await;
     let meanwhile = survivors.put("k", "2").await.expect("put");
     assert!(meanwhile > before);
 
@@ -43,6 +50,34 @@ async fn the_set_shrinks_to_the_survivors_of_a_room_and_grows_back() {
         assert!(epoch(&cluster, id, 5).await > shrunk);
     }
     assert!(survivors.put("k", "3").await.expect("put") > meanwhile);
+}
+
+/// Ranges have a majority and time has none: nothing is written, states of before are shown, and it goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_time_nothing_is_written_and_what_was_is_read() {
+    let cluster = Cluster::start().await;
+    cluster.quintet(&["time", "place", "1,2,3"]).await.done();
+    let first = epoch(&cluster, 3, 3).await;
+    let others = client(&cluster.clients[2..]).await;
+    let before = others.put("k", "1").await.expect("put");
+
+    cluster.kill(&[1, 2]).await;
+    // Ranges are led elsewhere, and gets of the newest state need no timestamp.
+    let found = others.get("k").await.expect("served").expect("it is there");
+    assert_eq!(found.version, before);
+    let refused = others.with_timeout(SOON).put("k", "2").await.expect_err("there is no time");
+    assert!(
+        !refused.maybe_committed() && refused.to_string().contains("time servers"),
+        "{refused}"
+    );
+    let shown = others.stale(CHANGED_TIMEOUT * 10).get("k").await.expect("shown");
+    assert_eq!(shown.found.map(|found| found.version), Some(before));
+    let then = others.snapshot(before).get("k").await.expect("shown");
+    assert_eq!(then.map(|found| found.version), Some(before));
+
+    cluster.bring_back().await;
+    wait_for("it is written again", HOME_TIMEOUT, async || others.put("k", "2").await).await;
+    assert_eq!(epoch(&cluster, 3, 3).await, first, "the same servers are back");
 }
 
 /// The epoch, once a node knows of a set of that size.
@@ -63,6 +98,7 @@ async fn epoch(cluster: &Cluster, id: u64, servers: usize) -> u64 {
 
 async fn what_is_refused(cluster: &Cluster) {
     for (nodes, why) in [
+        ("3", "3 at least are needed"),
         ("1,2", "name an odd number"),
         ("1,1,2", "a node is named twice"),
         ("1,2,9", "there is no node 9"),

@@ -99,7 +99,12 @@ async fn nothing_is_missed_and_nothing_repeated_through_kills() {
         .await;
         let leader = cluster.leader().await;
         cluster.kill(&[leader]).await;
-        tokio::time::sleep(Duration::from_millis(300 * part as u64)).await;
+        let at_kill = done.load(Ordering::Relaxed);
+        wait_for("writes go on without it", ALL_TIMEOUT, async || {
+            let done = done.load(Ordering::Relaxed);
+            if done >= (at_kill + WRITES / 100 * part).min(WRITES) { Ok(()) } else { Err(done) }
+        })
+        .await;
         cluster.bring_back().await;
     }
     let written = writing.await.expect("all are written");

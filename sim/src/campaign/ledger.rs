@@ -57,9 +57,12 @@ pub fn keep(document: &str, records: &[Record]) -> Result<String, String> {
         let hours = hours(totals.simulated_s);
         let row = Row { seeds: totals.seeds, hours, commits: totals.commits, bad };
         let known = rows.entry(of).or_insert_with(|| row.clone());
+        // What did not hold somewhere stays, however many seeds held elsewhere.
+        let bad = known.bad.max(row.bad);
         if known.seeds < row.seeds {
             *known = row;
         }
+        known.bad = bad;
     }
     let mut text: Vec<String> = before.into_iter().map(str::to_owned).collect();
     text.extend([HEAD.to_owned(), RULE.to_owned()]);

@@ -44,8 +44,11 @@ impl Cluster {
         if self.machines.values().any(away) {
             return false;
         }
+        if off.iter().any(|(node, _)| !self.machines.contains_key(node)) {
+            return false;
+        }
         for (node, by_s) in off {
-            let Some(machine) = self.machines.get(node) else { return false };
+            let Some(machine) = self.machines.get(node) else { continue };
             let by_us = (by_s * 1e6) as i64;
             trace::event("fault", format_args!("{node}: the wall clock leaps by {by_us} us"));
             machine.lock().clock.leapt_us.store(by_us, Ordering::Relaxed);

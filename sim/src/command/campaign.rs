@@ -87,6 +87,13 @@ pub(super) struct Args {
     commit: String,
 }
 
+/// A ledger with these records as well.
+fn kept_with(path: &Path, records: &[Record]) -> anyhow::Result<String> {
+    let shown = path.display();
+    let document = std::fs::read_to_string(path).with_context(|| format!("can't read {shown}"))?;
+    ledger::keep(&document, records).map_err(|why| anyhow!("{shown}: {why}"))
+}
+
 /// A scenario and its file.
 struct Entry {
     file: PathBuf,
@@ -95,6 +102,10 @@ struct Entry {
 
 pub(super) fn run(args: Args) -> anyhow::Result<bool> {
     let entries = entries(&args)?;
+    // Before hours of work: what can't be kept is known at once.
+    if let Some(path) = &args.ledger {
+        kept_with(path, &[])?;
+    }
     if args.summary {
         let records = Log::read(&args.resume)?;
         println!("by scenario:\n{}", scenarios(&ScenarioTotals::of(&records)));
@@ -353,12 +364,9 @@ fn finish(
     }
     let all_held = held.iter().all(|held| held.findings.is_empty());
     if let Some(path) = &args.ledger {
-        let shown = path.display();
-        let document =
-            std::fs::read_to_string(path).with_context(|| format!("can't read {shown}"))?;
-        let kept = ledger::keep(&document, records).map_err(|why| anyhow!("{shown}: {why}"))?;
+        let kept = kept_with(path, records)?;
         write(path, |out| Ok(out.write_all(kept.as_bytes())?))?;
-        println!("ledger: {shown}");
+        println!("ledger: {}", path.display());
     }
     if let Some(path) = &args.report {
         let text = page(&Sheet { scenarios: held, records, commit });

@@ -103,7 +103,10 @@ impl<'a> Keys<'a> {
         let removed = matches!(write.call, Call::Delete { .. })
             || self.removals.get(&*op.key).into_iter().flatten().chain(&self.sweeps).any(|other| {
                 let is_of_key = other.key == op.key || op.key.starts_with(&*other.key);
-                is_of_key && other.outcome != OpOutcome::Failed && !op.precedes(other)
+                is_of_key
+                    && other.outcome != OpOutcome::Failed
+                    && !op.precedes(other)
+                    && !(removes_once(&other.call) && other.precedes(write))
             });
         if shown.is_none() && removed {
             return None;
@@ -118,6 +121,11 @@ impl<'a> Keys<'a> {
         let violation = violation.with_labelled("not shown: ", write).with_labelled("shown: ", op);
         Some(Violation { key: Some(op.key.clone()), ..violation })
     }
+}
+
+/// Whether it removes what is there, and nothing that is written later: an expiry may be kept by who writes.
+fn removes_once(call: &Call) -> bool {
+    matches!(call, Call::Delete { .. } | Call::Sweep)
 }
 
 /// The highest timestamp that an operation shows to be published when it is over.
@@ -201,6 +209,15 @@ mod tests {
         assert!(!with(delete(), OpOutcome::Failed, 0));
         assert!(!with(delete(), OpOutcome::Unknown, 4), "older than what was there");
         assert!(!with(Call::Read, OpOutcome::Failed, 0));
+        // It was over before the write was asked for.
+        let before = |call| {
+            let outcome = OpOutcome::Ok(Reply::Deleted { version: 3 });
+            let removal = Op { call, outcome, ..write("a", (0, 1), 0) };
+            let later = [write("a", (2, 3), 5), write("b", (5, 6), 9), read("a", (7, 8), 0)];
+            check(&[[removal].as_slice(), &later].concat()).holds()
+        };
+        assert!(!before(delete()), "it removed what was there before");
+        assert!(before(Call::Expire { ttl_ms: Some(1) }), "who wrote may have kept that");
     }
 
     #[test]

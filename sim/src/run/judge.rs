@@ -37,7 +37,7 @@ pub(super) struct Over<'a> {
 }
 
 impl Over<'_> {
-    /// What all judges say together, but for that of Raft: see [`raft`].
+    /// What all judges say together, but for those that judged as it went: see [`as_it_went`].
     pub(super) fn judge(&self) -> Verdict {
         let ops = self.recording.history.lock().operations();
         let skew_ns = skew_ns(self.cluster);

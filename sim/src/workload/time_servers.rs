@@ -1,5 +1,5 @@
-//! The set of time servers as operators change it: on three nodes, on one, on all again, under load and faults. Which
-//! nodes is drawn, those that are away among them; what can't be is refused. The judge of the oracle sees every run.
+//! The set of time servers as operators change it: on three nodes, on all again, under load and faults. Which nodes is
+//! drawn, those that are away among them; what can't be is refused. The judge of the oracle sees every run.
 
 use std::collections::BTreeSet;
 
@@ -25,13 +25,9 @@ pub(super) fn of(settings: &mut Settings<'_>) -> Box<dyn Workload> {
 }
 
 impl TimeServers {
-    /// Of four draws two are of three nodes, one of a single one, one of all.
+    /// Of four draws three are of three nodes, one of all.
     fn draw(&self, caller: &Caller, turn: Turn) -> BTreeSet<u64> {
-        let wanted = match turn.random % 4 {
-            0 => 0,
-            1 => 1,
-            _ => 3,
-        };
+        let wanted = if turn.random.is_multiple_of(4) { 0 } else { 3 };
         let mut nodes = BTreeSet::new();
         while nodes.len() < wanted {
             nodes.insert(caller.between(1, self.nodes));

@@ -29,7 +29,7 @@ use std::{
 use futures::future::join_all;
 
 use crate::{
-    cluster::state::NodeState,
+    cluster::{registry, state::NodeState},
     ids::{NodeId, SYSTEM_RANGE, TimeDomain},
     peer::ask::{TimeFence, TimeSeed},
     range::replica::Replica,
@@ -203,8 +203,9 @@ fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId
     let voters = members.voters().into_iter();
     let holders: Option<Vec<_>> = voters.map(|voter| members.holder(voter)).collect();
     let mut holders = holders?;
-    let only = node_state.time_servers_only();
-    if holders.iter().any(|node| only.contains(node)) {
+    // What can't be read now is looked at again with the next look.
+    let only = registry::time_servers(replica).ok()?;
+    if !only.is_empty() && only.iter().all(|node| holders.contains(node)) {
         holders.retain(|node| only.contains(node));
     }
     let servers: Option<BTreeMap<_, _>> = holders.into_iter().map(server).collect();

@@ -4,6 +4,7 @@
 //!   rounds.rs    this node's proposer: rounds for its ranges, and for nodes that delegate to it
 //!   servers.rs   which node a time server is on, and how quickly it answers
 //!   delegate.rs  whose proposer runs the rounds of this node
+//!   naive.rs     what stands in their place where one time server is planted
 //!   placement.rs on which nodes time servers are, where an operator has named them
 //!   change.rs    another set of time servers, at whoever leads the system range
 //! ```
@@ -23,6 +24,7 @@
 
 pub(crate) mod change;
 mod delegate;
+mod naive;
 mod placement;
 pub(crate) mod rounds;
 mod servers;

@@ -4,6 +4,10 @@
 //! Five servers with a room of two lost decide rounds as long as no other one is lost. Three, those that are left, may
 //! lose one more, and rounds wait for two of three instead of all three that are left. What an operator names is a
 //! record of the system range (`cluster/registry.rs`); the set follows by a change like any other (`change.rs`).
+//!
+//! # Invariants
+//!
+//! * No fewer are named than a majority of the voters: else nodes could be lost that ranges can do without, and time not.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -24,13 +28,14 @@ impl NodeState {
         self: &Arc<Self>,
         request: v1::PlaceTimeServersRequest,
     ) -> Result<v1::PlaceTimeServersResponse, OpError> {
-        self.check_placement(&request)?;
+        self.check_named(&request)?;
         let question = || ask::PlaceTimeServers(request.clone());
         let here = || self.place_time_servers_here(request.clone());
         self.order_of_leader(orders::until(request.timeout_ms), question, here).await
     }
 
-    fn check_placement(&self, request: &v1::PlaceTimeServersRequest) -> Result<(), OpError> {
+    /// What can be told of the nodes that are named by whoever is asked.
+    fn check_named(&self, request: &v1::PlaceTimeServersRequest) -> Result<(), OpError> {
         let Some(cluster) = self.cluster() else { return Err(self.peers().no_cluster()) };
         let nodes: BTreeSet<_> = request.node_ids.iter().map(|id| NodeId(*id)).collect();
         if let Some(stranger) = nodes.iter().find(|node| !cluster.nodes.contains(node)) {
@@ -49,14 +54,6 @@ impl NodeState {
                 nodes.len() - 1
             )));
         }
-        let is_live = |node: &&NodeId| **node == self.peers().me() || self.peers().is_live(**node);
-        let live = nodes.iter().filter(is_live).count();
-        if !nodes.is_empty() && live <= nodes.len() / 2 {
-            return Err(OpError::unavailable(format!(
-                "{live} of {} nodes can be reached, a majority is needed; name those that are up",
-                nodes.len()
-            )));
-        }
         Ok(())
     }
 
@@ -65,14 +62,35 @@ impl NodeState {
         &self,
         request: v1::PlaceTimeServersRequest,
     ) -> Result<v1::PlaceTimeServersResponse, OpError> {
-        self.check_placement(&request)?;
+        self.check_named(&request)?;
         let (replica, registry) = self.led_registry()?;
-        let voters = replica.members();
+        let members = replica.members();
+        let voters = members.voters();
+        let named = &request.node_ids;
         let holders: BTreeSet<_> =
-            voters.voters().into_iter().filter_map(|voter| voters.holder(voter)).collect();
-        if let Some(other) = request.node_ids.iter().find(|id| !holders.contains(&NodeId(**id))) {
+            voters.iter().filter_map(|voter| members.holder(*voter)).collect();
+        if let Some(other) = named.iter().find(|id| !holders.contains(&NodeId(**id))) {
             return Err(OpError::invalid(format!(
                 "node {other} holds no voter of range {SYSTEM_RANGE}, where time servers are; name one that does"
+            )));
+        }
+        let least = voters.len() / 2 + 1;
+        if !named.is_empty() && named.len() < least {
+            return Err(OpError::invalid(format!(
+                "{} of {} are named, {least} at least are needed: time would stop where ranges go on",
+                named.len(),
+                voters.len()
+            )));
+        }
+        let is_live = |id: &&u64| {
+            let node = NodeId(**id);
+            node == self.peers().me() || self.peers().is_live(node)
+        };
+        let live = named.iter().filter(is_live).count();
+        if !named.is_empty() && live <= named.len() / 2 {
+            return Err(OpError::unavailable(format!(
+                "{live} of {} nodes can be reached, a majority is needed; name those that are up",
+                named.len()
             )));
         }
         let stands = registry.time_servers;
@@ -83,7 +101,6 @@ impl NodeState {
             let instead_of = stands.as_ref().map(|(at, _)| *at);
             self.write_record(&replica, &Name::TimeServers, value, instead_of).await?;
         }
-        self.set_time_servers_only(request.node_ids.into_iter().map(NodeId).collect());
         Ok(v1::PlaceTimeServersResponse {})
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     delegate::{self, Host},
+    naive,
     servers::Servers,
 };
 use crate::{
@@ -63,8 +64,6 @@ const DELEGATED_MAX: usize = 4;
 /// How long another node's round may take before this node's proposer runs one too, at least and at most.
 const DELEGATED_LATE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(5)..=Duration::from_millis(150);
-/// Only with [`Bug::NaiveTimeServer`]: there is nobody else to ask.
-const NEVER: Duration = Duration::from_secs(3_600);
 /// A node whose round did not come is not asked for as long.
 const DISTRUST: Duration = Duration::from_secs(1);
 
@@ -146,6 +145,9 @@ struct Rounds {
 
 /// Runs the rounds of a node, for as long as it runs. `queue` is that of those who ask.
 pub(crate) async fn run(node_state: Arc<NodeState>, mut queue: mpsc::Receiver<Asked>) {
+    if planted::active(Bug::NaiveTimeServer) {
+        return naive::run(node_state, queue).await;
+    }
     let mut rounds = Rounds::new(node_state);
     let mut asked = Vec::new();
     // One timer for all that is waited for, not one for each.
@@ -223,30 +225,11 @@ impl Rounds {
         let ticket = self.tickets;
         observe::tell_time(|| TimeSeen::Asked { ticket });
         let waits = Waits { answer, since: Instant::now(), of_another: here, ticket };
-        if planted::active(Bug::NaiveTimeServer) {
-            return self.ask_one_server(waits);
-        }
         if here || self.proposes == self.me() {
             self.propose_for(waits);
         } else {
             self.gathered.push(waits);
         }
-    }
-
-    /// The careless hand: "one server that everybody asks has the same time for all". The first node is that server.
-    fn ask_one_server(&mut self, waits: Waits) {
-        let first = self.node_state.peers().book().all().into_iter().map(|at| at.node).min();
-        self.proposes = first.unwrap_or(self.me());
-        if self.proposes != self.me() {
-            return self.gathered.push(waits);
-        }
-        let (host, server) = (self.node_state.host(), ServerId::default());
-        let block = host.oracle.by_own_clock();
-        host.oracle.known().raise(block);
-        let config = Config { members: [server].into(), ..Config::default() };
-        observe::tell_time(|| TimeSeen::Clock { server, clock: block });
-        observe::tell_time(|| TimeSeen::Issued { config, block });
-        waits.send(block, &host.metrics.time);
     }
 
     /// Somebody waits for the own proposer. Where too many do it is dropped, which says that there is no time.
@@ -265,9 +248,8 @@ impl Rounds {
         }
         self.delegate(now);
         self.look_after(now);
-        let idles = !planted::active(Bug::NaiveTimeServer)
-            && self.proposes == self.me()
-            && self.began.is_none_or(|began| began + IDLE <= now);
+        let idles =
+            self.proposes == self.me() && self.began.is_none_or(|began| began + IDLE <= now);
         let apart =
             self.sent.is_empty() || self.began.is_none_or(|began| began + ROUNDS_APART <= now);
         if self.proposer.may_begin() && (idles || (self.proposer.waiting() > 0 && apart)) {
@@ -296,9 +278,7 @@ impl Rounds {
                 locality: Locality { city: at.city, room: at.room },
             })
             .collect();
-        if !planted::active(Bug::NaiveTimeServer) {
-            self.proposes = delegate::choose(peers.me(), &self.here, &hosts);
-        }
+        self.proposes = delegate::choose(peers.me(), &self.here, &hosts);
         let figures = &self.node_state.host().metrics.time;
         figures.epoch.set(self.proposer.config().epoch.0);
         figures.is_server.set(u64::from(self.node_state.time_server().answers()));
@@ -447,9 +427,6 @@ impl Rounds {
     }
 
     fn delegated_late(&self) -> Duration {
-        if planted::active(Bug::NaiveTimeServer) {
-            return NEVER;
-        }
         self.usual.late_after(&DELEGATED_LATE)
     }
 
@@ -503,10 +480,6 @@ impl Rounds {
     /// while.
     fn run_here(&mut self, number: u64, now: Instant) {
         let Some(batch) = self.batches.remove(&number) else { return };
-        if planted::active(Bug::NaiveTimeServer) {
-            // There is no other: who waits is told that there is no time.
-            return;
-        }
         tracing::debug!(node = %batch.to, "its rounds do not come; this node's proposer runs its own");
         self.node_state.host().metrics.time.delegated_late.inc();
         self.distrusts_until = Some(now + DISTRUST);

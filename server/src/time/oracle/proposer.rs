@@ -172,7 +172,7 @@ impl<W> Proposer<W> {
     /// A server says what its physical clock shows; heeded where it is a member.
     pub fn hear(&mut self, from: ServerId, physical: Block, now: Duration) {
         if self.config.members.contains(&from) {
-            self.reports.hear(from, physical, now);
+            self.reports.hear(from, physical, &self.config, now);
         }
     }
 
@@ -230,11 +230,11 @@ impl<W> Proposer<W> {
             // Whoever drives this hands the set to `adopt`, which begins rounds anew.
             Answer::WrongEpoch(_) => return Step::None,
             Answer::Ok { old, physical } => {
-                self.reports.hear(from, physical, now);
+                self.reports.hear(from, physical, &self.config, now);
                 (true, old)
             }
             Answer::TooFar { clock, physical } => {
-                self.reports.hear(from, physical, now);
+                self.reports.hear(from, physical, &self.config, now);
                 (false, clock)
             }
         };
@@ -317,7 +317,8 @@ impl<W> Proposer<W> {
             let over = self.rounds.remove(&id);
             return Step::Exhausted(over.map(|round| round.batch).unwrap_or_default());
         }
-        let block = highest.next();
+        // Not so far on the word of those who happened to be heard first, however long the others take.
+        let block = if moves_far { told } else { highest }.next();
         // The careless hand: "it is above all that they told".
         if planted::active(Bug::TimeNotWrittenBack) {
             return self.issue(id, block, true);
@@ -450,8 +451,9 @@ mod tests {
             }
             let step = proposer.answered(ServerId(1), ask, answer(CLOCK), NOW);
             assert_eq!(step, Step::None, "most of these are wild");
+            // Those that do not come are waited for no longer, and the wild ones are believed no more for that.
             let (step, block) = match is_alone {
-                true => (proposer.hurry(ask.round, NOW), CLOCK.plus(hour)),
+                true => (proposer.hurry(ask.round, NOW), Block(CLOCK.0 - 5)),
                 false => (proposer.answered(ServerId(2), ask, answer(CLOCK), NOW), CLOCK),
             };
             let Step::Send(_, second) = step else { panic!("{step:?}") };

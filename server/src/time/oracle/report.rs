@@ -20,14 +20,16 @@ use super::{AHEAD, Block, Config, HEARD_WITHIN, REPORT_LASTS, ServerId};
 pub struct Reports {
     /// Physical clock, and when it was heard: on the proposer's monotonic clock.
     heard: BTreeMap<ServerId, (Block, Duration)>,
-    /// Since when members are listened to: before that nobody was heard, or the members were others.
+    /// Since when a majority of the members is heard of lately; before that its first ones were, or the members were
+    /// others.
     since: Duration,
 }
 
 impl Reports {
     /// A member says what its physical clock shows.
-    pub fn hear(&mut self, member: ServerId, physical: Block, now: Duration) {
-        if !self.heard.values().any(|(_, at)| is_valid(*at, now)) {
+    pub fn hear(&mut self, member: ServerId, physical: Block, config: &Config, now: Duration) {
+        let valid = self.heard.values().filter(|(_, at)| is_valid(*at, now)).count();
+        if valid < config.majority() {
             self.since = now;
         }
         self.heard.insert(member, (physical, now));
@@ -88,7 +90,7 @@ mod tests {
     fn median(clocks: &[u64]) -> Option<u64> {
         let mut reports = Reports::default();
         for (id, clock) in (1..).zip(clocks) {
-            reports.hear(ServerId(id), Block(*clock), Duration::ZERO);
+            reports.hear(ServerId(id), Block(*clock), &config(5), Duration::ZERO);
         }
         reports.median(&config(5), Duration::ZERO).map(|block| block.0)
     }
@@ -108,7 +110,7 @@ mod tests {
     fn reports_are_carried_on_and_go_out_of_date() {
         let mut reports = Reports::default();
         for id in 1..=3 {
-            reports.hear(ServerId(id), Block(NOW), Duration::from_secs(1));
+            reports.hear(ServerId(id), Block(NOW), &config(5), Duration::from_secs(1));
         }
         let at = |seconds| Duration::from_secs(seconds);
         assert_eq!(reports.median(&config(5), at(3)), Some(Block(NOW + 2_000_000)));
@@ -125,17 +127,25 @@ mod tests {
         let (mut reports, five) = (Reports::default(), config(5));
         let ms = Duration::from_millis;
         for id in 1..=4 {
-            reports.hear(ServerId(id), Block(NOW), ms(1_000));
+            reports.hear(ServerId(id), Block(NOW), &five, ms(1_000));
         }
         assert!(!reports.are_settled(&five, ms(1_000)));
         assert!(!reports.are_settled(&five, ms(1_499)));
         assert!(reports.are_settled(&five, ms(1_500)), "the fifth can't be heard");
-        reports.hear(ServerId(5), Block(NOW), ms(1_010));
+        reports.hear(ServerId(5), Block(NOW), &five, ms(1_010));
         assert!(reports.are_settled(&five, ms(1_010)));
-        // Nobody was heard for long: it begins anew.
-        reports.hear(ServerId(1), Block(NOW), ms(30_000));
-        assert!(!reports.are_settled(&five, ms(30_100)));
-        assert!(reports.are_settled(&five, ms(30_500)));
+        // Nobody was heard for long: it begins anew, once there is a majority again.
+        for id in 1..=3 {
+            reports.hear(ServerId(id), Block(NOW), &five, ms(30_000 + id * 100));
+        }
+        assert!(!reports.are_settled(&five, ms(30_799)));
+        assert!(reports.are_settled(&five, ms(30_800)));
+        // And where two are heard of still, and were all the time.
+        for id in [4, 5] {
+            reports.hear(ServerId(id), Block(NOW), &five, ms(40_000));
+        }
+        reports.hear(ServerId(1), Block(NOW), &five, ms(42_000));
+        assert!(!reports.are_settled(&five, ms(42_100)), "the three were lost meanwhile");
         reports.keep(&config(3), ms(31_000));
         assert!(!reports.are_settled(&config(3), ms(31_100)), "others are members now");
     }
