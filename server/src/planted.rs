@@ -155,6 +155,8 @@ pub enum Bug {
     ClosedNotApplied,
     /// Versions are collected that somebody holds.
     GcBelowHold,
+    /// A feed that has fallen behind finds collected what it has not told yet.
+    FeedNotHeld,
     /// A feed goes on at its position instead of behind it.
     FeedResumesOneOff,
     /// Where a feed stands is a timestamp, whichever keys of that have come.
@@ -174,7 +176,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 78] = [
+    pub const ALL: [(&'static str, Bug); 79] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -246,6 +248,7 @@ impl Bug {
         ("closed-unconfirmed", Bug::ClosedUnconfirmed),
         ("closed-not-applied", Bug::ClosedNotApplied),
         ("gc-below-hold", Bug::GcBelowHold),
+        ("feed-not-held", Bug::FeedNotHeld),
         ("feed-resumes-one-off", Bug::FeedResumesOneOff),
         ("feed-forgets-key", Bug::FeedForgetsKey),
         ("feed-list-forgets-floor", Bug::FeedListForgetsFloor),

@@ -20,12 +20,15 @@
 //! * A hold that was asked for earlier never takes the place of a later one (`sequence`, `storage/gc_thresholds.rs`).
 //! * Callers are bounded ([`CALLERS_MAX`]).
 //!
+//! * What was held for a caller or a feed that went away stays held for [`LINGERS`]: he comes back, to this node or to
+//!   another one, and finds it there.
+//!
 //! # On a crash
 //!
 //! What a node held stays held until its end. Its callers find another node before that, and hold there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -39,12 +42,14 @@ use crate::{
     range::state::RangeState,
     router::watches::Feed,
     storage::format::{descriptor::Descriptor, gc::GcHold},
-    time::Timestamp,
+    time::{Timestamp, local::Instant},
 };
 
 /// For how long a range keeps a hold of which it hears nothing more, by cluster time.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
-/// Moments that are held at a node at the same time.
+/// How long a node goes on to hold for who went away.
+const LINGERS: Duration = Duration::from_secs(30);
+/// Moments that are held at a node at the same time, and as many of callers that went away.
 const CALLERS_MAX: usize = 1_024;
 
 /// What a node holds.
@@ -60,8 +65,10 @@ struct State {
     sequence: u64,
     last_caller: u64,
     callers: BTreeMap<u64, Caller>,
-    /// Of feeds that have fallen behind.
-    feeds: Vec<Reader>,
+    /// Feeds that have fallen behind, and when they were there last.
+    feeds: BTreeMap<u64, (Reader, Instant)>,
+    /// Of callers that went away, and when.
+    gone: VecDeque<(Reader, Instant)>,
 }
 
 /// What somebody reads at a moment, or from it on.
@@ -92,7 +99,12 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.state.lock().callers.remove(&self.caller);
+        let mut state = self.state.lock();
+        let Some(caller) = state.callers.remove(&self.caller) else { return };
+        if state.gone.len() >= CALLERS_MAX {
+            state.gone.pop_front();
+        }
+        state.gone.push_back((caller.reader, Instant::now()));
     }
 }
 
@@ -115,38 +127,41 @@ impl Holds {
         Some(Hold { state: self.state.clone(), caller, is_lost })
     }
 
-    /// These feeds are behind, and no others: each needs what comes after where it stands.
-    pub(crate) fn set_feeds(&self, behind: impl Iterator<Item = Feed>) {
-        let feeds = behind.map(|Feed { start, end, resolved }| Reader { start, end, at: resolved });
-        self.state.lock().feeds = feeds.collect();
+    /// Looks at the feeds that are open, and which of them are behind: each of these needs what comes after where it
+    /// stands. Forgets who went away too long ago.
+    pub(crate) fn look(&self, open: Vec<(u64, Feed)>, is_behind: impl Fn(&Feed) -> bool) {
+        let (mut state, now) = (self.state.lock(), Instant::now());
+        for (id, feed) in open {
+            if is_behind(&feed) {
+                let Feed { start, end, resolved } = feed;
+                state.feeds.insert(id, (Reader { start, end, at: resolved }, now));
+            } else {
+                state.feeds.remove(&id);
+            }
+        }
+        let lasts = |at: &Instant| now.saturating_duration_since(*at) < LINGERS;
+        state.feeds.retain(|_, (_, at)| lasts(at));
+        state.gone.retain(|(_, at)| lasts(at));
     }
 
     /// The earliest moment that is held.
     pub(crate) fn earliest(&self) -> Option<Timestamp> {
-        let state = self.state.lock();
-        let callers = state.callers.values().map(|caller| &caller.reader);
-        callers.chain(&state.feeds).map(|reader| reader.at).min()
-    }
-
-    /// Whether nothing is held.
-    pub(crate) fn is_empty(&self) -> bool {
-        let state = self.state.lock();
-        state.callers.is_empty() && state.feeds.is_empty()
+        self.state.lock().readers().map(|reader| reader.at).min()
     }
 
     /// What a range is to be told now; none of an end: it is needed no more.
     pub(super) fn due(&self, range: &Descriptor, until: Timestamp) -> GcHold {
         let mut state = self.state.lock();
         state.sequence += 1;
-        let at = state.readers(range).map(|reader| reader.at).min();
+        let at = state.earliest_in(range);
         let until = at.map_or(Timestamp::ZERO, |_| until);
         let at = at.unwrap_or_default();
         GcHold { holder: self.holder, sequence: state.sequence, at, until }
     }
 
-    /// Whether somebody needs a moment of a range.
-    pub(crate) fn needs(&self, range: &Descriptor) -> bool {
-        self.state.lock().readers(range).next().is_some()
+    /// The earliest moment of a range that somebody needs.
+    pub(crate) fn needed(&self, range: &Descriptor) -> Option<Timestamp> {
+        self.state.lock().earliest_in(range)
     }
 
     /// Notes whose moment a range refuses, by what this node's replica of it has applied.
@@ -162,9 +177,14 @@ impl Holds {
 }
 
 impl State {
-    fn readers(&self, range: &Descriptor) -> impl Iterator<Item = &Reader> {
+    fn readers(&self) -> impl Iterator<Item = &Reader> {
         let callers = self.callers.values().map(|caller| &caller.reader);
-        callers.chain(&self.feeds).filter(|reader| reader.touches(range))
+        let (feeds, gone) = (self.feeds.values(), self.gone.iter());
+        callers.chain(feeds.chain(gone).map(|(reader, _)| reader))
+    }
+
+    fn earliest_in(&self, range: &Descriptor) -> Option<Timestamp> {
+        self.readers().filter(|reader| reader.touches(range)).map(|reader| reader.at).min()
     }
 }
 
@@ -178,6 +198,17 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lets time pass for those who went away.
+    fn later(holds: &Holds, by: Duration) {
+        let mut state = holds.state.lock();
+        let earlier = |at: &mut Instant| *at = at.checked_sub(by).expect("an earlier moment");
+        state.gone.iter_mut().for_each(|(_, at)| earlier(at));
+        state.feeds.values_mut().for_each(|(_, at)| earlier(at));
+        drop(state);
+        let open = Vec::new();
+        holds.look(open, |_| false);
+    }
 
     fn take(holds: &Holds, start: &str, end: &str, at: u64) -> Hold {
         let span = (start.as_bytes().to_vec(), end.as_bytes().to_vec());
@@ -198,19 +229,41 @@ mod tests {
         let whole = take(&holds, "a", "", 120);
         let part = take(&holds, "c", "m", 100);
         assert_eq!((due(&low), due(&high)), ((2, 100, 1_000), (3, 120, 1_000)));
+        // Who went away may come back.
         drop(part);
-        assert_eq!(due(&low), (4, 120, 1_000));
-        assert!(holds.needs(&high));
+        assert_eq!(due(&low), (4, 100, 1_000));
+        later(&holds, LINGERS);
+        assert_eq!(due(&low), (5, 120, 1_000));
+        assert_eq!(holds.needed(&high), Some(Timestamp(120)));
         drop(whole);
-        assert_eq!((due(&low), due(&high)), ((5, 0, 0), (6, 0, 0)));
-        assert!(!holds.needs(&high) && holds.is_empty());
-        // A feed that is behind needs what comes after where it stands.
-        let feed = Feed { start: b"x".to_vec(), end: Vec::new(), resolved: Timestamp(90) };
-        holds.set_feeds([feed].into_iter());
-        assert_eq!((due(&low), due(&high)), ((7, 0, 0), (8, 90, 1_000)));
-        assert!(holds.needs(&high) && !holds.needs(&low) && !holds.is_empty());
-        holds.set_feeds(std::iter::empty());
-        assert_eq!(due(&high), (9, 0, 0));
+        later(&holds, LINGERS);
+        assert_eq!((due(&low), due(&high)), ((6, 0, 0), (7, 0, 0)));
+        assert_eq!((holds.needed(&high), holds.earliest()), (None, None));
+    }
+
+    #[test]
+    fn a_feed_that_is_behind_needs_what_comes_after_where_it_stands() {
+        let holds = Holds::new(7);
+        let (low, high) = (Descriptor::of_test(2, b"", b"m"), Descriptor::of_test(3, b"m", b""));
+        let open = |resolved| {
+            let feed =
+                Feed { start: b"x".to_vec(), end: Vec::new(), resolved: Timestamp(resolved) };
+            vec![(1, feed)]
+        };
+        let is_behind = |feed: &Feed| feed.resolved < Timestamp(95);
+        holds.look(open(90), is_behind);
+        assert_eq!((holds.needed(&low), holds.needed(&high)), (None, Some(Timestamp(90))));
+        holds.look(open(93), is_behind);
+        assert_eq!(holds.needed(&high), Some(Timestamp(93)));
+        // It went away, and does not come back.
+        holds.look(Vec::new(), is_behind);
+        assert_eq!(holds.needed(&high), Some(Timestamp(93)));
+        later(&holds, LINGERS);
+        assert_eq!(holds.needed(&high), None);
+        // It has caught up.
+        holds.look(open(94), is_behind);
+        holds.look(open(96), is_behind);
+        assert_eq!(holds.needed(&high), None);
     }
 
     #[test]
@@ -219,6 +272,7 @@ mod tests {
         let taken: Vec<_> = (0..CALLERS_MAX).map(|_| take(&holds, "", "", 1)).collect();
         assert!(holds.take(Default::default(), Timestamp(1)).is_none());
         drop(taken);
-        assert!(holds.is_empty());
+        drop((0..CALLERS_MAX).map(|_| take(&holds, "", "", 1)).collect::<Vec<_>>());
+        assert_eq!(holds.state.lock().gone.len(), CALLERS_MAX);
     }
 }

@@ -68,9 +68,9 @@ impl Watches {
         Ok(OpenWatch { id, watches: self.clone() })
     }
 
-    /// All that are open.
-    pub fn feeds(&self) -> Vec<Feed> {
-        self.open.lock().feeds.values().cloned().collect()
+    /// All that are open; each has a number of its own.
+    pub fn feeds(&self) -> Vec<(u64, Feed)> {
+        self.open.lock().feeds.iter().map(|(id, feed)| (*id, feed.clone())).collect()
     }
 
     /// How far the one has come that is furthest behind.
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(watches.furthest_behind(), Some(Timestamp(5)));
         first.has_come(Timestamp(7));
         first.has_come(Timestamp(6));
-        assert_eq!(watches.feeds(), [feed(7), feed(9)]);
+        assert_eq!(watches.feeds(), [(0, feed(7)), (1, feed(9))]);
         drop(second);
         assert_eq!(watches.metrics.watch.open.get(), 1);
         watches.stop();

@@ -9,8 +9,9 @@ use super::pause::pause;
 use crate::{
     cluster::{hold_versions::RANGES_AT_ONCE, holds::LEASE, state::NodeState},
     ids::RangeId,
+    planted::{self, Bug},
     storage::format::descriptor::Descriptor,
-    time::local::Instant,
+    time::{Timestamp, local::Instant},
 };
 
 /// How often is looked for what is held newly.
@@ -21,37 +22,45 @@ const FEED_BEHIND: Duration = Duration::from_secs(4);
 
 /// Renews holds for as long as the node runs.
 pub(super) async fn run(node_state: Arc<NodeState>) {
-    // Those that may have a hold of this node's, and when they heard of it last.
-    let mut told = BTreeMap::<RangeId, (Arc<Descriptor>, Option<Instant>)>::new();
+    // Those that may have a hold of this node's: of which moment they heard last, and when.
+    let mut told = BTreeMap::<RangeId, (Arc<Descriptor>, Option<(Timestamp, Instant)>)>::new();
     loop {
         pause(&node_state, "renews holds", LOOK).await;
         let holds = node_state.holds();
         let known = node_state.host().oracle.known();
-        let behind = node_state.router().watches().feeds().into_iter();
-        holds.set_feeds(behind.filter(|feed| known.age(feed.resolved) >= FEED_BEHIND));
-        if holds.is_empty() && told.is_empty() {
+        let open = node_state.router().watches().feeds();
+        // The careless hand: "who reads that slowly has given up".
+        let is_heeded = !planted::active(Bug::FeedNotHeld);
+        holds.look(open, |feed| is_heeded && known.age(feed.resolved) >= FEED_BEHIND);
+        if told.is_empty() && holds.earliest().is_none() {
             continue;
         }
         for range in node_state.router().routes().all() {
-            if holds.needs(&range) {
+            if holds.needed(&range).is_some() {
                 told.entry(range.range).or_insert((range, None));
             }
         }
-        let is_due = |(range, at): &&(Arc<Descriptor>, Option<Instant>)| {
-            !holds.needs(range) || at.is_none_or(|at| at.elapsed() >= LEASE / 4)
+        let is_due = |(range, heard): &&(Arc<Descriptor>, Option<(Timestamp, Instant)>)| match (
+            holds.needed(range),
+            heard,
+        ) {
+            (Some(needed), Some((of, at))) => needed < *of || at.elapsed() >= LEASE / 4,
+            _ => true,
         };
         let due: Vec<_> = told.values().filter(is_due).map(|(range, _)| range.clone()).collect();
         let telling = stream::iter(due).map(|range| {
-            let node_state = node_state.clone();
-            async move { (node_state.renew_hold(&range).await, range) }
+            let (node_state, needed) = (node_state.clone(), holds.needed(&range));
+            async move { (node_state.renew_hold(&range).await, needed, range) }
         });
         let heard: Vec<_> = telling.buffer_unordered(RANGES_AT_ONCE).collect().await;
-        for (has_heard, range) in heard {
-            // What can't be taken back ends by itself.
-            if !holds.needs(&range) {
-                told.remove(&range.range);
-            } else if has_heard {
-                told.insert(range.range, (range, Some(Instant::now())));
+        for (has_heard, needed, range) in heard {
+            match needed {
+                // What can't be taken back ends by itself.
+                None => drop(told.remove(&range.range)),
+                Some(of) if has_heard => {
+                    told.insert(range.range, (range, Some((of, Instant::now()))));
+                }
+                Some(_) => {}
             }
         }
     }
