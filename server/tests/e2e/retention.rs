@@ -1,4 +1,6 @@
 //! For how long versions are kept, by prefix; and moments that are held for longer than that.
+//!
+//! What is collected is told by the refusal to read it: a test waits for that, and never for a time.
 
 use std::time::Duration;
 

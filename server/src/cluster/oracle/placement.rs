@@ -7,7 +7,8 @@
 //!
 //! # Invariants
 //!
-//! * No fewer are named than a majority of the voters: else nodes could be lost that ranges can do without, and time not.
+//! * No fewer are named than a majority of the voters: else nodes could be lost that ranges can do without, and time
+//!   can't.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -93,6 +93,7 @@ impl Phase {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Round<W> {
+    began: Duration,
     first: Phase,
     second: Option<Phase>,
     /// Who waits for it: closed before the first message was sent.
@@ -184,7 +185,7 @@ impl<W> Proposer<W> {
         self.next += 1;
         let batch = std::mem::take(&mut self.waiting);
         let first = Phase::of(self.propose(own, now));
-        self.rounds.insert(round, Round { first, second: None, batch });
+        self.rounds.insert(round, Round { began: now, first, second: None, batch });
         (round, self.again(round))
     }
 
@@ -274,7 +275,7 @@ impl<W> Proposer<W> {
             if planted::active(Bug::EarlierAttemptCounts) {
                 continue;
             }
-            (round.first, round.second) = (Phase::of(block), None);
+            (round.began, round.first, round.second) = (now, Phase::of(block), None);
         }
         open.into_iter().map(|round| self.again(round)).collect()
     }
@@ -283,8 +284,12 @@ impl<W> Proposer<W> {
         let (majority, may_move_far) = (self.config.majority(), self.may_move_far(now));
         let Some(round) = self.rounds.get_mut(&id) else { return Step::None };
         let (first, second) = (&round.first, &round.second);
+        let median = self.reports.median(&self.config, now);
+        // How long a round takes is no lag of what it proposed.
+        let lag = AHEAD + now.saturating_sub(round.began);
+        let is_far_above = |block: Block| median.is_some_and(|median| median > block.plus(lag));
         let fresh = first.told.values().filter(|(ok, old)| *ok && *old < first.block).count();
-        if fresh >= majority {
+        if fresh >= majority && !is_far_above(first.block) {
             let block = first.block;
             return self.issue(id, block, true);
         }
@@ -305,20 +310,21 @@ impl<W> Proposer<W> {
         // The careless hand: "the highest is the safest".
         let nth = if planted::active(Bug::LargestTimeTaken) { values.len() } else { majority } - 1;
         let told = values.get(nth).copied().unwrap_or(Block::MAX);
-        let median = self.reports.median(&self.config, now);
         // A server whose clock is far ahead of what clocks show had better not be one of the majority.
         let is_wild = median.is_some_and(|median| told > median.plus(AHEAD).max(first.block));
-        let highest = told.max(median.unwrap_or_default());
-        let moves_far = highest > told.plus(AHEAD) && !may_move_far;
-        if (is_wild || moves_far) && !hurry && first.told.len() < self.config.members.len() {
+        if is_wild && !hurry && first.told.len() < self.config.members.len() {
             return Step::None;
         }
+        // Those that were heard first are not believed, however long the others take.
+        if is_far_above(told) && !may_move_far {
+            return Step::None;
+        }
+        let highest = told.max(median.unwrap_or_default());
         if highest >= Block::MAX {
             let over = self.rounds.remove(&id);
             return Step::Exhausted(over.map(|round| round.batch).unwrap_or_default());
         }
-        // Not so far on the word of those who happened to be heard first, however long the others take.
-        let block = if moves_far { told } else { highest }.next();
+        let block = highest.next();
         // The careless hand: "it is above all that they told".
         if planted::active(Bug::TimeNotWrittenBack) {
             return self.issue(id, block, true);
@@ -342,7 +348,7 @@ impl<W> Proposer<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::oracle::Epoch;
+    use crate::time::oracle::{Epoch, HEARD_WITHIN};
 
     const NOW: Duration = Duration::ZERO;
     /// What physical clocks show.
@@ -451,14 +457,59 @@ mod tests {
             }
             let step = proposer.answered(ServerId(1), ask, answer(CLOCK), NOW);
             assert_eq!(step, Step::None, "most of these are wild");
-            // Those that do not come are waited for no longer, and the wild ones are believed no more for that.
+            // The wild ones are not believed for that the others are slow, and are where these do not come.
+            assert_eq!(proposer.hurry(ask.round, HEARD_WITHIN / 2), Step::None);
             let (step, block) = match is_alone {
-                true => (proposer.hurry(ask.round, NOW), Block(CLOCK.0 - 5)),
+                true => {
+                    (proposer.hurry(ask.round, HEARD_WITHIN), CLOCK.plus(hour).plus(HEARD_WITHIN))
+                }
                 false => (proposer.answered(ServerId(2), ask, answer(CLOCK), NOW), CLOCK),
             };
             let Step::Send(_, second) = step else { panic!("{step:?}") };
             assert_eq!(second.tick.block, block.next());
         }
+    }
+
+    #[test]
+    fn where_time_stood_still_nobody_gets_a_timestamp_from_before() {
+        let later = Duration::from_secs(60);
+        let shows = CLOCK.plus(later);
+        for all_come in [false, true] {
+            // The clocks that it heard are too old to say anything.
+            let mut proposer = proposer();
+            proposer.request('a').expect("room");
+            let (_, Step::Send(_, ask)) = proposer.begin(shows, later) else { panic!("sent") };
+            assert!(ask.tick.block < CLOCK, "{ask:?}");
+            let answer = Answer::Ok { old: Block(0), physical: shows };
+            let tell = |proposer: &mut Proposer<char>, from, at| {
+                proposer.answered(ServerId(from), ask, answer.clone(), at)
+            };
+            for from in 1..=4 {
+                assert_eq!(tell(&mut proposer, from, later), Step::None);
+            }
+            let (step, at) = match all_come {
+                true => (tell(&mut proposer, 5, later), shows),
+                false => {
+                    (proposer.hurry(ask.round, later + HEARD_WITHIN), shows.plus(HEARD_WITHIN))
+                }
+            };
+            let Step::Send(_, second) = step else { panic!("{step:?}") };
+            assert_eq!((second.tick.block, second.tick.write_back), (at.next(), true));
+        }
+    }
+
+    #[test]
+    fn a_round_that_took_long_is_issued_where_it_began() {
+        let mut proposer = proposer();
+        proposer.request('a').expect("room");
+        let ask = begin(&mut proposer);
+        let later = Duration::from_secs(5);
+        let answer = Answer::Ok { old: Block(5), physical: CLOCK.plus(later) };
+        for from in [1, 2] {
+            assert_eq!(proposer.answered(ServerId(from), ask, answer.clone(), later), Step::None);
+        }
+        let step = proposer.answered(ServerId(3), ask, answer, later);
+        assert_eq!(step, issue(&['a'], CLOCK.0, true));
     }
 
     #[test]
