@@ -83,8 +83,7 @@ impl Client {
     /// set changes within seconds ([`status`](Self::status) shows it).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for nodes that can't be named, [`Error::Unavailable`] where no majority of them is
-    /// up.
+    /// [`Error::InvalidArgument`] for nodes that can't be named, or of which no majority is up.
     pub async fn place_time_servers(&self, nodes: &[u64]) -> Result<(), Error> {
         let timeout_ms = timeout_ms(self.caller.timeout / 2);
         let request = v1::PlaceTimeServersRequest { node_ids: nodes.to_vec(), timeout_ms };

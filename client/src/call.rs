@@ -211,7 +211,7 @@ impl<'a> Call<'a> {
                 // only of this copy.
                 let is_wrong = code == v1::Code::InvalidArgument;
                 self.progress.apart = is_wrong && !self.progress.unknown;
-                return Some(self.failure(error));
+                return Some(self.failure(self.explained(error)));
             }
             Verdict::Unknown => {
                 self.copy_lost();
@@ -256,6 +256,16 @@ impl<'a> Call<'a> {
     fn copy_lost(&mut self) {
         self.progress.unknown = true;
         self.progress.attempt = self.progress.attempt.saturating_add(1);
+    }
+
+    /// That it was too late does not say what had kept it up.
+    fn explained(&self, error: Error) -> Error {
+        match (error, &self.progress.last_error) {
+            (Error::DeadlineExceeded(text), Some(cause)) => {
+                Error::DeadlineExceeded(format!("{text}; {cause}"))
+            }
+            (error, _) => error,
+        }
     }
 
     /// The outcome that an error which settles nothing means.

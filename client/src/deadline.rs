@@ -17,6 +17,9 @@ pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
 
+/// In this time an answer is there that was given, where nothing is slow.
+const ANSWER_WITHIN: Duration = Duration::from_millis(100);
+
 impl Deadline {
     /// That of a call which begins now.
     pub(crate) fn after(timeout: Duration) -> Self {
@@ -33,9 +36,11 @@ impl Deadline {
         Instant::now() + pause >= self.0
     }
 
-    /// What is left, as a request carries it: at least 1, because 0 asks for the server's default.
+    /// What a request carries: a bit less than what is left, so that a node's word that it was too late is still heard,
+    /// and nothing is unknown that is not; at least 1, because 0 asks for the server's default.
     pub(crate) fn left_ms(&self) -> u32 {
-        timeout_ms(self.left()).max(1)
+        let left = self.left();
+        timeout_ms(left - (left / 10).min(ANSWER_WITHIN)).max(1)
     }
 }
 
@@ -57,6 +62,9 @@ mod tests {
         assert!(deadline.passes_within(timeout));
         let passed = Deadline::after(Duration::ZERO);
         assert_eq!((passed.left(), passed.left_ms()), (Duration::ZERO, 1));
+        let short = Deadline::after(Duration::from_millis(500)).left_ms();
+        assert!((200..=450).contains(&short), "{short}");
+        assert!(deadline.left_ms() < 99_901, "an answer takes time");
         assert_eq!(timeout_ms(Duration::from_micros(2_999)), 2);
         assert_eq!(timeout_ms(Duration::MAX), u32::MAX);
     }

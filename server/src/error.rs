@@ -51,6 +51,7 @@ pub struct OpError {
 impl From<NoTime> for OpError {
     fn from(why: NoTime) -> OpError {
         match why {
+            NoTime::TooLate => OpError::deadline(),
             NoTime::Overloaded => OpError::overloaded(why.to_string()),
             NoTime::Silent | NoTime::Stopping => OpError::unavailable(why.to_string()),
         }

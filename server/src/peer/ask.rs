@@ -305,7 +305,9 @@ impl Ask for TimeTick {
         Some(match answer.result? {
             Ok(old) => Answer::Ok { old: Block(old), physical },
             TooFar(clock) => Answer::TooFar { clock: Block(clock), physical },
-            WrongEpoch(servers) => Answer::WrongEpoch(config_from_wire(servers)),
+            WrongEpoch(servers) => {
+                Answer::WrongEpoch { config: config_from_wire(servers), physical }
+            }
         })
     }
 
@@ -315,7 +317,9 @@ impl Ask for TimeTick {
         let (result, physical) = match answer {
             Answer::Ok { old, physical } => (Ok(old.0), physical),
             Answer::TooFar { clock, physical } => (TooFar(clock.0), physical),
-            Answer::WrongEpoch(config) => (WrongEpoch(config_to_wire(&config)), Block(0)),
+            Answer::WrongEpoch { config, physical } => {
+                (WrongEpoch(config_to_wire(&config)), physical)
+            }
         };
         Kind::TimeTickAnswer(wire::TimeTickAnswer { result: Some(result), physical: physical.0 })
     }
@@ -498,7 +502,7 @@ mod tests {
         for answer in [
             time::server::Answer::Ok { old: block, physical },
             time::server::Answer::TooFar { clock: block, physical },
-            time::server::Answer::WrongEpoch(config.clone()),
+            time::server::Answer::WrongEpoch { config: config.clone(), physical },
         ] {
             assert_eq!(told::<TimeTick>(answer.clone()), Some(answer));
         }

@@ -89,7 +89,7 @@ impl NodeState {
         };
         let live = named.iter().filter(is_live).count();
         if !named.is_empty() && live <= named.len() / 2 {
-            return Err(OpError::unavailable(format!(
+            return Err(OpError::invalid(format!(
                 "{live} of {} nodes can be reached, a majority is needed; name those that are up",
                 named.len()
             )));

@@ -374,17 +374,18 @@ impl Rounds {
                 self.servers.lost(from, now);
                 self.ask_all(ask.round);
             }
-            Some(Answer::WrongEpoch(config)) => {
+            Some(Answer::WrongEpoch { config, .. })
+                if config.epoch > self.proposer.config().epoch =>
+            {
                 self.servers.answered(from, asked, now);
-                if config.epoch > self.proposer.config().epoch {
-                    self.adopt(&config);
-                } else {
-                    // It is not seeded yet.
-                    self.ask_all(ask.round);
-                }
+                self.adopt(&config);
             }
             Some(answer) => {
                 self.servers.answered(from, asked, now);
+                if matches!(answer, Answer::WrongEpoch { .. }) {
+                    // It is not seeded yet.
+                    self.ask_all(ask.round);
+                }
                 let monotonic = self.node_state.host().oracle.monotonic();
                 let step = self.proposer.answered(from, ask, answer, monotonic);
                 self.step(step, false);

@@ -191,7 +191,7 @@ impl Executor {
         let round = match self.early.take() {
             // The careless hand: "a timestamp in time saves nine".
             Some(early) if planted::active(Bug::TimestampBeforeLatch) => early,
-            _ => round_of(&self.shared),
+            _ => round_of(&self.shared, asked.iter().map(|one| one.write.deadline).max()),
         };
         self.stamping = Some(Stamping { term, draft, asked, guard, round });
         has_moved
@@ -229,7 +229,7 @@ impl Executor {
             }
         };
         if planted::active(Bug::TimestampBeforeLatch) {
-            self.early = Some(Box::pin(tokio::spawn(round_of(&self.shared)).map(flattened)));
+            self.early = Some(Box::pin(tokio::spawn(round_of(&self.shared, None)).map(flattened)));
         }
         let guard = match planted::active(Bug::GuardAfterRound) {
             true => self.late_guard(term, &asked, guard),
@@ -384,8 +384,9 @@ impl Executor {
     }
 }
 
-/// A round of the oracle, which begins after this.
-fn round_of(shared: &Arc<Shared>) -> Round {
+/// A round of the oracle, which begins after this. Nobody waits for it any more from a moment on: they are told before
+/// they go away.
+fn round_of(shared: &Arc<Shared>, until: Option<Instant>) -> Round {
     let shared = shared.clone();
     if planted::active(Bug::LeaderLocalTimestamp) {
         // The careless hand: "the leader is the only one who writes here".
@@ -395,7 +396,7 @@ fn round_of(shared: &Arc<Shared>) -> Round {
         // The careless hand: "they brought their timestamps with them" (`stamped.rs`).
         return Box::pin(async move { Ok(shared.oracle.known().block()) });
     }
-    Box::pin(async move { Ok(shared.oracle.round().await?) })
+    Box::pin(async move { Ok(shared.oracle.round_until(until).await?) })
 }
 
 /// What became of a round that runs by itself.

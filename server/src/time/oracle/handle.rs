@@ -14,8 +14,12 @@ use crate::time::{
     local::{Instant, timeout},
 };
 
-/// How long a round may take before whoever waits is told that there is no time.
-const ROUND_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a round may take before whoever waits is told that there is no time. Less than clients wait for a node that
+/// says nothing: they are to hear that nothing was done.
+const ROUND_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// A round that took as long says that too few time servers answer; a shorter one, that whoever asked had no time.
+const SILENT_AFTER: Duration = Duration::from_millis(500);
 
 /// Why there is no timestamp. Nothing was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +30,9 @@ pub enum NoTime {
          again"
     )]
     Silent,
+    /// Whoever asked waits no longer, and has not waited for long.
+    #[error("the deadline passed before the request was begun; give it more time")]
+    TooLate,
     /// Too many requests wait for one.
     #[error("too many requests wait for a timestamp; slow down")]
     Overloaded,
@@ -90,22 +97,36 @@ impl Oracle {
     /// # Errors
     /// Too few time servers answer in time, or too many requests wait. Nothing was begun.
     pub async fn round(&self) -> Result<Block, NoTime> {
-        self.ask(false).await
+        self.ask(false, ROUND_TIMEOUT).await
+    }
+
+    /// The same for those who wait until then at most.
+    ///
+    /// # Errors
+    /// The same, and that it is too late by then.
+    pub async fn round_until(&self, until: Option<Instant>) -> Result<Block, NoTime> {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let within = left.map_or(ROUND_TIMEOUT, |left| left.min(ROUND_TIMEOUT));
+        let decided = self.ask(false, within).await;
+        decided.map_err(|why| match why {
+            NoTime::Silent if within < SILENT_AFTER => NoTime::TooLate,
+            why => why,
+        })
     }
 
     /// The same for another node: the round is run here.
     pub async fn round_here(&self) -> Result<Block, NoTime> {
-        self.ask(true).await
+        self.ask(true, ROUND_TIMEOUT).await
     }
 
-    async fn ask(&self, here: bool) -> Result<Block, NoTime> {
+    async fn ask(&self, here: bool, within: Duration) -> Result<Block, NoTime> {
         let (answer, block) = oneshot::channel();
         match self.asked.try_send(Asked { answer, here }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(NoTime::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(NoTime::Stopping),
         }
-        match timeout(ROUND_TIMEOUT, block).await {
+        match timeout(within, block).await {
             Ok(Ok(block)) => {
                 self.known.raise(block);
                 Ok(block)

@@ -228,8 +228,12 @@ impl<W> Proposer<W> {
             return Step::None;
         }
         let (ok, value) = match answer {
-            // Whoever drives this hands the set to `adopt`, which begins rounds anew.
-            Answer::WrongEpoch(_) => return Step::None,
+            // Whoever drives this hands a newer set to `adopt`, which begins rounds anew. A member that is not seeded
+            // yet has a clock, too: those of a new set settle as soon as all are heard.
+            Answer::WrongEpoch { physical, .. } => {
+                self.reports.hear(from, physical, &self.config, now);
+                return self.decide(ask.round, now, false);
+            }
             Answer::Ok { old, physical } => {
                 self.reports.hear(from, physical, &self.config, now);
                 (true, old)
@@ -496,6 +500,21 @@ mod tests {
             let Step::Send(_, second) = step else { panic!("{step:?}") };
             assert_eq!((second.tick.block, second.tick.write_back), (at.next(), true));
         }
+    }
+
+    #[test]
+    fn clocks_of_members_that_are_not_seeded_yet_are_heard_too() {
+        let mut new: Proposer<char> = Proposer::start(1, config(1));
+        new.request('a').expect("room");
+        let ask = begin(&mut new);
+        for from in 1..=3 {
+            assert_eq!(tell(&mut new, from, ask, 0), Step::None, "the others may be heard yet");
+        }
+        let wrong = Answer::WrongEpoch { config: config(0), physical: CLOCK };
+        assert_eq!(new.answered(ServerId(4), ask, wrong.clone(), NOW), Step::None);
+        let step = new.answered(ServerId(5), ask, wrong, NOW);
+        let Step::Send(_, second) = step else { panic!("{step:?}") };
+        assert_eq!(second.tick.block, CLOCK.next());
     }
 
     #[test]

@@ -78,8 +78,13 @@ pub enum Answer {
         /// Its physical clock.
         physical: Block,
     },
-    /// It does not answer in that epoch. It knows of this one.
-    WrongEpoch(Config),
+    /// It does not answer in that epoch.
+    WrongEpoch {
+        /// It knows of this one.
+        config: Config,
+        /// Its physical clock.
+        physical: Block,
+    },
 }
 
 /// What becomes of a message.
@@ -155,7 +160,8 @@ impl TimeServer {
         // The careless hand: "it is the right epoch".
         let seeded = record.seeded || planted::active(Bug::UnseededAnswers);
         if tick.epoch != record.config.epoch || !seeded || !is_member {
-            return Outcome::Answer(Answer::WrongEpoch(record.config.clone()));
+            let config = record.config.clone();
+            return Outcome::Answer(Answer::WrongEpoch { config, physical });
         }
         let clock = self.clock;
         let acceptable = clock.next().max(physical.plus(AHEAD));
@@ -306,7 +312,9 @@ mod tests {
     #[test]
     fn a_fenced_server_answers_no_epoch_until_it_is_seeded() {
         let mut server = seeded(1, 10);
-        let wrong = |epoch| Outcome::Answer(Answer::WrongEpoch(config(epoch)));
+        let wrong = |epoch| {
+            Outcome::Answer(Answer::WrongEpoch { config: config(epoch), physical: Block(0) })
+        };
         assert_eq!(server.tick(tick(2, 5, false), Block(0)), wrong(1));
         let record = to_store(server.fence(&config(2)));
         // What is under way is answered until the fence is on the disk: whoever fences is told afterwards.
@@ -346,13 +354,15 @@ mod tests {
         let mut blank = TimeServer::start(ServerId(9), Record::default());
         for epoch in [0, 1] {
             let answer = blank.tick(tick(epoch, 1, true), Block(0));
-            assert_eq!(answer, Outcome::Answer(Answer::WrongEpoch(Config::default())));
+            let wrong = Answer::WrongEpoch { config: Config::default(), physical: Block(0) };
+            assert_eq!(answer, Outcome::Answer(wrong));
         }
         assert_eq!(blank.extension(), None);
         let record = to_store(blank.seed(&config(1), Block(1)));
         blank.stored(record);
         let answer = blank.tick(tick(1, 2, true), Block(0));
-        assert_eq!(answer, Outcome::Answer(Answer::WrongEpoch(config(1))), "it is no member");
+        let wrong = Answer::WrongEpoch { config: config(1), physical: Block(0) };
+        assert_eq!(answer, Outcome::Answer(wrong), "it is no member");
     }
 
     #[test]
