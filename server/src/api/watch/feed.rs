@@ -27,10 +27,7 @@ use crate::{
     api::{budget::Budget, call::call, line::Line, status::stamp},
     error::OpError,
     ops::metrics::WatchEnd,
-    router::{
-        Router,
-        watches::{self, OpenWatch},
-    },
+    router::{Router, watches},
     size::Size,
     storage::changes::Position,
     time::{
@@ -74,7 +71,6 @@ pub(super) struct Following {
     line: Option<Arc<Line>>,
     /// As asked, a span.
     asked: v1::WatchRequest,
-    open: OpenWatch,
     frames: mpsc::Sender<Frame>,
     /// What was told of how far it has come, and when something was told.
     told: Timestamp,
@@ -88,28 +84,29 @@ impl Following {
         router: Arc<Router>,
         line: Option<Arc<Line>>,
         asked: v1::WatchRequest,
-        open: OpenWatch,
         frames: mpsc::Sender<Frame>,
     ) -> Following {
         let now = Instant::now();
         let told = Timestamp::ZERO;
-        Following { router, line, asked, open, frames, told, told_at: now, came_at: now }
+        Following { router, line, asked, frames, told, told_at: now, came_at: now }
     }
 
     /// Follows until something ends it.
     pub(super) async fn run(mut self) -> Ended {
-        match self.follow().await {
-            Ok(never) => match never {},
-            Err(ended) => ended,
+        let router = self.router.clone();
+        tokio::select! {
+            biased;
+            // Whatever it waits for.
+            () = router.watches().stopped() => {
+                (WatchEnd::Stopping, Some(watches::stopping()))
+            }
+            Err(ended) = self.follow() => ended,
         }
     }
 
     async fn follow(&mut self) -> Result<Infallible, Ended> {
         let mut parts = self.begin().await?;
         loop {
-            if self.router.watches().is_stopping() {
-                return Err((WatchEnd::Stopping, Some(watches::stopping())));
-            }
             let before = parts.seen();
             let failed = self.ask_all(&mut parts).await?;
             let seen = parts.seen();
@@ -154,8 +151,7 @@ impl Following {
         if self.asked.after == 0 {
             self.asked.after = now.0;
         }
-        let key = Some(self.asked.after_key.clone()).filter(|key| !key.is_empty());
-        let at = Position { at: Timestamp(self.asked.after), key };
+        let at = asked_position(&self.asked);
         self.send(Vec::new(), 0, at.floor()).await?;
         self.divide(&at).map_err(|error| (WatchEnd::Invalid, Some(error)))
     }
@@ -303,7 +299,6 @@ impl Following {
             Err(_) => return Err((WatchEnd::SlowConsumer, Some(self.too_slow()))),
         }
         self.router.metrics().watch.changes.inc_by(count);
-        self.open.has_come(resolved);
         (self.told, self.told_at) = (resolved, Instant::now());
         // Who waits for its client is not stuck.
         self.came_at += began.elapsed();
@@ -319,6 +314,12 @@ impl Following {
         );
         OpError::new(Code::SlowConsumer, message)
     }
+}
+
+/// Where a watch begins that names a moment.
+pub(super) fn asked_position(asked: &v1::WatchRequest) -> Position {
+    let key = Some(asked.after_key.clone()).filter(|key| !key.is_empty());
+    Position { at: Timestamp(asked.after), key }
 }
 
 /// Whether a page took too long: it is asked for again.

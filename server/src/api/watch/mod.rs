@@ -35,7 +35,10 @@ use super::{line::Line, status::status};
 use crate::{
     error::OpError,
     ops::metrics::WatchEnd,
-    router::{Router, watches::Feed},
+    router::{
+        Router,
+        watches::{Feed, OpenWatch},
+    },
     time::Timestamp,
     wire::{self, Outbound},
 };
@@ -65,16 +68,15 @@ pub(super) fn open(
     // One that begins now begins above what is known to be published.
     let resolved = match asked.after {
         0 => router.oracle().now(),
-        after => Timestamp(after),
+        _ => feed::asked_position(&asked).floor(),
     };
-    let feed = Feed { start, end, resolved };
-    let open = router.watches().open(feed).map_err(status)?;
+    let open = router.watches().open(Feed { start, end, resolved }).map_err(status)?;
     let (frames, taken) = mpsc::channel::<Frame>(FRAMES_MAX);
     let end = Arc::<Mutex<Option<Status>>>::default();
     let told = end.clone();
     tokio::spawn(async move {
         let gone = frames.clone();
-        let following = Following::new(router.clone(), line, asked, open, frames).run();
+        let following = Following::new(router.clone(), line, asked, frames).run();
         let ended = tokio::select! {
             biased;
             () = gone.closed() => (WatchEnd::ClientGone, None),
@@ -85,18 +87,38 @@ pub(super) fn open(
         tracing::debug!(?why, ?error, "a watch ended");
         *told.lock() = error.map(status);
     });
-    let messages = stream::unfold(Some((taken, end)), |state| async move {
-        let (mut taken, end) = state?;
-        match taken.recv().await {
+    let taking = Taking { taken, open, handed_over: Timestamp::ZERO, end };
+    let messages = stream::unfold(Some(taking), async |taking| taking?.next().await);
+    Ok(wire::answers(seam.as_ref(), from, Box::pin(messages)))
+}
+
+/// The transport's end of a watch. It is open for as long as the transport has something of it to send.
+struct Taking {
+    taken: mpsc::Receiver<Frame>,
+    open: OpenWatch,
+    /// What the last message says to be complete.
+    handed_over: Timestamp,
+    end: Arc<Mutex<Option<Status>>>,
+}
+
+type Next = (Result<v1::WatchResponse, Status>, Option<Taking>);
+
+impl Taking {
+    async fn next(mut self) -> Option<Next> {
+        // Who asks for the next message has sent the one before.
+        self.open.has_come(self.handed_over);
+        match self.taken.recv().await {
             // It is encoded next, and counts as what it is then.
-            Some(Frame { message, .. }) => Some((Ok(message), Some((taken, end)))),
+            Some(Frame { message, .. }) => {
+                self.handed_over = Timestamp(message.resolved);
+                Some((Ok(message), Some(self)))
+            }
             None => {
-                let end = end.lock().take()?;
+                let end = self.end.lock().take()?;
                 Some((Err(end), None))
             }
         }
-    });
-    Ok(wire::answers(seam.as_ref(), from, Box::pin(messages)))
+    }
 }
 
 /// The stored keys that a watch follows, from the first to below the second, where it makes sense.
