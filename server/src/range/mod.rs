@@ -14,7 +14,7 @@
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
-//!   changes.rs       what is written, in order, for feeds              recent.rs  what was written lately
+//!   changes.rs       what is written, in order, for feeds              recent.rs, recent/  what was written lately
 //!                                                                      error.rs   why one does not start
 //! ```
 //!

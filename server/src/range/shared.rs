@@ -21,6 +21,7 @@ use quintet_proto::v1::Code;
 
 use super::{
     cadence::Cadence,
+    changes::Passes,
     closed::Closed,
     faults::{Doing, Faults},
     guards::{Guards, Looks},
@@ -54,8 +55,8 @@ pub struct Shared {
     pub(super) guards: Arc<Guards>,
     /// What it knows of closed moments.
     pub closed: Closed,
-    /// Held by who looks at the whole range for a feed.
-    pub(super) catching_up: tokio::sync::Mutex<()>,
+    /// Of who looks at the whole range for a feed.
+    pub(super) passes: Passes,
     /// The term in which this leader has applied all that was in its log when it was elected.
     pub(super) prepared: AtomicU64,
     /// Where the range's timestamps come from.

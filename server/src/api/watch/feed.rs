@@ -289,7 +289,7 @@ impl Following {
             context: stamp(&self.router),
             changes,
             resolved: resolved.0,
-            upto: Bytes::new(),
+            ..v1::WatchResponse::default()
         };
         let frame = Frame { message, _budget: budget };
         let began = Instant::now();

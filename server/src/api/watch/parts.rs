@@ -213,7 +213,8 @@ mod tests {
             key: Bytes::from(*key),
             version: Some(v1::KeyVersion { version: *at, ..v1::KeyVersion::default() }),
         });
-        v1::WatchResponse { context: None, changes: changes.collect(), resolved, upto: upto.into() }
+        let (changes, upto) = (changes.collect(), upto.into());
+        v1::WatchResponse { changes, resolved, upto, ..v1::WatchResponse::default() }
     }
 
     fn taken(parts: &mut Parts, most: usize) -> (Vec<(String, u64)>, bool) {
