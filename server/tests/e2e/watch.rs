@@ -256,6 +256,8 @@ async fn what_makes_no_sense(node: &node::Node, past: Version) {
     let wrong = [
         v1::WatchRequest { key: key(), prefix: key(), ..Default::default() },
         v1::WatchRequest { start: "b".into(), end: "a".into(), ..Default::default() },
+        v1::WatchRequest { start: "b".into(), end: "b".into(), ..Default::default() },
+        v1::WatchRequest { start: "b".into(), prefix: "a".into(), ..Default::default() },
         v1::WatchRequest { key: long.clone(), ..Default::default() },
         v1::WatchRequest { prefix: long, ..Default::default() },
         v1::WatchRequest { after_key: key(), ..Default::default() },

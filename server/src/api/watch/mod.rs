@@ -12,10 +12,12 @@
 //! # Bounds
 //!
 //! * `limits.watches_max` of a node; [`PARTS_MAX`](parts::PARTS_MAX) ranges each.
-//! * A page of each range, which counts as answers that wait do ([`Budget`](super::budget::Budget)), and
-//!   [`FRAMES_MAX`] messages that the client has not taken.
-//! * A client that takes none for [`SLOW_MAX`](feed::SLOW_MAX) is told so, and where it was: it can come again. That is
-//!   sooner than what is encoded is let go (`outgoing.rs`), so that all that was sent before arrives whole.
+//! * A page of each range, and [`FRAMES_MAX`] messages that the client has not taken: all of it counts as answers that
+//!   wait do, for the node and for the connection ([`Budget`](super::budget::Budget)). Where there is no room for a page
+//!   that the others wait for, theirs are set down, to be asked for again (`parts.rs`).
+//! * A client that takes none of these messages for [`SLOW_MAX`](feed::SLOW_MAX), 20 to 30 s after it read something, is
+//!   told so, and where it was: it can come again. That is sooner than what is encoded is let go (`outgoing.rs`), so
+//!   that all that was sent before arrives whole.
 //!
 //! On a crash the stream breaks, and its client goes on at another node.
 
@@ -128,13 +130,19 @@ fn check(router: &Router, asked: &v1::WatchRequest) -> Result<(Vec<u8>, Vec<u8>)
         let message = "the watch names a key and no moment: set 'after' with 'after_key'";
         return Err(OpError::invalid(message));
     }
-    stored(router, page)
+    let (start, end) = stored(router, page)?;
+    if start >= end {
+        let message = "no key can be in the span that is to be watched: it ends where it begins, or its bounds lie outside \
+             of its prefix; name keys";
+        return Err(OpError::invalid(message));
+    }
+    Ok((start, end))
 }
 
 /// The stored keys that a page is of.
 fn stored(router: &Router, page: v1::WatchRequest) -> Result<(Vec<u8>, Vec<u8>), OpError> {
     let mut request = v1::SessionRequest { id: 0, op: Some(Op::Watch(page)) };
     let decoded = router.decoder().decode(&mut request)?;
-    let changes = decoded.changes().ok_or_else(|| OpError::invalid("it is no watch"))?;
-    Ok((changes.start.clone(), changes.end.clone()))
+    let changes = decoded.into_changes().ok_or_else(|| OpError::invalid("it is no watch"))?;
+    Ok((changes.start, changes.end))
 }
