@@ -208,7 +208,7 @@ impl Following {
         }
     }
 
-    /// Asks every part that holds nothing, and tells how far the watch has come while that takes long.
+    /// Asks every part that holds nothing. While that takes long, what may go out does, and progress is told.
     async fn ask_all(&mut self, parts: &mut Parts) -> Result<Round, Ended> {
         let (least, mut round) = (parts.seen(), Round::default());
         let mut asked = Vec::new();
@@ -218,11 +218,8 @@ impl Following {
                 round.moved |= part.comes_to(resolved) && is_due;
                 continue;
             }
-            asked.push((
-                index,
-                self.page((part.start.clone(), part.end.clone()), &part.seen),
-                is_due,
-            ));
+            let page = self.page((part.start.clone(), part.end.clone()), &part.seen);
+            asked.push((index, page, is_due));
         }
         if asked.iter().any(|(_, _, is_due)| *is_due) {
             // What waits for its turn must not keep out what it waits for.
@@ -241,8 +238,13 @@ impl Following {
         loop {
             let left = PROGRESS_INTERVAL.saturating_sub(self.told_at.elapsed());
             let Ok(next) = timeout(left, pages.next()).await else {
-                self.send_due(parts).await?;
-                self.tell_progress(parts).await?;
+                if rests.is_empty() {
+                    self.send_due(parts).await?;
+                    self.tell_progress(parts).await?;
+                } else {
+                    // A rest is no part yet, and holds the others up: only that the node is there is told.
+                    self.send(Vec::new(), 0, self.told).await?;
+                }
                 continue;
             };
             let Some((index, is_due, page)) = next else { break };
