@@ -213,17 +213,22 @@ impl View {
             return Err(OpError::stale_route());
         }
         let end = range.clip_end(&wanted.end);
-        let upto = match (end == wanted.end, keys::decode(end)) {
-            (true, _) => None,
-            (false, Some((_, key, []))) => Some(key),
-            // Without it the page would be taken for one of the whole span.
-            (false, _) => {
-                let message = format!("{} ends at {end:x?}, which is no key", shared.range);
-                return Err(OpError::new(Code::Storage, message));
-            }
-        };
+        let upto = border(end, &wanted.end)?;
         let end = end.to_vec();
         Ok(View { installed, closed, start: wanted.start.clone(), end, upto })
+    }
+}
+
+/// The user key below which a page is that ends at `end`, where more was wanted.
+fn border(end: &[u8], wanted: &[u8]) -> Result<Option<Vec<u8>>, OpError> {
+    match keys::decode(end) {
+        _ if end == wanted => Ok(None),
+        Some((_, key, [])) => Ok(Some(key)),
+        // Without it the page would be taken for one of all that was wanted.
+        _ => {
+            let message = format!("the range ends at a border that is no key: {end:x?}");
+            Err(OpError::new(Code::Storage, message))
+        }
     }
 }
 
@@ -281,4 +286,23 @@ fn failed(shared: &Shared, error: &Error) -> OpError {
     tracing::error!(range = %shared.range, %error, "state can't be read");
     shared.fail(error.clone());
     OpError::new(Code::Storage, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::KeyspaceId;
+
+    #[test]
+    fn a_page_that_ends_at_a_border_names_it_or_fails() {
+        let stored = |key: &[u8]| keys::encode(KeyspaceId::DEFAULT, key).to_vec();
+        let (m, z) = (stored(b"m"), stored(b"z"));
+        assert_eq!(border(&m, &m), Ok(None));
+        assert_eq!(border(&m, &z), Ok(Some(b"m".to_vec())));
+        let version = keys::version(&m, Timestamp(7));
+        for no_key in [&m[..m.len() - 1], &version[..], b""] {
+            let refused = border(no_key, &z).expect_err("no key");
+            assert_eq!(refused.code, Code::Storage, "{no_key:x?}");
+        }
+    }
 }
