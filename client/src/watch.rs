@@ -26,7 +26,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use quintet_proto::v1;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::codec::Streaming;
 
 use self::standing::Standing;
@@ -39,6 +39,8 @@ use crate::{
 
 /// A node tells how far it has come every second; one that says nothing for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long after that a caller who waits has noticed it.
+const SILENCE_NOTICED: Duration = Duration::from_millis(500);
 
 /// What a watch brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +104,7 @@ pub struct Watch {
     standing: Standing,
     phase: Phase,
     /// When the node will have said nothing for too long; set while something of it is waited for.
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Option<(Instant, Pin<Box<Sleep>>)>,
     /// In a row.
     failures: u32,
     /// Streams that were opened.
@@ -239,8 +241,13 @@ impl Watch {
                 })
             }
             Poll::Pending => {
-                let sleep = || Box::pin(tokio::time::sleep(SILENCE_MAX));
-                ready!(self.silence.get_or_insert_with(sleep).as_mut().poll(cx));
+                let now = Instant::now();
+                // Who had waited would have been told when it was over: the caller has read nothing since.
+                let was_awaited = |until: Instant| now < until + SILENCE_NOTICED;
+                self.silence.take_if(|(until, _)| !was_awaited(*until));
+                let sleep = || (now + SILENCE_MAX, Box::pin(tokio::time::sleep(SILENCE_MAX)));
+                let (_, silence) = self.silence.get_or_insert_with(sleep);
+                ready!(silence.as_mut().poll(cx));
                 let text = format!("the node said nothing of the watch for {SILENCE_MAX:?}");
                 Poll::Ready(Err(Error::Unavailable(text)))
             }
