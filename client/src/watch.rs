@@ -147,8 +147,8 @@ impl Watch {
     }
 
     /// Only versions above this one: that of a write, the `at` of a read or a scan, or a cluster time of a while ago.
-    /// Without it only what is written after the watch was begun to be read. `Version(0)`: all versions there are; that is
-    /// refused once some were collected. For before the first item.
+    /// Without it only what is written after the watch was begun to be read. `Version(0)`: all versions there are; that
+    /// is refused once some were collected. For before the first item.
     pub fn after(self, version: Version) -> Self {
         self.from(&WatchPosition::new(version, None))
     }

@@ -12,8 +12,8 @@
 //!
 //! A pass brings the first [`CATCH_UP_MAX`] versions behind the position, which the pages after it share. It is not one
 //! read of the engine: what is closed does not change between its steps, and what collection may take away meanwhile
-//! is noticed by the threshold at its end. It may take longer than anybody waits: it goes on by itself, and who has waited
-//! for [`PATIENCE`] is told that it is under way, to ask again.
+//! is noticed by the threshold at its end. It may take longer than anybody waits: it goes on by itself, and who has
+//! waited for [`PATIENCE`] is told that it is under way, to ask again.
 //!
 //! # Invariants
 //!
@@ -104,8 +104,8 @@ pub(super) fn answer(shared: &Arc<Shared>, read: Read) {
     }
 }
 
-/// The closed moment of the replica, where nothing at or below it is behind a position. Who asks follows the range: what
-/// is written next is found in the list.
+/// The closed moment of the replica, where nothing at or below it is behind a position. Who asks follows the range:
+/// what is written next is found in the list.
 pub(super) fn nothing_new(shared: &Shared, after: &Position) -> Option<Timestamp> {
     shared.state.recent().note_asked();
     let installed = shared.state.installed()?;

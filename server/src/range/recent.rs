@@ -10,8 +10,8 @@
 //!    everything above it is in the list
 //! ```
 //!
-//! Beside it is what the last passes over the range have found (`recent/caught_up.rs`), so that the pages of those who catch up
-//! share them.
+//! Beside it is what the last passes over the range have found (`recent/caught_up.rs`), so that the pages of those who
+//! catch up share them.
 //!
 //! # Invariants
 //!
@@ -23,8 +23,8 @@
 //!   `feed-list-outlives-state`).
 //! * Bounded in entries and bytes, and in the bytes of all lists of a node ([`Room`]): one that finds no room drops its
 //!   oldest entries, as a full one does, and passes serve who is further back.
-//! * Gone when nobody has asked for a while. Who hears that there is nothing new has asked, and so has a pass under way:
-//!   else the first write after a while would cost a pass.
+//! * Gone when nobody has asked for a while. Who hears that there is nothing new has asked, and so has a pass under
+//!   way: else the first write after a while would cost a pass.
 //!
 //! On a crash: it is in memory only. A restarted replica has no floor, and feeds look at the range once.
 

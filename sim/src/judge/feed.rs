@@ -1,8 +1,8 @@
 //! Feeds against what was written: does each bring every version of its keys once, in order, and nothing else?
 //!
-//! Clients follow a key, or keys with a prefix, in steps: from where a feed stood to where it has come ([`Call::Watch`]). Each
-//! step is judged by itself, so that it does not matter which node or connection it came over, and whether the client
-//! that asked had been the same before.
+//! Clients follow a key, or keys with a prefix, in steps: from where a feed stood to where it has come
+//! ([`Call::Watch`]). Each step is judged by itself, so that it does not matter which node or connection it came over,
+//! and whether the client that asked had been the same before.
 //!
 //! | what | what has to hold |
 //! |---|---|

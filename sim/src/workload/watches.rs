@@ -3,8 +3,8 @@
 //! faults have ended every feed comes to its end.
 //!
 //! With `watch_lapse_s_max` readers take nothing for that long now and then, so that what they follow falls behind: it
-//! has to be there when they go on, however short versions are kept. Feeds that are set aside are not held, so with that
-//! they are followed in one stream each, and not read to their end.
+//! has to be there when they go on, however short versions are kept. Feeds that are set aside are not held, so with
+//! that they are followed in one stream each, and not read to their end.
 
 use std::time::Duration;
 

@@ -333,8 +333,8 @@ impl Following {
         }
     }
 
-    /// Tells how far it has come, where nothing was told for a while: also where that is no further, for its client goes
-    /// to another node where it hears nothing. All that may go out was sent.
+    /// Tells how far it has come, where nothing was told for a while: also where that is no further, for its client
+    /// goes to another node where it hears nothing. All that may go out was sent.
     async fn tell_progress(&mut self, parts: &Parts) -> Result<(), Ended> {
         if self.told_at.elapsed() < PROGRESS_INTERVAL {
             return Ok(());

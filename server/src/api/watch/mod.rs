@@ -13,10 +13,10 @@
 //!
 //! * `limits.watches_max` of a node; [`PARTS_MAX`](parts::PARTS_MAX) ranges each.
 //! * A page of each range, and [`FRAMES_MAX`] messages that the client has not taken: all of it counts as answers that
-//!   wait do, for the node and for the connection ([`Budget`](super::budget::Budget)). Where there is no room for a page
-//!   that the others wait for, theirs are set down, to be asked for again (`parts.rs`).
-//! * A client that takes none of these messages for [`SLOW_MAX`](feed::SLOW_MAX), 20 to 30 s after it read something, is
-//!   told so, and where it was: it can come again. That is sooner than what is encoded is let go (`outgoing.rs`), so
+//!   wait do, for the node and for the connection ([`Budget`](super::budget::Budget)). Where there is no room for a
+//!   page that the others wait for, theirs are set down, to be asked for again (`parts.rs`).
+//! * A client that takes none of these messages for [`SLOW_MAX`](feed::SLOW_MAX), 20 to 30 s after it read something,
+//!   is told so, and where it was: it can come again. That is sooner than what is encoded is let go (`outgoing.rs`), so
 //!   that all that was sent before arrives whole.
 //!
 //! On a crash the stream breaks, and its client goes on at another node.
@@ -132,8 +132,8 @@ fn check(router: &Router, asked: &v1::WatchRequest) -> Result<(Vec<u8>, Vec<u8>)
     }
     let (start, end) = stored(router, page)?;
     if start >= end {
-        let message = "no key can be in the span that is to be watched: it ends where it begins, or its bounds lie outside \
-             of its prefix; name keys";
+        let message = "no key can be in the span that is to be watched, because it ends where it begins or lies \
+                       outside of the prefix; name keys";
         return Err(OpError::invalid(message));
     }
     Ok((start, end))
