@@ -44,8 +44,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`Error::VersionCollected`] where the moment is further back than versions are kept,
-    /// [`Error::InvalidArgument`] where it is yet to come, or no key can be in the span; [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if no
-    /// node could hold it in time.
+    /// [`Error::InvalidArgument`] where it is yet to come, or no key can be in the span; [`Error::Unavailable`] or
+    /// [`Error::DeadlineExceeded`] if no node could hold it in time.
     pub async fn hold(&self, keys: ScanOptions) -> Result<HeldSnapshot, Error> {
         let Some((start, end)) = keys.into_span() else {
             let text = "no key can be in what is to be held; name keys".to_owned();

@@ -25,8 +25,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use quintet_proto::v1::Code;
 
 use super::{
@@ -57,28 +55,6 @@ const STEP_VERSIONS_MAX: Size = Size::new("watch-step-versions", 4_096, 1);
 
 /// How long a pass is waited for: less than a feed waits for a page (`api/watch/feed.rs`).
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A pass that has made no step for this long is not said to be under way.
-const STEP_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// The passes over a range.
-#[derive(Default)]
-pub(super) struct Passes {
-    /// Held by who makes one.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    /// The last step of the one that is under way.
-    stepped: Mutex<Option<Instant>>,
-}
-
-impl Passes {
-    fn step(&self) {
-        *self.stepped.lock() = Some(Instant::now());
-    }
-
-    fn is_under_way(&self) -> bool {
-        self.stepped.lock().is_some_and(|at| at.elapsed() < STEP_TIME_MAX)
-    }
-}
-
 /// What a question is answered from, looked at once.
 struct View {
     installed: u64,
@@ -138,8 +114,8 @@ fn find(shared: &Shared, wanted: &Changes, view: &View) -> Option<Found> {
 async fn caught_up(shared: &Arc<Shared>, wanted: &Changes, deadline: Instant) -> OpResult {
     let left = |until: Instant| until.saturating_duration_since(Instant::now());
     let until = deadline.min(Instant::now() + PATIENCE);
-    let turn = shared.passes.turn.clone().lock_owned();
-    let Ok(turn) = timeout(left(until), turn).await else { return under_way(shared, wanted) };
+    let turn = timeout(left(until), shared.passes.turn()).await;
+    let Ok(turn) = turn else { return under_way(shared, wanted) };
     if let Some(result) = at_once(shared, wanted) {
         return result;
     }
@@ -148,8 +124,7 @@ async fn caught_up(shared: &Arc<Shared>, wanted: &Changes, deadline: Instant) ->
         let (shared, wanted) = (shared.clone(), wanted.clone());
         async move {
             let result = pass(&shared, &wanted).await;
-            *shared.passes.stepped.lock() = None;
-            drop(turn);
+            shared.passes.end(turn);
             result
         }
     });

@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 
 use super::{
     cadence::Cadence,
-    changes::{self, Passes},
+    changes,
     closed::{Closed, Moment},
     command::outcome::Applied,
     elections::{self, RaftTimes},
@@ -43,6 +43,7 @@ use super::{
     guards::{Guards, Looks},
     known::{Known, LeaderHeard},
     leadership::{Leaderships, claim::Claim},
+    passes::Passes,
     raft::{
         group::{Group, Seat},
         log_store::LogStore,

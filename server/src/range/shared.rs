@@ -21,12 +21,12 @@ use quintet_proto::v1::Code;
 
 use super::{
     cadence::Cadence,
-    changes::Passes,
     closed::Closed,
     faults::{Doing, Faults},
     guards::{Guards, Looks},
     known::LeaderHeard,
     leadership::Leaderships,
+    passes::Passes,
     raft::group::Group,
     snapshot::{receive::Inbox, source::Outbox},
     state::RangeState,
