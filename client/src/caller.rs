@@ -17,18 +17,24 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use quintet_proto::v1::{self, session_request::Op};
+use quintet_proto::v1::{self, kv_client::KvClient, session_request::Op};
+use tonic::transport::Channel;
 
 use crate::{
     attachment::Attachment,
     call::{BatchError, Call},
     checks::ttl_ms,
+    connection::open_channel,
     deadline::TIMEOUT_MAX,
     error::Error,
     pending::Answer,
     routes::Span,
     types::{ClusterInfo, Limits, PutOptions, Version},
 };
+
+/// Largest message of a stream beside the sessions: a full one of a watch, and a change of the largest value that a
+/// cluster may be set to.
+const STREAM_MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -85,6 +91,28 @@ impl Caller {
     /// Borders of ranges inside a span of keys, as far as is known.
     pub(crate) fn borders(&self, start: &[u8], end: &[u8], most: usize) -> Vec<Bytes> {
         self.attachment.pool.routes.borders(&self.keyspace, start, end, most)
+    }
+
+    /// What a stream beside the sessions is opened with: which cluster is meant, as far as that is known, and keyspace.
+    pub(crate) fn context(&self) -> v1::RequestContext {
+        let info = self.attachment.pool.info();
+        v1::RequestContext {
+            cluster_id: info.as_ref().map(|info| info.cluster_id.clone()).unwrap_or_default(),
+            incarnation: info.as_ref().map_or(0, |info| info.incarnation),
+            keyspace: self.keyspace.to_string(),
+            ..v1::RequestContext::default()
+        }
+    }
+
+    /// A connection of its own to a node, for a stream beside the sessions.
+    pub(crate) async fn kv_at(&self, node: &str) -> Result<KvClient<Channel>, Error> {
+        let channel = open_channel(node, self.attachment.pool.connect_timeout()).await;
+        let channel = channel.map_err(|error| match error {
+            // It is one node's address that makes no sense, and not what is asked.
+            Error::InvalidArgument(text) => Error::Unavailable(text),
+            error => error,
+        })?;
+        Ok(KvClient::new(channel).max_decoding_message_size(STREAM_MESSAGE_BYTES_MAX))
     }
 
     /// Runs one operation to its outcome. The answer is of its kind.

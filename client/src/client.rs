@@ -227,7 +227,7 @@ impl Client {
     }
 
     /// What is written to the keys of a range: `"a".."m"`, `"a"..="m"`, `"a"..` and so on, as
-    /// [`watch_key`](Self::watch_key) gives it.
+    /// [`watch_key`](Self::watch_key) gives it. One that no key can be in is refused.
     pub fn watch_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Watch {
         Watch::new(self.caller.clone(), ScanOptions::range(range))
     }

@@ -12,13 +12,12 @@ use std::{
     time::Duration,
 };
 
-use quintet_proto::v1::{self, kv_client::KvClient};
+use quintet_proto::v1;
 use tokio::task::JoinHandle;
 use tonic::Streaming;
 
 use crate::{
-    caller::Caller, connection::open_channel, deadline::timeout_ms, error::Error, past::Snapshot,
-    scan::ScanOptions,
+    caller::Caller, deadline::timeout_ms, error::Error, past::Snapshot, scan::ScanOptions,
 };
 
 /// The node says something every ten seconds: one that says nothing for fifteen seconds is gone.
@@ -110,14 +109,10 @@ async fn open(caller: &Caller, request: &v1::HoldSnapshotRequest) -> Result<Mess
     let mut last = Error::Unavailable("no node is known".to_owned());
     for address in pool.addresses() {
         let held = async {
-            let channel = open_channel(&address, pool.connect_timeout()).await?;
-            let context = v1::RequestContext {
-                keyspace: caller.keyspace.to_string(),
-                timeout_ms: timeout_ms(caller.timeout),
-                ..v1::RequestContext::default()
-            };
+            let context =
+                v1::RequestContext { timeout_ms: timeout_ms(caller.timeout), ..caller.context() };
             let request = v1::HoldSnapshotRequest { context: Some(context), ..request.clone() };
-            let told = KvClient::new(channel).hold_snapshot(request).await;
+            let told = caller.kv_at(&address).await?.hold_snapshot(request).await;
             let mut messages = told.map_err(|status| Error::from_status(&status))?.into_inner();
             match messages.message().await.map_err(|status| Error::from_status(&status))? {
                 Some(_) => Ok(messages),
@@ -126,9 +121,11 @@ async fn open(caller: &Caller, request: &v1::HoldSnapshotRequest) -> Result<Mess
         };
         match held.await {
             Ok(messages) => return Ok(messages),
-            Err(error @ (Error::VersionCollected(_) | Error::InvalidArgument(_))) => {
-                return Err(error);
-            }
+            Err(
+                error @ (Error::VersionCollected(_)
+                | Error::InvalidArgument(_)
+                | Error::WrongCluster(_)),
+            ) => return Err(error),
             Err(error) => last = error,
         }
     }

@@ -11,10 +11,12 @@
 //!    └── Pausing <┴── broken, silent, refused for now        refused for good ──> the caller, and the end
 //! ```
 //!
-//! Nothing is spawned: a watch that is not read holds what the transport holds (4 MiB), and a message.
+//! Only an error that no node and no later moment mends ends it ([`is_final`]). Nothing is spawned: a watch that is not
+//! read holds what the transport holds (4 MiB), and a message.
+
+mod standing;
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -23,22 +25,22 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
-use quintet_proto::v1::{self, kv_client::KvClient};
-use tokio::time::Sleep;
+use quintet_proto::v1;
+use tokio::time::{Instant, Sleep};
 use tonic::codec::Streaming;
 
+use self::standing::Standing;
 use crate::{
     caller::Caller,
-    connection::open_channel,
     error::Error,
     scan::ScanOptions,
-    types::{Version, VersionKept, detach},
+    types::{Version, VersionKept},
 };
 
-/// Largest message that is accepted: a full one, and a change of the largest value that a cluster may be set to.
-const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// A node tells how far it has come every second; one that says nothing for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long after that a caller who waits has noticed it.
+const SILENCE_NOTICED: Duration = Duration::from_millis(500);
 
 /// What a watch brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub enum Watched {
     /// A version that was written.
     Change(Change),
-    /// Every version of the span at or below this one has come. It is told once a second at least.
+    /// Every version of the watched keys that is at or below this one, and above where the watch began, has been handed
+    /// over before this item, and none that is at or below it will come after it, whatever is still written: what the
+    /// changes so far make of a state at the beginning is the state at this moment. It rises from item to item, is
+    /// no version of a key as a rule, and comes about once a second while nothing is written.
     Resolved(Version),
 }
 
@@ -90,21 +95,16 @@ impl WatchPosition {
 /// Changes come in the order of (version, key): none is left out, none comes twice, whatever nodes and connections
 /// fail meanwhile; it goes on by itself for as long as it is read. It ends after an error that trying again does not
 /// mend: [`Error::VersionCollected`] where it was so far behind that versions which it has not brought are not kept any
-/// more, [`Error::InvalidArgument`], [`Error::WrongCluster`], [`Error::Protocol`].
+/// more, [`Error::InvalidArgument`], also where no key can be in the range, [`Error::WrongCluster`].
 #[must_use = "a watch does nothing until it is read"]
 pub struct Watch {
     caller: Caller,
     /// `None`: no key can be in it.
     span: Option<(Bytes, Bytes)>,
-    /// `None`: it begins when the first node is asked.
-    position: Option<WatchPosition>,
-    /// Arrived and not yet taken.
-    arrived: VecDeque<Watched>,
-    /// What was told last of how far it has come.
-    resolved: Version,
+    standing: Standing,
     phase: Phase,
     /// When the node will have said nothing for too long; set while something of it is waited for.
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Option<(Instant, Pin<Box<Sleep>>)>,
     /// In a row.
     failures: u32,
     /// Streams that were opened.
@@ -123,7 +123,7 @@ impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
             .field("span", &self.span)
-            .field("position", &self.position)
+            .field("position", &self.standing.position())
             .finish_non_exhaustive()
     }
 }
@@ -133,9 +133,7 @@ impl Watch {
         Self {
             caller,
             span: span.into_span(),
-            position: None,
-            arrived: VecDeque::new(),
-            resolved: Version(0),
+            standing: Standing::default(),
             phase: Phase::Idle,
             silence: None,
             failures: 0,
@@ -145,28 +143,26 @@ impl Watch {
 
     /// One that is refused before any node is asked.
     pub(crate) fn refused(caller: Caller, why: &str) -> Self {
-        let error = Err(Error::InvalidArgument(why.to_owned()));
-        let phase = Phase::Connecting(std::future::ready(error).boxed());
-        Self { phase, ..Self::new(caller, ScanOptions::all()) }
+        Self { phase: refuse(why), ..Self::new(caller, ScanOptions::all()) }
     }
 
     /// Only versions above this one: that of a write, the `at` of a read or a scan, or a cluster time of a while ago.
-    /// Without it only what is written after the watch was begun to be read. For before the first item.
+    /// Without it only what is written after the watch was begun to be read. `Version(0)`: all versions there are; that
+    /// is refused once some were collected. For before the first item.
     pub fn after(self, version: Version) -> Self {
         self.from(&WatchPosition::new(version, None))
     }
 
     /// Goes on where another watch of the same keys stood: [`position`](Self::position). For before the first item.
     pub fn from(mut self, position: &WatchPosition) -> Self {
-        self.position = Some(position.clone());
-        self.resolved = position.version;
+        self.standing = Standing::at(position);
         self
     }
 
     /// Where it stands: behind the last item that was taken. `None` before the first, where it begins with what comes.
     #[must_use]
     pub fn position(&self) -> Option<&WatchPosition> {
-        self.position.as_ref()
+        self.standing.position()
     }
 
     /// The next item, as [`StreamExt::next`] gives it; safe to be dropped while it waits.
@@ -180,25 +176,15 @@ impl Watch {
     /// Opens a stream at the next node, from where the caller stands.
     fn connect(&mut self) -> Phase {
         let Some((start, end)) = self.span.clone() else {
-            // What no key is in never changes.
-            return Phase::Connecting(std::future::pending().boxed());
+            return refuse("no key can be in what is to be watched; name keys");
         };
-        let pool = std::sync::Arc::clone(&self.caller.attachment.pool);
+        let caller = self.caller.clone();
+        let pool = &caller.attachment.pool;
         let nodes = pool.addresses();
         let node = self.attempts.checked_rem(nodes.len()).and_then(|at| nodes.get(at)).cloned();
         self.attempts = self.attempts.wrapping_add(1);
-        let info = pool.info();
-        let context = v1::RequestContext {
-            cluster_id: info.as_ref().map(|info| info.cluster_id.clone()).unwrap_or_default(),
-            incarnation: info.as_ref().map_or(0, |info| info.incarnation),
-            keyspace: self.caller.keyspace.to_string(),
-            ..v1::RequestContext::default()
-        };
-        let (after, after_key) = match &self.position {
-            Some(at) => (at.version.0, at.key.clone().unwrap_or_default()),
-            None => (0, Bytes::new()),
-        };
-        let context = Some(context);
+        let (after, after_key) = self.standing.asks_after();
+        let context = Some(caller.context());
         let request =
             v1::WatchRequest { context, start, end, after, after_key, ..Default::default() };
         let within = pool.connect_timeout();
@@ -207,9 +193,7 @@ impl Watch {
                 return Err(Error::Unavailable("no node is known".to_owned()));
             };
             let opening = async {
-                let channel = open_channel(&node, within).await?;
-                let mut kv = KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-                let opened = kv.watch(request).await;
+                let opened = caller.kv_at(&node).await?.watch(request).await;
                 opened.map(tonic::Response::into_inner).map_err(|it| Error::from_status(&it))
             };
             let late = || Error::Unavailable(format!("{node} did not answer within {within:?}"));
@@ -236,41 +220,9 @@ impl Watch {
     fn take(&mut self, message: v1::WatchResponse) {
         self.failures = 0;
         let pool = &self.caller.attachment.pool;
-        pool.clock.observe(message.context.map_or(0, |context| context.cluster_time));
-        for change in message.changes {
-            let written = VersionKept::from_wire(change.version.unwrap_or_default());
-            self.arrived.push_back(Watched::Change(Change { key: detach(change.key), written }));
-        }
-        self.arrived.push_back(Watched::Resolved(Version(message.resolved)));
-    }
-
-    /// The next of what has arrived; the caller stands behind it from now on.
-    fn hand_over(&mut self) -> Option<Watched> {
-        loop {
-            let item = self.arrived.pop_front()?;
-            let stands = match &item {
-                Watched::Change(change) => {
-                    WatchPosition::new(change.written.version, Some(change.key.clone()))
-                }
-                // A full message is complete up to before its last version only.
-                Watched::Resolved(resolved)
-                    if self.position.as_ref().is_some_and(|at| at.version > *resolved) =>
-                {
-                    continue;
-                }
-                Watched::Resolved(resolved) => WatchPosition::new(*resolved, None),
-            };
-            let is_first = self.position.is_none();
-            self.position = Some(stands);
-            match item {
-                Watched::Resolved(resolved) if resolved <= self.resolved && !is_first => {}
-                Watched::Resolved(resolved) => {
-                    self.resolved = resolved;
-                    return Some(item);
-                }
-                Watched::Change(_) => return Some(item),
-            }
-        }
+        let context = message.context.as_ref();
+        pool.clock.observe(context.map_or(0, |context| context.cluster_time));
+        self.standing.take(message);
     }
 
     /// Waits for the next message. `Err`: the stream is lost.
@@ -289,8 +241,13 @@ impl Watch {
                 })
             }
             Poll::Pending => {
-                let sleep = || Box::pin(tokio::time::sleep(SILENCE_MAX));
-                ready!(self.silence.get_or_insert_with(sleep).as_mut().poll(cx));
+                let now = Instant::now();
+                // Who had waited would have been told when it was over: the caller has read nothing since.
+                let was_awaited = |until: Instant| now < until + SILENCE_NOTICED;
+                self.silence.take_if(|(until, _)| !was_awaited(*until));
+                let sleep = || (now + SILENCE_MAX, Box::pin(tokio::time::sleep(SILENCE_MAX)));
+                let (_, silence) = self.silence.get_or_insert_with(sleep);
+                ready!(silence.as_mut().poll(cx));
                 let text = format!("the node said nothing of the watch for {SILENCE_MAX:?}");
                 Poll::Ready(Err(Error::Unavailable(text)))
             }
@@ -298,15 +255,15 @@ impl Watch {
     }
 }
 
-/// Whether another node, or the same one later, would say the same.
+fn refuse(why: &str) -> Phase {
+    let error = Err(Error::InvalidArgument(why.to_owned()));
+    Phase::Connecting(std::future::ready(error).boxed())
+}
+
+/// Whether another node, or the same one later, would say the same: the caller has to change something. All else is
+/// some node's or some moment's, an answer that can't be read as well, which may be of a node that is being replaced.
 fn is_final(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidArgument(_)
-            | Error::VersionCollected(_)
-            | Error::WrongCluster(_)
-            | Error::Protocol(_)
-    )
+    matches!(error, Error::InvalidArgument(_) | Error::VersionCollected(_) | Error::WrongCluster(_))
 }
 
 impl Stream for Watch {
@@ -315,7 +272,7 @@ impl Stream for Watch {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(item) = this.hand_over() {
+            if let Some(item) = this.standing.hand_over() {
                 return Poll::Ready(Some(Ok(item)));
             }
             let lost = match &mut this.phase {
@@ -348,5 +305,34 @@ impl Stream for Watch {
                 return Poll::Ready(Some(Err(error)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_caller_has_to_mend_ends_a_watch() {
+        let text = || "x".to_owned();
+        let ends = [
+            Error::InvalidArgument(text()),
+            Error::VersionCollected(text()),
+            Error::WrongCluster(text()),
+        ];
+        assert!(ends.iter().all(is_final));
+        let goes_on = [
+            Error::Unavailable(text()),
+            Error::DeadlineExceeded(text()),
+            Error::Overloaded { retry_after: None },
+            Error::SlowConsumer(text()),
+            Error::Storage(text()),
+            Error::Protocol(text()),
+            Error::NotInitialized(text()),
+            Error::EmptyNode(text()),
+            Error::UnknownOutcome(text()),
+            Error::Expired,
+        ];
+        assert!(!goes_on.iter().any(is_final));
     }
 }

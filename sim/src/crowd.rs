@@ -21,7 +21,7 @@ use crate::{
         unary::{Unary, Wire},
     },
     cluster::Cluster,
-    net::Calls,
+    net::{Calls, Net, map::Host},
     random::random,
     scenario::{Network, Scenario},
     workload::{self, Pace, Workloads},
@@ -83,6 +83,7 @@ pub(crate) async fn set_up(
 
 /// All clients that do a scenario's work.
 pub(crate) struct Crowd {
+    net: Arc<Net>,
     recording: Arc<Recording>,
     workloads: Arc<Workloads>,
     pace: Pace,
@@ -137,10 +138,11 @@ impl Crowd {
         let workers = Mutex::default();
         let (recording, workloads) = (recording.clone(), workloads.clone());
         let pace = Pace { think_time_ms_max: workload.think_time_ms_max, steps };
-        let crowd = Crowd { recording, workloads, pace, clients, unary, workers };
+        let net = cluster.net().clone();
+        let crowd = Crowd { net, recording, workloads, pace, clients, unary, workers };
         let mut workers = Vec::new();
-        for (machine, client) in &crowd.clients {
-            workers.push(crowd.work(machine, client));
+        for (index, client) in (0..).zip(&crowd.clients) {
+            workers.push(crowd.work(index, client));
         }
         for (machine, _, door) in &crowd.unary {
             let Door { nodes, wire, timeout, names } = door;
@@ -153,8 +155,11 @@ impl Crowd {
         Ok(Arc::new(crowd))
     }
 
-    fn work(&self, machine: &NodeHandle, client: &Client) -> JoinHandle<()> {
-        self.go(machine, Caller::new(self.recording.clone(), client.clone()))
+    fn work(&self, index: u64, (machine, client): &(NodeHandle, Client)) -> JoinHandle<()> {
+        let net = self.net.clone();
+        let window = Arc::new(move |takes| net.set_takes(Host::Client(index), takes));
+        let caller = Caller::new(self.recording.clone(), client.clone());
+        self.go(machine, caller.with_window(window))
     }
 
     fn go(&self, machine: &NodeHandle, caller: Caller) -> JoinHandle<()> {
@@ -163,10 +168,9 @@ impl Crowd {
 
     /// `times` further callers for each client, which go on until what is returned is dropped.
     pub(crate) fn more(&self, times: u32) -> More {
-        let each = self
-            .clients
-            .iter()
-            .flat_map(|(machine, client)| (0..times).map(move |_| self.work(machine, client)));
+        let clients = (0..).zip(&self.clients);
+        let each =
+            clients.flat_map(|(index, client)| (0..times).map(move |_| self.work(index, client)));
         More(each.collect())
     }
 

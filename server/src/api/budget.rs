@@ -53,6 +53,8 @@ pub(crate) struct Budget {
     /// It is read before its turn, for which there is half of the room: whoever waits for what is read
     /// ahead could never go on if that filled all of it.
     ahead: AtomicBool,
+    /// Of a page, of a scan or a watch.
+    of_page: bool,
 }
 
 impl Budget {
@@ -63,8 +65,8 @@ impl Budget {
 
     /// Budget for a page that is read ahead, until it is its turn.
     pub(super) fn ahead(admission: Arc<Admission>, line: Option<Arc<Line>>) -> Arc<Budget> {
-        let budget = Budget::with(admission, line, usize::MAX);
-        budget.ahead.store(true, Ordering::Release);
+        let mut budget = Budget::with(admission, line, usize::MAX);
+        (budget.ahead, budget.of_page) = (AtomicBool::new(true), true);
         Arc::new(budget)
     }
 
@@ -87,6 +89,7 @@ impl Budget {
             values: AtomicUsize::new(0),
             spent: AtomicBool::new(false),
             ahead: AtomicBool::new(false),
+            of_page: false,
         }
     }
 
@@ -95,6 +98,11 @@ impl Budget {
     pub(super) fn is_spent(&self) -> bool {
         let has_some = self.most != usize::MAX && self.values.load(Ordering::Acquire) > 0;
         self.spent.load(Ordering::Acquire) || (has_some && self.is_full())
+    }
+
+    /// Whether it is for a page that finds no room: who asked waits for that, or for something else first.
+    pub(super) fn is_page_without_room(&self) -> bool {
+        self.of_page && self.is_full()
     }
 
     /// Whether a value had better not be read now: there is no room to answer it.

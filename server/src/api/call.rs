@@ -119,6 +119,9 @@ pub(super) async fn call(
         if reads && error.code == Code::Overloaded && budget.is_spent() {
             return Err(budget::batch_is_full());
         }
+        if reads && error.code == Code::Overloaded && budget.is_page_without_room() {
+            return Err(error);
+        }
         match error.retry_class() {
             // Whoever asked may reach the node that is named.
             RetryClass::Reroute if router.is_cut_off() => {

@@ -160,6 +160,7 @@ impl Node {
                 config.raft.log_retention_bytes(),
                 seams.random.clone(),
             )),
+            recent: Arc::default(),
             failed,
         };
         let promised = records::time_server(&*log, TimeDomain::default())?;

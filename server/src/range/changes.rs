@@ -12,7 +12,8 @@
 //!
 //! A pass brings the first [`CATCH_UP_MAX`] versions behind the position, which the pages after it share. It is not one
 //! read of the engine: what is closed does not change between its steps, and what collection may take away meanwhile
-//! is noticed by the threshold at its end.
+//! is noticed by the threshold at its end. It may take longer than anybody waits: it goes on by itself, and who has
+//! waited for [`PATIENCE`] is told that it is under way, to ask again.
 //!
 //! # Invariants
 //!
@@ -20,9 +21,9 @@
 //! * A position below the gc threshold is refused, as reads of such a moment are: of what was written above the
 //!   threshold nothing is collected (`storage/gc.rs`).
 //! * A replica whose state was replaced by a raft snapshot meanwhile does not answer.
-//! * One pass at a time goes over a range.
+//! * One pass at a time goes over a range, and nobody waits for it beyond his time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quintet_proto::v1::Code;
 
@@ -38,7 +39,10 @@ use crate::{
         engine::Error,
         keys, mvcc,
     },
-    time::{Timestamp, local::Instant},
+    time::{
+        Timestamp,
+        local::{Instant, timeout},
+    },
 };
 
 /// Bytes of keys and values of a page, but one version.
@@ -49,6 +53,8 @@ const CATCH_UP_BYTES_MAX: usize = 2 << 20;
 /// Versions that one step of a pass looks at: a few milliseconds.
 const STEP_VERSIONS_MAX: Size = Size::new("watch-step-versions", 4_096, 1);
 
+/// How long a pass is waited for: less than a feed waits for a page (`api/watch/feed.rs`).
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What a question is answered from, looked at once.
 struct View {
     installed: u64,
@@ -74,8 +80,10 @@ pub(super) fn answer(shared: &Arc<Shared>, read: Read) {
     }
 }
 
-/// The closed moment of the replica, where nothing at or below it is behind a position.
+/// The closed moment of the replica, where nothing at or below it is behind a position. Who asks follows the range:
+/// what is written next is found in the list.
 pub(super) fn nothing_new(shared: &Shared, after: &Position) -> Option<Timestamp> {
+    shared.state.recent().note_asked();
     let installed = shared.state.installed()?;
     let (closed, _) = shared.closed.usable(shared.state.applied_index())?;
     // It was raised before the index that the moment needs was applied.
@@ -90,7 +98,7 @@ fn at_once(shared: &Shared, wanted: &Changes) -> Option<OpResult> {
         Err(refused) => return Some(Err(refused)),
     };
     if let Some(resolved) = nothing_new(shared, &wanted.after) {
-        let page = ChangesPage { changes: Vec::new(), resolved, upto: view.upto };
+        let page = ChangesPage { resolved, upto: view.upto, ..ChangesPage::default() };
         return Some(Ok(Answer::Changes(page)));
     }
     let found = find(shared, wanted, &view)?;
@@ -103,19 +111,50 @@ fn find(shared: &Shared, wanted: &Changes, view: &View) -> Option<Found> {
 }
 
 /// The answer, by a pass over the range where nobody else has made it meanwhile.
-async fn caught_up(shared: &Shared, wanted: &Changes, deadline: Instant) -> OpResult {
-    let _turn = shared.catching_up.lock().await;
-    if Instant::now() >= deadline {
-        return Err(OpError::deadline());
-    }
+async fn caught_up(shared: &Arc<Shared>, wanted: &Changes, deadline: Instant) -> OpResult {
+    let left = |until: Instant| until.saturating_duration_since(Instant::now());
+    let until = deadline.min(Instant::now() + PATIENCE);
+    let turn = timeout(left(until), shared.passes.turn()).await;
+    let Ok(turn) = turn else { return under_way(shared, wanted) };
     if let Some(result) = at_once(shared, wanted) {
         return result;
     }
+    // It goes on when nobody waits any more: what it finds is kept for who asks again.
+    let passing = tokio::spawn({
+        let (shared, wanted) = (shared.clone(), wanted.clone());
+        async move {
+            let result = pass(&shared, &wanted).await;
+            shared.passes.end(turn);
+            result
+        }
+    });
+    match timeout(left(until), passing).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(OpError::unavailable("the node gave the pass over the range up")),
+        Err(_) => under_way(shared, wanted),
+    }
+}
+
+/// What is told while a pass goes over the range.
+fn under_way(shared: &Shared, wanted: &Changes) -> OpResult {
+    if !shared.passes.is_under_way() {
+        return Err(OpError::deadline());
+    }
+    let resolved = wanted.after.floor();
+    let page = ChangesPage { resolved, is_looked_for: true, ..ChangesPage::default() };
+    Ok(Answer::Changes(page))
+}
+
+/// Looks through the span.
+async fn pass(shared: &Shared, wanted: &Changes) -> OpResult {
     let view = View::of(shared, wanted)?;
     let most = (CATCH_UP_MAX.get(), CATCH_UP_BYTES_MAX);
     let mut earliest = Earliest::new(wanted.after.clone(), view.closed, most);
     let mut from = view.start.clone();
     loop {
+        // The list stays meanwhile, for what comes next.
+        shared.state.recent().note_asked();
+        shared.passes.step();
         let engine = &**shared.state.engine();
         let step = earliest.step(engine, (&from, &view.end), STEP_VERSIONS_MAX.get());
         match step.map_err(|error| failed(shared, &error))? {
@@ -129,13 +168,10 @@ async fn caught_up(shared: &Shared, wanted: &Changes, deadline: Instant) -> OpRe
     }
     let found = earliest.into_found();
     shared.metrics.watch.passes.inc();
-    let span = (&view.start[..], &view.end[..]);
-    shared.state.recent().keep(span, wanted.after.clone(), found.clone());
-    if shared.state.installed() != Some(view.installed) {
-        // What is kept is of a state that is gone.
-        shared.state.recent().forget();
-        return Err(replaced());
-    }
+    let (state, span) = (&shared.state, (&view.start[..], &view.end[..]));
+    let is_current = || state.installed() == Some(view.installed);
+    state.recent().keep(span, wanted.after.clone(), found.clone(), is_current);
+    // Of what was read of a state that is gone nothing is told either.
     page(shared, wanted, view, found)
 }
 
@@ -152,12 +188,22 @@ impl View {
             return Err(OpError::stale_route());
         }
         let end = range.clip_end(&wanted.end);
-        let upto = match end == wanted.end {
-            true => None,
-            false => keys::decode(end).map(|(_, key, _)| key),
-        };
+        let upto = border(end, &wanted.end)?;
         let end = end.to_vec();
         Ok(View { installed, closed, start: wanted.start.clone(), end, upto })
+    }
+}
+
+/// The user key below which a page is that ends at `end`, where more was wanted.
+fn border(end: &[u8], wanted: &[u8]) -> Result<Option<Vec<u8>>, OpError> {
+    match keys::decode(end) {
+        _ if end == wanted => Ok(None),
+        Some((_, key, [])) => Ok(Some(key)),
+        // Without it the page would be taken for one of all that was wanted.
+        _ => {
+            let message = format!("the range ends at a border that is no key: {end:x?}");
+            Err(OpError::new(Code::Storage, message))
+        }
     }
 }
 
@@ -176,7 +222,8 @@ fn page(shared: &Shared, wanted: &Changes, view: View, found: Found) -> OpResult
         shared.state.recent().forget();
         return Err(replaced());
     };
-    Ok(Answer::Changes(ChangesPage { changes, resolved: upto.floor(), upto: view.upto }))
+    let (resolved, upto) = (upto.floor(), view.upto);
+    Ok(Answer::Changes(ChangesPage { changes, resolved, upto, is_looked_for: false }))
 }
 
 type Filled = (Vec<(Vec<u8>, mvcc::KeyVersion)>, Position);
@@ -214,4 +261,23 @@ fn failed(shared: &Shared, error: &Error) -> OpError {
     tracing::error!(range = %shared.range, %error, "state can't be read");
     shared.fail(error.clone());
     OpError::new(Code::Storage, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::KeyspaceId;
+
+    #[test]
+    fn a_page_that_ends_at_a_border_names_it_or_fails() {
+        let stored = |key: &[u8]| keys::encode(KeyspaceId::DEFAULT, key).to_vec();
+        let (m, z) = (stored(b"m"), stored(b"z"));
+        assert_eq!(border(&m, &m), Ok(None));
+        assert_eq!(border(&m, &z), Ok(Some(b"m".to_vec())));
+        let version = keys::version(&m, Timestamp(7));
+        for no_key in [&m[..m.len() - 1], &version[..], b""] {
+            let refused = border(no_key, &z).expect_err("no key");
+            assert_eq!(refused.code, Code::Storage, "{no_key:x?}");
+        }
+    }
 }

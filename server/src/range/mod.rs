@@ -14,8 +14,8 @@
 //!   members.rs       who the replicas are                              change.rs  changing them
 //!   elections.rs     when replicas stand for election                  check_quorum.rs  leaders that give up
 //!   known.rs         who leads, for people                             faults.rs  what went wrong last
-//!   changes.rs       what is written, in order, for feeds              recent.rs  what was written lately
-//!                                                                      error.rs   why one does not start
+//!   changes.rs       what is written, in order, for feeds              recent.rs, recent/  what was written lately
+//!   passes.rs        who looks through a range for them                error.rs   why one does not start
 //! ```
 //!
 //! Files know only what is below them: `request.rs`, `members.rs`, `expiry.rs` at the bottom, then `dedup.rs`,
@@ -41,6 +41,7 @@ pub mod held;
 pub mod known;
 pub mod leadership;
 pub mod members;
+mod passes;
 pub mod raft;
 mod reads;
 pub mod recent;

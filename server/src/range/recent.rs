@@ -10,8 +10,8 @@
 //!    everything above it is in the list
 //! ```
 //!
-//! Beside it is what the last pass over the range has found ([`Found`]), so that the pages of one who catches up share
-//! a pass.
+//! Beside it is what the last passes over the range have found (`recent/caught_up.rs`), so that the pages of those who
+//! catch up share them.
 //!
 //! # Invariants
 //!
@@ -21,19 +21,32 @@
 //! * What is dropped from a full list raises the floor (planted bug `feed-list-forgets-floor`).
 //! * A raft snapshot takes the place of entries that are never applied here: the floor is lost (planted bug
 //!   `feed-list-outlives-state`).
-//! * Bounded in entries and bytes; gone when nobody has asked for a while.
+//! * Bounded in entries and bytes, and in the bytes of all lists of a node ([`Room`]): one that finds no room drops its
+//!   oldest entries, as a full one does, and passes serve who is further back.
+//! * Gone when nobody has asked for a while. Who hears that there is nothing new has asked, and so has a pass under
+//!   way: else the first write after a while would cost a pass.
 //!
 //! On a crash: it is in memory only. A restarted replica has no floor, and feeds look at the range once.
 
+mod caught_up;
+mod room;
+
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use self::room::Room;
+use self::{
+    caught_up::{ASKED_WITHIN, CaughtUp, cut},
+    room::bytes_of,
+};
 use crate::{
     planted::{self, Bug},
     size::Size,
@@ -50,14 +63,15 @@ use crate::{
 const ENTRIES_MAX: Size = Size::new("recent-changes", 16_384, 2);
 /// Bytes of their keys.
 const BYTES_MAX: usize = 2 << 20;
-/// After this time without a question nobody follows the range any more.
-const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Recent {
     /// Copy of `list.asked.is_some()`, to read without the lock.
     followed: AtomicBool,
+    /// Somebody has asked since that was looked at last.
+    asked_since: AtomicBool,
+    room: Arc<Room>,
     list: Mutex<List>,
 }
 
@@ -67,19 +81,68 @@ struct List {
     asked: Option<Instant>,
     floor: Option<Timestamp>,
     entries: VecDeque<Written>,
+    /// Of the entries' keys, and what they take of the room.
+    key_bytes: usize,
     bytes: usize,
-    caught_up: Option<CaughtUp>,
+    caught_up: CaughtUp,
 }
 
-/// What a pass over a span has found behind a position.
-#[derive(Debug)]
-struct CaughtUp {
-    span: (Vec<u8>, Vec<u8>),
-    after: Position,
-    found: Found,
+impl List {
+    fn push(&mut self, room: &Room, written: Vec<Written>) {
+        for version in written {
+            let bytes = bytes_of([&version]);
+            self.key_bytes += version.key.len();
+            self.bytes += bytes;
+            room.take(bytes);
+            self.entries.push_back(version);
+        }
+        self.fit(room);
+    }
+
+    /// Drops what is over the bounds.
+    fn fit(&mut self, room: &Room) {
+        let is_over = |list: &List| {
+            let is_full = list.entries.len() > ENTRIES_MAX.get() || list.key_bytes > BYTES_MAX;
+            is_full || (!room.fits(0) && list.bytes > room.share())
+        };
+        while is_over(self) {
+            let Some(dropped) = self.entries.pop_front() else { break };
+            let bytes = bytes_of([&dropped]);
+            self.key_bytes -= dropped.key.len();
+            self.bytes -= bytes;
+            room.give_back(bytes);
+            // The careless hand: "nobody is that far behind".
+            if !planted::active(Bug::FeedListForgetsFloor) {
+                self.floor = self.floor.max(Some(dropped.at));
+            }
+        }
+    }
+
+    /// Drops all of it, but that somebody asks.
+    fn clear(&mut self, room: &Room) {
+        room.give_back(self.bytes);
+        self.caught_up.clear(room);
+        *self = List { asked: self.asked, ..List::default() };
+    }
+}
+
+impl Drop for Recent {
+    fn drop(&mut self) {
+        let list = self.list.get_mut();
+        list.clear(&self.room);
+        if list.asked.is_some() {
+            self.room.end();
+        }
+    }
 }
 
 impl Recent {
+    /// No list yet; it will be in this room.
+    pub fn new(room: Arc<Room>) -> Recent {
+        let (followed, asked_since) = (AtomicBool::new(false), AtomicBool::new(false));
+        Recent { followed, asked_since, room, list: Mutex::default() }
+    }
+
     /// The versions that a batch writes, in order; none where nobody follows the range.
     pub fn versions_of(&self, batch: &Batch) -> Option<Vec<Written>> {
         if !self.followed.load(Ordering::Acquire) {
@@ -106,37 +169,47 @@ impl Recent {
             return;
         }
         list.floor.get_or_insert(before);
-        list.bytes += written.iter().map(|version| version.key.len()).sum::<usize>();
-        list.entries.extend(written);
-        while list.entries.len() > ENTRIES_MAX.get() || list.bytes > BYTES_MAX {
-            let Some(dropped) = list.entries.pop_front() else { break };
-            list.bytes -= dropped.key.len();
-            // The careless hand: "nobody is that far behind".
-            if !planted::active(Bug::FeedListForgetsFloor) {
-                list.floor = list.floor.max(Some(dropped.at));
-            }
-        }
+        list.push(&self.room, written);
     }
 
     /// Other state takes the place of what the list is of.
     pub fn forget(&self) {
         // The careless hand: "what was written stays written".
         if !planted::active(Bug::FeedListOutlivesState) {
-            let mut list = self.list.lock();
-            *list = List { asked: list.asked, ..List::default() };
+            self.list.lock().clear(&self.room);
         }
     }
 
-    /// Drops the list where nobody has asked for a while.
+    /// Somebody follows the range, whether he looks at the list or not.
+    pub fn note_asked(&self) {
+        self.asked_since.store(true, Ordering::Release);
+        if !self.followed.load(Ordering::Acquire) {
+            let mut list = self.list.lock();
+            if list.asked.replace(Instant::now()).is_none() {
+                self.room.begin();
+            }
+            self.followed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Drops the list where nobody has asked for a while, and what there is no room for.
     pub fn drop_unasked(&self) {
         if !self.followed.load(Ordering::Acquire) {
             return;
         }
         let mut list = self.list.lock();
+        if self.asked_since.swap(false, Ordering::AcqRel) {
+            list.asked = Some(Instant::now());
+        }
         if list.asked.is_some_and(|asked| asked.elapsed() >= ASKED_WITHIN) {
             self.followed.store(false, Ordering::Release);
-            *list = List::default();
+            list.clear(&self.room);
+            list.asked = None;
+            self.room.end();
+            return;
         }
+        list.caught_up.drop_unasked(&self.room);
+        list.fit(&self.room);
     }
 
     /// What of a span is behind a position and not above a closed moment, `most` versions at most; none where the list
@@ -148,9 +221,8 @@ impl Recent {
         closed: Timestamp,
         most: usize,
     ) -> Option<Found> {
+        self.note_asked();
         let mut list = self.list.lock();
-        list.asked = Some(Instant::now());
-        self.followed.store(true, Ordering::Release);
         let holds = |key: &[u8]| key >= start && (end.is_empty() || key < end);
         if list.floor.is_some_and(|floor| floor <= after.floor()) {
             let first = list.entries.partition_point(|version| version.at <= after.floor());
@@ -159,36 +231,23 @@ impl Recent {
                 .filter(|version| holds(&version.key) && after.is_before(version.at, &version.key));
             return Some(cut(wanted, most, Position::behind(closed)));
         }
-        let known = list.caught_up.as_ref()?;
-        let is_of_it = known.span.0 == start && known.span.1 == end;
-        if !is_of_it || known.after.is_above(after) || !known.found.upto.is_above(after) {
-            return None;
-        }
-        let versions = &known.found.versions;
-        let first = versions.partition_point(|version| version.at <= after.floor());
-        let behind = versions.iter().skip(first);
-        let wanted = behind.filter(|version| after.is_before(version.at, &version.key));
-        Some(cut(wanted, most, known.found.upto.clone()))
+        list.caught_up.find((start, end), after, most)
     }
 
-    /// Keeps what a pass over a span has found behind a position.
-    pub fn keep(&self, (start, end): (&[u8], &[u8]), after: Position, found: Found) {
+    /// Keeps what a pass over a span has found behind a position, where that is still what is stored: an installation
+    /// that begins after the look finds it here, and drops it.
+    pub fn keep(
+        &self,
+        span: (&[u8], &[u8]),
+        after: Position,
+        found: Found,
+        is_current: impl FnOnce() -> bool,
+    ) {
         let mut list = self.list.lock();
-        if list.asked.is_some() {
-            let span = (start.to_vec(), end.to_vec());
-            list.caught_up = Some(CaughtUp { span, after, found });
+        if list.asked.is_some() && is_current() {
+            list.caught_up.keep(&self.room, span, after, found);
         }
     }
-}
-
-/// The first of some versions, and up to where these are all; `upto` where none is left out.
-fn cut<'a>(wanted: impl Iterator<Item = &'a Written>, most: usize, upto: Position) -> Found {
-    let mut versions: Vec<Written> = wanted.take(most.saturating_add(1)).cloned().collect();
-    let is_cut = versions.len() > most;
-    versions.truncate(most);
-    let last = versions.last().filter(|_| is_cut);
-    let upto = last.map_or(upto, |last| Position { at: last.at, key: Some(last.key.clone()) });
-    Found { versions, upto }
 }
 
 #[cfg(test)]
@@ -267,21 +326,47 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pass_has_found_serves_the_pages_behind_it() {
+    fn lists_without_room_keep_their_share_and_raise_their_floors() {
+        let name = bytes_of([&Written { at: Timestamp(1), key: Bytes::from_static(b"b00") }]);
+        let room = Arc::new(Room::new(8 * name));
+        let lists = [(); 2].map(|()| Recent::new(room.clone()));
+        let keys: Vec<String> = (0..8).map(|number| format!("b{number:02}")).collect();
+        let versions: Vec<_> = keys.iter().zip(1..).map(|(key, at)| (&key[..], at)).collect();
+        for list in &lists {
+            assert_eq!(find(list, &position(0, None), 9, 9), None);
+        }
+        apply(&lists[0], 0, &versions);
+        let all = |list, after| find(list, &position(after, None), 9, 9).map(|it| it.0.len());
+        assert_eq!(all(&lists[0], 0), Some(8), "the other one has nothing");
+        apply(&lists[1], 0, &versions);
+        assert_eq!((all(&lists[1], 3), all(&lists[1], 4)), (None, Some(4)), "half of the room");
+        lists[0].drop_unasked();
+        assert_eq!((all(&lists[0], 3), all(&lists[0], 4)), (None, Some(4)));
+        drop(lists);
+        assert_eq!(room.left(), 8 * name);
+    }
+
+    #[test]
+    fn a_range_that_is_followed_has_a_list_before_anything_is_written() {
+        let recent = Recent::default();
+        recent.note_asked();
+        apply(&recent, 4, &[("b", 6)]);
+        let all = told(&[(6, "b")], position(9, None));
+        assert_eq!(find(&recent, &position(4, None), 9, 9), all);
+    }
+
+    #[test]
+    fn what_a_pass_has_found_is_kept_of_the_state_that_is_there() {
         let recent = Recent::default();
         assert_eq!(find(&recent, &position(0, None), 9, 9), None);
-        let written =
-            |at, key: &str| Written { at: Timestamp(at), key: Bytes::from(key.to_owned()) };
-        let versions = vec![written(2, "a"), written(2, "b"), written(3, "a")];
-        let found = Found { versions, upto: position(3, Some("a")) };
-        recent.keep((b"a", b"m"), position(1, None), found);
-        assert_eq!(find(&recent, &position(0, None), 9, 9), None, "it began behind that");
-        let first = told(&[(2, "a"), (2, "b")], position(2, Some("b")));
-        assert_eq!(find(&recent, &position(1, None), 9, 2), first);
-        let rest = told(&[(3, "a")], position(3, Some("a")));
-        assert_eq!(find(&recent, &position(2, Some("b")), 9, 2), rest);
-        assert_eq!(find(&recent, &position(3, Some("a")), 9, 2), None, "it ended there");
-        let other = recent.find((b"a", b"n"), &position(1, None), Timestamp(9), 9);
-        assert_eq!(other, None, "it is of another span");
+        let written = Written { at: Timestamp(2), key: Bytes::from_static(b"a") };
+        let found = Found { versions: vec![written], upto: position(3, None) };
+        recent.keep((b"a", b"m"), position(1, None), found.clone(), || false);
+        assert_eq!(find(&recent, &position(1, None), 9, 9), None, "it is of a state that is gone");
+        recent.keep((b"a", b"m"), position(1, None), found, || true);
+        let all = told(&[(2, "a")], position(3, None));
+        assert_eq!(find(&recent, &position(1, None), 9, 9), all);
+        recent.forget();
+        assert_eq!(find(&recent, &position(1, None), 9, 9), None);
     }
 }

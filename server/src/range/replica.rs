@@ -43,6 +43,7 @@ use super::{
     guards::{Guards, Looks},
     known::{Known, LeaderHeard},
     leadership::{Leaderships, claim::Claim},
+    passes::Passes,
     raft::{
         group::{Group, Seat},
         log_store::LogStore,
@@ -56,6 +57,7 @@ use super::{
         serve::{For, serve_closed},
         waiting::{self, Waiting},
     },
+    recent::Room,
     request::{OpResult, Read, ReadKind, Reply, Write},
     shared::{Backlog, Shared},
     snapshot::{install, limits::Transfers, receive::Inbox, source::Outbox},
@@ -113,6 +115,8 @@ pub struct Host {
     pub cadence: Cadence,
     /// Confirms that they lead.
     pub leaderships: Arc<Leaderships>,
+    /// Memory for what was written lately, in all of its ranges.
+    pub recent: Arc<Room>,
     /// Told when storage fails.
     pub failed: Arc<dyn Fn(storage::Error) + Send + Sync>,
 }
@@ -147,7 +151,8 @@ impl Replica {
         if install::recover(&*host.data, range).await? {
             host.metrics.snapshots.received.inc();
         }
-        let state = RangeState::open(birth, host.data.clone(), host.oracle.clone())?;
+        let recent = host.recent.clone();
+        let state = RangeState::open(birth, host.data.clone(), host.oracle.clone(), recent)?;
         let outbox = Arc::new(Outbox::new(range, host.data.clone(), host.transfers.clone()));
         let faults = Arc::new(Faults::new(host.oracle.clone()));
         let shared = Arc::new(Shared {
@@ -161,7 +166,7 @@ impl Replica {
             oracle: host.oracle.clone(),
             guards: Arc::<Guards>::default(),
             closed: Closed::default(),
-            catching_up: tokio::sync::Mutex::default(),
+            passes: Passes::default(),
             prepared: AtomicU64::new(0),
             time_domain: TimeDomain::default(),
             metrics: host.metrics.clone(),

@@ -85,6 +85,8 @@ pub struct ChangesPage {
     pub resolved: Timestamp,
     /// It is of the keys below this user key; none: of all that was asked for.
     pub upto: Option<Vec<u8>>,
+    /// Nothing is told yet: the range is being looked through for what comes.
+    pub is_looked_for: bool,
 }
 
 /// The result of a request.

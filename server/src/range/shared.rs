@@ -26,6 +26,7 @@ use super::{
     guards::{Guards, Looks},
     known::LeaderHeard,
     leadership::Leaderships,
+    passes::Passes,
     raft::group::Group,
     snapshot::{receive::Inbox, source::Outbox},
     state::RangeState,
@@ -54,8 +55,8 @@ pub struct Shared {
     pub(super) guards: Arc<Guards>,
     /// What it knows of closed moments.
     pub closed: Closed,
-    /// Held by who looks at the whole range for a feed.
-    pub(super) catching_up: tokio::sync::Mutex<()>,
+    /// Of who looks at the whole range for a feed.
+    pub(super) passes: Passes,
     /// The term in which this leader has applied all that was in its log when it was elected.
     pub(super) prepared: AtomicU64,
     /// Where the range's timestamps come from.

@@ -35,7 +35,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::{
     command::{apply, outcome::Applied, target::Target},
     dedup::Overlay,
-    recent::Recent,
+    recent::{Recent, Room},
     snapshot::{install, stage::Ticket},
 };
 use crate::{
@@ -89,11 +89,13 @@ pub struct RangeState {
 
 impl RangeState {
     /// Loads a replica's applied state. `birth` describes the range where nothing is stored yet. An
-    /// interrupted installation must have been completed ([`install::recover`]).
+    /// interrupted installation must have been completed ([`install::recover`]). What was written lately is kept in a
+    /// room that the node's ranges share.
     pub fn open(
         birth: &Descriptor,
         engine: Arc<dyn Engine>,
         oracle: Arc<Oracle>,
+        recent: Arc<Room>,
     ) -> Result<Arc<RangeState>, Error> {
         let range = birth.range;
         if install::pending(&*engine, range)?.is_some() {
@@ -119,7 +121,7 @@ impl RangeState {
             applied_next: AtomicU64::new(next_index(&applied)),
             installs: AtomicU64::new(0),
             removal: Mutex::default(),
-            recent: Recent::default(),
+            recent: Recent::new(recent),
             applied: Mutex::new(applied),
             descriptor: RwLock::new(Arc::new(descriptor)),
         }))
@@ -371,7 +373,7 @@ mod tests {
         let engine = MemoryEngine::of_test(&MemoryDisk::new());
         let birth = Descriptor::of_test(2, b"", b"");
         let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
-        let state = RangeState::open(&birth, engine, oracle).expect("opened");
+        let state = RangeState::open(&birth, engine, oracle, Arc::default()).expect("opened");
         state.apply([blank(0), blank(1)].into_iter()).expect("applied");
         for wrong in [[blank(1), blank(2)], [blank(3), blank(4)], [blank(2), blank(4)]] {
             let refused = state.apply(wrong.into_iter()).expect_err("not the next ones");

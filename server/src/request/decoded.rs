@@ -124,6 +124,14 @@ impl Decoded {
         }
     }
 
+    /// The same, and nothing else of it.
+    pub(crate) fn into_changes(self) -> Option<Changes> {
+        match self {
+            Decoded::Read(DecodedRead { kind: ReadKind::Changes(changes), .. }) => Some(changes),
+            _ => None,
+        }
+    }
+
     /// The keyspace of a read.
     pub(crate) fn keyspace(&self) -> Option<KeyspaceId> {
         match self {

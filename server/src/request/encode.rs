@@ -89,6 +89,7 @@ pub(crate) fn body(answer: Answer) -> Body {
                 .collect(),
             resolved: page.resolved.0,
             upto: page.upto.map(Bytes::from).unwrap_or_default(),
+            is_looked_for: page.is_looked_for,
         }),
         Answer::DeleteRange(removed) => Body::DeleteRange(v1::DeleteRangeResponse {
             context: None,

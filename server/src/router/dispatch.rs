@@ -95,7 +95,6 @@ impl Router {
         let Some(replica) = replica else { return Some(request) };
         let named = named(request.wire.op.as_ref(), Some(route.range));
         let reply = self.reply(sink.clone(), request.wire.id, named);
-        self.metrics.closed_reads.inc();
         request.decoded.submit(&replica, reply);
         None
     }

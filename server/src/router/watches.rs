@@ -3,6 +3,11 @@
 //! This is the one place that knows all of them: their number is bounded here, a node that stops tells them here, and
 //! whoever has to know how far back feeds still look asks here. It is in memory only: a client whose node has gone
 //! comes to another one, with its position.
+//!
+//! # Invariants
+//!
+//! * A feed is never said to be further than its client may have to go on from: holds go by it (`cluster/holds.rs`). It
+//!   is registered with the floor of its position, and comes further once what was made for it is with the transport.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +18,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{error::OpError, ops::metrics::Metrics, time::Timestamp};
 
@@ -21,6 +27,8 @@ pub struct Watches {
     most: usize,
     metrics: Arc<Metrics>,
     is_stopping: AtomicBool,
+    /// Wakes those that wait for that.
+    stops: Notify,
     open: Mutex<Open>,
 }
 
@@ -37,7 +45,7 @@ pub struct Feed {
     pub start: Vec<u8>,
     /// The end, exclusive; empty is no end.
     pub end: Vec<u8>,
-    /// Everything at or below it was sent.
+    /// Everything at or below it was handed to the transport.
     pub resolved: Timestamp,
 }
 
@@ -45,7 +53,8 @@ impl Watches {
     /// None yet, and `most` at most.
     pub fn new(most: u32, metrics: Arc<Metrics>) -> Arc<Watches> {
         let (most, is_stopping) = (most as usize, AtomicBool::new(false));
-        Arc::new(Watches { most, metrics, is_stopping, open: Mutex::default() })
+        let (stops, open) = (Notify::new(), Mutex::default());
+        Arc::new(Watches { most, metrics, is_stopping, stops, open })
     }
 
     /// Opens a feed; it is open until what is returned is dropped.
@@ -81,10 +90,19 @@ impl Watches {
     /// The node stops: those that are open end soon, and no further one is opened.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
+        self.stops.notify_waiters();
     }
 
-    /// Whether they are to end.
-    pub fn is_stopping(&self) -> bool {
+    /// Returns once they are to end.
+    pub(crate) async fn stopped(&self) {
+        // It hears from here on, so that no stop falls between the look and the wait.
+        let stops = self.stops.notified();
+        if !self.is_stopping() {
+            stops.await;
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
 }
@@ -101,7 +119,7 @@ pub struct OpenWatch {
 }
 
 impl OpenWatch {
-    /// Everything at or below a timestamp was sent.
+    /// Everything at or below a timestamp was handed to the transport.
     pub fn has_come(&self, resolved: Timestamp) {
         if let Some(feed) = self.watches.open.lock().feeds.get_mut(&self.id) {
             feed.resolved = feed.resolved.max(resolved);

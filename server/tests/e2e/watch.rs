@@ -20,7 +20,7 @@ use crate::support::{
     channel, client,
     cluster::{Cluster, HOME_TIMEOUT},
     command::quintet,
-    details, http, node, process, wait_for,
+    details, http, node, wait_for,
 };
 
 /// Writes through the kills.
@@ -33,8 +33,12 @@ const ALL_TIMEOUT: Duration = Duration::from_secs(240);
 const SLOW_TIMEOUT: Duration = Duration::from_secs(90);
 /// For the gc threshold, which is 10 s behind, to pass.
 const COLLECTED_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a client that reads nothing may cost its node: the window of a connection, four messages, and pages.
-const GROWTH_BYTES_MAX: u64 = 160 << 20;
+/// What is written to a feed whose client reads nothing: 100 MiB, of which without bounds all would wait.
+const SLOW_WRITES: u32 = 400;
+const SLOW_VALUE_BYTES: usize = 256 << 10;
+/// Of that, what waits in the node at most: a sixteenth of 128 MiB for pages and messages of a connection, and four
+/// messages beyond that which were being made.
+const WAITING_BYTES_MAX: u64 = (8 + 4 * 2) << 20;
 
 /// What a feed brought: versions and keys, in its order.
 type Brought = Vec<(u64, Bytes)>;
@@ -256,6 +260,8 @@ async fn what_makes_no_sense(node: &node::Node, past: Version) {
     let wrong = [
         v1::WatchRequest { key: key(), prefix: key(), ..Default::default() },
         v1::WatchRequest { start: "b".into(), end: "a".into(), ..Default::default() },
+        v1::WatchRequest { start: "b".into(), end: "b".into(), ..Default::default() },
+        v1::WatchRequest { start: "b".into(), prefix: "a".into(), ..Default::default() },
         v1::WatchRequest { key: long.clone(), ..Default::default() },
         v1::WatchRequest { prefix: long, ..Default::default() },
         v1::WatchRequest { after_key: key(), ..Default::default() },
@@ -292,6 +298,13 @@ async fn a_bound_of_watches(node: &node::Node) {
         .await;
 }
 
+/// A figure of a node, by its name with what comes before the number.
+async fn figure(node: &node::Node, name: &str) -> u64 {
+    let (_, text) = http::page(&node.http, "/metrics").await.expect("the metrics");
+    let figure = text.lines().find_map(|line| line.strip_prefix(name));
+    figure.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stops_reading_is_told_so_and_goes_on_later() {
     let temp = tempfile::tempdir().expect("a directory");
@@ -306,31 +319,27 @@ async fn a_client_that_stops_reading_is_told_so_and_goes_on_later() {
         after_key,
         ..Default::default()
     };
-    let value = vec![7; 256 << 10];
-    // The engine's own memory fills first.
-    for number in 0..300_u32 {
-        client.put(format!("other/{}", number % 7), value.clone()).await.expect("put");
-    }
+    let value = vec![7; SLOW_VALUE_BYTES];
     let watch = open(&mut kv, follow(start.0, Bytes::new())).await.expect("a watch");
-    let before = process::resident_bytes(node.pid());
-    let mut written = BTreeSet::new();
-    for number in 0..400_u32 {
+    let (mut written, mut waiting) = (BTreeSet::new(), 0);
+    for number in 0..SLOW_WRITES {
+        // By the node's own count, all answers together: nobody else asks for any.
+        waiting = waiting.max(figure(&node, "quintet_answers_waiting_bytes ").await);
         let key = Bytes::from(format!("slow/{}", number % 7));
         let version = client.put(key.clone(), value.clone()).await.expect("put");
         written.insert((version.0, key));
     }
     wait_for("it is noticed", SLOW_TIMEOUT, async || {
-        let (_, text) = http::page(&node.http, "/metrics").await?;
-        let name = "quintet_watches_ended_total{reason=\"slow_consumer\"} ";
-        match text.lines().find_map(|line| line.strip_prefix(name)) {
-            Some("1") => Ok(()),
-            other => Err(format!("{other:?}")),
+        waiting = waiting.max(figure(&node, "quintet_answers_waiting_bytes ").await);
+        match figure(&node, "quintet_watches_ended_total{reason=\"slow_consumer\"} ").await {
+            1 => Ok(()),
+            other => Err(other),
         }
     })
     .await;
-    let grown = process::resident_bytes(node.pid()).saturating_sub(before);
-    println!("a client that reads nothing: {} MiB more", grown >> 20);
-    assert!(grown <= GROWTH_BYTES_MAX, "{} MiB", grown >> 20);
+    println!("a client that reads nothing: {} KiB wait at most", waiting >> 10);
+    assert!(waiting <= WAITING_BYTES_MAX, "{} MiB", waiting >> 20);
+    assert!(waiting > SLOW_VALUE_BYTES as u64, "the count knows nothing of it: {waiting}");
     // All that was sent before comes whole, and then why there is no more.
     let (mut seen, at, status) = read_out(watch).await;
     assert!(!seen.is_empty() && seen.len() < written.len(), "{}", seen.len());

@@ -38,6 +38,21 @@ pub struct Caller {
     seen: BTreeMap<String, u64>,
     /// The feeds that it follows, by prefix.
     pub(super) watches: BTreeMap<String, Watch>,
+    window: Option<Window>,
+}
+
+/// Says whether a client's machine takes what arrives from the network.
+pub type Window = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// The machine takes nothing until this is dropped.
+pub(super) struct Shut(Option<Window>);
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        if let Some(window) = &self.0 {
+            window(true);
+        }
+    }
 }
 
 impl Caller {
@@ -56,7 +71,22 @@ impl Caller {
         let number = recording.caller();
         let process = recording.process(number);
         let (others, seen, watches) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Caller { recording, door, number, process, others, seen, watches }
+        let window = None;
+        Caller { recording, door, number, process, others, seen, watches, window }
+    }
+
+    /// It can keep its machine from taking what arrives.
+    #[must_use]
+    pub fn with_window(self, window: Window) -> Caller {
+        Caller { window: Some(window), ..self }
+    }
+
+    /// Its machine takes nothing that arrives, until what is returned is dropped.
+    pub(super) fn shut(&self) -> Shut {
+        if let Some(window) = &self.window {
+            window(false);
+        }
+        Shut(self.window.clone())
     }
 
     /// Whether it makes unary calls.

@@ -28,5 +28,10 @@ mod walk;
 mod watch;
 
 pub use self::{
-    caller::Caller, library::Back, recording::Recording, seams::Seams, walk::Walk, watch::Follow,
+    caller::{Caller, Window},
+    library::Back,
+    recording::Recording,
+    seams::Seams,
+    walk::Walk,
+    watch::Follow,
 };

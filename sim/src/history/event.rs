@@ -186,7 +186,7 @@ pub struct Paged {
     pub next: Option<String>,
 }
 
-/// `{"after","after_key"}`: where a feed is to go on.
+/// `{"after","after_key","is_key"}`: where a feed is to go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WatchAsked {
@@ -194,6 +194,8 @@ pub struct WatchAsked {
     pub after: Version,
     /// Where it is not empty: of this version what is behind this key, too.
     pub after_key: String,
+    /// Of one key alone, and no prefix of keys.
+    pub is_key: bool,
 }
 
 /// One version of a feed.

@@ -131,7 +131,7 @@ fn a_page_comes_back_as_it_was_written() {
 #[test]
 fn a_feed_comes_back_as_it_was_written() {
     let mut history = History::new();
-    let asked = WatchAsked { after: 5, after_key: "a".into() };
+    let asked = WatchAsked { after: 5, after_key: "a".into(), is_key: false };
     history.invoke(1, 10, "", &Call::Watch(asked));
     let changes = vec![Changed { key: "b".into(), version: 5, value: None }];
     let seen = WatchSeen { from: 5, changes, upto: 9, upto_key: String::new() };
@@ -140,7 +140,7 @@ fn a_feed_comes_back_as_it_was_written() {
     history.write_jsonl(&mut bytes).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
     let expected = [
-        r#"{"process":1,"type":"invoke","f":"watch","value":[null,{"after":5,"after_key":"a"}],"time":10,"index":0}"#,
+        r#"{"process":1,"type":"invoke","f":"watch","value":[null,{"after":5,"after_key":"a","is_key":false}],"time":10,"index":0}"#,
         r#"{"process":1,"type":"ok","f":"watch","value":[null,{"changes":[{"key":"b","value":null,"version":5}],"from":5,"upto":9,"upto_key":""}],"time":20,"index":1}"#,
     ];
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);

@@ -57,9 +57,12 @@ impl fmt::Display for Op {
             Call::ReadAll => write!(f, "reads all of {key:?}")?,
             Call::Page(asked) => page_in_words(f, asked)?,
             Call::Sweep => write!(f, "deletes all of {key:?}")?,
-            Call::Watch(WatchAsked { after: 0, .. }) => write!(f, "follows all of {key:?}")?,
-            Call::Watch(WatchAsked { after, after_key }) => {
-                write!(f, "follows all of {key:?} behind {}", place(*after, after_key))?;
+            Call::Watch(WatchAsked { after, after_key, is_key }) => {
+                let all = if *is_key { "" } else { "all of " };
+                write!(f, "follows {all}{key:?}")?;
+                if *after > 0 {
+                    write!(f, " behind {}", place(*after, after_key))?;
+                }
             }
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,

@@ -1,8 +1,8 @@
 //! Feeds against what was written: does each bring every version of its keys once, in order, and nothing else?
 //!
-//! Clients follow keys with a prefix, in steps: from where a feed stood to where it has come ([`Call::Watch`]). Each
-//! step is judged by itself, so that it does not matter which node or connection it came over, and whether the client
-//! that asked had been the same before.
+//! Clients follow a key, or keys with a prefix, in steps: from where a feed stood to where it has come
+//! ([`Call::Watch`]). Each step is judged by itself, so that it does not matter which node or connection it came over,
+//! and whether the client that asked had been the same before.
 //!
 //! | what | what has to hold |
 //! |---|---|
@@ -179,7 +179,11 @@ impl<'a> Step<'a> {
             version > *from || (version == *from && !from_key.is_empty() && key > from_key);
         let is_come =
             version < *upto || (version == *upto && (upto_key.is_empty() || key <= &upto_key[..]));
-        is_behind && is_come && key.starts_with(&self.op.key[..])
+        let is_of_it = match self.asked.is_key {
+            true => key == self.op.key,
+            false => key.starts_with(&self.op.key[..]),
+        };
+        is_behind && is_come && is_of_it
     }
 
     fn wrong(&self, change: &Changed, what: &str) -> Violation {

@@ -38,6 +38,8 @@ struct State {
     free_us: BTreeMap<(Host, Host), u64>,
     /// How often all streams of a machine were broken.
     breaks: BTreeMap<Host, u64>,
+    /// Machines that take nothing: their windows are shut.
+    shut: BTreeSet<Host>,
     lines_made: u64,
 }
 
@@ -48,6 +50,7 @@ impl Net {
             map: Map::new(network, topology),
             free_us: BTreeMap::new(),
             breaks: BTreeMap::new(),
+            shut: BTreeSet::new(),
             lines_made: 0,
         };
         let base = Instant::now() - madsim::time::TimeHandle::current().elapsed();
@@ -101,6 +104,23 @@ impl Net {
         }
         drop(state);
         self.wake_all();
+    }
+
+    /// A machine takes nothing of what nodes have to say, or does again: flow control holds it up where it is made.
+    pub fn set_takes(&self, host: Host, takes: bool) {
+        trace::event("network", format_args!("{host:?} takes what comes: {takes}"));
+        let mut state = self.state.lock();
+        match takes {
+            true => state.shut.remove(&host),
+            false => state.shut.insert(host),
+        };
+        drop(state);
+        self.wake_all();
+    }
+
+    /// Whether a machine takes what nodes have to say.
+    pub(super) fn takes(&self, host: Host) -> bool {
+        !self.state.lock().shut.contains(&host)
     }
 
     /// How often streams between two machines were broken.

@@ -256,7 +256,7 @@ impl Direction {
             self.is_over = true;
             self.line = Line::default();
         }
-        while self.line.has_room() {
+        while self.line.has_room() && (self.way == Way::In || self.net.takes(self.to)) {
             let Some(frames) = &mut self.frames else { return };
             match Pin::new(frames).poll_next(cx) {
                 Poll::Pending => return,

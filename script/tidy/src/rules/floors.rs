@@ -50,6 +50,7 @@ const FLOORS: &[Floor] = &[
             "range/held.rs",
             "range/members.rs",
             "range/recent.rs",
+            "range/recent",
             "range/request.rs",
         ],
         "rules and words of a range: pure",

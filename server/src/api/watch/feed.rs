@@ -10,7 +10,7 @@
 //! ([`Router::nothing_new`]). One that can't be asked is asked again; a watch that gets no further for
 //! [`STUCK_MAX`] ends, for another node may get on.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -20,6 +20,7 @@ use quintet_proto::v1::{
 use tokio::sync::mpsc;
 
 use super::{
+    FRAMES_MAX,
     parts::{PARTS_MAX, Part, Parts, Rest, bounded, too_many},
     stored,
 };
@@ -27,10 +28,7 @@ use crate::{
     api::{budget::Budget, call::call, line::Line, status::stamp},
     error::OpError,
     ops::metrics::WatchEnd,
-    router::{
-        Router,
-        watches::{self, OpenWatch},
-    },
+    router::{Router, watches},
     size::Size,
     storage::changes::Position,
     time::{
@@ -41,8 +39,11 @@ use crate::{
     },
 };
 
-/// How long a client may take nothing.
+/// How long a client may take none of the messages that wait for it.
 pub(super) const SLOW_MAX: Duration = Duration::from_secs(20);
+/// How long ago it read something at most when that is noticed: until as many messages wait some seconds pass, and the
+/// transport holds some.
+const READ_NOTHING_MAX: Duration = Duration::from_secs(30);
 /// Ranges that are asked at the same time.
 const PARTS_AT_ONCE: usize = 4;
 /// How often is looked for something new: twice as often as moments are closed.
@@ -53,8 +54,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a watch may get no further.
 const STUCK_MAX: Duration = Duration::from_secs(10);
-/// Between two looks whether there is room for a page.
-const BUDGET_PAUSE: Duration = Duration::from_millis(25);
 /// Changes of a message, and their bytes, but one change.
 const FRAME_CHANGES_MAX: Size = Size::new("watch-frame-changes", 1_000, 1);
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -68,13 +67,25 @@ pub(super) struct Frame {
 /// Why a watch ended, and what its client is told.
 pub(super) type Ended = (WatchEnd, Option<OpError>);
 
+/// What came of asking all parts.
+#[derive(Default)]
+struct Round {
+    /// A part that holds the others up has come further, or is being looked through.
+    moved: bool,
+    /// There were changes.
+    brought: bool,
+    /// There was no room for a page.
+    lacks_room: bool,
+    /// What failed last that may be asked again.
+    failed: Option<OpError>,
+}
+
 /// A watch.
 pub(super) struct Following {
     router: Arc<Router>,
     line: Option<Arc<Line>>,
     /// As asked, a span.
     asked: v1::WatchRequest,
-    open: OpenWatch,
     frames: mpsc::Sender<Frame>,
     /// What was told of how far it has come, and when something was told.
     told: Timestamp,
@@ -88,36 +99,37 @@ impl Following {
         router: Arc<Router>,
         line: Option<Arc<Line>>,
         asked: v1::WatchRequest,
-        open: OpenWatch,
         frames: mpsc::Sender<Frame>,
     ) -> Following {
         let now = Instant::now();
         let told = Timestamp::ZERO;
-        Following { router, line, asked, open, frames, told, told_at: now, came_at: now }
+        Following { router, line, asked, frames, told, told_at: now, came_at: now }
     }
 
     /// Follows until something ends it.
     pub(super) async fn run(mut self) -> Ended {
-        match self.follow().await {
-            Ok(never) => match never {},
-            Err(ended) => ended,
+        let router = self.router.clone();
+        tokio::select! {
+            biased;
+            // Whatever it waits for.
+            () = router.watches().stopped() => {
+                (WatchEnd::Stopping, Some(watches::stopping()))
+            }
+            Err(ended) = self.follow() => ended,
         }
     }
 
     async fn follow(&mut self) -> Result<Infallible, Ended> {
         let mut parts = self.begin().await?;
         loop {
-            if self.router.watches().is_stopping() {
-                return Err((WatchEnd::Stopping, Some(watches::stopping())));
-            }
-            let before = parts.seen();
-            let failed = self.ask_all(&mut parts).await?;
-            let seen = parts.seen();
-            let advanced = seen.is_above(&before);
-            if advanced {
+            let round = self.ask_all(&mut parts).await?;
+            // What waits for its client is not stuck: that is for `send` to judge.
+            let waits = round.lacks_room && self.frames.capacity() < FRAMES_MAX;
+            if round.moved || waits {
                 self.came_at = Instant::now();
             } else if self.came_at.elapsed() >= STUCK_MAX {
-                let why = failed.map_or("no moment of it is closed".to_owned(), |it| it.message);
+                let why = round.failed.map(|it| it.message);
+                let why = why.unwrap_or_else(|| "no moment of it is closed".to_owned());
                 let message = format!(
                     "a range of the watch does not get on for {} s ({why}); watch again from where this ended, at \
                      another node",
@@ -126,11 +138,8 @@ impl Following {
                 return Err((WatchEnd::Unavailable, Some(OpError::unavailable(message))));
             }
             let sent = self.send_due(&mut parts).await?;
-            // Also where it is not further: its client goes to another node where it hears nothing.
-            if self.told_at.elapsed() >= PROGRESS_INTERVAL {
-                self.send(Vec::new(), 0, seen.floor()).await?;
-            }
-            if !sent && !advanced {
+            self.tell_progress(&parts).await?;
+            if !sent && !round.brought {
                 sleep(POLL).await;
             }
         }
@@ -154,8 +163,7 @@ impl Following {
         if self.asked.after == 0 {
             self.asked.after = now.0;
         }
-        let key = Some(self.asked.after_key.clone()).filter(|key| !key.is_empty());
-        let at = Position { at: Timestamp(self.asked.after), key };
+        let at = asked_position(&self.asked);
         self.send(Vec::new(), 0, at.floor()).await?;
         self.divide(&at).map_err(|error| (WatchEnd::Invalid, Some(error)))
     }
@@ -175,10 +183,14 @@ impl Following {
         parts.collect::<Result<_, _>>().map(Parts)
     }
 
-    fn part(&self, (start, end): (Bytes, Bytes), at: Position) -> Result<Part, OpError> {
-        let page = self.page((start.clone(), end.clone()), &at);
-        let stored = stored(&self.router, page)?;
-        Ok(Part::new((start, end), stored, at))
+    fn part(&self, span: (Bytes, Bytes), at: Position) -> Result<Part, OpError> {
+        let stored = self.stored(span.clone())?;
+        Ok(Part::new(span, stored, at))
+    }
+
+    /// The stored keys of a part.
+    fn stored(&self, span: (Bytes, Bytes)) -> Result<(Vec<u8>, Vec<u8>), OpError> {
+        stored(&self.router, self.page(span, &Position::behind(Timestamp(1))))
     }
 
     /// What asks for the next page of a part.
@@ -196,33 +208,60 @@ impl Following {
         }
     }
 
-    /// Asks every part that holds nothing. What failed of them, where something did that may be asked again.
-    async fn ask_all(&mut self, parts: &mut Parts) -> Result<Option<OpError>, Ended> {
-        let least = parts.seen();
+    /// Asks every part that holds nothing. While that takes long, what may go out does, and progress is told.
+    async fn ask_all(&mut self, parts: &mut Parts) -> Result<Round, Ended> {
+        let (least, mut round) = (parts.seen(), Round::default());
         let mut asked = Vec::new();
         for (index, part) in parts.0.iter_mut().enumerate().filter(|(_, part)| part.is_empty()) {
-            let (start, end) = &part.stored;
-            let is_whole = part.seen.key.is_none();
-            let nothing = is_whole.then(|| self.router.nothing_new((start, end), &part.seen));
-            if let Some(Some(resolved)) = nothing {
-                part.comes_to(resolved);
+            let is_due = !part.seen.is_above(&least);
+            if let Some(resolved) = self.nothing_new(part) {
+                round.moved |= part.comes_to(resolved) && is_due;
                 continue;
             }
             let page = self.page((part.start.clone(), part.end.clone()), &part.seen);
-            asked.push((index, page, !part.seen.is_above(&least)));
+            asked.push((index, page, is_due));
         }
-        let router = &self.router;
-        let pages = stream::iter(asked)
-            .map(|(index, page, is_due)| async move { (index, ask(router, page, is_due).await) });
-        let pages: Vec<_> = pages.buffered(PARTS_AT_ONCE).collect().await;
-        let (mut failed, mut rests) = (None, Vec::new());
-        for (index, page) in pages {
+        if asked.iter().any(|(_, _, is_due)| *is_due) {
+            // What waits for its turn must not keep out what it waits for.
+            let due = self.budget();
+            due.is_due();
+            while due.is_full() && parts.set_down() {}
+        }
+        let budgets: Vec<_> = asked.iter().map(|_| self.budget()).collect();
+        let router = self.router.clone();
+        let asking =
+            stream::iter(asked.into_iter().zip(budgets)).map(|((index, page, is_due), budget)| {
+                let router = &router;
+                async move { (index, is_due, ask(router, page, is_due, budget).await) }
+            });
+        let (mut pages, mut rests) = (pin!(asking.buffer_unordered(PARTS_AT_ONCE)), Vec::new());
+        loop {
+            let left = PROGRESS_INTERVAL.saturating_sub(self.told_at.elapsed());
+            let Ok(next) = timeout(left, pages.next()).await else {
+                if rests.is_empty() {
+                    self.send_due(parts).await?;
+                    self.tell_progress(parts).await?;
+                } else {
+                    // A rest is no part yet, and holds the others up: only that the node is there is told.
+                    self.send(Vec::new(), 0, self.told).await?;
+                }
+                continue;
+            };
+            let Some((index, is_due, page)) = next else { break };
             let Some(part) = parts.0.get_mut(index) else { continue };
-            let (at, end) = (part.seen.clone(), part.end.clone());
-            match page.map(|(page, budget)| part.take(page, budget)) {
-                Ok(Rest::Nothing) => {}
-                Ok(Rest::From(start)) => rests.push((index, (start, end), at)),
-                Ok(Rest::All) => failed = Some(OpError::stale_route()),
+            match page {
+                Ok((page, budget)) => {
+                    let (at, end) = (part.seen.clone(), part.end.clone());
+                    round.brought |= !page.changes.is_empty();
+                    // Looking through the range is getting on, too.
+                    let looks = page.is_looked_for;
+                    match part.take(page, budget) {
+                        Rest::Nothing => {}
+                        Rest::From(start) => rests.push((index, (start, end), at.clone())),
+                        Rest::All => round.failed = Some(OpError::stale_route()),
+                    }
+                    round.moved |= is_due && (looks || part.seen.is_above(&at));
+                }
                 Err(error) if error.retry_class() == RetryClass::Never && !is_late(&error) => {
                     let why = match error.code {
                         Code::VersionCollected => WatchEnd::Collected,
@@ -231,31 +270,47 @@ impl Following {
                     };
                     return Err((why, Some(error)));
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    round.lacks_room |= error.code == Code::Overloaded;
+                    round.failed = Some(error);
+                }
             }
         }
+        self.divide_further(parts, rests).map_err(|error| (WatchEnd::Invalid, Some(error)))?;
+        Ok(round)
+    }
+
+    /// The closed moment that a part has come to, where its replica here has nothing new of it.
+    fn nothing_new(&self, part: &Part) -> Option<Timestamp> {
+        let (start, end) = &part.stored;
+        let is_whole = part.seen.key.is_none();
+        is_whole.then(|| self.router.nothing_new((start, end), &part.seen)).flatten()
+    }
+
+    /// Parts that turned out to lie in several ranges: each of these rests becomes a part of its own, from the position
+    /// that was asked for.
+    fn divide_further(
+        &self,
+        parts: &mut Parts,
+        mut rests: Vec<(usize, (Bytes, Bytes), Position)>,
+    ) -> Result<(), OpError> {
         // Behind the part that they are of, the last one first: places stay what they are.
-        for (index, span, at) in rests.into_iter().rev() {
-            let invalid = |error| (WatchEnd::Invalid, Some(error));
+        rests.sort_unstable_by_key(|(index, ..)| std::cmp::Reverse(*index));
+        for (index, span, at) in rests {
             if parts.0.len() >= PARTS_MAX {
-                return Err(invalid(too_many()));
+                return Err(too_many());
             }
-            let shrunk = parts.0.get(index).map(|part| (part.start.clone(), part.end.clone()));
-            if let (Some(span), Some(part)) = (shrunk, parts.0.get_mut(index)) {
-                let page = v1::WatchRequest {
-                    context: self.asked.context.clone(),
-                    start: span.0,
-                    end: span.1,
-                    prefix: self.asked.prefix.clone(),
-                    after: 1,
-                    ..v1::WatchRequest::default()
-                };
-                part.stored = stored(&self.router, page).map_err(invalid)?;
+            if let Some(part) = parts.0.get_mut(index) {
+                part.stored = self.stored((part.start.clone(), part.end.clone()))?;
             }
-            let rest = self.part(span, at).map_err(invalid)?;
-            parts.0.insert(index + 1, rest);
+            parts.0.insert(index + 1, self.part(span, at)?);
         }
-        Ok(failed)
+        Ok(())
+    }
+
+    /// Room for a page, before its turn.
+    fn budget(&self) -> Arc<Budget> {
+        Budget::ahead(self.router.admission().clone(), self.line.clone())
     }
 
     /// Sends what may go out; whether there was something.
@@ -278,6 +333,15 @@ impl Following {
         }
     }
 
+    /// Tells how far it has come, where nothing was told for a while: also where that is no further, for its client
+    /// goes to another node where it hears nothing. All that may go out was sent.
+    async fn tell_progress(&mut self, parts: &Parts) -> Result<(), Ended> {
+        if self.told_at.elapsed() < PROGRESS_INTERVAL {
+            return Ok(());
+        }
+        self.send(Vec::new(), 0, parts.seen().floor()).await
+    }
+
     /// Sends a message.
     async fn send(
         &mut self,
@@ -293,7 +357,7 @@ impl Following {
             context: stamp(&self.router),
             changes,
             resolved: resolved.0,
-            upto: Bytes::new(),
+            ..v1::WatchResponse::default()
         };
         let frame = Frame { message, _budget: budget };
         let began = Instant::now();
@@ -303,7 +367,6 @@ impl Following {
             Err(_) => return Err((WatchEnd::SlowConsumer, Some(self.too_slow()))),
         }
         self.router.metrics().watch.changes.inc_by(count);
-        self.open.has_come(resolved);
         (self.told, self.told_at) = (resolved, Instant::now());
         // Who waits for its client is not stuck.
         self.came_at += began.elapsed();
@@ -312,13 +375,20 @@ impl Following {
 
     fn too_slow(&self) -> OpError {
         let message = format!(
-            "the client took nothing of the watch for {} s; everything up to {} was sent: watch again from the last \
-             message",
+            "the client took nothing of the watch for {} to {} s; everything up to {} was sent: watch again from the \
+             last message",
             SLOW_MAX.as_secs(),
+            READ_NOTHING_MAX.as_secs(),
             self.told.0
         );
         OpError::new(Code::SlowConsumer, message)
     }
+}
+
+/// Where a watch begins that names a moment.
+pub(super) fn asked_position(asked: &v1::WatchRequest) -> Position {
+    let key = Some(asked.after_key.clone()).filter(|key| !key.is_empty());
+    Position { at: Timestamp(asked.after), key }
 }
 
 /// Whether a page took too long: it is asked for again.
@@ -326,23 +396,18 @@ fn is_late(error: &OpError) -> bool {
     matches!(error.code, Code::DeadlineExceeded)
 }
 
-/// One page. What is not due waits for nobody: its room is that of those that are.
+/// One page. It waits for no room: there may be some in the next round, and others get on meanwhile.
 async fn ask(
     router: &Arc<Router>,
     page: v1::WatchRequest,
     is_due: bool,
+    budget: Arc<Budget>,
 ) -> Result<(v1::WatchResponse, Arc<Budget>), OpError> {
-    // It is no client's connection that is filled by what waits for other ranges.
-    let budget = Budget::ahead(router.admission().clone(), None);
     if is_due {
         budget.is_due();
     }
-    let began = Instant::now();
-    while budget.is_full() {
-        if !is_due || began.elapsed() >= PAGE_TIMEOUT {
-            return Err(OpError::overloaded("too many bytes of answers wait"));
-        }
-        sleep(BUDGET_PAUSE).await;
+    if budget.is_full() {
+        return Err(OpError::overloaded("too many bytes of answers wait"));
     }
     match call(router, Op::Watch(page), &budget).await? {
         Body::Watch(page) => Ok((page, budget)),

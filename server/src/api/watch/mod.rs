@@ -12,10 +12,12 @@
 //! # Bounds
 //!
 //! * `limits.watches_max` of a node; [`PARTS_MAX`](parts::PARTS_MAX) ranges each.
-//! * A page of each range, which counts as answers that wait do ([`Budget`](super::budget::Budget)), and
-//!   [`FRAMES_MAX`] messages that the client has not taken.
-//! * A client that takes none for [`SLOW_MAX`](feed::SLOW_MAX) is told so, and where it was: it can come again. That is
-//!   sooner than what is encoded is let go (`outgoing.rs`), so that all that was sent before arrives whole.
+//! * A page of each range, and [`FRAMES_MAX`] messages that the client has not taken: all of it counts as answers that
+//!   wait do, for the node and for the connection ([`Budget`](super::budget::Budget)). Where there is no room for a
+//!   page that the others wait for, theirs are set down, to be asked for again (`parts.rs`).
+//! * A client that takes none of these messages for [`SLOW_MAX`](feed::SLOW_MAX), 20 to 30 s after it read something,
+//!   is told so, and where it was: it can come again. That is sooner than what is encoded is let go (`outgoing.rs`), so
+//!   that all that was sent before arrives whole.
 //!
 //! On a crash the stream breaks, and its client goes on at another node.
 
@@ -35,7 +37,10 @@ use super::{line::Line, status::status};
 use crate::{
     error::OpError,
     ops::metrics::WatchEnd,
-    router::{Router, watches::Feed},
+    router::{
+        Router,
+        watches::{Feed, OpenWatch},
+    },
     time::Timestamp,
     wire::{self, Outbound},
 };
@@ -65,16 +70,15 @@ pub(super) fn open(
     // One that begins now begins above what is known to be published.
     let resolved = match asked.after {
         0 => router.oracle().now(),
-        after => Timestamp(after),
+        _ => feed::asked_position(&asked).floor(),
     };
-    let feed = Feed { start, end, resolved };
-    let open = router.watches().open(feed).map_err(status)?;
+    let open = router.watches().open(Feed { start, end, resolved }).map_err(status)?;
     let (frames, taken) = mpsc::channel::<Frame>(FRAMES_MAX);
     let end = Arc::<Mutex<Option<Status>>>::default();
     let told = end.clone();
     tokio::spawn(async move {
         let gone = frames.clone();
-        let following = Following::new(router.clone(), line, asked, open, frames).run();
+        let following = Following::new(router.clone(), line, asked, frames).run();
         let ended = tokio::select! {
             biased;
             () = gone.closed() => (WatchEnd::ClientGone, None),
@@ -85,18 +89,38 @@ pub(super) fn open(
         tracing::debug!(?why, ?error, "a watch ended");
         *told.lock() = error.map(status);
     });
-    let messages = stream::unfold(Some((taken, end)), |state| async move {
-        let (mut taken, end) = state?;
-        match taken.recv().await {
+    let taking = Taking { taken, open, handed_over: Timestamp::ZERO, end };
+    let messages = stream::unfold(Some(taking), async |taking| taking?.next().await);
+    Ok(wire::answers(seam.as_ref(), from, Box::pin(messages)))
+}
+
+/// The transport's end of a watch. It is open for as long as the transport has something of it to send.
+struct Taking {
+    taken: mpsc::Receiver<Frame>,
+    open: OpenWatch,
+    /// What the last message says to be complete.
+    handed_over: Timestamp,
+    end: Arc<Mutex<Option<Status>>>,
+}
+
+type Next = (Result<v1::WatchResponse, Status>, Option<Taking>);
+
+impl Taking {
+    async fn next(mut self) -> Option<Next> {
+        // Who asks for the next message has sent the one before.
+        self.open.has_come(self.handed_over);
+        match self.taken.recv().await {
             // It is encoded next, and counts as what it is then.
-            Some(Frame { message, .. }) => Some((Ok(message), Some((taken, end)))),
+            Some(Frame { message, .. }) => {
+                self.handed_over = Timestamp(message.resolved);
+                Some((Ok(message), Some(self)))
+            }
             None => {
-                let end = end.lock().take()?;
+                let end = self.end.lock().take()?;
                 Some((Err(end), None))
             }
         }
-    });
-    Ok(wire::answers(seam.as_ref(), from, Box::pin(messages)))
+    }
 }
 
 /// The stored keys that a watch follows, from the first to below the second, where it makes sense.
@@ -106,13 +130,19 @@ fn check(router: &Router, asked: &v1::WatchRequest) -> Result<(Vec<u8>, Vec<u8>)
         let message = "the watch names a key and no moment: set 'after' with 'after_key'";
         return Err(OpError::invalid(message));
     }
-    stored(router, page)
+    let (start, end) = stored(router, page)?;
+    if start >= end {
+        let message = "no key can be in the span that is to be watched, because it ends where it begins or lies \
+                       outside of the prefix; name keys";
+        return Err(OpError::invalid(message));
+    }
+    Ok((start, end))
 }
 
 /// The stored keys that a page is of.
 fn stored(router: &Router, page: v1::WatchRequest) -> Result<(Vec<u8>, Vec<u8>), OpError> {
     let mut request = v1::SessionRequest { id: 0, op: Some(Op::Watch(page)) };
     let decoded = router.decoder().decode(&mut request)?;
-    let changes = decoded.changes().ok_or_else(|| OpError::invalid("it is no watch"))?;
-    Ok((changes.start.clone(), changes.end.clone()))
+    let changes = decoded.into_changes().ok_or_else(|| OpError::invalid("it is no watch"))?;
+    Ok((changes.start, changes.end))
 }

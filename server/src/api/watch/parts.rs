@@ -13,7 +13,9 @@
 //! # Invariants
 //!
 //! * Changes go out in the order of (version, key), none twice, none before one that is still to come.
-//! * A part holds one page at most: it is asked again when that has gone out.
+//! * A part holds one page at most: it is asked again when that has gone out, or was set down for want of room. What is
+//!   known of a part whose page was set down is that nothing comes before that page: so all parts get on, one after the
+//!   other, however little room there is.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -54,6 +56,8 @@ pub(super) struct Part {
     pub(super) stored: (Vec<u8>, Vec<u8>),
     /// How far it has come, by user keys.
     pub(super) seen: Position,
+    /// What of it has gone out.
+    gone: Position,
     held: VecDeque<v1::Change>,
     /// Of what is held.
     budget: Option<Arc<Budget>>,
@@ -75,7 +79,8 @@ impl Part {
         stored: (Vec<u8>, Vec<u8>),
         seen: Position,
     ) -> Part {
-        Part { start, end, stored, seen, held: VecDeque::new(), budget: None }
+        let (gone, held) = (seen.clone(), VecDeque::new());
+        Part { start, end, stored, seen, gone, held, budget: None }
     }
 
     /// Whether it may be asked for a page.
@@ -83,12 +88,14 @@ impl Part {
         self.held.is_empty()
     }
 
-    /// Nothing is there up to a closed moment.
-    pub(super) fn comes_to(&mut self, resolved: Timestamp) {
+    /// Nothing is there up to a closed moment. Whether that is further than it had come.
+    pub(super) fn comes_to(&mut self, resolved: Timestamp) -> bool {
         let seen = Position::behind(resolved);
-        if seen.is_above(&self.seen) {
+        let is_further = seen.is_above(&self.seen);
+        if is_further {
             self.seen = seen;
         }
+        is_further
     }
 
     /// Takes a page that was asked for at the position it has come to.
@@ -102,6 +109,7 @@ impl Part {
             self.end = upto.clone();
         }
         let seen = position(&page);
+        self.gone = self.seen.clone();
         if seen.is_above(&self.seen) {
             self.seen = seen;
         }
@@ -112,10 +120,22 @@ impl Part {
 
     fn pop(&mut self) -> Option<v1::Change> {
         let change = self.held.pop_front();
+        if let Some((at, key)) = change.as_ref().map(place) {
+            self.gone = Position { at: Timestamp(at), key: Some(key.clone()) };
+        }
         if self.held.is_empty() {
             self.budget = None;
         }
         change
+    }
+
+    /// Lets its page go: it stands before the first change of that.
+    fn set_down(&mut self) {
+        let Some((at, _)) = self.held.front().map(place) else { return };
+        let before = Position::behind(Timestamp(at.saturating_sub(1)));
+        self.seen = if before.is_above(&self.gone) { before } else { self.gone.clone() };
+        self.held.clear();
+        self.budget = None;
     }
 }
 
@@ -160,21 +180,25 @@ impl Parts {
         least.cloned().unwrap_or(Position::behind(Timestamp::ZERO))
     }
 
+    /// The first changes that are held, each with the index of its part.
+    fn fronts(&self) -> impl Iterator<Item = ((u64, &Bytes), usize)> {
+        let fronts = self.0.iter().enumerate();
+        fronts.filter_map(|(index, part)| Some((place(part.held.front()?), index)))
+    }
+
+    /// Lets the page go whose turn is last, to be asked for again; whether there was one.
+    pub(super) fn set_down(&mut self) -> bool {
+        let last = self.fronts().max().map(|(_, index)| index);
+        last.and_then(|index| self.0.get_mut(index)).map(Part::set_down).is_some()
+    }
+
     /// Takes what may go out, in order, up to these bounds, but one change at least.
     pub(super) fn take(&mut self, (most, bytes_max): (usize, usize)) -> Batch {
         let seen = self.seen();
         let mut batch = Batch::default();
         loop {
-            let fronts = self.0.iter_mut().filter(|part| !part.held.is_empty());
-            let first = fronts.min_by(|one, other| {
-                let front = |part: &Part| part.held.front().map(|it| (place(it).0, it.key.clone()));
-                front(one).cmp(&front(other))
-            });
-            let Some(part) = first else { return batch };
-            let is_due = part.held.front().is_some_and(|change| {
-                let (at, key) = place(change);
-                !seen.is_before(Timestamp(at), key)
-            });
+            let Some(((at, key), part)) = self.fronts().min() else { return batch };
+            let is_due = !seen.is_before(Timestamp(at), key);
             if !is_due {
                 return batch;
             }
@@ -182,7 +206,7 @@ impl Parts {
                 batch.is_full = true;
                 return batch;
             }
-            let Some(change) = part.pop() else { return batch };
+            let Some(change) = self.0.get_mut(part).and_then(Part::pop) else { return batch };
             batch.bytes += weight::of_change(&change);
             batch.changes.push(change);
         }
@@ -213,7 +237,8 @@ mod tests {
             key: Bytes::from(*key),
             version: Some(v1::KeyVersion { version: *at, ..v1::KeyVersion::default() }),
         });
-        v1::WatchResponse { context: None, changes: changes.collect(), resolved, upto: upto.into() }
+        let (changes, upto) = (changes.collect(), upto.into());
+        v1::WatchResponse { changes, resolved, upto, ..v1::WatchResponse::default() }
     }
 
     fn taken(parts: &mut Parts, most: usize) -> (Vec<(String, u64)>, bool) {
@@ -251,6 +276,27 @@ mod tests {
         assert_eq!(taken(&mut parts, 9), (named(&[("b", 14)]), false), "c may have 14 too");
         parts.0[0].take(page(&[("c", 14)], 20, ""), budget());
         assert_eq!(taken(&mut parts, 9), (named(&[("c", 14), ("n", 14)]), false));
+    }
+
+    #[test]
+    fn without_room_parts_get_on_one_after_the_other() {
+        let mut parts = Parts(vec![part("a", "m", 10), part("m", "", 10)]);
+        parts.0[0].take(page(&[("b", 14), ("c", 17)], 20, ""), budget());
+        parts.0[1].take(page(&[("n", 15), ("m", 18)], 19, ""), budget());
+        assert!(parts.set_down());
+        assert_eq!(parts.seen(), Position::behind(Timestamp(14)), "n at 15 is still to come");
+        assert_eq!(taken(&mut parts, 9), (named(&[("b", 14)]), false));
+        assert!(parts.set_down() && !parts.set_down());
+        let behind = |at| Position::behind(Timestamp(at));
+        assert_eq!((&parts.0[0].seen, &parts.0[1].seen), (&behind(16), &behind(14)));
+        parts.0[1].take(page(&[("n", 15), ("m", 18)], 19, ""), budget());
+        assert_eq!(taken(&mut parts, 9), (named(&[("n", 15)]), false));
+        // What has gone out of a timestamp does not come again.
+        parts.0[0].take(page(&[("c", 17), ("d", 17)], 20, ""), budget());
+        assert_eq!(taken(&mut parts, 1), (named(&[("c", 17)]), true));
+        assert!(parts.set_down() && parts.set_down());
+        assert_eq!(parts.0[0].seen, Position { at: Timestamp(17), key: Some("c".into()) });
+        assert_eq!(parts.0[1].seen, behind(17));
     }
 
     #[test]

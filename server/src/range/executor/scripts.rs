@@ -163,7 +163,8 @@ impl Scenario {
     fn new() -> Scenario {
         let engine = MemoryEngine::of_test(&MemoryDisk::new());
         let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
-        let state = RangeState::open(&Descriptor::of_test(2, b"", b""), engine, oracle);
+        let state =
+            RangeState::open(&Descriptor::of_test(2, b"", b""), engine, oracle, Arc::default());
         let (proposed, told) = (BTreeMap::new(), Arc::default());
         Scenario { state: state.expect("opened"), term: 1, requests: 100, proposed, told }
     }
@@ -225,7 +226,7 @@ impl Scenario {
         let engine = self.state.engine().clone();
         engine.write(batch).expect("written");
         let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
-        self.state = RangeState::open(&descriptor, engine, oracle).expect("opened");
+        self.state = RangeState::open(&descriptor, engine, oracle, Arc::default()).expect("opened");
         Ok(String::new())
     }
 

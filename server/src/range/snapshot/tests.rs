@@ -156,7 +156,8 @@ fn filled(index: u64, count: u64, value: &[u8]) -> (MemoryDisk, Arc<dyn Engine>)
 
 fn state_of(engine: &Arc<dyn Engine>) -> Arc<RangeState> {
     let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
-    RangeState::open(&descriptor(b"a", b"m"), engine.clone(), oracle).expect("opened")
+    RangeState::open(&descriptor(b"a", b"m"), engine.clone(), oracle, Arc::default())
+        .expect("opened")
 }
 
 fn source(engine: &Arc<dyn Engine>, chunk_bytes: usize) -> Source {

@@ -131,7 +131,7 @@ async fn a_state_is_not_opened_in_the_middle_of_an_installation() {
     let ticket = staged(&source, &engine).await.expect("staged");
     install::commit(&*engine, &ticket, &descriptor(b"a", b"m")).await.expect("committed");
     let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
-    let opened = RangeState::open(&descriptor(b"a", b"m"), engine.clone(), oracle);
+    let opened = RangeState::open(&descriptor(b"a", b"m"), engine.clone(), oracle, Arc::default());
     assert!(matches!(opened, Err(Error::Open(_))));
     assert!(Source::read(&engine, RANGE, 1, 512).expect("read").is_none(), "nor sent");
 }
