@@ -95,6 +95,23 @@ impl Client {
         Ok(())
     }
 
+    /// Begins time anew without the time servers that are lost for good, where too few are left for rounds: above all
+    /// that the nodes know which can be heard. Whose time server is named must never come back with that data directory,
+    /// and is turned away where it does. With none named nothing is done, and the answer says what is lost.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where time is not lost, a server that is named answers, or one that does not is not
+    /// named; [`Error::Unavailable`] where the system range has no leader.
+    pub async fn recover_time(&self, lost: &[u64]) -> Result<v1::RecoverTimeResponse, Error> {
+        let timeout_ms = timeout_ms(self.caller.timeout / 2);
+        let request = v1::RecoverTimeRequest { lost: lost.to_vec(), timeout_ms };
+        self.ask_any(move |mut admin| {
+            let request = request.clone();
+            async move { admin.recover_time(request).await }
+        })
+        .await
+    }
+
     /// The retentions that are set, and that of all other keys, as one node has them.
     ///
     /// # Errors

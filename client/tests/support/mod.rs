@@ -312,6 +312,13 @@ impl Admin for Service {
         Err(Status::unimplemented("no time servers in the test"))
     }
 
+    async fn recover_time(
+        &self,
+        _: Request<v1::RecoverTimeRequest>,
+    ) -> Result<Response<v1::RecoverTimeResponse>, Status> {
+        Err(Status::unimplemented("no time servers in the test"))
+    }
+
     async fn init_cluster(
         &self,
         _: Request<v1::InitClusterRequest>,

@@ -60,6 +60,14 @@ impl v1::admin_server::Admin for AdminService {
         placed.map(Response::new).map_err(status)
     }
 
+    async fn recover_time(
+        &self,
+        request: Request<v1::RecoverTimeRequest>,
+    ) -> Result<Response<v1::RecoverTimeResponse>, Status> {
+        let recovered = self.node_state.recover_time(request.into_inner()).await;
+        recovered.map(Response::new).map_err(status)
+    }
+
     async fn set_retention(
         &self,
         request: Request<v1::SetRetentionRequest>,

@@ -20,6 +20,7 @@ mod kv;
 mod node;
 mod output;
 mod range_view;
+mod recover;
 mod replace;
 mod retention;
 mod split_points;
@@ -68,6 +69,9 @@ enum Command {
     /// Set for how long versions are kept.
     #[command(subcommand)]
     Retention(retention::Command),
+    /// Go on where more is lost for good than the cluster bears.
+    #[command(subcommand)]
+    Recover(recover::Command),
     /// Show cluster time and the time servers, and what a timestamp means.
     #[command(subcommand)]
     Time(time::Command),
@@ -118,6 +122,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Undrain(args) => on_one_thread(drain::undrain(args)),
         Command::Replace(args) => on_one_thread(replace::run(args)),
         Command::Retention(command) => on_one_thread(retention::run(command)),
+        Command::Recover(command) => on_one_thread(recover::run(command)),
         Command::Time(command) => on_one_thread(time::run(command)),
         Command::Dev(args) => on_one_thread(dev::run(args)),
         Command::Demo(command) => demo::run(command),

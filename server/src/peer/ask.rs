@@ -405,6 +405,29 @@ impl Ask for TimeSeed {
     }
 }
 
+/// Say what you know of time: the highest block, where that can be said, and who the time server of your directory is.
+pub(crate) struct TimeKnown;
+
+impl Ask for TimeKnown {
+    type Answer = (Option<Block>, ServerId);
+
+    fn into_kind(self) -> Kind {
+        Kind::TimeKnown(wire::TimeKnown { time_domain: TimeDomain::default().0 })
+    }
+
+    fn answer(kind: Kind) -> Option<Self::Answer> {
+        let Kind::TimeKnownAnswer(answer) = kind else { return None };
+        let block =
+            Some(Block(answer.block)).filter(|block| (Block(1)..=Block::MAX).contains(block));
+        Some((block, ServerId(answer.server_id)))
+    }
+
+    fn reply((block, server): Self::Answer) -> Kind {
+        let block = block.map_or(0, |block| block.0);
+        Kind::TimeKnownAnswer(wire::TimeKnownAnswer { block, server_id: server.0 })
+    }
+}
+
 fn config_to_wire(config: &Config) -> wire::TimeServers {
     let members = config.members.iter().map(|member| member.0).collect();
     wire::TimeServers { epoch: config.epoch.0, members }
@@ -472,6 +495,11 @@ operation! {
     PlaceTimeServers, PlaceTimeServersAnswer, place_time_servers_answer
 }
 operation! {
+    /// Begin time anew without time servers that are lost, or say what that would do, as the leader of the system range.
+    RecoverTime(v1::RecoverTimeRequest) -> v1::RecoverTimeResponse,
+    RecoverTime, RecoverTimeAnswer, recover_time_answer
+}
+operation! {
     /// Drain a node for one that does not reach it.
     DrainFor(v1::DrainRequest) -> v1::DrainResponse, DrainFor, DrainAnswer, drain_answer
 }
@@ -508,6 +536,8 @@ mod tests {
         }
         assert_eq!(told::<TimeRound>(Some(block)), Some(Some(block)));
         assert_eq!(told::<TimeRound>(Some(Block(u64::MAX))), Some(None), "no block is that late");
+        assert_eq!(told::<TimeKnown>((Some(block), ServerId(9))), Some((Some(block), ServerId(9))));
+        assert_eq!(told::<TimeKnown>((None, ServerId(9))), Some((None, ServerId(9))));
         for answer in [Fenced::Ok(block), Fenced::Superseded(config.clone())] {
             assert_eq!(told::<TimeFence>(answer.clone()), Some(answer));
         }

@@ -68,6 +68,9 @@ pub const CLUSTER_VERSION: u32 = 1;
 
 /// Answers what peers ask.
 pub trait Handler: Send + Sync {
+    /// Whether a data directory is lost for good, as an operator has said: nobody that has it is met.
+    fn is_lost(&self, directory: u64) -> bool;
+
     /// Begins to answer a request of a peer. The first poll of the future happens in the order in
     /// which requests arrived on the link. `None` sends no answer.
     fn handle(&self, from: NodeId, message: wire::PeerMessage) -> BoxFuture<'static, Option<Kind>>;
@@ -490,6 +493,13 @@ impl Peers {
                 node.0,
                 mine.cluster,
                 members.join(", ")
+            )));
+        }
+        if self.handler.get().is_some_and(|handler| handler.is_lost(me.directory)) {
+            return Err(Refusal::Other(format!(
+                "the data directory of node {} was declared lost ('quintet recover time'): remove it, start the node \
+                 with an empty one, and take it back with 'quintet replace {}'",
+                node.0, node.0
             )));
         }
         if let Some(why) = self.twin(hello) {

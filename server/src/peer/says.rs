@@ -115,6 +115,10 @@ fn name(kind: &Kind) -> &'static str {
         Kind::HoldVersionsAnswer(_) => "hold versions answer",
         Kind::PlaceTimeServers(_) => "place time servers",
         Kind::PlaceTimeServersAnswer(_) => "place time servers answer",
+        Kind::RecoverTime(_) => "recover time",
+        Kind::RecoverTimeAnswer(_) => "recover time answer",
+        Kind::TimeKnown(_) => "time known",
+        Kind::TimeKnownAnswer(_) => "time known answer",
         Kind::SetRetention(_) => "set retention",
         Kind::SetRetentionAnswer(_) => "set retention answer",
     }

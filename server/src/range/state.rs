@@ -60,7 +60,7 @@ use crate::{
     time::{
         Timestamp,
         local::sleep,
-        oracle::{handle::Oracle, membership::Epochs},
+        oracle::{ServerId, handle::Oracle, membership::Epochs},
     },
 };
 
@@ -150,6 +150,11 @@ impl RangeState {
     /// Of the system range: the sets of time servers.
     pub fn time_servers(&self) -> Epochs {
         self.applied.lock().time_servers.clone()
+    }
+
+    /// Of the system range: whether an operator has said that a time server is lost for good.
+    pub fn is_time_server_lost(&self, server: ServerId) -> bool {
+        self.applied.lock().time_servers.lost.contains(&server)
     }
 
     /// Requests with an earlier first attempt are refused.

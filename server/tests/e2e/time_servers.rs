@@ -86,6 +86,73 @@ async fn survivors_lead(cluster: &Cluster) {
     .await;
 }
 
+/// Most time servers are lost with their disks: an operator begins time anew, in two steps, and nobody comes back with
+/// what was declared lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_most_are_lost_for_good_time_is_begun_anew() {
+    let cluster = Cluster::start().await;
+    cluster.quintet(&["time", "place", "1,2,3"]).await.done();
+    let first = epoch(&cluster, 3, 3).await;
+    let line = cluster.quintet(&["recover", "time"]).await.done();
+    assert!(line.ends_with("time is not lost, and nothing is to be done\n"), "{line}");
+    let lost = servers_on(&cluster, &[1, 2]).await;
+    let early = cluster.quintet(&["recover", "time", "--lost", &lost]).await.refused(1);
+    assert!(early.contains("answers: it is not lost"), "{early}");
+    cluster.quintet(&["recover", "time", "--lost", "no-server"]).await.refused(2);
+
+    let others = client(&cluster.clients[2..]).await;
+    let before = others.put("k", "1").await.expect("put");
+    cluster.kill(&[1, 2]).await;
+    cluster.wipe(1);
+    let near = ["--node", cluster.address(3)];
+    let one = lost.split(',').next().expect("a server");
+    survivors_lead(&cluster).await;
+    let asked = [&["recover", "time", "--lost", one], &near[..]].concat();
+    let missed = cluster.quintet(&asked).await.refused(1);
+    assert!(missed.contains("does not answer and is not named"), "{missed}");
+    let plan = cluster.quintet(&[&["recover", "time"], &near[..]].concat()).await.done();
+    assert!(plan.contains("nodes 1, 2 are not heard"), "{plan}");
+    let second = plan.lines().last().expect("a line").trim().strip_prefix("quintet ");
+    let second: Vec<_> = second.expect("a command").split(' ').collect();
+    for _ in 0..2 {
+        let done = cluster.quintet(&[&second[..], &near[..]].concat()).await.done();
+        assert!(
+            done.starts_with("time begins anew, with time servers on nodes 3, 4, 5\n"),
+            "{done}"
+        );
+    }
+    assert!(epoch(&cluster, 3, 3).await > first);
+    assert!(others.put("k", "2").await.expect("put") > before);
+
+    // Node 2 has the disk that was declared lost.
+    cluster.bring_back().await;
+    wait_for("it is turned away", CHANGED_TIMEOUT, async || {
+        let log = cluster.log(2);
+        if log.contains("was declared lost") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let seen = status(cluster.address(3)).await.expect("status");
+    assert!(!seen.nodes.iter().any(|node| node.id == 2 && node.live), "{seen:?}");
+    cluster.kill(&[2]).await;
+    cluster.wipe(2);
+    cluster.bring_back().await;
+    for node in ["1", "2"] {
+        cluster.quintet(&["replace", node]).await.done();
+    }
+    cluster.wait_healthy(HOME_TIMEOUT).await;
+    cluster.quintet(&["time", "place", "--all"]).await.done();
+    epoch(&cluster, 1, 5).await;
+    assert_eq!(others.get("k").await.expect("get").expect("there").value, "2");
+}
+
+/// The time servers of these nodes, as `recover time` takes them.
+async fn servers_on(cluster: &Cluster, nodes: &[u64]) -> String {
+    let shown = cluster.quintet(&["recover", "time", "--output", "json"]).await.json();
+    let servers = shown["servers"].as_array().expect("servers").iter();
+    let on = servers.filter(|it| it["node"].as_u64().is_some_and(|node| nodes.contains(&node)));
+    on.filter_map(|it| it["server"].as_str()).collect::<Vec<_>>().join(",")
+}
+
 /// The epoch, once a node knows of a set of that size.
 async fn epoch(cluster: &Cluster, id: u64, servers: usize) -> u64 {
     let asked = ["time", "servers", "--output", "json", "--node", cluster.address(id)];

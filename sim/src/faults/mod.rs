@@ -17,6 +17,7 @@ mod outage;
 mod partial;
 mod pause;
 mod striking;
+mod time_loss;
 
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub(crate) async fn strike(
         Kind::MajorityLoss => kill::majority(&mut striking).await,
         Kind::LongOutage => outage::long(&mut striking).await,
         Kind::DiskLoss => disk_loss::lose(&mut striking).await,
+        Kind::TimeLoss => time_loss::lose(&mut striking).await,
         Kind::LeaderCut => cut::leader(&mut striking).await,
         Kind::Drain => operator::drain(&mut striking).await,
         Kind::LeaderTransfer => operator::transfer(&mut striking).await,

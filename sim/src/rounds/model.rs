@@ -152,7 +152,8 @@ impl Model for Bounds {
             match change.step() {
                 Step::Fence(_) | Step::Seed(..) => actions.push(Action::PushChange(at)),
                 Step::Activate => actions.push(Action::Activate(at)),
-                Step::Superseded => {}
+                // Nobody is lost for good here.
+                Step::Gather | Step::Superseded => {}
             }
         }
     }

@@ -187,7 +187,7 @@ impl World {
                 .map(|(boot, own)| (Proposer::start(boot, config.clone()), Block(*own)))
                 .collect(),
             messages: BTreeSet::new(),
-            epochs: Epochs { active: config, begun: Vec::new() },
+            epochs: Epochs { active: config, ..Epochs::default() },
             changes: Vec::new(),
             boots: proposers.len() as u64,
             all_heard: false,
@@ -381,7 +381,8 @@ impl World {
                     to.map(|to| Message::Seed { to, change: at, config: config.clone(), value });
                 self.messages.extend(seeds);
             }
-            ChangeStep::Activate | ChangeStep::Superseded => {}
+            // Nobody is lost for good here.
+            ChangeStep::Gather | ChangeStep::Activate | ChangeStep::Superseded => {}
         }
     }
 

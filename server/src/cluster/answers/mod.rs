@@ -33,7 +33,7 @@ use quintet_proto::internal::v1 as wire;
 use self::forward::Forwarded;
 use super::{reach, state::NodeState};
 use crate::{
-    ids::{NodeId, RangeId, ReplicaId, TimeDomain},
+    ids::{NodeId, RangeId, ReplicaId, SYSTEM_RANGE, TimeDomain},
     peer::{
         Handler, Kind, SnapshotPipe,
         ask::{self, Ask},
@@ -43,7 +43,7 @@ use crate::{
     storage::format::gc::GcHold,
     time::{
         Timestamp,
-        oracle::{Block, Epoch, server::Tick},
+        oracle::{Block, Epoch, ServerId, server::Tick},
     },
 };
 
@@ -78,6 +78,11 @@ fn failed(why: impl Into<String>) -> BoxFuture<'static, Option<Kind>> {
 }
 
 impl Handler for NodeHandler {
+    fn is_lost(&self, directory: u64) -> bool {
+        let system = self.node_state.upgrade().and_then(|it| it.router().replica(SYSTEM_RANGE));
+        system.is_some_and(|replica| replica.shared.state.is_time_server_lost(ServerId(directory)))
+    }
+
     fn handle(
         &self,
         from: NodeId,
@@ -157,6 +162,13 @@ impl Handler for NodeHandler {
                 async move { Some(ask::Drain::reply(node_state.drain_asked(request).await)) }
                     .boxed()
             }
+            Kind::TimeKnown(asked) if is_ours(asked.time_domain) => {
+                async move { Some(ask::TimeKnown::reply(node_state.time_known().await)) }.boxed()
+            }
+            Kind::RecoverTime(request) => async move {
+                Some(ask::RecoverTime::reply(node_state.recover_time_here(request).await))
+            }
+            .boxed(),
             Kind::PlaceTimeServers(request) => async move {
                 let placed = node_state.place_time_servers_here(request).await;
                 Some(ask::PlaceTimeServers::reply(placed))
@@ -213,6 +225,7 @@ impl Handler for NodeHandler {
             | Kind::TimeRound(_)
             | Kind::TimeFence(_)
             | Kind::TimeSeed(_)
+            | Kind::TimeKnown(_)
             | Kind::Closed(_)
             | Kind::HoldVersions(_) => failed("this node knows no such time domain"),
             _ => failed("an answer where a request belongs"),

@@ -8,6 +8,8 @@
 //!   look        active set is the wanted one    -> whoever is not seeded yet is, above a fresh round
 //!               it is not, most wanted are there -> begin (committed to the system range)
 //!               a set was begun                 -> fence, seed, activate (committed)
+//!               a majority is lost for good     -> an operator says who (`recover.rs`); then the same, above all
+//!                                                  that any node knows
 //! ```
 //!
 //! # Invariants
@@ -28,6 +30,7 @@ use std::{
 
 use futures::future::join_all;
 
+use super::recover;
 use crate::{
     cluster::{registry, state::NodeState},
     ids::{NodeId, SYSTEM_RANGE, TimeDomain},
@@ -72,6 +75,9 @@ impl Changes {
         if term != self.begun_in {
             *self = Changes { begun_in: term, ..Changes::default() };
         }
+        let epochs = replica.shared.state.time_servers();
+        // A recovery begins a newer one than that which waits for servers that are lost.
+        self.change.take_if(|change| change.target().epoch != epochs.newest().epoch);
         if let Some(change) = self.change.take() {
             let left = go_on(node_state, &replica, term, change).await;
             // Where others are wanted by now it may never end: the next look begins a newer epoch, which fences this
@@ -81,7 +87,6 @@ impl Changes {
                 left.filter(|it| wanted.is_none_or(|wanted| wanted == it.target().members));
             return;
         }
-        let epochs = replica.shared.state.time_servers();
         let wanted = wanted(node_state, &replica);
         let is_wanted = wanted.as_ref().is_none_or(|wanted| *wanted == epochs.active.members);
         if epochs.begun.is_empty() && is_wanted {
@@ -165,6 +170,11 @@ async fn go_on(
                     answer.into_iter().for_each(|answer| change.seeded(from, answer));
                 }
             }
+            Step::Gather => {
+                if let Some(highest) = recover::highest(node_state).await {
+                    change.gathered(highest);
+                }
+            }
             Step::Activate => {
                 let epoch = change.target().epoch;
                 let command = Command::ActivateTimeServers {
@@ -191,6 +201,18 @@ async fn go_on(
 /// The servers that there should be, where a majority of them can be asked; none where not: a change must not be begun
 /// that waits for somebody. Who is away meanwhile is seeded when it is back ([`Changes::seed_the_rest`]).
 fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId>> {
+    let servers = candidates(node_state, replica, &replica.shared.state.time_servers().lost)?;
+    let live = servers.values().filter(|(_, is_live)| *is_live).count();
+    (live > servers.len() / 2).then(|| servers.into_keys().collect())
+}
+
+/// The servers that there should be without those that are lost: on which node, and whether that can be asked. None
+/// where it can't be said now.
+pub(super) fn candidates(
+    node_state: &NodeState,
+    replica: &Replica,
+    lost: &BTreeSet<ServerId>,
+) -> Option<BTreeMap<ServerId, (NodeId, bool)>> {
     let members = replica.members();
     if members.is_joint() {
         return None;
@@ -198,24 +220,25 @@ fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId
     let peers = node_state.peers();
     let server = |node: NodeId| {
         let at = peers.book().get(node).filter(|at| at.directory != 0)?;
-        Some((ServerId(at.directory), peers.is_live(node)))
+        Some((ServerId(at.directory), (node, peers.is_live(node))))
     };
-    let voters = members.voters().into_iter();
-    let holders: Option<Vec<_>> = voters.map(|voter| members.holder(voter)).collect();
-    let mut holders = holders?;
+    let voters = members.voters();
+    let holders: Option<Vec<_>> = voters.iter().map(|voter| members.holder(*voter)).collect();
+    let servers: Option<BTreeMap<_, _>> = holders?.into_iter().map(server).collect();
+    let mut servers = servers?;
+    servers.retain(|server, _| !lost.contains(server));
     // What can't be read now is looked at again with the next look.
     let only = registry::time_servers(replica).ok()?;
-    if !only.is_empty() && only.iter().all(|node| holders.contains(node)) {
-        holders.retain(|node| only.contains(node));
+    let named = servers.values().filter(|(node, _)| only.contains(node)).count();
+    // Where one of them is lost, or votes no more, it is as if none were named.
+    if !only.is_empty() && named == only.len() {
+        servers.retain(|_, (node, _)| only.contains(node));
     }
-    let servers: Option<BTreeMap<_, _>> = holders.into_iter().map(server).collect();
-    let servers = servers?;
-    let live = servers.values().filter(|is_live| **is_live).count();
-    (live > servers.len() / 2).then(|| servers.into_keys().collect())
+    Some(servers)
 }
 
 /// The newest version that any range of this node holds.
-fn newest(node_state: &NodeState) -> Block {
+pub(super) fn newest(node_state: &NodeState) -> Block {
     let replicas = node_state.replicas();
     let newest = replicas.iter().map(|replica| Block::of(replica.shared.state.newest()));
     newest.fold(node_state.host().oracle.known().block(), Block::max)

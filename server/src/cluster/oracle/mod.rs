@@ -7,6 +7,7 @@
 //!   naive.rs     what stands in their place where one time server is planted
 //!   placement.rs on which nodes time servers are, where an operator has named them
 //!   change.rs    another set of time servers, at whoever leads the system range
+//!   recover.rs   time begun anew where a majority of the time servers is lost for good
 //! ```
 //!
 //! Every node has a time server, which answers where it belongs to the active set, and a proposer. The ranges of a
@@ -26,5 +27,6 @@ pub(crate) mod change;
 mod delegate;
 mod naive;
 mod placement;
+mod recover;
 pub(crate) mod rounds;
 mod servers;

@@ -17,6 +17,7 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
         | Command::ReserveReplica { evaluated_under }
         | Command::BeginTimeServers { evaluated_under, .. }
         | Command::ActivateTimeServers { evaluated_under, .. }
+        | Command::RecoverTimeServers { evaluated_under, .. }
             if evaluated_under != term =>
         {
             Ok(Applied::ReEvaluate)
@@ -31,6 +32,9 @@ pub fn apply(target: &mut Target<'_>, term: u64, command: Command<'_>) -> Result
         Command::ReserveReplica { .. } => Ok(reserve_replica::apply(target.descriptor)),
         Command::BeginTimeServers { after, members, .. } => {
             Ok(time_servers::begin(&mut target.applied.time_servers, after, members))
+        }
+        Command::RecoverTimeServers { after, members, lost, .. } => {
+            Ok(time_servers::recover(&mut target.applied.time_servers, after, members, lost))
         }
         Command::ActivateTimeServers { epoch, .. } => {
             Ok(time_servers::activate(&mut target.applied.time_servers, epoch))

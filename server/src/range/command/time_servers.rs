@@ -17,6 +17,22 @@ pub(super) fn begin(epochs: &mut Epochs, after: Epoch, members: Vec<ServerId>) -
     }
 }
 
+/// Notes the next set, and who is lost of those before it, unless a newer one than `after` was begun.
+pub(super) fn recover(
+    epochs: &mut Epochs,
+    after: Epoch,
+    members: Vec<ServerId>,
+    lost: Vec<ServerId>,
+) -> Applied {
+    if epochs.newest().epoch != after {
+        return Applied::ReEvaluate;
+    }
+    match epochs.recover(members.into_iter().collect(), lost.into_iter().collect()) {
+        Ok(_) => Applied::Done,
+        Err(_) => Applied::ReEvaluate,
+    }
+}
+
 /// Notes that a set is the active one, unless a newer one was begun.
 pub(super) fn activate(epochs: &mut Epochs, epoch: Epoch) -> Applied {
     match epochs.activate(epoch) {
@@ -40,5 +56,12 @@ mod tests {
         assert_eq!(activate(&mut epochs, Epoch(1)), Applied::ReEvaluate, "a newer one was begun");
         assert_eq!(activate(&mut epochs, Epoch(2)), Applied::Done);
         assert_eq!((epochs.active.epoch, epochs.begun.len()), (Epoch(2), 0));
+        let recovered = recover(&mut epochs, Epoch(1), vec![ServerId(2)], one());
+        assert_eq!(recovered, Applied::ReEvaluate, "it is active by now");
+        assert_eq!(recover(&mut epochs, Epoch(2), one(), one()), Applied::ReEvaluate, "it is lost");
+        assert!(epochs.lost.is_empty());
+        assert_eq!(recover(&mut epochs, Epoch(2), vec![ServerId(2)], one()), Applied::Done);
+        assert_eq!((epochs.newest().epoch, epochs.lost.len()), (Epoch(3), 1));
+        assert_eq!(begin(&mut epochs, Epoch(3), one()), Applied::ReEvaluate, "it is lost for good");
     }
 }

@@ -61,9 +61,10 @@ mod tests {
                 time_servers: Epochs {
                     active: Config { epoch: Epoch(1), members: [ServerId(5)].into() },
                     begun: vec![Config { epoch: Epoch(2), members: [ServerId(6)].into() }],
+                    lost: [ServerId(7)].into(),
                 },
             },
-            "010102070102010202010b020c01010009030400000001010501020106",
+            "010102070102010202010b020c010100090304000000010105010201060107",
         );
     }
 }

@@ -78,6 +78,40 @@ pub enum Command<'a> {
         /// On whose behalf, from when until when.
         hold: GcHold,
     },
+    /// Of the system range: another set of time servers is begun, and some of those before it are lost for good.
+    RecoverTimeServers {
+        /// Term of the leader that proposed it.
+        evaluated_under: u64,
+        /// For which time domain.
+        time_domain: TimeDomain,
+        /// The newest epoch that the leader knew of: where there is a newer one nothing is done.
+        after: Epoch,
+        /// Who they are.
+        members: Vec<ServerId>,
+        /// Who is lost.
+        lost: Vec<ServerId>,
+    },
+}
+
+impl Command<'_> {
+    /// The newest timestamp that it carries; zero where it carries none.
+    pub fn newest(&self) -> Timestamp {
+        match self {
+            Command::Write(write) => {
+                let operations = write.groups.iter().flat_map(|group| &group.operations);
+                let singles = operations.map(|operation| operation.at);
+                singles.chain(write.batches.iter().map(|batch| batch.at)).max().unwrap_or_default()
+            }
+            Command::Remove(page) => page.at,
+            Command::MoveDedupThreshold { threshold, .. } => *threshold,
+            Command::MoveGcThresholds { now, .. } => *now,
+            Command::ReserveReplica { .. }
+            | Command::BeginTimeServers { .. }
+            | Command::ActivateTimeServers { .. }
+            | Command::RecoverTimeServers { .. }
+            | Command::HoldVersions { .. } => Timestamp::ZERO,
+        }
+    }
 }
 
 /// Results of requests, evaluated by the leader.
@@ -338,5 +372,14 @@ mod tests {
             epoch: Epoch(2),
         };
         holds_borrowed(&activate, "0106040002");
+        // Came with `quintet 8` directories.
+        let recover = Command::RecoverTimeServers {
+            evaluated_under: 4,
+            time_domain: TimeDomain(0),
+            after: Epoch(2),
+            members: vec![ServerId(5)],
+            lost: vec![ServerId(6), ServerId(7)],
+        };
+        holds_borrowed(&recover, "01080400020105020607");
     }
 }

@@ -116,6 +116,11 @@ impl Config {
     pub fn majority(&self) -> usize {
         self.members.len() / 2 + 1
     }
+
+    /// How many of its members are left where these are lost.
+    pub fn left(&self, lost: &BTreeSet<ServerId>) -> usize {
+        self.members.difference(lost).count()
+    }
 }
 
 /// How far a proposed block may be ahead of the median of the members' physical clocks, and of that of a server

@@ -55,6 +55,10 @@ pub enum Kind {
     /// and come back with it, while the last two go: what was acknowledged is on those, and on the lost
     /// disk.
     DiskLoss,
+    /// Time servers are placed on three nodes, two of which lose their disks at the same time: no round decides any
+    /// more. An operator begins time anew without them (`quintet recover time`), replaces the nodes, and places time
+    /// servers on all. While all nodes are up.
+    TimeLoss,
     /// The node that leads the first range of data is cut off from all others and from the clients,
     /// while it goes on; later the cut is mended.
     LeaderCut,
@@ -165,7 +169,7 @@ pub enum Field {
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 39] = [
+    pub const ALL: [(&'static str, Kind); 40] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -176,6 +180,7 @@ impl Kind {
         ("stale-routes", Kind::StaleRoutes),
         ("long-outage", Kind::LongOutage),
         ("disk-loss", Kind::DiskLoss),
+        ("time-loss", Kind::TimeLoss),
         ("leader-cut", Kind::LeaderCut),
         ("burst", Kind::Burst),
         ("node-pause", Kind::NodePause),
@@ -221,7 +226,7 @@ impl Kind {
             Kind::RollingRestart | Kind::PowerLoss | Kind::LeaderCut => &[Field::Down],
             Kind::Drain | Kind::LongOutage => &[Field::Down, Field::Node],
             Kind::LeaderTransfer => &[Field::Node],
-            Kind::DiskLoss => &[Field::Down],
+            Kind::DiskLoss | Kind::TimeLoss => &[Field::Down],
             Kind::StaleRoutes => &[],
             Kind::Burst => &[Field::Down, Field::Factor],
 

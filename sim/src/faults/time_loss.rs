@@ -1,0 +1,88 @@
+//! A majority of the time servers that is lost for good, with their disks; an operator begins time anew.
+
+use std::time::Duration;
+
+use quintet_server::ids::NodeId;
+use tokio::time::sleep;
+
+use super::{disk_loss::replace, striking::Striking};
+
+/// Between two calls of the operator.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often is looked whether time servers are where they were placed, before that is given up.
+const LOOKS_MAX: usize = 50;
+
+/// Time servers are placed on three nodes, two of these lose their disks, and time is recovered without them. Then the
+/// nodes are replaced, and all have time servers again.
+pub(super) async fn lose(striking: &mut Striking) {
+    let cluster = striking.cluster.clone();
+    let mut nodes = cluster.nodes();
+    if !cluster.disks_are_whole() || cluster.up().len() < nodes.len() {
+        return;
+    }
+    let mut placed = Vec::new();
+    while placed.len() < 3 {
+        let Some(node) = striking.dice.pick(&nodes) else { return };
+        nodes.retain(|other| *other != node);
+        placed.push(node);
+    }
+    if let Some(servers) = place(striking, &placed).await
+        && cluster.disks_are_whole()
+        && cluster.up().len() == cluster.nodes().len()
+    {
+        let (victims, lost) = (&placed[..2], &servers[..2]);
+        striking.begins(victims, "lose their disks, and with them most time servers");
+        for victim in victims {
+            cluster.kill(*victim);
+            cluster.wipe(*victim);
+        }
+        let (least, most) = striking.strike.fault.down_s();
+        sleep(striking.dice.seconds(least, most)).await;
+        while !recovered(striking, lost, victims).await {
+            sleep(PAUSE).await;
+        }
+        for victim in victims {
+            cluster.restart(*victim);
+        }
+        for victim in victims {
+            replace(striking, *victim).await;
+        }
+        striking.ends();
+    }
+    while !asked_to_place(striking, &[]).await {
+        sleep(PAUSE).await;
+    }
+}
+
+/// Has time servers on these nodes alone; what they are called, in the same order.
+async fn place(striking: &mut Striking, nodes: &[NodeId]) -> Option<Vec<u64>> {
+    for _ in 0..LOOKS_MAX {
+        asked_to_place(striking, nodes).await;
+        sleep(PAUSE).await;
+        let asked = striking.dice.pick(&striking.cluster.up())?;
+        let Some(seen) = striking.cluster.time_servers(asked).await else { continue };
+        let on = |node: &NodeId| seen.servers.iter().find(|server| server.node_id == node.0);
+        let servers: Option<Vec<_>> = nodes.iter().map(|node| Some(on(node)?.server_id)).collect();
+        if seen.changes_begun == 0 && seen.servers.len() == nodes.len() && servers.is_some() {
+            return servers;
+        }
+    }
+    None
+}
+
+async fn asked_to_place(striking: &mut Striking, nodes: &[NodeId]) -> bool {
+    match striking.dice.pick(&striking.cluster.up()) {
+        Some(asked) => striking.cluster.place_time_servers(nodes, asked).await,
+        None => false,
+    }
+}
+
+/// Asks one of the others to begin time anew.
+async fn recovered(striking: &mut Striking, lost: &[u64], victims: &[NodeId]) -> bool {
+    let mut others = striking.cluster.up();
+    others.retain(|node| !victims.contains(node));
+    match striking.dice.pick(&others) {
+        Some(asked) => striking.cluster.recover_time(lost, asked).await,
+        None => false,
+    }
+}
