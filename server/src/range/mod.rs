@@ -43,7 +43,7 @@ pub mod leadership;
 pub mod members;
 mod passes;
 pub mod raft;
-mod reads;
+pub(crate) mod reads;
 pub mod recent;
 pub mod replica;
 pub mod request;
