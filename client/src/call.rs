@@ -140,8 +140,8 @@ impl<'a> Call<'a> {
     async fn attempts(&mut self) -> Result<Answer, Error> {
         loop {
             let pool = &self.attachment.pool;
-            let found = match self.request.op.as_ref().is_some_and(op::is_past) {
-                true => pool.session().await,
+            let found = match self.request.op.as_ref().is_some_and(op::is_for_any_replica) {
+                true => pool.session_near().await,
                 false => pool.session_for(self.keyspace(), self.place()).await,
             };
             let session = match found {

@@ -22,8 +22,9 @@ pub(crate) fn place(op: &Op) -> Place<'_> {
 }
 
 /// Whether the node that the client is attached to may answer it, whoever leads the range.
-pub(crate) fn is_past(op: &Op) -> bool {
+pub(crate) fn is_for_any_replica(op: &Op) -> bool {
     match op {
+        op if op.is_from_follower() => true,
         Op::Get(get) => get.at > 0 || get.stale_ms > 0,
         Op::Watch(_) => true,
         _ => false,

@@ -1,8 +1,8 @@
 //! Reads of the past: a moment that is over, a state that may be a little old, and the versions of a key.
 //!
-//! Gets of the first two kinds are answered by the node that the client is attached to, where its replica knows enough:
-//! no way to another room or city, no load on the leader. Where it does not, it asks the leader. Pages of scans and the
-//! versions of a key come from the node that leads the range.
+//! Gets of the first two kinds are answered by the node that the client is attached to, or another one that is as near,
+//! where its replica knows enough: no way to another room or city, no load on the leader. Where it does not, it asks
+//! the leader. Pages of scans and the versions of a key come from the node that leads the range.
 //!
 //! ```text
 //!   snapshot(at)   every read shows the same moment, whenever it is asked for and whoever answers  (held.rs: for long)

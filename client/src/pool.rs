@@ -144,6 +144,21 @@ impl Pool {
         self.session().await
     }
 
+    /// A session for what any replica may answer: of the nodes that are as near as the one in use each in turn, where
+    /// its session is up; it is dialled where not.
+    pub(crate) async fn session_near(&self) -> Result<Arc<Session>, Error> {
+        let in_use = self.session().await?;
+        let mut state = self.state.lock();
+        let Some(index) = state.next_near(in_use.node) else { return Ok(in_use) };
+        if let Some(session) = state.ready(index) {
+            return Ok(session);
+        }
+        if state.is_dialable(index, Instant::now()) {
+            self.dial(&mut state, index);
+        }
+        Ok(in_use)
+    }
+
     /// A node told who leads a range.
     fn learn(&self, route: v1::Route) {
         let node = self.state.lock().index_of(&route.leader_address);

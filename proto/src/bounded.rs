@@ -16,9 +16,10 @@ pub const ITEMS_KEPT_MAX: usize = 100_001;
 const CONTEXT: u32 = 1;
 const ITEMS: u32 = 2;
 
-/// A batch whose items are in one field, encoded by one of the modules of `prost::encoding`.
+/// A batch whose items are in one field, encoded by one of the modules of `prost::encoding`; perhaps with a flag.
 macro_rules! bounded_batch {
-    ($(#[$doc:meta])* $name:ident, $(#[$items_doc:meta])* $items:ident: $item:ty, $encoding:ident) => {
+    ($(#[$doc:meta])* $name:ident, $(#[$items_doc:meta])* $items:ident: $item:ty, $encoding:ident
+     $(, $(#[$flag_doc:meta])* $flag:ident = $flag_tag:literal)?) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $name {
@@ -26,6 +27,7 @@ macro_rules! bounded_batch {
             pub context: Option<RequestContext>,
             $(#[$items_doc])*
             pub $items: Vec<$item>,
+            $($(#[$flag_doc])* pub $flag: bool,)?
         }
 
         impl Message for $name {
@@ -34,6 +36,9 @@ macro_rules! bounded_batch {
                     encoding::message::encode(CONTEXT, context, buf);
                 }
                 encoding::$encoding::encode_repeated(ITEMS, &self.$items, buf);
+                $(if self.$flag {
+                    encoding::bool::encode($flag_tag, &self.$flag, buf);
+                })?
             }
 
             fn merge_field(
@@ -51,6 +56,7 @@ macro_rules! bounded_batch {
                     ITEMS if self.$items.len() < ITEMS_KEPT_MAX => {
                         encoding::$encoding::merge_repeated(wire_type, &mut self.$items, buf, ctx)
                     }
+                    $($flag_tag => encoding::bool::merge(wire_type, &mut self.$flag, buf, ctx),)?
                     _ => encoding::skip_field(wire_type, tag, buf, ctx),
                 }
             }
@@ -59,6 +65,11 @@ macro_rules! bounded_batch {
                 let context = self.context.as_ref();
                 context.map_or(0, |context| encoding::message::encoded_len(CONTEXT, context))
                     + encoding::$encoding::encoded_len_repeated(ITEMS, &self.$items)
+                    $(+ if self.$flag {
+                        encoding::bool::encoded_len($flag_tag, &self.$flag)
+                    } else {
+                        0
+                    })?
             }
 
             fn clear(&mut self) {
@@ -73,7 +84,9 @@ bounded_batch!(
     BatchGetRequest,
     /// [`ITEMS_KEPT_MAX`] at most, once decoded.
     keys: Bytes,
-    bytes
+    bytes,
+    /// The replica of the asked node shows them.
+    from_follower = 3
 );
 
 bounded_batch!(
@@ -96,15 +109,18 @@ mod tests {
         let bytes = puts.encode_to_vec();
         assert_eq!(bytes.len(), puts.encoded_len());
         assert_eq!(BatchPutRequest::decode(&*bytes), Ok(puts));
-        let gets = BatchGetRequest { context, keys: vec!["a".into(), Bytes::new(), "b".into()] };
-        let bytes = gets.encode_to_vec();
-        assert_eq!(bytes.len(), gets.encoded_len());
-        assert_eq!(BatchGetRequest::decode(&*bytes), Ok(gets));
+        for from_follower in [false, true] {
+            let keys = vec!["a".into(), Bytes::new(), "b".into()];
+            let gets = BatchGetRequest { context: context.clone(), keys, from_follower };
+            let bytes = gets.encode_to_vec();
+            assert_eq!(bytes.len(), gets.encoded_len());
+            assert_eq!(BatchGetRequest::decode(&*bytes), Ok(gets));
+        }
     }
 
     #[test]
     fn a_field_of_a_later_version_is_stepped_over() {
-        let gets = BatchGetRequest { context: None, keys: vec!["a".into()] };
+        let gets = BatchGetRequest { keys: vec!["a".into()], ..BatchGetRequest::default() };
         let mut bytes = gets.encode_to_vec();
         encoding::uint64::encode(77, &5, &mut bytes);
         assert_eq!(BatchGetRequest::decode(&*bytes), Ok(gets));

@@ -60,6 +60,40 @@ impl Op {
         }
     }
 
+    /// Whether its caller wants it served by the replica of the node that is asked, whoever leads.
+    #[inline]
+    pub fn is_from_follower(&self) -> bool {
+        match self {
+            Op::Get(get) => get.from_follower,
+            Op::Scan(scan) => scan.from_follower,
+            Op::Put(_)
+            | Op::Delete(_)
+            | Op::Increment(_)
+            | Op::Expire(_)
+            | Op::PutMany(_)
+            | Op::DeleteRange(_)
+            | Op::History(_)
+            | Op::Watch(_) => false,
+        }
+    }
+
+    /// Its caller does not want that any more.
+    #[inline]
+    pub fn leave_to_leader(&mut self) {
+        match self {
+            Op::Get(get) => get.from_follower = false,
+            Op::Scan(scan) => scan.from_follower = false,
+            Op::Put(_)
+            | Op::Delete(_)
+            | Op::Increment(_)
+            | Op::Expire(_)
+            | Op::PutMany(_)
+            | Op::DeleteRange(_)
+            | Op::History(_)
+            | Op::Watch(_) => {}
+        }
+    }
+
     /// Whether it may change something. Writes carry a request id; reads need none.
     #[inline]
     pub fn is_write(&self) -> bool {

@@ -172,11 +172,19 @@ pub enum Bug {
     NaiveTimeServer,
     /// A proposer that has just begun takes the median of the clocks that it hears first for that of all.
     FirstClocksBelieved,
+    /// A replica serves a read of what its leader would show before it has applied the log as far as the leader said.
+    FollowerReadUnapplied,
+    /// A leader says how far a replica has to apply the log while writes of the key are on their way.
+    FollowerReadIgnoresGuards,
+    /// A leader says how far a replica has to apply the log without asking whether it leads still.
+    FollowerReadUnconfirmed,
+    /// How old a closed moment is counts from when the replica heard of it.
+    StaleSinceHeard,
 }
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 79] = [
+    pub const ALL: [(&'static str, Bug); 83] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -256,6 +264,10 @@ impl Bug {
         ("feed-ignores-lagging-range", Bug::FeedIgnoresLaggingRange),
         ("naive-time-server", Bug::NaiveTimeServer),
         ("first-clocks-believed", Bug::FirstClocksBelieved),
+        ("follower-read-unapplied", Bug::FollowerReadUnapplied),
+        ("follower-read-ignores-guards", Bug::FollowerReadIgnoresGuards),
+        ("follower-read-unconfirmed", Bug::FollowerReadUnconfirmed),
+        ("stale-since-heard", Bug::StaleSinceHeard),
     ];
 
     /// The bug of a name.

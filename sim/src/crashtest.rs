@@ -250,7 +250,7 @@ mod tests {
         let all = vec![Entry { key, version: 8, value }];
         history.complete(3, 19, &OpOutcome::Ok(Reply::Scanned(all)));
         let (start, end) = ("set/".to_owned(), "set0".to_owned());
-        let asked = PageAsked { start, end, reverse: false, limit: 0, keys_only: false, at: 0 };
+        let asked = PageAsked { start, end, ..PageAsked::default() };
         history.invoke(3, 20, "set/", &Call::Page(asked));
         let paged = Paged { at: 9, records: entries.clone(), next: None };
         history.complete(3, 21, &OpOutcome::Ok(Reply::Paged(paged)));

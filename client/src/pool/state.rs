@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) locality: Option<Locality>,
     /// Whether a welcome has come.
     pub(super) met: bool,
+    /// Whose turn it is among nodes that are alike to the client.
+    turns: usize,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl State {
             origin_room: None,
             locality,
             met: false,
+            turns: 0,
         }
     }
 
@@ -149,6 +152,17 @@ impl State {
             .filter(|index| self.nodes.get(*index).is_some_and(|node| node.nearness == best));
         let near: Vec<usize> = near.collect();
         near.get(pacer.choose(near.len())).copied()
+    }
+
+    /// Of the nodes that are as near as one, each in turn; none where the client does not say where it stands.
+    pub(super) fn next_near(&mut self, node: usize) -> Option<usize> {
+        self.locality.as_ref()?;
+        let nearness = self.nodes.get(node)?.nearness;
+        let alike = (0..self.nodes.len())
+            .filter(|index| self.nodes.get(*index).is_some_and(|node| node.nearness == nearness));
+        let alike: Vec<usize> = alike.collect();
+        self.turns = self.turns.wrapping_add(1);
+        alike.get(self.turns.checked_rem(alike.len())?).copied()
     }
 
     /// The session in use, if it is alive.

@@ -31,6 +31,7 @@ pub struct ScanOptions {
     pub(super) reverse: bool,
     pub(super) keys_only: bool,
     pub(super) limit: Option<u64>,
+    pub(super) from_follower: bool,
 }
 
 impl ScanOptions {
@@ -43,6 +44,7 @@ impl ScanOptions {
             reverse: false,
             keys_only: false,
             limit: None,
+            from_follower: false,
         }
     }
 
@@ -91,6 +93,12 @@ impl ScanOptions {
         self
     }
 
+    /// By the replicas of the node that the client is attached to.
+    pub(crate) fn from_follower(mut self) -> Self {
+        self.from_follower = true;
+        self
+    }
+
     /// Its first key, empty where it begins with the keyspace; and its end, exclusive, empty where it goes on
     /// to the end of the keyspace. With these bounds another process can go on with a scan.
     pub fn bounds(&self) -> (&[u8], &[u8]) {
@@ -109,6 +117,7 @@ impl ScanOptions {
             at,
             prefix: Bytes::new(),
             stale_ms: 0,
+            from_follower: self.from_follower,
         }
     }
 }

@@ -205,7 +205,7 @@ impl v1::kv_server::Kv for KvService {
         let budget = self.budget_of_batch(&request);
         let (request, started) = (request.into_inner(), Instant::now());
         self.check_items(request.keys.len())?;
-        let context = request.context.unwrap_or_default();
+        let (context, from_follower) = (request.context.unwrap_or_default(), request.from_follower);
         let deadline = started + timeout_of(&context);
         let calls = request.keys.into_iter().map(|key| {
             let (context, budget) = (context.clone(), &budget);
@@ -214,7 +214,8 @@ impl v1::kv_server::Kv for KvService {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let timeout_ms = ms_u32(left).max(1);
                 let context = Some(v1::RequestContext { timeout_ms, ..context });
-                let get = v1::GetRequest { context, key, ..v1::GetRequest::default() };
+                let get =
+                    v1::GetRequest { context, key, from_follower, ..v1::GetRequest::default() };
                 call(&self.router, Op::Get(get), budget).await
             }
         });

@@ -22,6 +22,7 @@
 pub mod answers;
 mod around;
 mod candidates;
+pub(crate) mod closed_age;
 pub mod debug;
 mod disks;
 mod drain;

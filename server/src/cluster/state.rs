@@ -26,7 +26,8 @@ use quintet_proto::internal::v1 as wire;
 use tokio::sync::Notify;
 
 use super::{
-    around::Around, disks::DiskNews, holds::Holds, retention::Settings, time_server::TimeServerHere,
+    around::Around, closed_age::ClosedAges, disks::DiskNews, holds::Holds, retention::Settings,
+    time_server::TimeServerHere,
 };
 use crate::{
     ids::{NodeId, RangeId},
@@ -62,6 +63,8 @@ pub struct NodeState {
     retention: Mutex<Option<Arc<Settings>>>,
     /// Moments that this node keeps from being collected.
     holds: Holds,
+    /// How old closed moments are.
+    closed_ages: Arc<ClosedAges>,
     /// By how many microseconds the clocks of nodes are wrong, as each says of itself.
     clocks: Mutex<BTreeMap<NodeId, i64>>,
     /// What other nodes said last of their disks.
@@ -96,6 +99,7 @@ impl NodeState {
             to_drain: Mutex::default(),
             retention: Mutex::default(),
             holds,
+            closed_ages: Arc::new(ClosedAges::new()),
             clocks: Mutex::default(),
             disks: Mutex::default(),
             around: Around::default(),
@@ -107,6 +111,11 @@ impl NodeState {
     /// The node's links.
     pub fn peers(&self) -> &Arc<Peers> {
         &self.host.peers
+    }
+
+    /// How old closed moments are.
+    pub(crate) fn closed_ages(&self) -> &Arc<ClosedAges> {
+        &self.closed_ages
     }
 
     /// The node's router.

@@ -112,6 +112,12 @@ pub struct Metrics {
     pub peer_redials: Counter,
     /// Reads of the past that a replica of this node served by itself.
     pub closed_reads: Counter,
+    /// Reads of keys and pages that a replica of this node served without leading its range.
+    pub reads_without_leading: Counter,
+    /// Reads of the newest state that a replica of this node served behind its leader.
+    pub follower_reads: Counter,
+    /// Reads that were to be served so and went to the leader.
+    pub follower_reads_forwarded: Counter,
     /// Watches of clients.
     pub watch: WatchMetrics,
     /// The timestamp oracle.
@@ -287,6 +293,23 @@ impl Metrics {
                 r,
                 "closed_reads",
                 "Reads of the past that replicas of this node served by themselves, leaders or not",
+            ),
+            reads_without_leading: add(
+                r,
+                "reads_without_leading",
+                "Reads of keys and pages that replicas of this node served without leading their ranges",
+            ),
+            follower_reads: add(
+                r,
+                "follower_reads",
+                "Reads of the newest state that replicas of this node served without leading, by an index \
+                 of their leaders",
+            ),
+            follower_reads_forwarded: add(
+                r,
+                "follower_reads_forwarded",
+                "Reads that were asked of a follower and were left to the leader: that is here, or the \
+                 replica of this node could not serve them",
             ),
             watch: WatchMetrics::new(r),
             time: TimeMetrics::new(r),

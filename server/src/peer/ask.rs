@@ -6,16 +6,18 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use quintet_proto::{internal::v1 as wire, v1};
 
 use super::{Kind, Lane, Peers};
 use crate::{
     error::OpError,
-    ids::{NodeId, RangeId, ReplicaId, TimeDomain},
+    ids::{Generation, NodeId, RangeId, ReplicaId, TimeDomain},
     storage::format::gc::GcHold,
     time::{
         Timestamp,
         local::timeout,
+        ms_u32,
         oracle::{
             self as time, Block, Config, Epoch, ServerId,
             server::{Fenced, Seeded, Tick},
@@ -256,6 +258,67 @@ impl Ask for HoldVersions {
             Held::NotHeld(why) => (0, why),
         };
         Kind::HoldVersionsAnswer(wire::HoldVersionsAnswer { threshold, refusal })
+    }
+}
+
+/// How far has a replica of the range to have applied the log to show what its leader would show?
+pub(crate) struct ReadIndex {
+    /// Of the descriptor that the read was routed by.
+    pub(crate) generation: Generation,
+    /// How long it may take.
+    pub(crate) within: Duration,
+    /// What is read, as stored: the key, or one in the span.
+    pub(crate) key: Bytes,
+    /// The moment that is read; none: the newest state of the key.
+    pub(crate) at: Option<Timestamp>,
+    /// A round is to decide whether the key has expired.
+    pub(crate) decides: bool,
+}
+
+/// A point of a range's log at which a replica shows what its leader would have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadPoint {
+    /// Everything up to this index has to be applied.
+    pub(crate) applied: u64,
+    /// The timestamp by which it is decided what has expired.
+    pub(crate) decided: Timestamp,
+}
+
+impl Ask for ReadIndex {
+    type Answer = Result<ReadPoint, OpError>;
+
+    fn into_kind(self) -> Kind {
+        let ReadIndex { generation, within, key, at, decides } = self;
+        Kind::ReadIndex(wire::ReadIndex {
+            time_domain: TimeDomain::default().0,
+            generation: generation.0,
+            timeout_ms: ms_u32(within),
+            key,
+            at: at.map_or(0, |at| at.0),
+            decides,
+        })
+    }
+
+    fn answer(kind: Kind) -> Option<Self::Answer> {
+        use wire::read_index_answer::Result::{Error, Ok as Point};
+        let Kind::ReadIndexAnswer(answer) = kind else { return None };
+        Some(match answer.result? {
+            Point(wire::ReadPoint { applied_index, decided }) => {
+                Ok(ReadPoint { applied: applied_index, decided: Timestamp(decided) })
+            }
+            Error(error) => Err(error.into()),
+        })
+    }
+
+    fn reply(answer: Self::Answer) -> Kind {
+        use wire::read_index_answer::Result::{Error, Ok as Point};
+        let result = Some(match answer {
+            Ok(ReadPoint { applied, decided }) => {
+                Point(wire::ReadPoint { applied_index: applied, decided: decided.0 })
+            }
+            Err(error) => Error(error.into()),
+        });
+        Kind::ReadIndexAnswer(wire::ReadIndexAnswer { result })
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn answer(shared: &Arc<Shared>, read: Read) {
 /// The closed moment of the replica, where nothing at or below it is behind a position.
 pub(super) fn nothing_new(shared: &Shared, after: &Position) -> Option<Timestamp> {
     let installed = shared.state.installed()?;
-    let (closed, _) = shared.closed.usable(shared.state.applied_index())?;
+    let closed = shared.closed.usable(shared.state.applied_index())?.block.last();
     // It was raised before the index that the moment needs was applied.
     let is_new = closed.min(shared.state.newest()) > after.floor();
     (!is_new && shared.state.installed() == Some(installed)).then_some(closed)
@@ -143,11 +143,11 @@ impl View {
     fn of(shared: &Shared, wanted: &Changes) -> Result<View, OpError> {
         let state = &shared.state;
         let installed = state.installed().ok_or_else(replaced)?;
-        let Some((closed, _)) = shared.closed.usable(state.applied_index()) else {
+        let Some(closed) = shared.closed.usable(state.applied_index()) else {
             let why = "the replica knows no closed moment of the range yet; try again";
             return Err(OpError::unavailable(why));
         };
-        let range = state.descriptor();
+        let (closed, range) = (closed.block.last(), state.descriptor());
         if !range.contains(&wanted.start) {
             return Err(OpError::stale_route());
         }

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 
 use crate::{
     planted::{self, Bug},
-    time::{Timestamp, local::Instant, oracle::Block},
+    time::{local::Instant, oracle::Block},
 };
 
 /// A moment that is closed, for whoever has applied an index.
@@ -46,34 +46,46 @@ pub struct Closed(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// And when it was heard of, as below.
-    usable: Option<(Block, Instant)>,
-    /// The newest one, where it is not usable yet.
-    newest: Option<(Moment, Instant)>,
+    usable: Option<Usable>,
+    /// The newest one, where it is not usable yet, with its index.
+    newest: Option<(Usable, u64)>,
     /// The newest one before that which is not usable yet: under load an index is never quite reached when the next
     /// moment comes.
-    next: Option<(Moment, Instant)>,
+    next: Option<(Usable, u64)>,
+}
+
+/// A moment that a replica can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usable {
+    /// All of this block is closed, and what is below.
+    pub block: Block,
+    /// What was acknowledged before is at or below it; none: nobody knows (`cluster/closed_age.rs`).
+    pub since: Option<Instant>,
+    /// When it was heard of.
+    pub heard: Instant,
 }
 
 impl Closed {
-    /// The leader tells a moment; this replica has applied an index.
-    pub fn hear(&self, moment: Moment, applied: Option<u64>) {
+    /// The leader tells a moment; this replica has applied an index. What was acknowledged before `since` is at or
+    /// below.
+    pub fn hear(&self, moment: Moment, since: Option<Instant>, applied: Option<u64>) {
         let mut state = self.0.lock();
         state.settle(applied);
-        let heard = Some((moment, Instant::now()));
+        let heard = Usable { block: moment.block, since, heard: Instant::now() };
+        let told = Some((heard, moment.applied));
         if state.next.is_none() {
-            state.next = heard;
-        } else if state.newest.is_none_or(|(newest, _)| newest.block < moment.block) {
-            state.newest = heard;
+            state.next = told;
+        } else if state.newest.is_none_or(|(newest, _)| newest.block <= moment.block) {
+            state.newest = told;
         }
         state.settle(applied);
     }
 
-    /// The newest moment that a replica can show which has applied an index, and when it was heard of.
-    pub fn usable(&self, applied: Option<u64>) -> Option<(Timestamp, Instant)> {
+    /// The newest moment that a replica can show which has applied an index.
+    pub fn usable(&self, applied: Option<u64>) -> Option<Usable> {
         let mut state = self.0.lock();
         state.settle(applied);
-        state.usable.map(|(block, heard)| (block.last(), heard))
+        state.usable
     }
 }
 
@@ -81,11 +93,16 @@ impl State {
     fn settle(&mut self, applied: Option<u64>) {
         // The careless hand: "the leader has it".
         let is_hasty = planted::active(Bug::ClosedNotApplied);
-        let is_reached =
-            |moment: &Moment| is_hasty || applied.is_some_and(|applied| applied >= moment.applied);
-        while let Some((next, heard)) = self.next.filter(|(moment, _)| is_reached(moment)) {
-            if self.usable.is_none_or(|(usable, _)| usable < next.block) {
-                self.usable = Some((next.block, heard));
+        let is_reached = |index: u64| is_hasty || applied.is_some_and(|applied| applied >= index);
+        while let Some((next, _)) = self.next.filter(|(_, index)| is_reached(*index)) {
+            match &mut self.usable {
+                Some(usable) if usable.block > next.block => {}
+                // Of the same block, what was known of it stays known.
+                Some(usable) if usable.block == next.block => {
+                    let since = usable.since.max(next.since);
+                    *usable = Usable { since, ..next };
+                }
+                usable => *usable = Some(next),
             }
             self.next = self.newest.take();
         }
@@ -103,18 +120,18 @@ mod tests {
     #[test]
     fn a_moment_is_shown_once_its_index_is_applied() {
         let closed = Closed::default();
-        let usable = |applied| closed.usable(applied).map(|(at, _)| at);
+        let usable = |applied| closed.usable(applied).map(|usable| usable.block.last());
         assert_eq!(usable(Some(100)), None);
-        closed.hear(moment(5, 10), Some(9));
+        closed.hear(moment(5, 10), None, Some(9));
         assert_eq!(usable(Some(9)), None);
-        closed.hear(moment(6, 12), Some(9));
-        closed.hear(moment(7, 14), Some(9));
+        closed.hear(moment(6, 12), None, Some(9));
+        closed.hear(moment(7, 14), None, Some(9));
         assert_eq!(usable(Some(10)), Some(Block(5).last()));
         let replaced = "that of 12 was replaced by a newer one";
         assert_eq!(usable(Some(13)), Some(Block(5).last()), "{replaced}");
         assert_eq!(usable(Some(14)), Some(Block(7).last()));
         // An earlier one that comes late, and a state of before, change nothing.
-        closed.hear(moment(6, 12), Some(14));
+        closed.hear(moment(6, 12), None, Some(14));
         assert_eq!(usable(None), Some(Block(7).last()));
     }
 }

@@ -42,7 +42,7 @@ pub mod known;
 pub mod leadership;
 pub mod members;
 pub mod raft;
-mod reads;
+pub(crate) mod reads;
 pub mod recent;
 pub mod replica;
 pub mod request;

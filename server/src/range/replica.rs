@@ -39,6 +39,7 @@ use super::{
     elections::{self, RaftTimes},
     error::ReplicaError,
     executor::task::Executor,
+    expiry::Expiry,
     faults::Faults,
     guards::{Guards, Looks},
     known::{Known, LeaderHeard},
@@ -52,8 +53,9 @@ use super::{
     },
     reads::{
         self,
+        follower::{self, Followed, PointOf},
         queue::ReadQueue,
-        serve::{For, serve_closed},
+        serve::{For, Served, serve, serve_closed},
         waiting::{self, Waiting},
     },
     request::{OpResult, Read, ReadKind, Reply, Write},
@@ -62,9 +64,10 @@ use super::{
     state::RangeState,
 };
 use crate::{
+    error::OpError,
     ids::{NodeId, RangeId, ReplicaId, TimeDomain},
     ops::metrics::Metrics,
-    peer::Peers,
+    peer::{Peers, ask::ReadPoint},
     planted::{self, Bug},
     storage::{
         self, Engine,
@@ -74,7 +77,7 @@ use crate::{
     },
     time::{
         Timestamp,
-        local::timeout,
+        local::{Instant, timeout},
         oracle::{Block, handle::Oracle},
     },
 };
@@ -218,6 +221,10 @@ impl Replica {
         match &read.kind {
             // What is closed needs no leader.
             ReadKind::Changes(_) => changes::answer(&self.shared, read),
+            // The careless hand: "it led a moment ago".
+            ReadKind::Index(..) if planted::active(Bug::FollowerReadUnconfirmed) => {
+                self.serve_unconfirmed(read);
+            }
             // The careless hand of that bug asks for no round here either.
             kind if kind.moment().is_some_and(|at| at > self.shared.oracle.now())
                 && !planted::active(Bug::ReadTimestampUnpublished) =>
@@ -226,6 +233,22 @@ impl Replica {
                 waiting::send(&self.waiting, Waiting { read, what });
             }
             _ => self.reads.send(read),
+        }
+    }
+
+    /// Only with [`Bug::FollowerReadUnconfirmed`].
+    fn serve_unconfirmed(&self, read: Read) {
+        let Read { kind, deadline, reply } = read;
+        let Some(term) = self.raft.leads() else {
+            return reply.send(Err(OpError::not_leader(None)));
+        };
+        match serve(&self.shared, kind, term, Expiry::Known { guarded: false }) {
+            Served::Answer(result) => reply.send(result),
+            Served::Later { kind, what } => {
+                let read = Waiting { read: Read { kind, deadline, reply }, what };
+                waiting::send(&self.waiting, read);
+            }
+            Served::Stale => reply.send(Err(OpError::not_leader(None))),
         }
     }
 
@@ -260,25 +283,31 @@ impl Replica {
         timeout(COMMIT_TIMEOUT, applied).await.ok().flatten()
     }
 
-    /// The newest moment that this replica can show by itself, and how old it is at most: by cluster time, and since it
-    /// was heard of. None where it can show none.
+    /// The newest moment that this replica can show by itself, and how old it is at most: what was acknowledged longer
+    /// ago is at or below it. None where it can show none, or nobody knows how old that is.
     pub fn closed_age(&self) -> Option<(Timestamp, Duration)> {
-        let (at, heard) = self.shared.closed.usable(self.shared.state.applied_index())?;
-        Some((at, self.shared.oracle.known().age(at).max(heard.elapsed())))
+        let usable = self.shared.closed.usable(self.shared.state.applied_index())?;
+        // The careless hand: "it was new when it came".
+        let since = match planted::active(Bug::StaleSinceHeard) {
+            true => Some(usable.heard),
+            false => usable.since,
+        };
+        Some((usable.block.last(), since?.elapsed()))
     }
 
-    /// The range's leader tells a moment that it has closed.
-    pub fn hear_closed(&self, moment: Moment) {
-        self.shared.closed.hear(moment, self.shared.state.applied_index());
+    /// The range's leader tells a moment that it has closed; what was acknowledged before `since` is at or below it.
+    pub fn hear_closed(&self, moment: Moment, since: Option<Instant>) {
+        self.shared.closed.hear(moment, since, self.shared.state.applied_index());
         self.shared.state.recent().drop_unasked();
     }
 
     /// Whether a feed at a position had better ask this replica: its closed moment is behind that, or it hears of new
     /// ones.
     pub fn shows_changes(&self, after: &Position) -> bool {
-        let cannot = self.shared.state.is_installing() || self.shared.disk_hangs();
-        let is_good = |(closed, age)| closed > after.floor() || age < CLOSED_LATELY;
-        !cannot && self.closed_age().is_some_and(is_good)
+        let usable = self.shared.closed.usable(self.shared.state.applied_index());
+        let is_ahead = usable.is_some_and(|usable| usable.block.last() > after.floor());
+        self.can_follow()
+            && (is_ahead || self.closed_age().is_some_and(|(_, age)| age < CLOSED_LATELY))
     }
 
     /// The closed moment of this replica, where nothing at or below it is behind a position.
@@ -310,10 +339,36 @@ impl Replica {
 
     /// Serves a read of a moment by itself; none where the moment is not closed here.
     pub fn read_closed(&self, at: Timestamp, kind: impl FnOnce() -> ReadKind) -> Option<OpResult> {
+        self.shows(at).then(|| serve_closed(&self.shared, kind()))
+    }
+
+    /// Whether it can show a moment by itself.
+    pub(crate) fn shows(&self, at: Timestamp) -> bool {
         let (shared, applied) = (&self.shared, self.shared.state.applied_index());
-        let is_closed = shared.closed.usable(applied).is_some_and(|(closed, _)| at <= closed);
-        let cannot = shared.state.is_installing() || shared.disk_hangs();
-        (is_closed && !cannot).then(|| serve_closed(shared, kind()))
+        let is_closed =
+            shared.closed.usable(applied).is_some_and(|closed| at <= closed.block.last());
+        is_closed && self.can_follow()
+    }
+
+    /// Whether it can serve reads without leading: it stores a state, and its disk answers.
+    pub fn can_follow(&self) -> bool {
+        !self.shared.state.is_installing() && !self.shared.disk_hangs()
+    }
+
+    /// Serves a read of what its leader would show, once everything up to a point of the log is applied here.
+    pub(crate) async fn read_behind(
+        &self,
+        kind: &ReadKind,
+        point: ReadPoint,
+        decides: bool,
+    ) -> Followed {
+        follower::read(&self.shared, kind, point, decides).await
+    }
+
+    /// What a replica has to ask its leader before it serves a read, as [`ReadIndex`] has it; none for what is not
+    /// served so.
+    pub(crate) fn point_of(&self, kind: &ReadKind) -> Option<PointOf> {
+        follower::point_of(&self.shared, kind)
     }
 
     /// What this replica is in its group, all that a router asks of it in one look.

@@ -61,6 +61,8 @@ pub enum Answer {
     DeleteRange(Removed),
     /// A page of a feed.
     Changes(ChangesPage),
+    /// For another replica of the range: the index up to which it has to have applied the log.
+    Index(u64),
 }
 
 /// A page of a scan, in user keys.
@@ -357,6 +359,9 @@ pub enum ReadKind {
     Scan(Scan),
     /// A page of what was written behind a position.
     Changes(Changes),
+    /// How far another replica has to have applied the log to show the newest state of `enc(key)`, or a moment of the
+    /// span that the key is in.
+    Index(Bytes, Option<Timestamp>),
     /// Nothing is read; the answer, which rests on a read of a leader of `term`, is given once
     /// leadership in that term is confirmed
     /// (`docs/decisions/2026-11-29-reads-ask-a-majority.md`).
@@ -374,6 +379,7 @@ impl ReadKind {
         match self {
             ReadKind::GetAt(_, at) => Some(*at),
             ReadKind::Scan(scan) => Some(scan.at).filter(|at| *at > Timestamp::ZERO),
+            ReadKind::Index(_, at) => *at,
             ReadKind::Get(_)
             | ReadKind::History(..)
             | ReadKind::Changes(_)

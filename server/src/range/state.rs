@@ -31,6 +31,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::Notify;
 
 use super::{
     command::{apply, outcome::Applied, target::Target},
@@ -81,6 +82,8 @@ pub struct RangeState {
     /// Raft snapshots, counted where the installation of one begins and where it ends. While it is odd, what is stored
     /// is neither the old state nor the new one.
     installs: AtomicU64,
+    /// Told when more is applied.
+    rose: Notify,
     /// Held while something is removed from what is stored beside apply.
     removal: Mutex<()>,
     /// What was written lately, while somebody follows it.
@@ -118,6 +121,7 @@ impl RangeState {
             newest: AtomicU64::new(applied.newest.0),
             applied_next: AtomicU64::new(next_index(&applied)),
             installs: AtomicU64::new(0),
+            rose: Notify::new(),
             removal: Mutex::default(),
             recent: Recent::default(),
             applied: Mutex::new(applied),
@@ -185,6 +189,21 @@ impl RangeState {
         self.applied_next.load(Ordering::Acquire).checked_sub(1)
     }
 
+    /// Waits until everything up to an index is applied and can be read.
+    pub(super) async fn has_applied(&self, index: u64) {
+        loop {
+            let rose = self.rose.notified();
+            tokio::pin!(rose);
+            // Before the index is looked at: what is applied from then on is not missed.
+            rose.as_mut().enable();
+            let is_reached = self.applied_index().is_some_and(|applied| applied >= index);
+            if is_reached && !self.is_installing() {
+                return;
+            }
+            rose.await;
+        }
+    }
+
     /// Whether a raft snapshot is being installed. Nothing may read the state meanwhile.
     pub fn is_installing(&self) -> bool {
         !self.installs.load(Ordering::Acquire).is_multiple_of(2)
@@ -236,6 +255,7 @@ impl RangeState {
         *self.applied.lock() = applied;
         *self.descriptor.write() = Arc::new(record.head.descriptor);
         self.installs.store(installs + 1, Ordering::Release);
+        self.rose.notify_waiters();
         Ok(())
     }
 
@@ -331,6 +351,7 @@ impl RangeState {
         if let Some(descriptor) = descriptor {
             *self.descriptor.write() = descriptor;
         }
+        self.rose.notify_waiters();
         Ok(results)
     }
 }

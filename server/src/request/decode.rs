@@ -88,7 +88,8 @@ fn decode(
                 (at, 0) => (ReadKind::GetAt(key, Timestamp(at)), None),
                 (_, _) => return Err(two_moments()),
             };
-            Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, deadline }))
+            let from_follower = get.from_follower;
+            Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, from_follower, deadline }))
         }
         Op::History(history) => {
             let key = check_stored_key(&history.key, context.keyspace)?;
@@ -99,7 +100,8 @@ fn decode(
                 limit => limit.min(HISTORY_VERSIONS_MAX),
             };
             let kind = ReadKind::History(key, Timestamp(before), limit);
-            Ok(Decoded::Read(DecodedRead { keyspace, kind, stale: None, deadline }))
+            let (stale, from_follower) = (None, false);
+            Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, from_follower, deadline }))
         }
         Op::Scan(scan) => decode_scan(scan, &context, limits),
         Op::Watch(watch) => decode_watch(watch, &context),
@@ -256,7 +258,8 @@ fn decode_scan(
         keys_only: scan.keys_only,
     });
     let deadline = context.deadline;
-    Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, deadline }))
+    let from_follower = scan.from_follower;
+    Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, from_follower, deadline }))
 }
 
 /// A page of a feed.
@@ -293,7 +296,8 @@ fn decode_watch(watch: &v1::WatchRequest, context: &Context) -> Result<Decoded, 
     };
     let after = Position { at: Timestamp(watch.after), key };
     let kind = ReadKind::Changes(Changes { start, end, after, limit });
-    Ok(Decoded::Read(DecodedRead { keyspace, kind, stale: None, deadline: context.deadline }))
+    let (stale, from_follower, deadline) = (None, false, context.deadline);
+    Ok(Decoded::Read(DecodedRead { keyspace, kind, stale, from_follower, deadline }))
 }
 
 /// How old an answer may be, where it need not be the newest state.

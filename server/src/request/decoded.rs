@@ -54,9 +54,11 @@ pub(crate) struct DecodedWrite {
 /// A [`Read`] without its reply.
 pub(crate) struct DecodedRead {
     pub(super) keyspace: KeyspaceId,
-    pub(super) kind: ReadKind,
+    pub(crate) kind: ReadKind,
     /// How old the answer may be; none: it is the newest state, or that of the moment that is named.
     pub(super) stale: Option<Duration>,
+    /// The asked node's replica had better serve it, whoever leads.
+    pub(super) from_follower: bool,
     pub(super) deadline: Instant,
 }
 
@@ -75,6 +77,7 @@ impl Decoded {
                 ReadKind::Scan(Scan { start, .. }) | ReadKind::Changes(Changes { start, .. }) => {
                     Place::Key(start)
                 }
+                ReadKind::Index(key, _) => Place::Key(key),
                 ReadKind::Confirm { .. } => Place::Key(&[]),
             },
         }
@@ -140,12 +143,44 @@ impl Decoded {
         }
     }
 
+    /// Whether its caller wants the newest state, or that of a moment, from the replica of the node that it asks.
+    pub(crate) fn from_follower(&self) -> bool {
+        self.read().is_some_and(|read| read.from_follower && read.stale.is_none())
+    }
+
+    /// It is for the leader from now on.
+    pub(crate) fn goes_to_leader(&mut self) {
+        if let Decoded::Read(read) = self {
+            read.from_follower = false;
+        }
+    }
+
+    /// The read that it is, if it is one.
+    pub(crate) fn read(&self) -> Option<&DecodedRead> {
+        match self {
+            Decoded::Read(read) => Some(read),
+            Decoded::Write(_) => None,
+        }
+    }
+
     /// Whether it asks for a moment, or for a state that may be a little old.
     pub(crate) fn is_of_the_past(&self) -> bool {
         match self {
             Decoded::Read(read) => read.stale.is_some() || read.kind.moment().is_some(),
             Decoded::Write(_) => false,
         }
+    }
+
+    /// Whether a replica can serve it by itself, as [`Decoded::serve_closed`] does.
+    pub(crate) fn is_closed_at(&self, replica: &Replica) -> bool {
+        let Some(DecodedRead { kind, stale, .. }) = self.read() else { return false };
+        let is_here = self.lies_in(&replica.shared.state.descriptor());
+        is_here
+            && match (kind.moment(), stale) {
+                (Some(at), _) => replica.shows(at),
+                (None, Some(most)) => replica.closed_age().is_some_and(|(_, age)| age <= *most),
+                (None, None) => false,
+            }
     }
 
     /// Has a replica serve it by itself, where it names a moment that is closed there, or may be as old as what is.
@@ -163,8 +198,8 @@ impl Decoded {
         };
         let (at, age) = replica.closed_age().filter(|(_, age)| age <= most)?;
         match replica.read_closed(at, || ReadKind::GetAt(key.clone(), at))? {
-            Ok(Answer::Get { found, now, at, stale }) => {
-                Some(Ok(Answer::Get { found, now, at, stale: stale.max(age) }))
+            Ok(Answer::Get { found, now, at, .. }) => {
+                Some(Ok(Answer::Get { found, now, at, stale: age }))
             }
             // The caller has named no moment: the leader has the newest one.
             _ => None,

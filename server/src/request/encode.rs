@@ -1,5 +1,7 @@
 //! From results to answers on the wire.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quintet_proto::v1::{self, session_response::Result as Body};
 
@@ -36,6 +38,11 @@ fn key_version(version: KeyVersion) -> v1::KeyVersion {
     }
 }
 
+/// How old something is at most: never told to be less.
+fn ms_up(age: Duration) -> u64 {
+    ms(age.saturating_add(Duration::from_nanos(999_999)))
+}
+
 /// What a range answered.
 pub(crate) fn body(answer: Answer) -> Body {
     match answer {
@@ -43,7 +50,7 @@ pub(crate) fn body(answer: Answer) -> Body {
             context: None,
             state: Some(state(found, now)),
             at: at.map_or(0, |at| at.0),
-            stale_ms: at.map_or(0, |_| ms(stale).max(1)),
+            stale_ms: at.map_or(0, |_| ms_up(stale).max(1)),
         }),
         Answer::History { versions, more, kept_since } => Body::History(v1::HistoryResponse {
             context: None,
@@ -90,6 +97,8 @@ pub(crate) fn body(answer: Answer) -> Body {
             resolved: page.resolved.0,
             upto: page.upto.map(Bytes::from).unwrap_or_default(),
         }),
+        // No request of a client asks for it.
+        Answer::Index(_) => Body::Error(OpError::unavailable("an index is for nodes alone").into()),
         Answer::DeleteRange(removed) => Body::DeleteRange(v1::DeleteRangeResponse {
             context: None,
             deleted: removed.keys.into(),

@@ -22,7 +22,7 @@ use crate::{
     planted::{self, Bug},
     range::{
         replica::Replica,
-        request::{Reply, ReplySink},
+        request::{OpResult, Reply, ReplySink},
     },
     request::{
         answer::Answers,
@@ -67,6 +67,18 @@ impl Router {
         }
     }
 
+    /// The answer of this node's replica to a read of the past, where that can tell by itself.
+    pub(super) fn closed_answer(&self, replica: &Replica, decoded: &Decoded) -> Option<OpResult> {
+        let is_here =
+            decoded.is_of_the_past() && decoded.lies_in(&replica.shared.state.descriptor());
+        let result = is_here.then(|| decoded.serve_closed(replica)).flatten()?;
+        self.metrics.closed_reads.inc();
+        if !replica.is_leader() {
+            self.metrics.reads_without_leading.inc();
+        }
+        Some(result)
+    }
+
     /// Serves a read of the past by this node's replica, where that can.
     fn serve_closed<S: Answers>(&self, request: &Request, sink: &Arc<S>) -> bool {
         if !request.decoded.is_of_the_past() {
@@ -74,12 +86,8 @@ impl Router {
         }
         let Some(route) = self.routes.find(request.decoded.place()) else { return false };
         let Some(replica) = self.replica(route.range) else { return false };
-        if !request.decoded.lies_in(&replica.shared.state.descriptor()) {
-            return false;
-        }
-        let Some(result) = request.decoded.serve_closed(&replica) else { return false };
+        let Some(result) = self.closed_answer(&replica, &request.decoded) else { return false };
         let (id, op) = (request.wire.id, request.wire.op.as_ref());
-        self.metrics.closed_reads.inc();
         self.reply(sink.clone(), id, named(op, Some(route.range))).send(result);
         true
     }
@@ -111,6 +119,7 @@ impl Router {
             return;
         }
         let Some(request) = self.serve_changes(request, &sink) else { return };
+        let Some(request) = self.serve_as_follower(request, &sink) else { return };
         let (id, op) = (request.wire.id, request.wire.op.as_ref());
         let refuse = |sink, range: Option<RangeId>, error| {
             self.refuse(sink, id, named(op, range), error);

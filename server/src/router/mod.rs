@@ -12,6 +12,7 @@
 //!   serve.rs     what another node forwarded            admission.rs  how much the node takes on
 //!   scan.rs      scans get their moment                 parts.rs      a scan's span, by ranges
 //!   hints.rs     where clients had better go             watches.rs    feeds that clients have open
+//!   follower.rs  newest state, by a replica that does not lead
 //! ```
 //!
 //! What goes in is decoded, beside the message that it came in, which may have to go on as it is
@@ -26,6 +27,7 @@
 
 pub mod admission;
 mod dispatch;
+mod follower;
 mod forward;
 pub(crate) mod hints;
 pub(crate) mod parts;
@@ -68,6 +70,8 @@ pub struct Router {
     relays: Turns,
     /// Room for scans that are being opened.
     scans: Arc<Semaphore>,
+    /// Room for reads that this node's replicas serve behind their leaders.
+    follower_reads: Arc<Semaphore>,
     admission: Arc<Admission>,
     watches: Arc<Watches>,
     decoder: Decoder,
@@ -96,6 +100,7 @@ impl Router {
             leaders: RwLock::default(),
             relays: Turns::default(),
             scans: Arc::new(Semaphore::new(scan::OPENED_AT_ONCE_MAX)),
+            follower_reads: Arc::new(Semaphore::new(follower::AT_ONCE_MAX)),
             admission: Admission::new(&limits, metrics.clone()),
             watches: Watches::new(limits.watches_max, metrics.clone()),
             decoder: Decoder::new(limits.clone(), oracle.clone(), peers.clone(), random),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quintet_proto::{
     internal::v1 as wire,
-    v1::{self, Code},
+    v1::{self, Code, session_request::Op},
 };
 
 use super::Router;
@@ -38,9 +38,22 @@ impl Router {
             return reply.send(Err(OpError::invalid("a forwarded scan names its moment")));
         }
         match self.admit(&replica, &decoded, Generation(forward.generation)) {
-            Ok(()) => decoded.submit(&replica, reply),
+            Ok(()) => match self.closed_answer(&replica, &decoded) {
+                Some(result) => reply.send(result),
+                None => decoded.submit(&replica, reply),
+            },
             Err(_) => reply.send(Err(OpError::stale_route())),
         }
+    }
+
+    /// Whether this node's replica serves a request that it is asked to pass on: a read of the past, by itself.
+    pub(crate) fn serves_instead(&self, request: &v1::SessionRequest, range: RangeId) -> bool {
+        if !request.op.as_ref().is_some_and(is_of_the_past) {
+            return false;
+        }
+        let decoded = self.decoder.decode(&mut request.clone());
+        let replica = self.replica(range);
+        replica.zip(decoded.ok()).is_some_and(|(replica, decoded)| decoded.is_closed_at(&replica))
     }
 
     /// Where a forwarded request that was refused for having come to the wrong place ([`OpError::misrouted`])
@@ -61,5 +74,14 @@ impl Router {
         answer.descriptors =
             newer.iter().map(|descriptor| codec::encode(&**descriptor).into()).collect();
         answer
+    }
+}
+
+/// Whether a request names a moment, or how old a state may be.
+fn is_of_the_past(op: &Op) -> bool {
+    match op {
+        Op::Get(get) => get.at > 0 || get.stale_ms > 0,
+        Op::Scan(scan) => scan.at > 0,
+        _ => false,
     }
 }

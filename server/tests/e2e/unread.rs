@@ -73,7 +73,10 @@ async fn batches_of_large_values(cluster: &Cluster, through: u64) {
         let context = Some(v1::RequestContext { timeout_ms: 30_000, ..Default::default() });
         let keys = vec![Bytes::from_static(b"large"); 100];
         // Read as every client does that is not told otherwise.
-        let answer = kv.batch_get(v1::BatchGetRequest { context, keys }).await.expect("readable");
+        let answer = kv
+            .batch_get(v1::BatchGetRequest { context, keys, ..Default::default() })
+            .await
+            .expect("readable");
         let answer = answer.into_inner();
         assert!(answer.encoded_len() <= READABLE_BYTES_MAX, "{}", answer.encoded_len());
         assert_eq!(answer.items.len(), 100);

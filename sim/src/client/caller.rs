@@ -94,6 +94,11 @@ impl Caller {
         (&self.recording, self.number)
     }
 
+    /// The time of the history.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.recording.now_ns()
+    }
+
     /// Records that it asks something.
     pub(super) fn begins(&self, key: &str, call: &Call) {
         self.recording.invoke(self.process, key, call);
@@ -146,6 +151,21 @@ impl Caller {
             Door::Library(library) => library.ask(key, &call, pause_ms_max).await,
             Door::Unary(unary) => unary.ask(key, &call).await,
         };
+        self.noted(key, ended)
+    }
+
+    /// As [`Caller::call`], of a read: by the replica of the node that is asked, whoever leads.
+    pub async fn call_follower(&mut self, key: &str, call: Call) -> OpOutcome {
+        self.recording.invoke(self.process, key, &call);
+        let ended = match &self.door {
+            Door::Library(library) => library.ask_follower(key, &call).await,
+            Door::Unary(unary) => unary.ask_follower(key, &call).await,
+        };
+        self.noted(key, ended)
+    }
+
+    /// Records what came of a call, and keeps what was learnt of the key.
+    fn noted(&mut self, key: &str, ended: Ended) -> OpOutcome {
         self.recording.complete(self.process, &ended);
         let (outcome, _) = ended;
         match &outcome {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use quintet_client::{
-    BatchWriter, Client, Condition, Error, HeldSnapshot, PutOptions, ScanOptions, Version,
+    BatchWriter, Client, Condition, Error, HeldSnapshot, PutOptions, Scan, ScanOptions, Version,
     Versioned,
 };
 use tokio::time::sleep;
@@ -174,13 +174,12 @@ impl Library {
             }
             Call::Expire { ttl_ms: None } => client.persist(key).await.map(kept),
             Call::Scan => {
-                let options = ScanOptions::prefix(key);
-                self.scan(options, 0).await.map(Reply::Scanned)
+                self.scan(client.scan(ScanOptions::prefix(key)), 0).await.map(Reply::Scanned)
             }
             Call::ReadAll => {
                 // With a limit nothing is fetched ahead: a slow reader asks late.
                 let options = ScanOptions::prefix(key).limit(u64::MAX);
-                self.scan(options, pause_ms_max).await.map(Reply::Scanned)
+                self.scan(client.scan(options), pause_ms_max).await.map(Reply::Scanned)
             }
             Call::Page(asked) => self.page(asked).await.map(Reply::Paged),
             Call::Sweep => self.sweep(&key).await,
@@ -195,6 +194,19 @@ impl Library {
             (Call::Append { .. }, (OpOutcome::Refused(_), none)) => (OpOutcome::Failed, none),
             (_, ended) => ended,
         }
+    }
+
+    /// Asks the replica of the node that it is attached to, which need not lead.
+    pub(super) async fn ask_follower(&self, key: &str, call: &Call) -> Ended {
+        let (follower, key) = (self.client.from_follower(), key.to_owned());
+        let asked = match call {
+            Call::Read => follower.get(key).await.map(|state| Reply::Read(state.map(record))),
+            Call::Scan | Call::ReadAll => {
+                self.scan(follower.scan(ScanOptions::prefix(key)), 0).await.map(Reply::Scanned)
+            }
+            _ => unreachable!("only reads are for followers"),
+        };
+        ended(call, asked)
     }
 
     /// Removes all keys that begin so; goes on where it broke off, until it is done or the work ends.
@@ -233,8 +245,7 @@ impl Library {
     }
 
     /// Takes all records, with a pause after each.
-    async fn scan(&self, options: ScanOptions, pause_ms_max: u64) -> Result<Vec<Entry>, Error> {
-        let mut scan = self.client.scan(options);
+    async fn scan(&self, mut scan: Scan, pause_ms_max: u64) -> Result<Vec<Entry>, Error> {
         let mut entries = Vec::new();
         while let Some(found) = scan.next().await {
             let found = found?;

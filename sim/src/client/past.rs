@@ -20,12 +20,13 @@ const HELD_STALE: Duration = Duration::from_millis(500);
 const LOOKS_PAUSE_MS_MAX: u64 = 2_000;
 
 /// The page that a read of a key at a moment is.
-fn page(key: &str, at: u64) -> Call {
+fn page(key: &str, at: u64, since_ns: Option<u64>) -> Call {
     Call::Page(PageAsked {
         start: key.to_owned(),
         end: format!("{key}\0"),
         limit: 1,
         at,
+        since_ns,
         ..PageAsked::default()
     })
 }
@@ -42,7 +43,7 @@ impl Caller {
             return None;
         };
         if let Back::At(at) = back {
-            let call = page(key, at);
+            let call = page(key, at, None);
             self.begins(prefix, &call);
             let shown = self.library()?.look_back(key, back).await;
             let outcome =
@@ -50,13 +51,15 @@ impl Caller {
             self.ends(outcome);
             return Some(at);
         }
+        let asked_ns = self.now_ns();
         let (shown, stale) = library.look_back(key, back).await?;
         if let Back::Stale(most) = back {
             // Rounded up on its way.
             assert!(stale <= most + Duration::from_millis(1), "{stale:?} old, {most:?} at most");
         }
         let at = shown.at;
-        self.begins(prefix, &page(key, at));
+        let stale_ns = u64::try_from(stale.as_nanos()).unwrap_or(u64::MAX);
+        self.begins(prefix, &page(key, at, Some(asked_ns.saturating_sub(stale_ns))));
         self.ends(OpOutcome::Ok(Reply::Paged(shown)));
         Some(at)
     }
@@ -83,7 +86,7 @@ impl Caller {
         let until = Instant::now() + how_long;
         while Instant::now() < until && !self.is_over() {
             sleep(Duration::from_millis(self.between(1, LOOKS_PAUSE_MS_MAX))).await;
-            let call = page(key, at);
+            let call = page(key, at, None);
             self.begins(prefix, &call);
             let shown = library::look_held(&held, key).await;
             let is_collected = matches!(shown, Err(Error::VersionCollected(_)));

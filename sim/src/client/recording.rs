@@ -82,6 +82,11 @@ impl Recording {
         self.stop.load(Ordering::Acquire)
     }
 
+    /// The time of the history.
+    pub(super) fn now_ns(&self) -> u64 {
+        (self.seams.now_ns)()
+    }
+
     pub(super) fn random(&self) -> u64 {
         (self.seams.random)()
     }

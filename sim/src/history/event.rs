@@ -170,6 +170,9 @@ pub struct PageAsked {
     pub keys_only: bool,
     /// The version of an earlier page; 0: the newest state.
     pub at: Version,
+    /// It was said to show all that was acknowledged before this time of the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ns: Option<u64>,
 }
 
 /// `{"at","records","next"}`: a page of a scan.

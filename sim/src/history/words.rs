@@ -28,7 +28,7 @@ fn place(version: Version, key: &str) -> String {
 }
 
 fn page_in_words(f: &mut fmt::Formatter<'_>, asked: &PageAsked) -> fmt::Result {
-    let PageAsked { start, end, reverse, limit, keys_only, at } = asked;
+    let PageAsked { start, end, reverse, limit, keys_only, at, since_ns } = asked;
     write!(f, "scans a page of {start:?} to {end:?}")?;
     if *limit > 0 {
         write!(f, ", {limit} at most")?;
@@ -41,6 +41,9 @@ fn page_in_words(f: &mut fmt::Formatter<'_>, asked: &PageAsked) -> fmt::Result {
     }
     if *at > 0 {
         write!(f, ", at version {at}")?;
+    }
+    if let Some(since_ns) = since_ns {
+        write!(f, ", which is said to be of {} ms or later", millis(*since_ns))?;
     }
     Ok(())
 }

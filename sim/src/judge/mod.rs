@@ -16,6 +16,7 @@
 //! | [`order`] | the order of commits is that of timestamps, over all keys and ranges |
 //! | [`pages`] | a page of a scan, whichever way it was asked for, shows a moment that is not before the scan |
 //! | [`read_all`] | a read of all registers, over however many ranges, shows one moment of them |
+//! | [`staleness`] | a state that may be a little old is as new as its answer says, by the time of the run |
 //! | [`answered`] | once all faults have ended every call is answered |
 //! | [`promise`] | the loss of a part of the cluster costs no more than promised |
 //!
@@ -41,6 +42,7 @@ pub mod promise;
 pub mod raft;
 pub mod read_all;
 pub mod replicas;
+pub mod staleness;
 pub mod verdict;
 
 pub use verdict::{Verdict, Violation};
@@ -68,6 +70,8 @@ pub enum Judge {
     List,
     /// See [`counter`].
     Counter,
+    /// See [`staleness`].
+    Staleness,
 }
 
 impl Judge {
@@ -86,6 +90,7 @@ impl Judge {
             Judge::Feed => feed::check(ops),
             Judge::List => list::check(ops),
             Judge::Counter => counter::check(ops),
+            Judge::Staleness => staleness::check(ops),
         }
     }
 }

@@ -20,6 +20,7 @@
 //! | [`holds`] | `hold` | registers | pages |
 //! | [`time_servers`] | `place_time_servers` | | |
 //! | [`watches`] | `watch` | all, registers, one register, those that expire | feed |
+//! | [`followers`] | `follower_get`, `follower_scan` | registers, those that expire, those of inserts | read all, moment |
 //! | [`batches`] | `batch` | registers, inserts, those that expire | |
 //!
 //! ```text
@@ -36,6 +37,7 @@ mod batches;
 mod contract;
 mod counters;
 mod expiring;
+mod followers;
 mod holds;
 mod inserts;
 mod keys;

@@ -88,7 +88,7 @@ impl Pages {
                 reverse: flags & 1 > 0,
                 limit,
                 keys_only: flags & 6 == 0,
-                at: 0,
+                ..PageAsked::default()
             },
             is_kept: flags & 8 > 0,
             pages_max: PAGES_MAX,

@@ -62,6 +62,6 @@ impl Workload for Past {
     }
 
     fn judges(&self) -> &'static [Judge] {
-        if self.past > 0 { &[Judge::Pages] } else { &[] }
+        if self.past > 0 { &[Judge::Pages, Judge::Staleness] } else { &[] }
     }
 }

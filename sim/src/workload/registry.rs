@@ -10,7 +10,7 @@ use toml::Table;
 use super::{
     batches,
     contract::{LastRead, Turn, Workload},
-    counters, expiring, holds, inserts, lists, pages, past,
+    counters, expiring, followers, holds, inserts, lists, pages, past,
     preparation::Preparation,
     read_all, registers, scans,
     section::Section,
@@ -40,6 +40,7 @@ fn drawn(settings: &mut Settings<'_>) -> Vec<Box<dyn Workload>> {
         holds::of(settings),
         time_servers::of(settings),
         watches::of(settings),
+        followers::of(settings),
     ]
 }
 

@@ -55,7 +55,7 @@ impl Forwarded {
         };
         let (tx, rx) = oneshot::channel();
         let waiting_bytes = self.waiting_bytes.clone();
-        if forward.relay && !router.leads(range) {
+        if forward.relay && !router.leads(range) && !router.serves_instead(&request, range) {
             let done = Box::new(move |mut answer: wire::ForwardAnswer| {
                 let _admitted = admitted;
                 let response = answer.response.take().unwrap_or_default();

@@ -18,6 +18,7 @@
 //!   failed.
 
 mod forward;
+mod index;
 mod pings;
 mod raft;
 mod snapshot;
@@ -103,6 +104,9 @@ impl Handler for NodeHandler {
                 let router = node_state.router().clone();
                 self.forwarded.serve(router, forward, RangeId(message.range_id))
             }
+            Kind::ReadIndex(asked) if is_ours(asked.time_domain) => {
+                index::answer(node_state.router().clone(), RangeId(message.range_id), asked)
+            }
             Kind::Claims(claims) => {
                 let holds = claims.claims.iter().map(|claim| holds(&node_state, claim)).collect();
                 let answer = Kind::ClaimsAnswer(wire::ClaimsAnswer { holds });
@@ -133,15 +137,18 @@ impl Handler for NodeHandler {
                 .boxed()
             }
             Kind::Closed(closed) if is_ours(closed.time_domain) => {
-                for range in closed.ranges {
+                let (ages, me) = (node_state.closed_ages(), node_state.peers().book().me());
+                for range in &closed.ranges {
                     let Some(replica) = node_state.router().replica(RangeId(range.range_id)) else {
                         continue;
                     };
                     let (block, applied) =
                         (Block(range.block).min(Block::MAX), range.applied_index);
-                    replica.hear_closed(Moment { block, applied });
+                    let since = ages.since(&me, &closed, range);
+                    replica.hear_closed(Moment { block, applied }, since);
                 }
-                async { Some(Kind::Pong(wire::Pong {})) }.boxed()
+                let answer = Kind::ClosedAnswer(ages.answer(&me));
+                async { Some(answer) }.boxed()
             }
             Kind::Reach(_) => {
                 async move { Some(ask::Reach::reply(reach::reached(&node_state).await)) }.boxed()
@@ -214,6 +221,7 @@ impl Handler for NodeHandler {
             | Kind::TimeFence(_)
             | Kind::TimeSeed(_)
             | Kind::Closed(_)
+            | Kind::ReadIndex(_)
             | Kind::HoldVersions(_) => failed("this node knows no such time domain"),
             _ => failed("an answer where a request belongs"),
         }

@@ -17,6 +17,7 @@
 //!   queue.rs     reads that wait for their turn
 //!   confirm.rs   that this replica leads, after they arrived
 //!   serve.rs     what they find in the applied state
+//!   follower.rs  strict reads by a replica that does not lead
 //!   waiting.rs   those that have to wait before they are answered
 //!   task.rs      one task a replica that does it
 //! ```
@@ -33,6 +34,7 @@
 //! On a crash nothing is kept: a caller that got no answer asks again.
 
 mod confirm;
+pub(crate) mod follower;
 pub(super) mod queue;
 pub(super) mod serve;
 pub(super) mod task;

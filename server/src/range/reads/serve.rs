@@ -39,7 +39,7 @@ pub(in crate::range) enum For {
 }
 
 /// What became of a read.
-pub(super) enum Served {
+pub(in crate::range) enum Served {
     Answer(OpResult),
     /// It has to wait for something.
     Later {
@@ -51,7 +51,12 @@ pub(super) enum Served {
 }
 
 /// Serves a read of a range that is led in the term `confirmed`.
-pub(super) fn serve(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Served {
+pub(in crate::range) fn serve(
+    shared: &Shared,
+    kind: ReadKind,
+    confirmed: u64,
+    expiry: Expiry,
+) -> Served {
     if let Some(guards) = guards(shared, &kind, confirmed, expiry) {
         return Served::Later { kind, what: For::Guards(guards, confirmed) };
     }
@@ -86,6 +91,10 @@ fn read(shared: &Shared, kind: ReadKind, confirmed: u64, expiry: Expiry) -> Serv
             history(shared, &key, before, limit).map(Served::Answer)
         }
         ReadKind::Scan(wanted) => scan(shared, wanted).map(Served::Answer),
+        ReadKind::Index(key, _) if !in_range(shared, &key) => {
+            return Served::Answer(Err(OpError::stale_route()));
+        }
+        ReadKind::Index(..) => return Served::Answer(index(shared)),
         // A closed moment needs no leader: they are answered without coming here (`Replica::read`).
         ReadKind::Changes(_) => {
             return Served::Answer(Err(OpError::unavailable("a page of a feed is not confirmed")));
@@ -116,10 +125,14 @@ fn guards(shared: &Shared, kind: &ReadKind, term: u64, expiry: Expiry) -> Option
         return None;
     }
     let guards = match kind {
-        ReadKind::Get(key) | ReadKind::History(key, ..) => {
+        // The careless hand: "who asks will see".
+        ReadKind::Index(..) if planted::active(Bug::FollowerReadIgnoresGuards) => return None,
+        ReadKind::Get(key) | ReadKind::History(key, ..) | ReadKind::Index(key, None) => {
             shared.guards.over(key, shared.looks(term))
         }
-        ReadKind::GetAt(_, at) => shared.guards.below(*at, shared.looks(term)),
+        ReadKind::GetAt(_, at) | ReadKind::Index(_, Some(at)) => {
+            shared.guards.below(*at, shared.looks(term))
+        }
         ReadKind::Scan(scan) => shared.guards.below(scan.at, shared.looks(term)),
         ReadKind::Changes(_) | ReadKind::Confirm { .. } => return None,
     };
@@ -191,6 +204,15 @@ fn history(
     let (versions, more) = mvcc::history(&**shared.state.engine(), key, before, limits)?;
     let kept_since = shared.state.gc_threshold(key);
     Ok(Ok(Answer::History { versions, more, kept_since }))
+}
+
+/// How far another replica has to have applied the log: as far as this leader, whose guards have been waited for. What
+/// is acknowledged by now is at or below.
+fn index(shared: &Shared) -> OpResult {
+    let applied = shared.state.applied_index();
+    applied
+        .map(Answer::Index)
+        .ok_or_else(|| OpError::unavailable("nothing is applied yet; try again"))
 }
 
 /// What of a scan lies in a range.

@@ -68,7 +68,22 @@ impl Unary {
         if *call == Call::Sweep {
             return self.sweep(key).await;
         }
-        match (call, outcome(self.0.run(Request::One(request(key, call))).await)) {
+        self.ask_op(call, request(key, call)).await
+    }
+
+    /// Asks the replica of the node that gets the call, which need not lead.
+    pub(super) async fn ask_follower(&self, key: &str, call: &Call) -> Ended {
+        let mut op = request(key, call);
+        match &mut op {
+            Op::Get(get) => get.from_follower = true,
+            Op::Scan(scan) => scan.from_follower = true,
+            _ => unreachable!("only reads are for followers"),
+        }
+        self.ask_op(call, op).await
+    }
+
+    async fn ask_op(&self, call: &Call, op: Op) -> Ended {
+        match (call, outcome(self.0.run(Request::One(op)).await)) {
             (Call::List, (OpOutcome::Ok(Reply::Read(state)), none)) => {
                 let text = state.map_or_else(String::new, |state| state.value);
                 let list = text.split_whitespace().map(str::parse).collect::<Result<_, _>>();
@@ -139,7 +154,12 @@ impl Unary {
         let reads = items.iter().all(|(_, call)| *call == Call::Read);
         let told = if reads {
             let keys = items.iter().map(|(key, _)| key.clone().into()).collect();
-            self.0.run(Request::BatchGet(v1::BatchGetRequest { context: None, keys })).await
+            self.0
+                .run(Request::BatchGet(v1::BatchGetRequest {
+                    keys,
+                    ..v1::BatchGetRequest::default()
+                }))
+                .await
         } else {
             let put = |(key, call): &(String, Call)| match request(key, call) {
                 Op::Put(put) => put,
