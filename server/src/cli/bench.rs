@@ -24,6 +24,7 @@ mod memory;
 mod open_loop;
 mod overload;
 mod scan;
+mod served;
 mod target;
 
 use super::exit::Failure;

@@ -37,6 +37,9 @@ pub(crate) enum Command {
         key: OsString,
         #[command(flatten)]
         past: past::Past,
+        /// The newest value by the replica of the node that is asked, which need not lead the range
+        #[arg(long, conflicts_with_all = ["at", "stale"])]
+        follower: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -127,7 +130,12 @@ pub(crate) enum Command {
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Get { key, past, common } => get(&common.input(key)?, &past, &common).await,
+        Command::Get { key, past, common, .. } if past.is_asked() => {
+            past::get(&common.input(key)?, &past, &common).await
+        }
+        Command::Get { key, follower, common, .. } => {
+            get(&common.input(key)?, follower, &common).await
+        }
         Command::History(args) => past::history(args).await,
         Command::Watch(args) => watch::run(args).await,
         Command::Put { key, value, lifetime, common } => {
@@ -174,11 +182,12 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn get(key: &Bytes, past: &past::Past, common: &Common) -> Result<(), Failure> {
-    if past.is_asked() {
-        return past::get(key, past, common).await;
-    }
-    let found = common.client().await?.get(key).await?;
+async fn get(key: &Bytes, follower: bool, common: &Common) -> Result<(), Failure> {
+    let client = common.client().await?;
+    let found = match follower {
+        true => client.from_follower().get(key).await?,
+        false => client.get(key).await?,
+    };
     let mut out = Output::new();
     let Some(found) = found else {
         return Err(no_such_key(key));

@@ -23,6 +23,41 @@ pub(super) async fn connect(
     Ok(clients)
 }
 
+/// How a load reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// From the leader of the key's range.
+    #[default]
+    Leader,
+    /// By the replica of the node that is asked, strictly.
+    Follower,
+    /// A state that is at most so old.
+    Stale(Duration),
+}
+
+/// A connection that reads in one way.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) client: Client,
+    pub(super) reads: Reads,
+}
+
+impl System for Reader {
+    type Error = Error;
+
+    async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Error> {
+        self.client.put(key, value).await.map(drop)
+    }
+
+    async fn get(&mut self, key: Bytes) -> Result<(), Error> {
+        match self.reads {
+            Reads::Leader => self.client.get(key).await.map(drop),
+            Reads::Follower => self.client.from_follower().get(key).await.map(drop),
+            Reads::Stale(max) => self.client.stale(max).get(key).await.map(drop),
+        }
+    }
+}
+
 impl System for Client {
     type Error = Error;
 

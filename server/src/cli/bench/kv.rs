@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
+use quintet_client::Client;
+
 use super::{
-    clients,
+    clients::{self, Reader, Reads},
     measure::closed_loop::{CONNECTIONS_DEFAULT, Load, Measured, Operation},
+    served::{Counted, Served},
     target::Target,
 };
 use crate::cli::{
@@ -41,6 +44,12 @@ pub(crate) struct Kv {
     #[arg(long, value_name = "N", default_value_t = 10_000,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000_000))]
     keys: usize,
+    /// Read a state that is at most so old, as in 500ms, from the nodes that are asked
+    #[arg(long, value_name = "MS|DURATION", value_parser = stale)]
+    stale: Option<Duration>,
+    /// Read the newest state from the replicas of the nodes that are asked, leaders or not
+    #[arg(long, conflicts_with = "stale")]
+    follower: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -60,8 +69,24 @@ async fn measure(args: &Kv) -> Result<(), Failure> {
         note(format!("writing {} keys", load.keys));
         load.fill(&clients).await?;
     }
-    let measured = load.run(&clients).await.map_err(Failure::internal)?;
-    args.target.print(|| text(&load, &measured), || measured.json(&load))?;
+    let reads = args.reads();
+    let readers: Vec<_> =
+        clients.iter().map(|client| Reader { client: client.clone(), reads }).collect();
+    // Every connection is one of its own: the first will do for asking.
+    let asks = clients.first().filter(|_| reads != Reads::Leader);
+    let before = counted(asks).await;
+    let measured = load.run(&readers).await.map_err(Failure::internal)?;
+    let served = before.zip(counted(asks).await).map(|(before, after)| before.until(&after));
+    args.target.print(
+        || text(&load, &measured) + &served.as_ref().map(Served::text).unwrap_or_default(),
+        || {
+            let mut json = measured.json(&load);
+            if let Some(served) = &served {
+                json["served"] = served.json();
+            }
+            json
+        },
+    )?;
     if measured.latency.is_empty() {
         let reason = measured.error.unwrap_or_else(|| "nothing was answered".to_owned());
         return Err(Failure::new(
@@ -73,7 +98,31 @@ async fn measure(args: &Kv) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What nodes have served by now, where somebody wants to know.
+async fn counted(asks: Option<&Client>) -> Option<Counted> {
+    match asks {
+        Some(client) => Some(Counted::now(client).await),
+        None => None,
+    }
+}
+
+/// A number is of milliseconds.
+fn stale(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(ms) => Ok(Duration::from_millis(ms)),
+        Err(_) => duration::parse(text, "length of time").map_err(|failure| failure.to_string()),
+    }
+}
+
 impl Kv {
+    fn reads(&self) -> Reads {
+        match (self.follower, self.stale) {
+            (true, _) => Reads::Follower,
+            (false, Some(max)) => Reads::Stale(max),
+            (false, None) => Reads::Leader,
+        }
+    }
+
     fn load(&self, server_pids: Vec<u32>) -> Load {
         Load {
             clients: self.clients,
