@@ -55,6 +55,6 @@ impl FollowerReads {
 
     /// Keys in order, as [`Client::scan`] gives them.
     pub fn scan(&self, options: ScanOptions) -> Scan {
-        Scan::new(self.caller.clone(), options.from_follower())
+        Scan::new(self.caller.clone(), options.by_follower())
     }
 }

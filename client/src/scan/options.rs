@@ -94,7 +94,7 @@ impl ScanOptions {
     }
 
     /// By the replicas of the node that the client is attached to.
-    pub(crate) fn from_follower(mut self) -> Self {
+    pub(crate) fn by_follower(mut self) -> Self {
         self.from_follower = true;
         self
     }

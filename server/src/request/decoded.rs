@@ -144,7 +144,7 @@ impl Decoded {
     }
 
     /// Whether its caller wants the newest state, or that of a moment, from the replica of the node that it asks.
-    pub(crate) fn from_follower(&self) -> bool {
+    pub(crate) fn is_for_follower(&self) -> bool {
         self.read().is_some_and(|read| read.from_follower && read.stale.is_none())
     }
 

@@ -45,7 +45,7 @@ impl Router {
         request: Request,
         sink: &Arc<S>,
     ) -> Option<Request> {
-        if !request.decoded.from_follower() {
+        if !request.decoded.is_for_follower() {
             return Some(request);
         }
         let asked = self.follower_of(&request.decoded);
