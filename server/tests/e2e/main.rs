@@ -4,6 +4,7 @@
 //! forming.rs     five nodes become a cluster; every node serves; other ports after a restart
 //! pauses.rs      nodes that stand still and go on; who is alone meanwhile; what is left of old links
 //! kills.rs       SIGKILL under load loses nothing acknowledged; SIGTERM moves leaders first
+//! reads.rs       reads beside the leaders: the newest state from followers, states a little old
 //! ranges.rs      many ranges: leaders move off nodes under load, a hundred form at once
 //! clocks.rs      wall clocks that jump by hours
 //! expiry.rs      keys that expire, from every side; what is collected behind them
@@ -60,6 +61,7 @@ mod past;
 mod pauses;
 mod python;
 mod ranges;
+mod reads;
 mod repetitions;
 mod replaced;
 mod retention;
