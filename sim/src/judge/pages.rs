@@ -21,7 +21,7 @@
 //! nothing; without an answered one the judge is `Undecided`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound::{Excluded, Included},
 };
 
@@ -158,11 +158,16 @@ impl<'a> Known<'a> {
     fn of(ops: &'a [Op], pages: &[Page<'a>], skew_ns: u64) -> Known<'a> {
         let mut makers: BTreeMap<(&str, &str), &Op> = BTreeMap::new();
         let mut expire: BTreeMap<&str, bool> = BTreeMap::new();
+        // Keys that perhaps were given another expiry, by whom nobody told the version.
+        let mut kept: BTreeSet<&str> = BTreeSet::new();
         for op in ops {
             if let Call::Write { value, .. } | Call::Insert { value } | Call::Cas { value, .. } =
                 &op.call
             {
                 makers.insert((&op.key, value), op);
+            }
+            if matches!(op.call, Call::Expire { .. }) && op.outcome == OpOutcome::Unknown {
+                kept.insert(&op.key);
             }
             if op.call.is_mutation() {
                 *expire.entry(&op.key).or_default() |= op.call.ttl_ms().is_some();
@@ -177,6 +182,9 @@ impl<'a> Known<'a> {
                 || value.and_then(|value| makers.get(&(key, value)).copied()).filter(may_be);
             let maker = if made { Some(by) } else { written() };
             let life = match maker {
+                Some(maker) if maker.version_made().is_none() && kept.contains(key) => {
+                    Life::Unknown
+                }
                 Some(maker) => life(maker, version),
                 None if expire.get(key).copied().unwrap_or(false) => Life::Unknown,
                 None => Life::Forever,

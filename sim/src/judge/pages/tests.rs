@@ -219,3 +219,19 @@ fn what_was_not_written_is_not_shown() {
     let said = other.page(asked(), v(30), &[A, B, C, ("d", v(25))], "").says();
     assert!(said.contains("another value"), "{said}");
 }
+
+#[test]
+fn a_version_that_nobody_told_may_be_another_expiry_of_what_was_written() {
+    let write = || Call::Write { value: format!("a-{}", v(10)), ttl_ms: Some(5) };
+    let told = |story: Story, expire: Option<Call>| {
+        let story = story.tell(7, "a", write(), OpOutcome::Unknown);
+        let story = match expire {
+            Some(expire) => story.tell(8, "a", expire, OpOutcome::Unknown),
+            None => story,
+        };
+        story.page(PageAsked { at: v(20), ..asked() }, v(20), &[("a", v(10))], "").says()
+    };
+    assert!(told(Story::default(), None).contains("had expired at"));
+    let expire = Call::Expire { ttl_ms: Some(1_000) };
+    assert_eq!(told(Story::default(), Some(expire)), "");
+}
