@@ -100,7 +100,7 @@ fn in_words(found: &RecoverTimeResponse) -> Vec<String> {
     }
     if !found.unheard_nodes.is_empty() {
         lines.push(format!(
-            "nodes {} are not heard: what they know of time will not count; bring back those that can be",
+            "nodes {} are not heard: bring back those that can be, however long it takes",
             listed(&found.unheard_nodes, ", ")
         ));
     }

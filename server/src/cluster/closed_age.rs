@@ -65,7 +65,8 @@ impl ClosedAges {
     pub(crate) fn heard_of(&self, node: NodeId, now: Instant) -> Option<(wire::ClosedAnswer, u64)> {
         let told = self.told.lock();
         let (answer, at) = told.get(&node)?;
-        Some((*answer, us(now.saturating_duration_since(*at))))
+        // What came later is left to the next message: it would seem to have come just now.
+        (*at <= now).then(|| (*answer, us(now.saturating_duration_since(*at))))
     }
 
     /// From when on, by this process's clock, something may be above a moment of which another node tells.

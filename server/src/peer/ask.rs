@@ -468,26 +468,45 @@ impl Ask for TimeSeed {
     }
 }
 
-/// Say what you know of time: the highest block, where that can be said, and who the time server of your directory is.
-pub(crate) struct TimeKnown;
+/// Issue no block of an epoch before this one any more, and say what you know of time. These servers are lost for good.
+pub(crate) struct TimeKnown(pub(crate) Epoch, pub(crate) BTreeSet<ServerId>);
+
+/// What a node knows of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The highest block that it has heard of, where that can be said.
+    pub(crate) block: Option<Block>,
+    /// The time server of its directory.
+    pub(crate) server: ServerId,
+    /// The ranges that it leads.
+    pub(crate) led: Vec<RangeId>,
+}
 
 impl Ask for TimeKnown {
-    type Answer = (Option<Block>, ServerId);
+    type Answer = Known;
 
     fn into_kind(self) -> Kind {
-        Kind::TimeKnown(wire::TimeKnown { time_domain: TimeDomain::default().0 })
+        let TimeKnown(epoch, lost) = self;
+        let (time_domain, lost) = (TimeDomain::default().0, lost.iter().map(|it| it.0).collect());
+        Kind::TimeKnown(wire::TimeKnown { time_domain, epoch: epoch.0, lost })
     }
 
     fn answer(kind: Kind) -> Option<Self::Answer> {
         let Kind::TimeKnownAnswer(answer) = kind else { return None };
-        let block =
-            Some(Block(answer.block)).filter(|block| (Block(1)..=Block::MAX).contains(block));
-        Some((block, ServerId(answer.server_id)))
+        let block = Some(Block(answer.block));
+        Some(Known {
+            block: block.filter(|block| (Block(1)..=Block::MAX).contains(block)),
+            server: ServerId(answer.server_id),
+            led: answer.led_ranges.into_iter().map(RangeId).collect(),
+        })
     }
 
-    fn reply((block, server): Self::Answer) -> Kind {
-        let block = block.map_or(0, |block| block.0);
-        Kind::TimeKnownAnswer(wire::TimeKnownAnswer { block, server_id: server.0 })
+    fn reply(answer: Self::Answer) -> Kind {
+        Kind::TimeKnownAnswer(wire::TimeKnownAnswer {
+            block: answer.block.map_or(0, |block| block.0),
+            server_id: answer.server.0,
+            led_ranges: answer.led.iter().map(|range| range.0).collect(),
+        })
     }
 }
 
@@ -599,8 +618,10 @@ mod tests {
         }
         assert_eq!(told::<TimeRound>(Some(block)), Some(Some(block)));
         assert_eq!(told::<TimeRound>(Some(Block(u64::MAX))), Some(None), "no block is that late");
-        assert_eq!(told::<TimeKnown>((Some(block), ServerId(9))), Some((Some(block), ServerId(9))));
-        assert_eq!(told::<TimeKnown>((None, ServerId(9))), Some((None, ServerId(9))));
+        for block in [Some(block), None] {
+            let known = Known { block, server: ServerId(9), led: vec![RangeId(1), RangeId(4)] };
+            assert_eq!(told::<TimeKnown>(known.clone()), Some(known));
+        }
         for answer in [Fenced::Ok(block), Fenced::Superseded(config.clone())] {
             assert_eq!(told::<TimeFence>(answer.clone()), Some(answer));
         }

@@ -288,6 +288,13 @@ impl Replica {
         timeout(COMMIT_TIMEOUT, applied).await.ok().flatten()
     }
 
+    /// Whether this replica leads its range and has applied all that the log held before; none where it does not lead.
+    pub async fn leads_prepared(&self) -> Option<bool> {
+        let term = self.raft.leads()?;
+        let prepared = self.shared.prepare(&self.raft, term, PREPARE_TIMEOUT).await;
+        Some(prepared && self.raft.leads_in(term))
+    }
+
     /// The newest moment that this replica can show by itself, and how old it is at most: what was acknowledged longer
     /// ago is at or below it. None where it can show none, or nobody knows how old that is.
     pub fn closed_age(&self) -> Option<(Timestamp, Duration)> {

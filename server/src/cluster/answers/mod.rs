@@ -170,7 +170,12 @@ impl Handler for NodeHandler {
                     .boxed()
             }
             Kind::TimeKnown(asked) if is_ours(asked.time_domain) => {
-                async move { Some(ask::TimeKnown::reply(node_state.time_known().await)) }.boxed()
+                let lost = asked.lost.into_iter().map(ServerId).collect();
+                async move {
+                    let known = node_state.time_known(Epoch(asked.epoch), &lost).await;
+                    Some(ask::TimeKnown::reply(known))
+                }
+                .boxed()
             }
             Kind::RecoverTime(request) => async move {
                 Some(ask::RecoverTime::reply(node_state.recover_time_here(request).await))

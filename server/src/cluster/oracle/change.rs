@@ -171,8 +171,10 @@ async fn go_on(
                 }
             }
             Step::Gather => {
-                if let Some(highest) = recover::highest(node_state).await {
-                    change.gathered(highest);
+                let lost = replica.shared.state.time_servers().lost;
+                match recover::highest(node_state, change.target().epoch, &lost).await {
+                    Ok(highest) => change.gathered(highest),
+                    Err(why) => tracing::warn!(why, "time can't begin anew yet"),
                 }
             }
             Step::Activate => {

@@ -3,25 +3,30 @@
 //! Without a majority no round decides, and no other set can take the place of theirs: nobody left can say what they
 //! have issued. So an operator says who is lost, in two steps: asked without names a node shows which servers answer;
 //! with the names of all that do not, the leader of the system range begins another set. The rest is a change like any
-//! other (`change.rs`), but all servers that are left are fenced, and the new set begins above all that the nodes know
-//! which can be heard: what they have heard of, what their ranges hold, what stands in their logs.
+//! other (`change.rs`), but all servers that are left are fenced, and the new set begins above all that the nodes know.
 //!
 //! # Invariants
 //!
-//! * Nobody is taken for lost who answers, and nobody is left out who may: whoever does not answer has to be named.
+//! * Nobody is taken for lost whose node is heard, and nobody is left out who may be there: *all* nodes but those whose
+//!   data directories are lost say what they know, or time does not begin anew. A node that is down and has its disk
+//!   comes back first, or is named too.
+//! * What they know counts when it can't become more: no node issues a block of an earlier epoch after it has said it
+//!   ([`Oracle::issue_from`]), none still hears a node that is lost, every range has a leader that has applied what its
+//!   log held before, and that knows the timestamps of what it proposes.
 //! * A data directory that was declared lost is never met again ([`Handler::is_lost`]): its time server would decide
-//!   rounds of its epoch with others like it.
+//!   rounds of its epoch with others like it, and its node may know later timestamps than all others.
 //!
 //! # What it can't know
 //!
-//! What those that are lost have issued, and no node knows that is heard. No write is among that: whoever proposed it
-//! knew its timestamp, and it stands in the logs of a majority. A moment may be, which a client got for a read; clocks
-//! on walls have passed it by then, if they are right.
+//! What those that are lost have issued, and nobody else has heard of. No write is among that: it stands in the logs of
+//! a majority. A moment may be, which a client got for a read; clocks on walls have passed it by then, if they are
+//! right.
 //!
 //! # On a crash
 //!
 //! Who is lost, and the set that was begun, stand in the system range: its next leader brings it to an end.
 //!
+//! [`Oracle::issue_from`]: crate::time::oracle::handle::Oracle::issue_from
 //! [`Handler::is_lost`]: crate::peer::Handler::is_lost
 
 use std::{
@@ -37,18 +42,15 @@ use super::change::{candidates, newest};
 use crate::{
     cluster::{orders, state::NodeState},
     error::OpError,
-    ids::{NodeId, SYSTEM_RANGE, TimeDomain},
-    peer::ask,
+    ids::{NodeId, RangeId, SYSTEM_RANGE, TimeDomain},
+    peer::ask::{self, Known},
     range::command::outcome::Applied,
     storage::format::command::Command,
-    time::oracle::{Block, Config, ServerId, membership::Epochs},
+    time::oracle::{Block, Config, Epoch, ServerId, membership::Epochs},
 };
 
 /// How long a node may take to say what it knows.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What a node knows of time, where it can say that, and its time server.
-pub(super) type Known = (Option<Block>, ServerId);
 
 impl NodeState {
     /// Begins time anew without servers that are lost, or says what is lost.
@@ -73,23 +75,28 @@ impl NodeState {
         let leads = leads.and_then(|replica| Some((replica.raft.leads()?, replica)));
         let (term, replica) = leads.ok_or_else(|| OpError::not_leader(None))?;
         let epochs = replica.shared.state.time_servers();
-        let heard = gather(self).await;
+        let there = self.servers_there();
         let lost: BTreeSet<_> = request.lost.iter().copied().map(ServerId).collect();
-        let mut found = self.found(&epochs, &heard);
+        let mut found = self.found(&epochs, &there);
         if lost.is_subset(&epochs.lost) {
             // The first step, or the second one asked once more.
             let members = (!lost.is_empty()).then_some(&epochs.newest().members);
             found.node_ids = self.nodes_of(members.into_iter().flatten());
             return Ok(found);
         }
-        check_lost(&epochs, &answering(&heard), &lost)?;
+        check_lost(&epochs, &there, &lost)?;
         let candidates = candidates(self, &replica, &(&epochs.lost | &lost));
         let candidates = candidates
             .ok_or_else(|| OpError::unavailable("the voters of the system range are changing"))?;
         let live = candidates.into_iter().filter(|(_, (_, is_live))| *is_live);
         let members: Vec<_> = live.map(|(server, _)| server).collect();
-        if members.is_empty() {
-            return Err(OpError::unavailable("no node that is to have a time server is heard"));
+        let voters = replica.members().voters().len();
+        if members.len() <= voters / 2 {
+            return Err(OpError::invalid(format!(
+                "{} of {voters} nodes with a voter of range {SYSTEM_RANGE} are heard and not lost, a majority is \
+                 needed: bring back more of them",
+                members.len()
+            )));
         }
         tracing::warn!(?lost, ?members, "time servers are lost for good: time begins anew");
         found.node_ids = self.nodes_of(&members);
@@ -107,22 +114,34 @@ impl NodeState {
         }
     }
 
-    /// What there is: the first step.
-    fn found(&self, epochs: &Epochs, heard: &BTreeMap<NodeId, Known>) -> v1::RecoverTimeResponse {
-        let answers = answering(heard);
-        let book = self.peers().book().all();
-        let members = open_members(epochs);
-        let servers = members.iter().map(|server| v1::TimeServerStatus {
-            server_id: server.0,
-            node_id: book.iter().find(|at| at.directory == server.0).map_or(0, |at| at.node.0),
-            live: answers.contains(server),
-        });
+    /// By the time servers of their directories: the nodes of the cluster, and whether each is heard. A lost one's may
+    /// have another directory by now.
+    fn servers_there(&self) -> BTreeMap<ServerId, (NodeId, bool)> {
         let nodes = self.cluster().map(|cluster| cluster.nodes).unwrap_or_default();
-        let unheard = nodes.iter().filter(|node| !heard.contains_key(node));
+        let book = self.peers().book().all().into_iter().filter(|at| nodes.contains(&at.node));
+        book.map(|at| (ServerId(at.directory), (at.node, self.peers().is_live(at.node)))).collect()
+    }
+
+    /// What there is: the first step.
+    fn found(&self, epochs: &Epochs, there: &There) -> v1::RecoverTimeResponse {
+        let members = open_members(epochs);
+        let silent = there.iter().filter(|(server, (_, is_heard))| {
+            !is_heard && !members.contains(server) && !epochs.lost.contains(server)
+        });
+        let silent: Vec<_> = silent.map(|(server, _)| *server).collect();
+        let servers = members.iter().chain(&silent).map(|server| {
+            let at = there.get(server);
+            v1::TimeServerStatus {
+                server_id: server.0,
+                node_id: at.map_or(0, |(node, _)| node.0),
+                live: at.is_some_and(|(_, is_heard)| *is_heard),
+            }
+        });
+        let unheard = there.values().filter(|(_, is_heard)| !is_heard);
         v1::RecoverTimeResponse {
             servers: servers.collect(),
-            is_stuck: epochs.open().any(|set| missing(set, &epochs.lost, &answers) > 0),
-            unheard_nodes: unheard.map(|node| node.0).collect(),
+            is_stuck: epochs.open().any(|set| missing(set, &epochs.lost, there) > 0),
+            unheard_nodes: unheard.map(|(node, _)| node.0).collect(),
             node_ids: Vec::new(),
         }
     }
@@ -135,50 +154,67 @@ impl NodeState {
         nodes
     }
 
-    /// What this node knows of time: the highest block that it has heard of, or that stands in a log of its ranges.
-    pub(in crate::cluster) async fn time_known(&self) -> Known {
-        let me = ServerId(self.peers().book().me().directory);
-        let mut known = newest(self);
+    /// What this node knows of time, and issues no block of an epoch before this one any more; these servers are lost.
+    pub(in crate::cluster) async fn time_known(
+        &self,
+        epoch: Epoch,
+        lost: &BTreeSet<ServerId>,
+    ) -> Known {
+        let oracle = &self.host().oracle;
+        oracle.issue_from(epoch);
+        let (server, mut led) = (ServerId(self.peers().book().me().directory), Vec::new());
+        let mut can_say = true;
         for replica in self.replicas() {
-            let next = replica.shared.state.applied_index().map_or(0, |applied| applied + 1);
-            match replica.log.newest_from(next).await {
-                Ok(newest) => known = known.max(Block::of(newest)),
-                Err(error) => {
-                    tracing::warn!(range = %replica.range, %error, "a log can't be read");
-                    return (None, me);
-                }
+            match replica.leads_prepared().await {
+                Some(true) => led.push(replica.range),
+                Some(false) => can_say = false,
+                None => {}
             }
         }
-        (Some(known), me)
+        // What one that is lost has issued may be on its way here.
+        let there = self.servers_there();
+        can_say &= !lost.iter().any(|it| there.get(it).is_some_and(|(_, is_heard)| *is_heard));
+        Known { block: can_say.then(|| newest(self)), server, led }
     }
 }
 
-/// What all nodes know that answer, this one among them.
-async fn gather(node_state: &Arc<NodeState>) -> BTreeMap<NodeId, Known> {
-    let (peers, me) = (node_state.peers(), node_state.peers().me());
+/// The nodes of a cluster by their time servers.
+type There = BTreeMap<ServerId, (NodeId, bool)>;
+
+/// The highest block that any node knows but those that are lost. `Err`: it can't be said yet, and why.
+pub(super) async fn highest(
+    node_state: &Arc<NodeState>,
+    epoch: Epoch,
+    lost: &BTreeSet<ServerId>,
+) -> Result<Block, String> {
+    let there = node_state.servers_there();
     let nodes = node_state.cluster().map(|cluster| cluster.nodes).unwrap_or_default();
-    let heard = nodes.into_iter().filter(|node| *node == me || peers.is_live(*node));
-    let told = heard.map(|node| async move {
-        let here = node_state.time_known();
-        (node, node_state.at(node, None, ask::TimeKnown, GATHER_TIMEOUT, here).await)
+    if let Some(unmet) = nodes.iter().find(|node| !there.values().any(|(at, _)| at == *node)) {
+        return Err(format!("node {} was never met", unmet.0));
+    }
+    let wanted: Vec<_> = there.iter().filter(|(server, _)| !lost.contains(server)).collect();
+    let told = wanted.into_iter().map(|(_, (node, _))| async move {
+        let here = node_state.time_known(epoch, lost);
+        let question = ask::TimeKnown(epoch, lost.clone());
+        (*node, node_state.at(*node, None, question, GATHER_TIMEOUT, here).await.ok())
     });
-    let told = join_all(told).await.into_iter();
-    told.filter_map(|(node, told)| Some((node, told.ok()?))).collect()
-}
-
-/// The highest block that any node knows which is heard; none where one of them does not say.
-pub(super) async fn highest(node_state: &Arc<NodeState>) -> Option<Block> {
-    let told = gather(node_state).await;
-    let (peers, me) = (node_state.peers(), node_state.peers().me());
-    let nodes = node_state.cluster().map(|cluster| cluster.nodes).unwrap_or_default();
-    let mut heard = nodes.into_iter().filter(|node| *node == me || peers.is_live(*node));
-    let all = heard.all(|node| told.contains_key(&node));
-    let known: Option<Vec<_>> = told.values().map(|(known, _)| *known).collect();
-    known.filter(|_| all).map(|known| known.into_iter().fold(Block::default(), Block::max))
-}
-
-fn answering(heard: &BTreeMap<NodeId, Known>) -> BTreeSet<ServerId> {
-    heard.values().map(|(_, server)| *server).collect()
+    let (mut highest, mut led) = (Block::default(), BTreeSet::<RangeId>::new());
+    for (node, known) in join_all(told).await {
+        let known = known.ok_or_else(|| format!("node {} does not answer", node.0))?;
+        let block = known.block.ok_or_else(|| {
+            format!(
+                "node {} can't say yet what it knows: it is catching up, or hears a lost one",
+                node.0
+            )
+        })?;
+        highest = highest.max(block);
+        led.extend(known.led);
+    }
+    let ranges = node_state.router().routes().all();
+    match ranges.iter().find(|range| !led.contains(&range.range)) {
+        Some(range) => Err(format!("range {} has no leader", range.range.0)),
+        None => Ok(highest),
+    }
 }
 
 /// The servers of all sets that may have issued blocks.
@@ -186,52 +222,52 @@ fn open_members(epochs: &Epochs) -> BTreeSet<ServerId> {
     epochs.open().flat_map(|set| set.members.iter().copied()).collect()
 }
 
-/// How many more servers of a set have to answer so that it can be fenced, where these are lost.
-fn missing(set: &Config, lost: &BTreeSet<ServerId>, answers: &BTreeSet<ServerId>) -> usize {
-    let answering = set.members.difference(lost).filter(|member| answers.contains(member)).count();
-    set.majority().min(set.left(lost)).saturating_sub(answering)
+/// How many more servers of a set have to be heard so that it can be fenced, where these are lost.
+fn missing(set: &Config, lost: &BTreeSet<ServerId>, there: &There) -> usize {
+    let heard = set.members.difference(lost).filter(|member| is_heard(there, member)).count();
+    set.majority().min(set.left(lost)).saturating_sub(heard)
+}
+
+fn is_heard(there: &There, server: &ServerId) -> bool {
+    there.get(server).is_some_and(|(_, is_heard)| *is_heard)
 }
 
 /// Whether these may be taken for lost.
-fn check_lost(
-    epochs: &Epochs,
-    answers: &BTreeSet<ServerId>,
-    lost: &BTreeSet<ServerId>,
-) -> Result<(), OpError> {
+fn check_lost(epochs: &Epochs, there: &There, lost: &BTreeSet<ServerId>) -> Result<(), OpError> {
     let members = open_members(epochs);
     let name = |server: &ServerId| format!("{:016x}", server.0);
-    if let Some(stranger) = lost.iter().find(|server| !members.contains(server)) {
+    let is_known = |server: &&ServerId| members.contains(*server) || there.contains_key(*server);
+    if let Some(stranger) = lost.iter().find(|server| !is_known(server)) {
         return Err(OpError::invalid(format!(
-            "{} is none of the time servers; 'quintet recover time' lists them",
+            "{} is no time server of a node; 'quintet recover time' lists them",
             name(stranger)
         )));
     }
-    if let Some(there) = lost.iter().find(|server| answers.contains(server)) {
+    if let Some(up) = lost.iter().find(|server| is_heard(there, server)) {
         return Err(OpError::invalid(format!(
-            "time server {} answers: it is not lost",
-            name(there)
+            "the node of time server {} is heard: it is not lost",
+            name(up)
         )));
     }
-    if epochs.open().all(|set| missing(set, &epochs.lost, answers) == 0) {
+    if epochs.open().all(|set| missing(set, &epochs.lost, there) == 0) {
         return Err(OpError::invalid(
-            "enough time servers answer, time is not lost; 'quintet time place' has them elsewhere",
+            "enough time servers are there, time is not lost; 'quintet time place' has them elsewhere",
         ));
     }
     let gone = &epochs.lost | lost;
-    let Some(stuck) = epochs.open().find(|set| missing(set, &gone, answers) > 0) else {
-        return Ok(());
-    };
-    let silent = stuck.members.iter().find(|it| !answers.contains(it) && !gone.contains(it));
-    Err(OpError::invalid(format!(
-        "time server {} does not answer and is not named: bring its node back, or name it too where its disk is lost",
-        silent.map(name).unwrap_or_default()
-    )))
+    let silent = |server: &&ServerId| !is_heard(there, server) && !gone.contains(*server);
+    match members.iter().chain(there.keys()).find(silent) {
+        None => Ok(()),
+        Some(silent) => Err(OpError::invalid(format!(
+            "time server {} is not heard and not named: bring its node back, or name it too where its disk is lost",
+            name(silent)
+        ))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::oracle::Epoch;
 
     fn set(ids: &[u64]) -> BTreeSet<ServerId> {
         ids.iter().copied().map(ServerId).collect()
@@ -245,26 +281,29 @@ mod tests {
 
     #[test]
     fn only_who_is_silent_is_lost_and_only_where_time_is_stuck() {
-        let check = |epochs: &Epochs, answers: &[u64], lost: &[u64]| {
-            check_lost(epochs, &set(answers), &set(lost)).map_err(|error| error.message)
+        // Node n has time server n.
+        let check = |epochs: &Epochs, heard: &[u64], lost: &[u64]| {
+            let there = (1..=5).map(|id| (ServerId(id), (NodeId(id), heard.contains(&id))));
+            check_lost(epochs, &there.collect(), &set(lost)).map_err(|error| error.message)
         };
-        let refused = |epochs: &Epochs, answers: &[u64], lost: &[u64], why: &str| {
-            let said = check(epochs, answers, lost).expect_err("refused");
+        let refused = |epochs: &Epochs, heard: &[u64], lost: &[u64], why: &str| {
+            let said = check(epochs, heard, lost).expect_err("refused");
             assert!(said.contains(why), "{said}");
         };
         let three = sets(&[1, 2, 3], &[]);
         assert_eq!(check(&three, &[3, 4, 5], &[1, 2]), Ok(()));
-        refused(&three, &[3, 4, 5], &[1, 4], "0000000000000004 is none of the time servers");
-        refused(&three, &[3, 4, 5], &[1, 2, 3], "0000000000000003 answers");
-        refused(&three, &[2, 3, 4], &[1], "enough time servers answer");
-        refused(&three, &[3, 4, 5], &[1], "0000000000000002 does not answer and is not named");
-        // A majority of five is lost: who is silent of those that are left is missed.
-        let five = sets(&[1, 2, 3, 4, 5], &[]);
-        refused(&five, &[4], &[1, 2, 3], "0000000000000005 does not answer");
-        assert_eq!(check(&five, &[4, 5], &[1, 2, 3]), Ok(()));
+        refused(&three, &[3, 4, 5], &[1, 9], "0000000000000009 is no time server");
+        refused(&three, &[3, 4, 5], &[1, 2, 3], "0000000000000003 is heard");
+        refused(&three, &[2, 3, 4, 5], &[1], "enough time servers are there");
+        refused(&three, &[3, 4, 5], &[1], "0000000000000002 is not heard and not named");
+        // Also who has no time server that counts may know more than the others.
+        refused(&three, &[3, 4], &[1, 2], "0000000000000005 is not heard and not named");
+        assert_eq!(check(&three, &[3, 4], &[1, 2, 5]), Ok(()));
+        // A server whose directory no node has any more.
+        assert_eq!(check(&sets(&[3, 7, 8], &[]), &[1, 2, 3, 4, 5], &[7, 8]), Ok(()));
         // A change that can't end is stuck too.
         let begun = sets(&[3, 4, 5], &[1, 2, 3]);
-        refused(&begun, &[3, 4, 5], &[1], "0000000000000002 does not answer");
+        refused(&begun, &[3, 4, 5], &[1], "0000000000000002 is not heard");
         assert_eq!(check(&begun, &[3, 4, 5], &[1, 2]), Ok(()));
     }
 }

@@ -320,7 +320,10 @@ impl Rounds {
             Step::Issue { batch, block, at_once } => {
                 trace::event("time", format_args!("{} issues {}", self.me(), block.0));
                 let host = self.node_state.host();
-                host.oracle.known().raise(block);
+                if !host.oracle.issue(self.proposer.config().epoch, block) {
+                    // Time is begun anew without this epoch's servers. Whoever waited hears that there is none.
+                    return;
+                }
                 host.metrics.time.round(at_once, batch.len());
                 observe::tell_time(|| TimeSeen::Issued {
                     config: self.proposer.config().clone(),

@@ -34,7 +34,7 @@ use super::{
     log_records::{Kind, encode_entry, key},
     log_writer::{Done, Job, LogWriter},
     progress,
-    types::{self, Entry, LogId, Payload, TypeConfig, Vote},
+    types::{self, Entry, LogId, TypeConfig, Vote},
     watch,
 };
 use crate::{
@@ -46,9 +46,8 @@ use crate::{
     storage::{
         Engine, Family,
         engine::{Change, Error},
-        format::{codec, command::Command, raft::Position},
+        format::{codec, raft::Position},
     },
-    time::Timestamp,
 };
 
 /// Bytes that one read for replication or apply returns, but at least one entry.
@@ -91,26 +90,6 @@ impl LogStore {
     /// Learns of every append, and sees the entries by then.
     pub(super) fn appended(&self) -> watch::Receiver<()> {
         self.0.appended.subscribe()
-    }
-
-    /// The newest timestamp in the entries from an index on; zero where there are none.
-    pub async fn newest_from(&self, start: u64) -> Result<Timestamp, Error> {
-        let (mut newest, mut next) = (Timestamp::ZERO, start);
-        while self.last().is_some_and(|last| next <= last.index) {
-            let page = self.0.read(next, u64::MAX, READ_BYTES_MAX.get())?;
-            for entry in &page {
-                if let Payload::Normal(proposal) = &entry.payload {
-                    let command: Command<'_> = codec::decode_borrowed(&proposal.0)?;
-                    newest = newest.max(command.newest());
-                }
-            }
-            if page.is_empty() {
-                break;
-            }
-            next += page.len() as u64;
-            tokio::task::yield_now().await;
-        }
-        Ok(newest)
     }
 
     /// The vote, as far as it is durable.

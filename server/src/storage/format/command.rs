@@ -93,27 +93,6 @@ pub enum Command<'a> {
     },
 }
 
-impl Command<'_> {
-    /// The newest timestamp that it carries; zero where it carries none.
-    pub fn newest(&self) -> Timestamp {
-        match self {
-            Command::Write(write) => {
-                let operations = write.groups.iter().flat_map(|group| &group.operations);
-                let singles = operations.map(|operation| operation.at);
-                singles.chain(write.batches.iter().map(|batch| batch.at)).max().unwrap_or_default()
-            }
-            Command::Remove(page) => page.at,
-            Command::MoveDedupThreshold { threshold, .. } => *threshold,
-            Command::MoveGcThresholds { now, .. } => *now,
-            Command::ReserveReplica { .. }
-            | Command::BeginTimeServers { .. }
-            | Command::ActivateTimeServers { .. }
-            | Command::RecoverTimeServers { .. }
-            | Command::HoldVersions { .. } => Timestamp::ZERO,
-        }
-    }
-}
-
 /// Results of requests, evaluated by the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteCommand<'a> {

@@ -6,9 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Block, known::Known, proposer::WAITING_MAX};
+use super::{Block, Epoch, known::Known, proposer::WAITING_MAX};
 use crate::time::{
     Clock, Timestamp,
     local::{Instant, timeout},
@@ -54,6 +55,8 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Oracle {
     known: Known,
+    /// No block of an earlier epoch is issued here any more.
+    issues_from: Mutex<Epoch>,
     clock: Arc<dyn Clock>,
     began: Instant,
     asked: mpsc::Sender<Asked>,
@@ -64,12 +67,37 @@ impl Oracle {
     pub fn new(clock: Arc<dyn Clock>) -> (Arc<Oracle>, mpsc::Receiver<Asked>) {
         let (asked, queue) = mpsc::channel(WAITING_MAX);
         let known = Known::default();
-        (Arc::new(Oracle { known, clock, began: Instant::now(), asked }), queue)
+        (
+            Arc::new(Oracle {
+                known,
+                issues_from: Mutex::default(),
+                clock,
+                began: Instant::now(),
+                asked,
+            }),
+            queue,
+        )
     }
 
     /// What is published, as far as this node knows.
     pub fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// Notes that a round of this node's proposer has decided a block; whether it may be issued.
+    pub fn issue(&self, epoch: Epoch, block: Block) -> bool {
+        let issues_from = self.issues_from.lock();
+        let may = epoch >= *issues_from;
+        if may {
+            self.known.raise(block);
+        }
+        may
+    }
+
+    /// From now on no block of an earlier epoch is issued by this node's proposer: what it has issued is known.
+    pub fn issue_from(&self, epoch: Epoch) {
+        let mut issues_from = self.issues_from.lock();
+        *issues_from = (*issues_from).max(epoch);
     }
 
     /// The highest timestamp that is published, as far as this node knows: cluster time.

@@ -79,14 +79,18 @@ impl Epochs {
 
     /// Notes the next set. What it is from then on.
     pub fn begin(&mut self, members: BTreeSet<ServerId>) -> Result<Config, Refusal> {
+        if self.begun.len() >= BEGUN_MAX {
+            return Err(Refusal::TooMany);
+        }
+        self.begin_anyway(members)
+    }
+
+    fn begin_anyway(&mut self, members: BTreeSet<ServerId>) -> Result<Config, Refusal> {
         if members.is_empty() {
             return Err(Refusal::Empty);
         }
         if !members.is_disjoint(&self.lost) {
             return Err(Refusal::Lost);
-        }
-        if self.begun.len() >= BEGUN_MAX {
-            return Err(Refusal::TooMany);
         }
         let config = Config { epoch: Epoch(self.newest().epoch.0 + 1), members };
         self.begun.push(config.clone());
@@ -105,7 +109,8 @@ impl Epochs {
         if self.lost.len() + lost.len() > LOST_MAX {
             return Err(Refusal::TooManyLost);
         }
-        let begun = self.begin(members)?;
+        // However many were begun in vain: this is the way out.
+        let begun = self.begin_anyway(members)?;
         self.lost.extend(lost);
         Ok(begun)
     }

@@ -66,6 +66,14 @@ impl Cluster {
         notes
     }
 
+    /// The same where one of them can't become ready.
+    pub(crate) async fn bring_back_in_vain(&self) {
+        let dir = self.dir();
+        let dir = dir.to_str().expect("a path in UTF-8");
+        let line = self.quintet(&["dev", "--detach", "--dir", dir]).await.refused(4);
+        assert!(line.contains("there is no sign in time"), "{line}");
+    }
+
     /// Takes a node's data directory away, as a disk that died does. The node must not run.
     pub(crate) fn wipe(&self, id: u64) {
         assert!(!self.runs(id), "node {id} runs");
