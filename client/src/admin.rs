@@ -96,8 +96,8 @@ impl Client {
     }
 
     /// Begins time anew without the time servers that are lost for good, where too few are left for rounds: above all
-    /// that the nodes know which can be heard. Whose time server is named must never come back with that data directory,
-    /// and is turned away where it does. With none named nothing is done, and the answer says what is lost.
+    /// that the other nodes know. Whose time server is named must never come back with that data directory, and is
+    /// turned away where it does. With none named nothing is done, and the answer says what is lost.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where time is not lost, a server that is named answers, or one that does not is not

@@ -1,6 +1,7 @@
 //! `quintet recover`: what an operator does where more is lost for good than the cluster bears.
 //!
-//! Two steps: without names a command shows what is lost and changes nothing, and prints the command of the second step.
+//! Two steps: without names a command shows what is lost and changes nothing, and prints the command of the second
+//! step.
 
 use quintet_client::v1::{RecoverTimeResponse, TimeServerStatus};
 use serde_json::json;

@@ -577,7 +577,7 @@ operation! {
     PlaceTimeServers, PlaceTimeServersAnswer, place_time_servers_answer
 }
 operation! {
-    /// Begin time anew without time servers that are lost, or say what that would do, as the leader of the system range.
+    /// Begin time anew without time servers that are lost, or say who is, as the leader of the system range.
     RecoverTime(v1::RecoverTimeRequest) -> v1::RecoverTimeResponse,
     RecoverTime, RecoverTimeAnswer, recover_time_answer
 }

@@ -30,7 +30,7 @@ use std::{
 
 use futures::future::join_all;
 
-use super::recover;
+use super::{placement::candidates, recover};
 use crate::{
     cluster::{registry, state::NodeState},
     ids::{NodeId, SYSTEM_RANGE, TimeDomain},
@@ -117,7 +117,7 @@ impl Changes {
         let epochs = replica.shared.state.time_servers();
         let is_ours = epochs.begun.last().is_some_and(|begun| begun.members == members);
         if is_ours && replica.raft.leads_in(term) {
-            self.change = Change::to_newest(&epochs, newest(node_state));
+            self.change = Change::to_newest(&epochs, recover::newest(node_state));
         }
     }
 
@@ -206,44 +206,6 @@ fn wanted(node_state: &NodeState, replica: &Replica) -> Option<BTreeSet<ServerId
     let servers = candidates(node_state, replica, &replica.shared.state.time_servers().lost)?;
     let live = servers.values().filter(|(_, is_live)| *is_live).count();
     (live > servers.len() / 2).then(|| servers.into_keys().collect())
-}
-
-/// The servers that there should be without those that are lost: on which node, and whether that can be asked. None
-/// where it can't be said now.
-pub(super) fn candidates(
-    node_state: &NodeState,
-    replica: &Replica,
-    lost: &BTreeSet<ServerId>,
-) -> Option<BTreeMap<ServerId, (NodeId, bool)>> {
-    let members = replica.members();
-    if members.is_joint() {
-        return None;
-    }
-    let peers = node_state.peers();
-    let server = |node: NodeId| {
-        let at = peers.book().get(node).filter(|at| at.directory != 0)?;
-        Some((ServerId(at.directory), (node, peers.is_live(node))))
-    };
-    let voters = members.voters();
-    let holders: Option<Vec<_>> = voters.iter().map(|voter| members.holder(*voter)).collect();
-    let servers: Option<BTreeMap<_, _>> = holders?.into_iter().map(server).collect();
-    let mut servers = servers?;
-    servers.retain(|server, _| !lost.contains(server));
-    // What can't be read now is looked at again with the next look.
-    let only = registry::time_servers(replica).ok()?;
-    let named = servers.values().filter(|(node, _)| only.contains(node)).count();
-    // Where one of them is lost, or votes no more, it is as if none were named.
-    if !only.is_empty() && named == only.len() {
-        servers.retain(|_, (node, _)| only.contains(node));
-    }
-    Some(servers)
-}
-
-/// The newest version that any range of this node holds.
-pub(super) fn newest(node_state: &NodeState) -> Block {
-    let replicas = node_state.replicas();
-    let newest = replicas.iter().map(|replica| Block::of(replica.shared.state.newest()));
-    newest.fold(node_state.host().oracle.known().block(), Block::max)
 }
 
 /// The node that a time server is on, where it can be asked: nobody waits for one that is away.

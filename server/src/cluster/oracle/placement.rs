@@ -105,3 +105,34 @@ impl NodeState {
         Ok(v1::PlaceTimeServersResponse {})
     }
 }
+
+/// The servers that there should be without those that are lost: on which node, and whether that can be asked. None
+/// where it can't be said now.
+pub(super) fn candidates(
+    node_state: &NodeState,
+    replica: &Replica,
+    lost: &BTreeSet<ServerId>,
+) -> Option<BTreeMap<ServerId, (NodeId, bool)>> {
+    let members = replica.members();
+    if members.is_joint() {
+        return None;
+    }
+    let peers = node_state.peers();
+    let server = |node: NodeId| {
+        let at = peers.book().get(node).filter(|at| at.directory != 0)?;
+        Some((ServerId(at.directory), (node, peers.is_live(node))))
+    };
+    let voters = members.voters();
+    let holders: Option<Vec<_>> = voters.iter().map(|voter| members.holder(*voter)).collect();
+    let servers: Option<BTreeMap<_, _>> = holders?.into_iter().map(server).collect();
+    let mut servers = servers?;
+    servers.retain(|server, _| !lost.contains(server));
+    // What can't be read now is looked at again with the next look.
+    let only = registry::time_servers(replica).ok()?;
+    let named = servers.values().filter(|(node, _)| only.contains(node)).count();
+    // Where one of them is lost, or votes no more, it is as if none were named.
+    if !only.is_empty() && named == only.len() {
+        servers.retain(|_, (node, _)| only.contains(node));
+    }
+    Some(servers)
+}

@@ -38,7 +38,7 @@ use std::{
 use futures::future::join_all;
 use quintet_proto::v1;
 
-use super::change::{candidates, newest};
+use super::placement::candidates;
 use crate::{
     cluster::{orders, state::NodeState},
     error::OpError,
@@ -215,6 +215,13 @@ pub(super) async fn highest(
         Some(range) => Err(format!("range {} has no leader", range.range.0)),
         None => Ok(highest),
     }
+}
+
+/// The newest version that any range of this node holds.
+pub(super) fn newest(node_state: &NodeState) -> Block {
+    let replicas = node_state.replicas();
+    let newest = replicas.iter().map(|replica| Block::of(replica.shared.state.newest()));
+    newest.fold(node_state.host().oracle.known().block(), Block::max)
 }
 
 /// The servers of all sets that may have issued blocks.

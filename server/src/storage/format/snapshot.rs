@@ -97,7 +97,7 @@ mod tests {
         // Id; applied position, membership and where it stood, newest version, thresholds, domain, time servers;
         // range,
         // span, generation, replicas, next one.
-        let shown = "fb0807010207000000090000000000000000020161000401010b02";
+        let shown = "fb080701020700000009000000000000000000020161000401010b02";
         holds(&head, &format!("01{shown}"));
         let staged = StagedRecord { head: head.clone(), chunks: 3, checksum: 5 };
         holds(&staged, &format!("01{shown}0305"));
