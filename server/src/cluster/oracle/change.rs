@@ -22,17 +22,13 @@
 //!
 //! What was begun is in the system range; its next leader begins anew.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 
 use super::{placement::candidates, recover};
 use crate::{
-    cluster::{registry, state::NodeState},
+    cluster::state::NodeState,
     ids::{NodeId, SYSTEM_RANGE, TimeDomain},
     peer::ask::{TimeFence, TimeSeed},
     range::replica::Replica,

@@ -10,17 +10,26 @@
 //! * No fewer are named than a majority of the voters: else nodes could be lost that ranges can do without, and time
 //!   can't.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use quintet_proto::v1;
 
 use crate::{
-    cluster::{orders, registry::Name, state::NodeState},
+    cluster::{
+        orders,
+        registry::{self, Name},
+        state::NodeState,
+    },
     error::OpError,
     ids::{NodeId, SYSTEM_RANGE},
     peer::ask,
+    range::replica::Replica,
     storage::format::codec,
+    time::oracle::ServerId,
 };
 
 impl NodeState {
