@@ -493,9 +493,8 @@ impl Ask for TimeKnown {
 
     fn answer(kind: Kind) -> Option<Self::Answer> {
         let Kind::TimeKnownAnswer(answer) = kind else { return None };
-        let block = Some(Block(answer.block));
         Some(Known {
-            block: block.filter(|block| (Block(1)..=Block::MAX).contains(block)),
+            block: answer.block.map(Block).filter(|block| *block <= Block::MAX),
             server: ServerId(answer.server_id),
             led: answer.led_ranges.into_iter().map(RangeId).collect(),
         })
@@ -503,7 +502,7 @@ impl Ask for TimeKnown {
 
     fn reply(answer: Self::Answer) -> Kind {
         Kind::TimeKnownAnswer(wire::TimeKnownAnswer {
-            block: answer.block.map_or(0, |block| block.0),
+            block: answer.block.map(|block| block.0),
             server_id: answer.server.0,
             led_ranges: answer.led.iter().map(|range| range.0).collect(),
         })
@@ -618,7 +617,7 @@ mod tests {
         }
         assert_eq!(told::<TimeRound>(Some(block)), Some(Some(block)));
         assert_eq!(told::<TimeRound>(Some(Block(u64::MAX))), Some(None), "no block is that late");
-        for block in [Some(block), None] {
+        for block in [Some(block), Some(Block(0)), None] {
             let known = Known { block, server: ServerId(9), led: vec![RangeId(1), RangeId(4)] };
             assert_eq!(told::<TimeKnown>(known.clone()), Some(known));
         }
