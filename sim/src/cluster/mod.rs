@@ -73,6 +73,8 @@ pub struct Cluster {
     snapshots: AtomicU64,
     /// Nodes that lost their disks and are not replaced yet.
     wiped: Mutex<BTreeSet<NodeId>>,
+    /// Time servers that were lost with their disks, so many that no round decides, until time is begun anew.
+    lost_time_servers: Mutex<Vec<u64>>,
     /// How often one was replaced.
     replacements: AtomicU64,
     /// Requests that nodes had refused as overloaded when they were killed.
@@ -134,6 +136,7 @@ impl Cluster {
             broken: Mutex::default(),
             snapshots: AtomicU64::new(0),
             wiped: Mutex::default(),
+            lost_time_servers: Mutex::default(),
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             alone: Mutex::default(),

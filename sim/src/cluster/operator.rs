@@ -58,12 +58,27 @@ impl Cluster {
         self.ask(asked, async move |it| Ok(status::of(&it).time)).await.ok().flatten()
     }
 
-    /// Begins time anew without servers that are lost; whether that is noted.
-    pub async fn recover_time(&self, lost: &[u64], asked: NodeId) -> bool {
-        let request = v1::RecoverTimeRequest { lost: lost.to_vec(), timeout_ms: 1_000 };
+    /// Time servers are lost with their disks, so many that no round decides.
+    pub fn lose_time(&self, servers: &[u64]) {
+        *self.lost_time_servers.lock() = servers.to_vec();
+    }
+
+    /// Whether time is to be begun anew.
+    pub fn is_time_lost(&self) -> bool {
+        !self.lost_time_servers.lock().is_empty()
+    }
+
+    /// Begins time anew without the servers that are lost; whether that is noted.
+    pub async fn recover_time(&self, asked: NodeId) -> bool {
+        let lost = self.lost_time_servers.lock().clone();
+        let request = v1::RecoverTimeRequest { lost, timeout_ms: 1_000 };
         let done = self.ask(asked, async move |it| it.recover_time(request).await).await;
         tracing::debug!(%asked, ?done, "time recovered");
-        done.is_ok_and(|done| !done.node_ids.is_empty())
+        let is_done = done.is_ok_and(|done| !done.node_ids.is_empty());
+        if is_done {
+            self.lost_time_servers.lock().clear();
+        }
+        is_done
     }
 
     /// Takes a killed node's disk away: it comes back with an empty one.

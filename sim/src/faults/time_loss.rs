@@ -30,15 +30,16 @@ pub(super) async fn lose(striking: &mut Striking) {
         && cluster.disks_are_whole()
         && cluster.up().len() == cluster.nodes().len()
     {
-        let (victims, lost) = (&placed[..2], &servers[..2]);
+        let victims = &placed[..2];
         striking.begins(victims, "lose their disks, and with them most time servers");
+        cluster.lose_time(&servers[..2]);
         for victim in victims {
             cluster.kill(*victim);
             cluster.wipe(*victim);
         }
         let (least, most) = striking.strike.fault.down_s();
         sleep(striking.dice.seconds(least, most)).await;
-        while !recovered(striking, lost, victims).await {
+        while !recovered(striking, victims).await {
             sleep(PAUSE).await;
         }
         for victim in victims {
@@ -78,11 +79,11 @@ async fn asked_to_place(striking: &mut Striking, nodes: &[NodeId]) -> bool {
 }
 
 /// Asks one of the others to begin time anew.
-async fn recovered(striking: &mut Striking, lost: &[u64], victims: &[NodeId]) -> bool {
+async fn recovered(striking: &mut Striking, victims: &[NodeId]) -> bool {
     let mut others = striking.cluster.up();
     others.retain(|node| !victims.contains(node));
     match striking.dice.pick(&others) {
-        Some(asked) => striking.cluster.recover_time(lost, asked).await,
+        Some(asked) => striking.cluster.recover_time(asked).await,
         None => false,
     }
 }

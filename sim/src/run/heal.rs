@@ -40,6 +40,18 @@ pub(super) async fn heal(
     cluster.mend_all();
     trace::event("phase", format_args!("heal"));
     cluster.note(What::Phase { name: "heal".to_owned() });
+    // What an operator was about to do when the faults ended, an operator does.
+    let recovered = within(HEAL_TIMEOUT, async || {
+        let asked = cluster.up().into_iter().find(|node| !cluster.wiped().contains(node));
+        match asked {
+            _ if !cluster.is_time_lost() => Ok(()),
+            Some(asked) if cluster.recover_time(asked).await => Ok(()),
+            _ => Err("time is not begun anew".to_owned()),
+        }
+    });
+    if let Err(why) = recovered.await {
+        return Ok(Verdict::violation(why));
+    }
     let until = Instant::now() + WRITE_TIMEOUT;
     let (machine, client) = crowd::client(cluster, &scenario.network, 201, HEAL_TIMEOUT).await?;
     let mut caller = Caller::new(recording.clone(), client);
