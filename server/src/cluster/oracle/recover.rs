@@ -137,11 +137,12 @@ impl NodeState {
                 live: at.is_some_and(|(_, is_heard)| *is_heard),
             }
         });
-        let unheard = there.values().filter(|(_, is_heard)| !is_heard);
+        let unheard = there.values().filter(|(_, is_heard)| !is_heard).map(|(node, _)| node.0);
+        let unheard: BTreeSet<_> = unheard.collect();
         v1::RecoverTimeResponse {
             servers: servers.collect(),
             is_stuck: epochs.open().any(|set| missing(set, &epochs.lost, there) > 0),
-            unheard_nodes: unheard.map(|(node, _)| node.0).collect(),
+            unheard_nodes: unheard.into_iter().collect(),
             node_ids: Vec::new(),
         }
     }
