@@ -195,7 +195,7 @@ pub(super) async fn highest(
     }
     let wanted: Vec<_> = there.iter().filter(|(server, _)| !lost.contains(server)).collect();
     let told = wanted.into_iter().map(|(_, (node, _))| async move {
-        let here = node_state.time_known(epoch, lost);
+        let here = Box::pin(node_state.time_known(epoch, lost));
         let question = ask::TimeKnown(epoch, lost.clone());
         (*node, node_state.at(*node, None, question, GATHER_TIMEOUT, here).await.ok())
     });
