@@ -73,7 +73,7 @@ pub struct Cluster {
     snapshots: AtomicU64,
     /// Nodes that lost their disks and are not replaced yet.
     wiped: Mutex<BTreeSet<NodeId>>,
-    /// Time servers that were lost with their disks, so many that no round decides, until time is begun anew.
+    /// Time servers that were lost with their disks, with which no majority is left, until time is begun anew.
     lost_time_servers: Mutex<Vec<u64>>,
     /// How often one was replaced.
     replacements: AtomicU64,

@@ -58,7 +58,7 @@ impl Cluster {
         self.ask(asked, async move |it| Ok(status::of(&it).time)).await.ok().flatten()
     }
 
-    /// Time servers are lost with their disks, so many that no round decides.
+    /// Time servers are lost with their disks: no majority is left.
     pub fn lose_time(&self, servers: &[u64]) {
         *self.lost_time_servers.lock() = servers.to_vec();
     }
