@@ -66,32 +66,19 @@ impl Op {
         match self {
             Op::Get(get) => get.from_follower,
             Op::Scan(scan) => scan.from_follower,
-            Op::Put(_)
-            | Op::Delete(_)
-            | Op::Increment(_)
-            | Op::Expire(_)
-            | Op::PutMany(_)
-            | Op::DeleteRange(_)
-            | Op::History(_)
-            | Op::Watch(_) => false,
+            _ => false,
         }
     }
 
     /// Its caller does not want that any more.
     #[inline]
     pub fn leave_to_leader(&mut self) {
-        match self {
-            Op::Get(get) => get.from_follower = false,
-            Op::Scan(scan) => scan.from_follower = false,
-            Op::Put(_)
-            | Op::Delete(_)
-            | Op::Increment(_)
-            | Op::Expire(_)
-            | Op::PutMany(_)
-            | Op::DeleteRange(_)
-            | Op::History(_)
-            | Op::Watch(_) => {}
-        }
+        let wants = match self {
+            Op::Get(get) => &mut get.from_follower,
+            Op::Scan(scan) => &mut scan.from_follower,
+            _ => return,
+        };
+        *wants = false;
     }
 
     /// Whether it may change something. Writes carry a request id; reads need none.

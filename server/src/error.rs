@@ -140,6 +140,11 @@ impl OpError {
         OpError { retry_after, ..OpError::new(Code::Overloaded, message) }
     }
 
+    /// What a read is answered for which there is no room.
+    pub fn no_room() -> OpError {
+        OpError::overloaded("too many bytes of answers wait; take them, then ask again")
+    }
+
     /// The time ran out before the request was begun.
     pub fn deadline() -> OpError {
         let message = "the deadline passed before the request was begun; give it more time";

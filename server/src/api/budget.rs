@@ -210,6 +210,10 @@ impl Answers for Awaited {
         waiting.send(answered).ok();
     }
 
+    fn has_room(&self) -> bool {
+        !self.budget.is_full()
+    }
+
     fn note_route(&self, _route: &Arc<Descriptor>, _leader: NodeId) {}
 }
 

@@ -21,7 +21,6 @@ use crate::{
         context::{named, timeout_of},
         decoded::Request,
         settle::{self, Repetition},
-        weight,
     },
     router::{Router, admission},
     time::{
@@ -105,7 +104,7 @@ pub(super) async fn call(
         let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
         if reads && budget.is_full() {
             // It would be read in vain.
-            sink.answered(0, Answered::Failed(weight::no_room()));
+            sink.answered(0, Answered::Failed(OpError::no_room()));
         } else {
             enter(router, request, &sink);
         }

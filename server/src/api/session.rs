@@ -106,10 +106,14 @@ struct Sink {
 }
 
 impl Sink {
+    fn has_room(&self) -> bool {
+        let waiting = self.waiting_bytes.load(Ordering::Acquire);
+        waiting <= WAITING_BYTES_MAX && !self.admission.answers_are_full()
+    }
+
     fn push(&self, id: u64, mut answered: Answered) {
         // One frame may have asked for more than memory holds, before any answer was there.
-        let waiting = self.waiting_bytes.load(Ordering::Acquire);
-        if waiting > WAITING_BYTES_MAX || self.admission.answers_are_full() {
+        if !self.has_room() {
             answered = weight::without_value(answered);
         }
         let bytes = weight::bytes(&answered);
@@ -160,6 +164,10 @@ impl Answers for FrameSink {
     fn answered(&self, id: u64, answered: Answered) {
         self.admitted.one_done();
         self.sink.push(id, answered);
+    }
+
+    fn has_room(&self) -> bool {
+        self.sink.has_room()
     }
 
     fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId) {

@@ -7,10 +7,10 @@ use quintet_client::v1::{RecoverTimeResponse, TimeServerStatus};
 use serde_json::json;
 
 use super::{
-    connect,
     exit::Failure,
     output::{Format, Output},
     table::{align_right, table},
+    time::{Asked, listed, name},
 };
 
 /// Subcommands of `recover`.
@@ -29,11 +29,8 @@ pub(crate) struct TimeArgs {
     /// The time servers that are lost for good, as the first step names them
     #[arg(long, value_delimiter = ',', value_parser = server_id)]
     lost: Vec<u64>,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
-    connect: connect::Args,
+    asked: Asked,
 }
 
 fn server_id(text: &str) -> Result<u64, String> {
@@ -44,10 +41,10 @@ fn server_id(text: &str) -> Result<u64, String> {
 
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<(), Failure> {
-    let Command::Time(TimeArgs { lost, output, connect }) = command;
-    let found = connect.client().await?.recover_time(&lost).await?;
+    let Command::Time(TimeArgs { lost, asked }) = command;
+    let found = asked.connect.client().await?.recover_time(&lost).await?;
     let mut out = Output::new();
-    match output {
+    match asked.output {
         Format::Json => out.json(&json!({
             "servers": found.servers.iter().map(in_json).collect::<Vec<_>>(),
             "is_stuck": found.is_stuck,
@@ -63,17 +60,9 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     out.flush()
 }
 
-fn name(server: &TimeServerStatus) -> String {
-    format!("{:016x}", server.server_id)
-}
-
 fn in_json(server: &TimeServerStatus) -> serde_json::Value {
     let node = (server.node_id != 0).then_some(server.node_id);
     json!({ "server": name(server), "node": node, "answers": server.live })
-}
-
-fn listed<T: ToString>(items: impl IntoIterator<Item = T>, between: &str) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(between)
 }
 
 fn in_words(found: &RecoverTimeResponse) -> Vec<String> {

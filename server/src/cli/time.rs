@@ -4,7 +4,7 @@
 //! and who tells the time. They ask one node, and print what it knows; `place` alone changes something. Timestamps are
 //! text in JSON: they are larger than what some of its readers keep exactly.
 
-use quintet_client::v1::{StatusResponse, TimeStatus};
+use quintet_client::v1::{StatusResponse, TimeServerStatus, TimeStatus};
 use quintet_server::time::{Timestamp, beside, utc};
 use serde_json::json;
 
@@ -39,9 +39,9 @@ pub(crate) enum Command {
 pub(crate) struct Asked {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
-    output: Format,
+    pub(super) output: Format,
     #[command(flatten)]
-    connect: connect::Args,
+    pub(super) connect: connect::Args,
 }
 
 /// Which nodes have time servers.
@@ -66,7 +66,7 @@ async fn place(PlaceArgs { nodes, asked, .. }: PlaceArgs) -> Result<(), Failure>
             out.line("time servers come to every node that holds a voter of the system range")?;
         }
         Format::Text => {
-            let nodes = listed(&nodes);
+            let nodes = listed(&nodes, ", ");
             out.line(format!(
                 "time servers come to nodes {nodes} alone; `quintet time place --all` ends that"
             ))?;
@@ -141,7 +141,7 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
             if !time.placed_on.is_empty() {
                 out.line(format!(
                     "on nodes {} alone, until `quintet time place --all`",
-                    listed(&time.placed_on)
+                    listed(&time.placed_on, ", ")
                 ))?;
             }
             out.line("")?;
@@ -149,7 +149,7 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
             for server in &time.servers {
                 let on = node(server.node_id);
                 table.add_row([
-                    format!("{:016x}", server.server_id),
+                    name(server),
                     on.map_or("lost".to_owned(), |node| node.id.to_string()),
                     on.map_or("-".to_owned(), |node| node.city.clone()),
                     on.map_or("-".to_owned(), |node| node.room.clone()),
@@ -167,7 +167,7 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
                 .map(|server| {
                     let on = node(server.node_id);
                     json!({
-                        "server": format!("{:016x}", server.server_id),
+                        "server": name(server),
                         "node": on.map(|node| node.id),
                         "live": server.live,
                         "clock_wrong_by_ms": on.map(|node| node.clock_wrong_by_ms),
@@ -187,8 +187,14 @@ fn servers(status: &StatusResponse, time: &TimeStatus, output: Format) -> Result
     out.flush()
 }
 
-fn listed(nodes: &[u64]) -> String {
-    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+/// A time server, as an operator writes it.
+pub(super) fn name(server: &TimeServerStatus) -> String {
+    format!("{:016x}", server.server_id)
+}
+
+/// Several things in a line.
+pub(super) fn listed<T: ToString>(items: impl IntoIterator<Item = T>, between: &str) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(between)
 }
 
 /// How a clock stands beside cluster time.

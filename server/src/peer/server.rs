@@ -9,6 +9,9 @@
 //! * Nothing is begun for a peer before its hello is checked, nor for one that is no member any more (`serve`,
 //!   `Connection::begin`).
 //! * Requests under way are bounded (`IN_FLIGHT_MAX`); a peer that goes beyond is cut off.
+//! * A frame of answers is full at [`FRAME_BYTES_MAX`], be they done at once or later: nothing further of what came is
+//!   begun before the wire takes it, so that however much one frame asks for, no more than [`OUTBOUND_FRAMES_MAX`]
+//!   frames of answers are held.
 //! * Both sides count the bytes of an append alike (`append_bytes`), or credits would leak.
 //!
 //! When the link ends, what is under way for it is dropped. Whatever must not stop halfway is a task of its own (as
@@ -111,7 +114,8 @@ async fn serve(
     };
     send(out, proto::PeerBatch { hello: Some(mine), ..proto::PeerBatch::default() }).await?;
     let from = met.map_err(|refusal| refusal.to_string())?;
-    let mut connection = Connection { peers, from, bulk_taken: 0, answers: Vec::new() };
+    let answers = Answers::default();
+    let mut connection = Connection { peers, from, bulk_taken: 0, answers };
     let mut under_way = FuturesUnordered::<UnderWay>::new();
     loop {
         tokio::select! {
@@ -121,19 +125,15 @@ async fn serve(
                 // Whatever else is done by now, or as soon as tasks that are ready have run, goes into
                 // the same frame.
                 tokio::task::yield_now().await;
-                let mut bytes = 0;
-                while bytes < FRAME_BYTES_MAX {
+                while !connection.answers.are_full() {
                     let Some(Some(answer)) = under_way.next().now_or_never() else { break };
-                    bytes += answer.as_ref().map_or(0, Message::encoded_len);
                     connection.answers.extend(answer);
                 }
             }
             frame = inbound.message() => {
                 let frame = frame.map_err(|status| status.to_string())?;
                 let Some(frame) = frame else { return Ok(()) };
-                for future in connection.begin(frame)? {
-                    under_way.push(future);
-                }
+                connection.begin(frame, &mut under_way, out).await?;
                 if under_way.len() > IN_FLIGHT_MAX {
                     return Err(format!("{from} has too many requests under way"));
                 }
@@ -147,14 +147,37 @@ struct Connection<'a> {
     peers: &'a Arc<Peers>,
     from: NodeId,
     bulk_taken: u64,
-    answers: Vec<proto::PeerMessage>,
+    answers: Answers,
+}
+
+/// Answers of the next frame.
+#[derive(Default)]
+struct Answers {
+    messages: Vec<proto::PeerMessage>,
+    bytes: usize,
+}
+
+impl Answers {
+    fn extend(&mut self, answer: Option<proto::PeerMessage>) {
+        self.bytes += answer.as_ref().map_or(0, Message::encoded_len);
+        self.messages.extend(answer);
+    }
+
+    fn are_full(&self) -> bool {
+        self.bytes >= FRAME_BYTES_MAX
+    }
 }
 
 type UnderWay = Pin<Box<dyn Future<Output = Option<proto::PeerMessage>> + Send>>;
 
 impl Connection<'_> {
-    /// Begins every request of a frame, in order; returns those that are not answered at once.
-    fn begin(&mut self, frame: proto::PeerFrame) -> Result<Vec<UnderWay>, String> {
+    /// Begins every request of a frame, in order; those that are not answered at once are under way then.
+    async fn begin(
+        &mut self,
+        frame: proto::PeerFrame,
+        under_way: &mut FuturesUnordered<UnderWay>,
+        out: &Out,
+    ) -> Result<(), String> {
         let Connection { peers, from, .. } = *self;
         if !peers.admits(from) {
             // A cluster was formed without it since they met.
@@ -165,7 +188,6 @@ impl Connection<'_> {
         let batch = decode(frame)?;
         peers.learn_time(&batch);
         let handler = peers.handler.get().ok_or("the node is starting")?;
-        let mut under_way = Vec::new();
         for message in batch.messages {
             if let Some(Kind::Append(append)) = &message.kind {
                 self.bulk_taken += append_bytes(append);
@@ -180,7 +202,7 @@ impl Connection<'_> {
             };
             if let Some(Kind::Echo(_)) = message.kind {
                 let kind = Some(Echo::reply(()));
-                self.answers.push(proto::PeerMessage { kind, ..answer });
+                self.answers.extend(Some(proto::PeerMessage { kind, ..answer }));
                 continue;
             }
             let handled = handler.handle(from, message);
@@ -192,16 +214,20 @@ impl Connection<'_> {
                 Some(answer) => self.answers.extend(answer),
                 None => under_way.push(future),
             }
+            if self.answers.are_full() {
+                self.flush(out).await?;
+            }
         }
-        Ok(under_way)
+        Ok(())
     }
 
     async fn flush(&mut self, out: &Out) -> Result<(), String> {
-        if self.answers.is_empty() {
+        let answers = std::mem::take(&mut self.answers);
+        if answers.messages.is_empty() {
             return Ok(());
         }
         let batch = proto::PeerBatch {
-            messages: std::mem::take(&mut self.answers),
+            messages: answers.messages,
             bulk_bytes_taken: self.bulk_taken,
             known: self.peers.oracle.known().block().0,
             ..proto::PeerBatch::default()
@@ -229,4 +255,91 @@ async fn send(out: &Out, batch: proto::PeerBatch) -> Result<Bytes, String> {
     let sent = proto::PeerFrame { body: body.clone() };
     out.send(sent).await.map_err(|_| "the stream is closed")?;
     Ok(body)
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use futures::future::BoxFuture;
+
+    use super::{super::SnapshotPipe, *};
+    use crate::{
+        config::Wan,
+        ops::metrics::Metrics,
+        peer::{ClusterIdentity, Handler},
+        seams::SystemClock,
+        storage::format::node::AddressRecord,
+        time::oracle::handle::Oracle,
+    };
+
+    const ANSWER_BYTES: usize = FRAME_BYTES_MAX / 4;
+
+    /// Answers everything at once, and with much.
+    struct AtOnce;
+
+    impl Handler for AtOnce {
+        fn is_lost(&self, _directory: u64) -> bool {
+            false
+        }
+
+        fn handle(&self, _: NodeId, _: proto::PeerMessage) -> BoxFuture<'static, Option<Kind>> {
+            let waits_for = "x".repeat(ANSWER_BYTES);
+            let answer = proto::ReplaceReplicaAnswer { waits_for, was_done: false };
+            async { Some(Kind::ReplaceReplicaAnswer(answer)) }.boxed()
+        }
+
+        fn snapshot(
+            &self,
+            _: NodeId,
+            _: proto::SnapshotOffer,
+            _: SnapshotPipe,
+        ) -> BoxFuture<'static, ()> {
+            async {}.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_at_once_fills_no_frame_beyond_its_bound() {
+        const REQUESTS: u64 = 100;
+        let me = AddressRecord { node: NodeId(1), ..AddressRecord::default() };
+        let members = [1, 2].map(NodeId).into();
+        let identity = ClusterIdentity { cluster: "c".to_owned(), incarnation: 1, members };
+        let (oracle, _asked) = Oracle::new(Arc::new(SystemClock));
+        let (known, seeds, metrics) = (Vec::new(), Vec::new(), Arc::new(Metrics::new()));
+        let (random, stall, wan) = (Arc::new(|| 4), Duration::from_secs(1), Wan::default());
+        let peers =
+            Peers::new(me, known, seeds, identity, oracle, metrics, random, stall, None, wan);
+        peers.handler.set(Arc::new(AtOnce)).ok().expect("none yet");
+        let (answers, mut under_way) = (Answers::default(), FuturesUnordered::new());
+        let mut connection = Connection { peers: &peers, from: NodeId(2), bulk_taken: 0, answers };
+        let messages = (0..REQUESTS).map(|seq| proto::PeerMessage { seq, ..Default::default() });
+        let batch = proto::PeerBatch { messages: messages.collect(), ..Default::default() };
+        let frame = proto::PeerFrame { body: batch.encode_to_vec().into() };
+        let (out, mut frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+        let begun = async {
+            connection.begin(frame, &mut under_way, &out).await.expect("begun");
+            connection.flush(&out).await.expect("sent");
+            drop(out);
+        };
+        // Somebody who takes nothing for a while: it waits for him, with a bounded number of answers.
+        let mut begun = Box::pin(begun);
+        assert!((&mut begun).now_or_never().is_none());
+        assert_eq!(frames.len(), OUTBOUND_FRAMES_MAX);
+        let taken = async {
+            let mut next = 0;
+            while let Some(frame) = frames.recv().await {
+                assert!(
+                    frame.body.len() < FRAME_BYTES_MAX + 2 * ANSWER_BYTES,
+                    "{}",
+                    frame.body.len()
+                );
+                for message in decode(frame).expect("a batch").messages {
+                    assert_eq!(message.seq, next, "in order");
+                    next += 1;
+                }
+            }
+            next
+        };
+        assert_eq!(futures::join!(begun, taken).1, REQUESTS);
+        assert!(under_way.is_empty());
+    }
 }

@@ -98,6 +98,11 @@ pub type OpResult = Result<Answer, OpError>;
 pub trait ReplySink: Send + Sync {
     /// The answer to request `id`. Must not block.
     fn answer(&self, id: u64, result: OpResult);
+
+    /// Whether there is room for a value. Where there is none, it had better not be read: it would be left out.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// Where one answer goes. Dropped unanswered it says that the outcome is unknown, so that no caller
@@ -133,6 +138,11 @@ impl Reply {
             }
         };
         reply(request).send(Err(error));
+    }
+
+    /// Whether there is room for a value: see [`ReplySink::has_room`].
+    pub fn has_room(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.has_room())
     }
 
     /// Gives the answer.
@@ -347,6 +357,25 @@ pub struct Read {
     pub deadline: Instant,
     /// Where the answer goes.
     pub reply: Reply,
+}
+
+impl Read {
+    /// Whether what it would find could be answered: where it could not, nothing is read.
+    pub fn has_room(&self) -> bool {
+        match &self.kind {
+            ReadKind::Get(_)
+            | ReadKind::GetAt(..)
+            | ReadKind::History(..)
+            | ReadKind::Scan(_)
+            | ReadKind::Changes(_) => self.reply.has_room(),
+            ReadKind::Index(..) | ReadKind::Confirm { .. } => true,
+        }
+    }
+
+    /// It is not read.
+    pub fn refuse(self, error: OpError) {
+        self.reply.send(Err(error));
+    }
 }
 
 /// What a read asks.

@@ -81,6 +81,9 @@ pub(crate) trait Answers: Send + Sync + 'static {
     /// The answer to request `id`. Must not block.
     fn answered(&self, id: u64, answered: Answered);
 
+    /// Whether there is room for a value: see [`ReplySink::has_room`].
+    fn has_room(&self) -> bool;
+
     /// Another node leads the range of what was asked.
     fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId);
 }
@@ -88,6 +91,10 @@ pub(crate) trait Answers: Send + Sync + 'static {
 impl<S: Answers> ReplySink for S {
     fn answer(&self, id: u64, result: OpResult) {
         self.answered(id, result.into());
+    }
+
+    fn has_room(&self) -> bool {
+        Answers::has_room(self)
     }
 }
 
@@ -108,6 +115,10 @@ impl Answers for Once {
             // The caller may have gone.
             waiting.send(answered).ok();
         }
+    }
+
+    fn has_room(&self) -> bool {
+        true
     }
 
     fn note_route(&self, _route: &Arc<Descriptor>, _leader: NodeId) {}

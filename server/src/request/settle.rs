@@ -101,6 +101,10 @@ impl<S: Answers> Answers for Repetition<S> {
         );
     }
 
+    fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
     fn note_route(&self, route: &Arc<Descriptor>, leader: NodeId) {
         self.0.note_route(route, leader);
     }
@@ -181,6 +185,10 @@ mod tests {
     impl Answers for Heard {
         fn answered(&self, id: u64, answered: Answered) {
             self.0.lock().push((id, answered));
+        }
+
+        fn has_room(&self) -> bool {
+            true
         }
 
         fn note_route(&self, _route: &Arc<Descriptor>, _leader: NodeId) {}

@@ -87,7 +87,7 @@ pub(crate) fn without_value(answered: Answered) -> Answered {
         Answered::Failed(_) => {
             OpError::ambiguous("too many bytes of answers wait; ask again with the same request id")
         }
-        _ => no_room(),
+        _ => OpError::no_room(),
     })
 }
 
@@ -100,9 +100,4 @@ pub(crate) fn value_left_out(answered: Answered) -> Answered {
         current.value = Bytes::new();
     }
     Answered::Failed(error)
-}
-
-/// What a read is answered for which there is no room.
-pub(crate) fn no_room() -> OpError {
-    OpError::overloaded("too many bytes of answers wait; take them, then ask again")
 }

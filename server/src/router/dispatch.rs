@@ -67,11 +67,21 @@ impl Router {
         }
     }
 
-    /// The answer of this node's replica to a read of the past, where that can tell by itself.
-    pub(super) fn closed_answer(&self, replica: &Replica, decoded: &Decoded) -> Option<OpResult> {
-        let is_here =
-            decoded.is_of_the_past() && decoded.lies_in(&replica.shared.state.descriptor());
-        let result = is_here.then(|| decoded.serve_closed(replica)).flatten()?;
+    /// The answer of this node's replica to a read of the past, where that can tell by itself. It reads nothing for which
+    /// there is no room.
+    pub(super) fn closed_answer(
+        &self,
+        replica: &Replica,
+        decoded: &Decoded,
+        has_room: bool,
+    ) -> Option<OpResult> {
+        if !decoded.is_of_the_past() || !decoded.is_closed_at(replica) {
+            return None;
+        }
+        if !has_room {
+            return Some(Err(OpError::no_room()));
+        }
+        let result = decoded.serve_closed(replica)?;
         self.metrics.closed_reads.inc();
         if !replica.is_leader() {
             self.metrics.reads_without_leading.inc();
@@ -86,7 +96,9 @@ impl Router {
         }
         let Some(route) = self.routes.find(request.decoded.place()) else { return false };
         let Some(replica) = self.replica(route.range) else { return false };
-        let Some(result) = self.closed_answer(&replica, &request.decoded) else { return false };
+        let Some(result) = self.closed_answer(&replica, &request.decoded, sink.has_room()) else {
+            return false;
+        };
         let (id, op) = (request.wire.id, request.wire.op.as_ref());
         self.reply(sink.clone(), id, named(op, Some(route.range))).send(result);
         true

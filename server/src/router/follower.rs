@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{CORRECTIONS_MAX, Router};
 use crate::{
+    error::OpError,
     ids::{Generation, NodeId},
     peer::ask::ReadIndex,
     range::{
@@ -61,7 +62,8 @@ impl Router {
             let followed = match request.decoded.read() {
                 Some(DecodedRead { kind, .. }) => {
                     let asked = (leader, generation, within);
-                    timeout(within, router.read_behind(&replica, kind, asked)).await.ok().flatten()
+                    let read = router.read_behind(&replica, kind, asked, || sink.has_room());
+                    timeout(within, read).await.ok().flatten()
                 }
                 None => None,
             };
@@ -111,11 +113,15 @@ impl Router {
         replica: &Replica,
         kind: &ReadKind,
         (leader, generation, within): (NodeId, Generation, Duration),
+        has_room: impl Fn() -> bool,
     ) -> Option<OpResult> {
         let PointOf { key, at, mut decides } = replica.point_of(kind)?;
         loop {
             let question = ReadIndex { generation, within, key: key.clone(), at, decides };
             let point = self.peers.ask(leader, Some(replica.range), question).await.ok()?.ok()?;
+            if !has_room() {
+                return Some(Err(OpError::no_room()));
+            }
             let read = replica.read_behind(kind, point, decides);
             match timeout(APPLIED_WITHIN, read).await.ok()? {
                 Followed::Answer(result) => return Some(result),

@@ -38,7 +38,7 @@ impl Router {
             return reply.send(Err(OpError::invalid("a forwarded scan names its moment")));
         }
         match self.admit(&replica, &decoded, Generation(forward.generation)) {
-            Ok(()) => match self.closed_answer(&replica, &decoded) {
+            Ok(()) => match self.closed_answer(&replica, &decoded, reply.has_room()) {
                 Some(result) => reply.send(result),
                 None => decoded.submit(&replica, reply),
             },

@@ -86,6 +86,11 @@ impl Forwarded {
     }
 }
 
+/// Whether values may be added to what waits.
+fn has_room(waiting_bytes: &AtomicUsize) -> bool {
+    waiting_bytes.load(Ordering::Acquire) <= WAITING_BYTES_MAX
+}
+
 /// The way back of a forwarded request.
 struct ForwardedOnce {
     back: Mutex<Option<oneshot::Sender<Waiting>>>,
@@ -111,7 +116,7 @@ impl Waiting {
         answer: wire::ForwardAnswer,
         waiting_bytes: Arc<AtomicUsize>,
     ) -> Waiting {
-        if waiting_bytes.load(Ordering::Acquire) > WAITING_BYTES_MAX {
+        if !has_room(&waiting_bytes) {
             answered = weight::without_value(answered);
         }
         let bytes = weight::bytes(&answered);
@@ -138,6 +143,10 @@ impl ReplySink for ForwardedOnce {
         let answer = wire::ForwardAnswer::default();
         // The link may have gone.
         back.send(Waiting::of(id, result.into(), answer, self.waiting_bytes.clone())).ok();
+    }
+
+    fn has_room(&self) -> bool {
+        has_room(&self.waiting_bytes)
     }
 }
 

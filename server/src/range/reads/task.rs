@@ -58,7 +58,7 @@ async fn run(
         if shared.disk_hangs() {
             // Another node is about to lead, and this one's group could not take notice.
             for Queued { read, .. } in batch.drain(..) {
-                read.reply.send(Err(OpError::hung_leader()));
+                read.refuse(OpError::hung_leader());
             }
             continue;
         }
@@ -77,11 +77,16 @@ async fn run(
         }
         shared.waiting.reads.store(batch.len() - served, Relaxed);
         let now = Instant::now();
-        for Queued { read: Read { kind, deadline, reply }, .. } in batch.drain(..served) {
-            if deadline <= now {
-                reply.send(Err(OpError::deadline()));
+        for Queued { read, .. } in batch.drain(..served) {
+            if read.deadline <= now {
+                read.refuse(OpError::deadline());
                 continue;
             }
+            if !read.has_room() {
+                read.refuse(OpError::no_room());
+                continue;
+            }
+            let Read { kind, deadline, reply } = read;
             let term = confirmed.as_ref().map(|confirmed| confirmed.term);
             let served =
                 term.map(|term| serve(&shared, kind, term, Expiry::Known { guarded: false }));

@@ -87,11 +87,15 @@ async fn guards_are_down(shared: Arc<Shared>, reads: Vec<(Read, Vec<Arc<Guard>>,
     let served = reads.into_iter().map(|(read, guards, term)| {
         let shared = &shared;
         async move {
-            let Read { kind, deadline, reply } = read;
-            if let Err(error) = are_down(guards, deadline).await {
-                reply.send(Err(error));
+            if let Err(error) = are_down(guards, read.deadline).await {
+                read.refuse(error);
                 return None;
             }
+            if !read.has_room() {
+                read.refuse(OpError::no_room());
+                return None;
+            }
+            let Read { kind, deadline, reply } = read;
             match serve(shared, kind, term, Expiry::Known { guarded: true }) {
                 Served::Answer(result) => reply.send(result),
                 Served::Later { kind, .. } => return Some((Read { kind, deadline, reply }, None)),
@@ -125,18 +129,23 @@ async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>
     let block = shared.oracle.round().await;
     let now = Instant::now();
     let mut settling = Vec::new();
-    for (Read { kind, deadline, reply }, moment) in reads {
+    for (read, moment) in reads {
         let at = match &block {
-            _ if deadline <= now => {
-                reply.send(Err(OpError::deadline()));
+            _ if read.deadline <= now => {
+                read.refuse(OpError::deadline());
                 continue;
             }
             Err(error) => {
-                reply.send(Err((*error).into()));
+                read.refuse((*error).into());
+                continue;
+            }
+            Ok(_) if !read.has_room() => {
+                read.refuse(OpError::no_room());
                 continue;
             }
             Ok(block) => block.last(),
         };
+        let Read { kind, deadline, reply } = read;
         match (moment, kind) {
             (Some(_), kind) if kind.moment().is_some_and(|moment| moment > at) => {
                 reply.send(Err(OpError::invalid(
