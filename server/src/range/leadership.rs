@@ -24,8 +24,9 @@
 //!
 //! A claim that comes while a round is under way waits for the next one. As many voters are asked as
 //! make a majority, those that answered fastest before; where they do not confirm, or take longer than
-//! they used to, all are, and now and then to know how quick they are. Rounds are numbered: what arrived before a round
-//! began is confirmed by it, also where it arrived after the claim was made.
+//! they used to, all are, and now and then to know how quick they are. A round is over once all of its claims are
+//! decided: those that are still to answer then, as from another city, keep nobody waiting. Rounds are numbered: what
+//! arrived before a round began is confirmed by it, also where it arrived after the claim was made.
 //!
 //! # On a crash
 //!
@@ -38,7 +39,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::AcqRel},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::AcqRel},
     },
 };
 
@@ -128,6 +129,11 @@ impl Open {
         }
     }
 
+    /// Whether nobody waits for it any more.
+    fn is_decided(&self) -> bool {
+        self.state.lock().decided.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
     /// The nodes that were asked first and have not confirmed it.
     fn silent(&self) -> Vec<NodeId> {
         let state = self.state.lock();
@@ -169,8 +175,10 @@ impl Open {
 struct Round {
     number: u64,
     begun: Instant,
+    claims: Vec<Arc<Open>>,
     /// Messages without an answer.
     unanswered: AtomicUsize,
+    is_over: AtomicBool,
 }
 
 /// What is asked of one node.
@@ -270,7 +278,7 @@ impl Leaderships {
 
     /// Asks for all claims that wait.
     fn begin(self: &Arc<Self>) {
-        let (asked, number) = {
+        let (asked, claims, number) = {
             let mut gathering = self.gathering.lock();
             let claims = std::mem::take(&mut gathering.waiting);
             gathering.busy = !claims.is_empty();
@@ -279,19 +287,21 @@ impl Leaderships {
             }
             let number = self.rounds.fetch_add(1, AcqRel) + 1;
             let mut asked: BTreeMap<NodeId, Part> = BTreeMap::new();
-            for open in claims {
+            for open in &claims {
                 for (replica, node) in open.ask(number, &gathering.expected) {
                     asked.entry(node).or_default().push((open.clone(), replica));
                 }
             }
-            (asked, number)
+            (asked, claims, number)
         };
         self.metrics.leadership_rounds.inc();
         let parts: Vec<_> = asked.into_iter().flat_map(messages).collect();
         let round = Arc::new(Round {
             number,
             begun: Instant::now(),
+            claims,
             unanswered: AtomicUsize::new(parts.len()),
+            is_over: AtomicBool::new(false),
         });
         if parts.is_empty() {
             return self.over(&round);
@@ -318,7 +328,9 @@ impl Leaderships {
                 false => self.ask_all(open),
             }
         }
-        if round.unanswered.fetch_sub(1, AcqRel) == 1 {
+        let all_answered = round.unanswered.fetch_sub(1, AcqRel) == 1;
+        let is_over = all_answered || round.claims.iter().all(|open| open.is_decided());
+        if is_over && !round.is_over.swap(true, AcqRel) {
             self.over(round);
         }
     }

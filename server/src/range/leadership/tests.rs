@@ -235,6 +235,41 @@ async fn a_claim_that_some_do_not_confirm_is_asked_again_of_everybody() {
 }
 
 #[tokio::test]
+async fn a_round_is_over_once_its_claims_are_decided_whoever_is_still_to_answer() {
+    let (leaderships, asked) = rounds();
+    // Everybody is asked.
+    leaderships.rounds.store(ASK_ALL_EVERY - 1, std::sync::atomic::Ordering::Release);
+    let first = confirm(&leaderships);
+    settle().await;
+    let mut of_all = std::mem::take(&mut *asked.lock());
+    assert_eq!(of_all.len(), 4);
+    let second = confirm(&leaderships);
+    settle().await;
+    assert!(asked.lock().is_empty(), "it waits");
+    let holds = || Ok(Kind::ClaimsAnswer(wire::ClaimsAnswer { holds: vec![true] }));
+    for (.., answer) in of_all.drain(..2) {
+        answer(holds());
+    }
+    assert_eq!(first.await.unwrap(), Some(ASK_ALL_EVERY));
+    settle().await;
+    assert_eq!(answer(&asked, |_| true).len(), 2, "the next begins without the slow ones");
+    assert_eq!(second.await.unwrap(), Some(ASK_ALL_EVERY + 1));
+    // Their answers begin no round, and end none.
+    let third = confirm(&leaderships);
+    settle().await;
+    let fourth = confirm(&leaderships);
+    for (.., answer) in of_all {
+        answer(holds());
+    }
+    settle().await;
+    assert_eq!(answer(&asked, |_| true).len(), 2, "of the third alone");
+    assert_eq!(third.await.unwrap(), Some(ASK_ALL_EVERY + 2));
+    settle().await;
+    answer(&asked, |_| true);
+    assert_eq!(fourth.await.unwrap(), Some(ASK_ALL_EVERY + 3));
+}
+
+#[tokio::test]
 async fn a_claim_that_nobody_answers_is_asked_again_and_given_up() {
     let (leaderships, asked) = rounds();
     leaderships.gathering.lock().expected = Expected::default();

@@ -52,9 +52,12 @@ async fn run(
     loop {
         if batch.is_empty() {
             let Some(first) = queue.recv().await else { return };
-            batch.push_back(first);
+            unless_late(&mut batch, first);
         }
         gather(&mut batch, &mut queue);
+        if batch.is_empty() {
+            continue;
+        }
         if shared.disk_hangs() {
             // Another node is about to lead, and this one's group could not take notice.
             for Queued { read, .. } in batch.drain(..) {
@@ -114,7 +117,15 @@ fn confirmed_by(arrived: impl Iterator<Item = u64>, round: u64) -> usize {
 fn gather(batch: &mut VecDeque<Queued>, queue: &mut mpsc::Receiver<Queued>) {
     while batch.len() < ROUND_READS_MAX.get() {
         let Ok(queued) = queue.try_recv() else { break };
-        batch.push_back(queued);
+        unless_late(batch, queued);
+    }
+}
+
+/// Takes a read, or answers it where its time is over: no round is spent on what nobody waits for any more.
+fn unless_late(batch: &mut VecDeque<Queued>, queued: Queued) {
+    match queued.read.deadline <= Instant::now() {
+        true => queued.read.refuse(OpError::deadline()),
+        false => batch.push_back(queued),
     }
 }
 
