@@ -13,7 +13,7 @@ use std::{
 use quintet_server::{
     planted::{self, Bug},
     time::oracle::{
-        Block, Config, Epoch, ServerId,
+        Block, Config, Epoch, HEARD_WITHIN, ServerId,
         membership::{Change, Epochs, Step as ChangeStep},
         proposer::{Ask, Proposer, Step},
         server::{Answer, Fenced, Outcome, Record, Seeded, TimeServer},
@@ -76,7 +76,7 @@ pub enum Action {
     Request(usize),
     /// A proposer begins a round.
     Begin(usize),
-    /// A proposer stops waiting in its oldest round.
+    /// A proposer stops waiting in its oldest round: for messages, and for clocks that it has not heard.
     Hurry(usize),
     /// A proposer sends again what its oldest round waits for.
     Again(usize),
@@ -122,6 +122,8 @@ pub struct World {
     /// Changes that were begun.
     pub changes: Vec<Change>,
     boots: u64,
+    /// On the proposers' monotonic clocks: it passes where one has waited for long.
+    now: Duration,
     /// Whether every proposer knows all clocks from the start of its life.
     all_heard: bool,
     requests: Request,
@@ -136,9 +138,9 @@ pub struct World {
     pub counted: Counted,
 }
 
-fn hear_all(proposer: &mut Proposer<Request>, servers: &[Server]) {
+fn hear_all(proposer: &mut Proposer<Request>, servers: &[Server], now: Duration) {
     for server in servers {
-        proposer.hear(server.machine.me(), server.physical, NOW);
+        proposer.hear(server.machine.me(), server.physical, now);
     }
 }
 
@@ -150,7 +152,8 @@ fn index(id: ServerId) -> usize {
     id.0 as usize - 1
 }
 
-const NOW: Duration = Duration::ZERO;
+/// How late it gets: what clocks show is heard once and no more, where that is so.
+const NOW_MAX: Duration = HEARD_WITHIN.saturating_mul(10);
 
 impl Message {
     /// Whether a server sent it.
@@ -190,6 +193,7 @@ impl World {
             epochs: Epochs { active: config, ..Epochs::default() },
             changes: Vec::new(),
             boots: proposers.len() as u64,
+            now: Duration::ZERO,
             all_heard: false,
             requests: 0,
             floors: BTreeMap::new(),
@@ -213,7 +217,7 @@ impl World {
     pub fn with_all_heard(mut self) -> World {
         self.all_heard = true;
         for (proposer, _) in &mut self.proposers {
-            hear_all(proposer, &self.servers);
+            hear_all(proposer, &self.servers, self.now);
         }
         self
     }
@@ -249,12 +253,13 @@ impl World {
             }
             Action::Begin(proposer) => {
                 let own = self.proposers[proposer].1;
-                let (_, step) = self.proposers[proposer].0.begin(own, NOW);
+                let (_, step) = self.proposers[proposer].0.begin(own, self.now);
                 self.take(proposer, step);
             }
             Action::Hurry(proposer) => {
+                self.now = NOW_MAX.min(self.now + HEARD_WITHIN);
                 if let Some(round) = self.proposers[proposer].0.oldest() {
-                    let step = self.proposers[proposer].0.hurry(round, NOW);
+                    let step = self.proposers[proposer].0.hurry(round, self.now);
                     self.take(proposer, step);
                 }
             }
@@ -312,7 +317,7 @@ impl World {
                 let config = self.epochs.newest().clone();
                 self.proposers[at].0 = Proposer::start(self.boots, config);
                 if self.all_heard {
-                    hear_all(&mut self.proposers[at].0, &self.servers);
+                    hear_all(&mut self.proposers[at].0, &self.servers, self.now);
                 }
             }
             Action::BeginChange(members) => {
@@ -329,7 +334,7 @@ impl World {
             Action::Learn(at) => {
                 let newest = self.epochs.newest().clone();
                 let own = self.proposers[at].1;
-                let steps = self.proposers[at].0.adopt(&newest, own, NOW);
+                let steps = self.proposers[at].0.adopt(&newest, own, self.now);
                 steps.into_iter().for_each(|step| self.take(at, step));
             }
         }
@@ -344,14 +349,14 @@ impl World {
     /// Drops messages that change nothing now, and so nothing ever: answers to rounds that are over, and their ticks to
     /// servers whose clock is above.
     fn prune(&mut self) {
-        let (servers, proposers) = (&self.servers, &self.proposers);
+        let (servers, proposers, now) = (&self.servers, &self.proposers, self.now);
         let counts = |to: usize, from: usize, ask: &Ask, answer: &Answer| {
             let mut proposer = proposers[to].0.clone();
             // With the bug it may come to count in a later round of this life.
             if ask.boot != proposer.boot() && planted::active(Bug::EarlierLifeCounts) {
                 return true;
             }
-            let step = proposer.answered(id(from), *ask, answer.clone(), NOW);
+            let step = proposer.answered(id(from), *ask, answer.clone(), now);
             step != Step::None || proposer != proposers[to].0
         };
         self.messages.retain(|message| match message {
@@ -396,7 +401,7 @@ impl World {
                 }
             }
             Message::Answer { to, from, ask, answer } => {
-                let step = self.proposers[to].0.answered(id(from), ask, answer, NOW);
+                let step = self.proposers[to].0.answered(id(from), ask, answer, self.now);
                 self.take(to, step);
             }
             Message::Fence { to, change, config } => {
