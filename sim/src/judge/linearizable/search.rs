@@ -81,6 +81,8 @@ struct Search<'a> {
     /// Observations of absence, by invocation.
     absences: Vec<usize>,
     classes: Vec<Class>,
+    /// How many operations are of unknown outcome.
+    unknown: u64,
     /// Every operation that must be put in, by completion.
     by_complete: Vec<usize>,
     done: Vec<bool>,
@@ -145,12 +147,14 @@ impl<'a> Search<'a> {
         let demands: Vec<Demand> = steps.iter().map(|step| step.demand).collect();
         let classes = classes(ops, &demands, &mut values);
         let (done, used) = (vec![false; ops.len()], vec![0; classes.len()]);
+        let unknown = classes.iter().map(|class| class.ops.len() as u64).sum();
         Search {
             ops,
             values,
             steps,
             absences,
             classes,
+            unknown,
             by_complete,
             done,
             done_count: 0,

@@ -49,8 +49,10 @@ impl Search<'_> {
             return self.condition_follows(class, None, after, frame, limit);
         }
         if next.apply(after, &self.values).is_some() {
-            // What is left as it is may matter later, and its condition can't hold later any more.
-            if !next.settles() && matches!(self.classes[class].effect, Effect::Cas { .. }) {
+            // What is left as it is may matter later, and later its condition can't hold any more, or there is no room.
+            let is_last_chance = matches!(self.classes[class].effect, Effect::Cas { .. })
+                || !self.has_room_behind(frame.pos);
+            if !next.settles() && is_last_chance {
                 return true;
             }
             // Without the unknown operation it would be the same, if that is possible at all.
@@ -59,6 +61,15 @@ impl Search<'_> {
         }
         self.sum_follows(class, next, after, limit)
             || self.condition_follows(class, Some(next), after, frame, limit)
+    }
+
+    /// Whether everything of unknown outcome may come between a step and the next that depends on what is there.
+    fn has_room_behind(&self, pos: usize) -> bool {
+        let (Some(step), Some(next)) = (self.steps.get(pos), self.steps.get(pos + 1)) else {
+            return true;
+        };
+        let (version, _) = step.demand.order();
+        next.demand.ignores_state() || next.demand.order().0 > version + self.unknown
     }
 
     fn absence_waits(&self, frame: &Frame, limit: u64) -> bool {
