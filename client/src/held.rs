@@ -121,11 +121,10 @@ async fn open(caller: &Caller, request: &v1::HoldSnapshotRequest) -> Result<Mess
         };
         match held.await {
             Ok(messages) => return Ok(messages),
-            Err(
-                error @ (Error::VersionCollected(_)
-                | Error::InvalidArgument(_)
-                | Error::WrongCluster(_)),
-            ) => return Err(error),
+            Err(error @ (Error::VersionCollected(_) | Error::InvalidArgument(_))) => {
+                return Err(error);
+            }
+            // Also that a node is of another cluster: the others may not be.
             Err(error) => last = error,
         }
     }

@@ -41,6 +41,8 @@ use crate::{
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long after that a caller who waits has noticed it.
 const SILENCE_NOTICED: Duration = Duration::from_millis(500);
+/// How long a node may say nothing after a caller has begun to read again.
+const SILENCE_PROLONGED: Duration = Duration::from_secs(2);
 
 /// What a watch brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +106,7 @@ pub struct Watch {
     standing: Standing,
     phase: Phase,
     /// When the node will have said nothing for too long; set while something of it is waited for.
-    silence: Option<(Instant, Pin<Box<Sleep>>)>,
+    silence: Option<Silence>,
     /// In a row.
     failures: u32,
     /// Streams that were opened.
@@ -241,17 +243,40 @@ impl Watch {
                 })
             }
             Poll::Pending => {
-                let now = Instant::now();
-                // Who had waited would have been told when it was over: the caller has read nothing since.
-                let was_awaited = |until: Instant| now < until + SILENCE_NOTICED;
-                self.silence.take_if(|(until, _)| !was_awaited(*until));
-                let sleep = || (now + SILENCE_MAX, Box::pin(tokio::time::sleep(SILENCE_MAX)));
-                let (_, silence) = self.silence.get_or_insert_with(sleep);
-                ready!(silence.as_mut().poll(cx));
+                ready!(self.silence.get_or_insert_with(Silence::begin).poll(cx));
                 let text = format!("the node said nothing of the watch for {SILENCE_MAX:?}");
                 Poll::Ready(Err(Error::Unavailable(text)))
             }
         }
+    }
+}
+
+/// A silence of a node, until it is too long.
+struct Silence {
+    until: Instant,
+    sleep: Pin<Box<Sleep>>,
+    /// The caller read nothing when it was over, and it was prolonged once.
+    is_prolonged: bool,
+}
+
+impl Silence {
+    fn begin() -> Silence {
+        Silence::of(SILENCE_MAX, false)
+    }
+
+    fn of(lasts: Duration, is_prolonged: bool) -> Silence {
+        let (until, sleep) = (Instant::now() + lasts, Box::pin(tokio::time::sleep(lasts)));
+        Silence { until, sleep, is_prolonged }
+    }
+
+    /// Ready once it is too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Who had waited would have been told when it was over: the caller has read nothing since, and what has come
+        // meanwhile may be on its way to him. Once: nodes speak every second.
+        if !self.is_prolonged && Instant::now() >= self.until + SILENCE_NOTICED {
+            *self = Silence::of(SILENCE_PROLONGED, true);
+        }
+        self.sleep.as_mut().poll(cx)
     }
 }
 
@@ -311,6 +336,27 @@ impl Stream for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Looks once, as a caller that waits for a moment only; whether the silence is too long.
+    async fn looks(silence: &mut Silence) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(silence.poll(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn a_silence_ends_however_seldom_its_caller_looks() {
+        let (lasts, missed) = (Duration::from_millis(10), SILENCE_NOTICED * 2);
+        let mut silence = Silence::of(lasts, false);
+        assert!(!looks(&mut silence).await);
+        tokio::time::sleep(lasts * 2).await;
+        assert!(looks(&mut silence).await, "who waits is told");
+        let mut silence = Silence::of(lasts, false);
+        tokio::time::sleep(missed).await;
+        assert!(!looks(&mut silence).await, "what has come meanwhile may be on its way");
+        assert!(silence.is_prolonged && silence.until <= Instant::now() + SILENCE_PROLONGED);
+        let mut prolonged = Silence::of(lasts, true);
+        tokio::time::sleep(missed).await;
+        assert!(looks(&mut prolonged).await, "and is there by then");
+    }
 
     #[test]
     fn only_what_the_caller_has_to_mend_ends_a_watch() {

@@ -49,6 +49,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
             "servers": found.servers.iter().map(in_json).collect::<Vec<_>>(),
             "is_stuck": found.is_stuck,
             "unheard_nodes": found.unheard_nodes,
+            "is_under_way": found.is_under_way,
             "new_nodes": found.node_ids,
         }))?,
         Format::Text => {
@@ -84,7 +85,7 @@ fn in_words(found: &RecoverTimeResponse) -> Vec<String> {
     }
     align_right(&mut servers, &[1]);
     let mut lines = vec![servers.trim_fmt(), String::new()];
-    if !found.is_stuck {
+    if !found.is_stuck && !found.is_under_way {
         lines.push("enough of them answer: time is not lost, and nothing is to be done".to_owned());
         return lines;
     }
@@ -93,6 +94,14 @@ fn in_words(found: &RecoverTimeResponse) -> Vec<String> {
             "nodes {} are not heard: bring back those that can be, however long it takes",
             listed(&found.unheard_nodes, ", ")
         ));
+    }
+    if found.is_under_way {
+        lines.push(
+            "time is about to begin anew: that waits until every node which is not lost says what it knows, and every \
+             range has a leader. A server that is lost meanwhile is named in the same way"
+                .to_owned(),
+        );
+        return lines;
     }
     let silent = found.servers.iter().filter(|server| !server.live).map(name);
     lines.push(format!(
@@ -118,6 +127,7 @@ mod tests {
             is_stuck: true,
             unheard_nodes: vec![1],
             node_ids: Vec::new(),
+            is_under_way: false,
         };
         let lines = in_words(&found).join("\n");
         let second = "quintet recover time --lost 00000000000000a1,00000000000000b2";

@@ -66,7 +66,7 @@ impl NodeState {
                 return Err(OpError::collected());
             }
         }
-        Ok((at, hold))
+        Ok((at, hold.tell()))
     }
 
     /// Tells the leader of a range what this node holds there; what is refused of the span by then.

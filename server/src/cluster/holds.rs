@@ -81,6 +81,8 @@ struct Reader {
 struct Caller {
     reader: Reader,
     is_lost: Arc<AtomicBool>,
+    /// Somebody was told that it is held.
+    is_told: bool,
 }
 
 /// A moment is held until this is dropped.
@@ -95,12 +97,24 @@ impl Hold {
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost.load(Relaxed)
     }
+
+    /// It is held everywhere, and whoever asked is told: when he goes away he may come again, here or elsewhere.
+    pub(super) fn tell(self) -> Hold {
+        if let Some(caller) = self.state.lock().callers.get_mut(&self.caller) {
+            caller.is_told = true;
+        }
+        self
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         let Some(caller) = state.callers.remove(&self.caller) else { return };
+        // What was refused nobody relies on.
+        if !caller.is_told {
+            return;
+        }
         if state.gone.len() >= CALLERS_MAX {
             state.gone.pop_front();
         }
@@ -123,7 +137,7 @@ impl Holds {
         state.last_caller += 1;
         let (caller, is_lost) = (state.last_caller, Arc::<AtomicBool>::default());
         let reader = Reader { start, end, at };
-        state.callers.insert(caller, Caller { reader, is_lost: is_lost.clone() });
+        state.callers.insert(caller, Caller { reader, is_lost: is_lost.clone(), is_told: false });
         Some(Hold { state: self.state.clone(), caller, is_lost })
     }
 
@@ -212,7 +226,7 @@ mod tests {
 
     fn take(holds: &Holds, start: &str, end: &str, at: u64) -> Hold {
         let span = (start.as_bytes().to_vec(), end.as_bytes().to_vec());
-        holds.take(span, Timestamp(at)).expect("taken")
+        holds.take(span, Timestamp(at)).expect("taken").tell()
     }
 
     #[test]
@@ -237,6 +251,9 @@ mod tests {
         assert_eq!(holds.needed(&high), Some(Timestamp(120)));
         drop(whole);
         later(&holds, LINGERS);
+        // What was refused does not linger.
+        let span = (b"a".to_vec(), Vec::new());
+        drop(holds.take(span, Timestamp(90)).expect("taken"));
         assert_eq!((due(&low), due(&high)), ((6, 0, 0), (7, 0, 0)));
         assert_eq!((holds.needed(&high), holds.earliest()), (None, None));
     }

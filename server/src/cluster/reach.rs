@@ -75,6 +75,20 @@ impl NodeState {
         self.around.heard(from, reaches.collect(), Instant::now());
     }
 
+    /// One of the nodes that this one reaches, and one of these that it reaches; each is asked.
+    pub(crate) async fn reached_by_another(
+        &self,
+        nodes: &BTreeSet<NodeId>,
+    ) -> Option<(NodeId, NodeId)> {
+        let others = self.peers().book().nodes().into_iter().filter(|by| self.peers().is_live(*by));
+        let words = others.map(|by| async move { (by, word_of(self, by).await) });
+        let words = futures::future::join_all(words).await;
+        words.into_iter().find_map(|(by, reached)| {
+            let reached = nodes.iter().find(|node| **node != by && reached.contains(node));
+            reached.map(|node| (by, *node))
+        })
+    }
+
     /// Of these nodes one that reaches another which this one does not reach; none where this one does.
     pub(crate) fn way_around(
         &self,

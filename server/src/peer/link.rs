@@ -400,6 +400,12 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                 Err(status) => return Down::closed(told(&status)),
             },
             () = &mut look => {
+                let Some(strong) = peers.upgrade() else { return "stopping".into() };
+                let directory = strong.book.get(link.node).map_or(0, |to| to.directory);
+                if let Some(why) = strong.turned_away(link.node, directory) {
+                    return why.into();
+                }
+                drop(strong);
                 if heard.elapsed() < tick {
                     look.set(sleep_until(heard + tick));
                     continue;
@@ -417,11 +423,6 @@ async fn run(link: &Link, life: &Arc<Life>, peers: &Weak<Peers>, address: &str) 
                     let kind = Some(Kind::Echo(wire::Echo {}));
                     let echo = wire::PeerMessage { kind, ..wire::PeerMessage::default() };
                     life.send(Lane::Urgent, echo, Box::new(|_| {}));
-                }
-                match peers.upgrade() {
-                    None => return "stopping".into(),
-                    Some(peers) if !peers.admits(link.node) => return "it is no member".into(),
-                    Some(_) => {}
                 }
             }
         }

@@ -243,6 +243,15 @@ impl Peers {
         self.identity.read().admits(node)
     }
 
+    /// Why a node is met no more with which there is a link; none: it is.
+    fn turned_away(&self, node: NodeId, directory: u64) -> Option<&'static str> {
+        let is_lost = || self.handler.get().is_some_and(|handler| handler.is_lost(directory));
+        match self.admits(node) {
+            false => Some("it is no member"),
+            true => is_lost().then_some("its data directory was declared lost"),
+        }
+    }
+
     /// Client address of a node.
     pub fn client_address(&self, node: NodeId) -> Option<String> {
         self.book.get(node).map(|address| address.client).filter(|address| !address.is_empty())

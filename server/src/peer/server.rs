@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //!
-//! * Nothing is begun for a peer before its hello is checked, nor for one that is no member any more (`serve`,
-//!   `Connection::begin`).
+//! * Nothing is begun for a peer before its hello is checked, nor for one that is no member any more, or whose data
+//!   directory was declared lost a second ago (`serve`, `Connection::begin`).
 //! * Requests under way are bounded (`IN_FLIGHT_MAX`); a peer that goes beyond is cut off.
 //! * A frame of answers is full at [`FRAME_BYTES_MAX`], be they done at once or later: nothing further of what came is
 //!   begun before the wire takes it, so that however much one frame asks for, no more than [`OUTBOUND_FRAMES_MAX`]
@@ -115,7 +115,8 @@ async fn serve(
     send(out, proto::PeerBatch { hello: Some(mine), ..proto::PeerBatch::default() }).await?;
     let from = met.map_err(|refusal| refusal.to_string())?;
     let answers = Answers::default();
-    let mut connection = Connection { peers, from, bulk_taken: 0, answers };
+    let directory = hello.me.as_ref().map_or(0, |me| me.directory);
+    let mut connection = Connection { peers, from, directory, bulk_taken: 0, answers };
     let mut under_way = FuturesUnordered::<UnderWay>::new();
     loop {
         tokio::select! {
@@ -146,6 +147,8 @@ async fn serve(
 struct Connection<'a> {
     peers: &'a Arc<Peers>,
     from: NodeId,
+    /// Its data directory.
+    directory: u64,
     bulk_taken: u64,
     answers: Answers,
 }
@@ -191,6 +194,12 @@ impl Connection<'_> {
         for message in batch.messages {
             if let Some(Kind::Append(append)) = &message.kind {
                 self.bulk_taken += append_bytes(append);
+            }
+            // They come every second: often enough to look at what seldom changes.
+            if let Some(Kind::Ping(_)) = &message.kind
+                && let Some(why) = peers.turned_away(from, self.directory)
+            {
+                return Err(format!("{from}: {why}"));
             }
             let answer = proto::PeerMessage {
                 seq: message.seq,
@@ -310,7 +319,8 @@ mod tests {
             Peers::new(me, known, seeds, identity, oracle, metrics, random, stall, None, wan);
         peers.handler.set(Arc::new(AtOnce)).ok().expect("none yet");
         let (answers, mut under_way) = (Answers::default(), FuturesUnordered::new());
-        let mut connection = Connection { peers: &peers, from: NodeId(2), bulk_taken: 0, answers };
+        let mut connection =
+            Connection { peers: &peers, from: NodeId(2), directory: 0, bulk_taken: 0, answers };
         let messages = (0..REQUESTS).map(|seq| proto::PeerMessage { seq, ..Default::default() });
         let batch = proto::PeerBatch { messages: messages.collect(), ..Default::default() };
         let frame = proto::PeerFrame { body: batch.encode_to_vec().into() };

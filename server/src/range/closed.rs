@@ -76,7 +76,8 @@ impl Closed {
         if state.next.is_none() {
             state.next = told;
         } else if state.newest.is_none_or(|(newest, _)| newest.block <= moment.block) {
-            state.newest = told;
+            let since = since.max(state.newest.and_then(|(newest, _)| newest.since));
+            state.newest = Some((Usable { since, ..heard }, moment.applied));
         }
         state.settle(applied);
     }
@@ -97,12 +98,11 @@ impl State {
         while let Some((next, _)) = self.next.filter(|(_, index)| is_reached(*index)) {
             match &mut self.usable {
                 Some(usable) if usable.block > next.block => {}
-                // Of the same block, what was known of it stays known.
-                Some(usable) if usable.block == next.block => {
-                    let since = usable.since.max(next.since);
-                    *usable = Usable { since, ..next };
+                // What was at or below a block is at or below every later one.
+                usable => {
+                    let since = usable.and_then(|usable| usable.since).max(next.since);
+                    *usable = Some(Usable { since, ..next });
                 }
-                usable => *usable = Some(next),
             }
             self.next = self.newest.take();
         }
@@ -111,6 +111,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn moment(block: u64, applied: u64) -> Moment {
@@ -130,6 +132,19 @@ mod tests {
         let replaced = "that of 12 was replaced by a newer one";
         assert_eq!(usable(Some(13)), Some(Block(5).last()), "{replaced}");
         assert_eq!(usable(Some(14)), Some(Block(7).last()));
+        // How old a moment is says of every later one that it is no older.
+        let now = Instant::now();
+        let since = |closed: &Closed| closed.usable(Some(30)).and_then(|usable| usable.since);
+        closed.hear(moment(8, 15), Some(now), Some(15));
+        assert_eq!(since(&closed), Some(now));
+        closed.hear(moment(9, 16), None, Some(16));
+        assert_eq!(since(&closed), Some(now));
+        for (block, known) in [(10, None), (11, Some(now + Duration::from_secs(1))), (12, None)] {
+            closed.hear(moment(block, 30), known, Some(16));
+        }
+        assert_eq!(since(&closed), Some(now + Duration::from_secs(1)));
+        let closed = Closed::default();
+        closed.hear(moment(7, 14), None, Some(14));
         // An earlier one that comes late, and a state of before, change nothing.
         closed.hear(moment(6, 12), None, Some(14));
         assert_eq!(usable(None), Some(Block(7).last()));

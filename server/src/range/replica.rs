@@ -288,10 +288,11 @@ impl Replica {
         timeout(COMMIT_TIMEOUT, applied).await.ok().flatten()
     }
 
-    /// Whether this replica leads its range and has applied all that the log held before; none where it does not lead.
+    /// Whether this replica leads its range, as a majority confirms after the call, and has applied all that the log
+    /// held before; none where it does not lead.
     pub async fn leads_prepared(&self) -> Option<bool> {
         let term = self.raft.leads()?;
-        let prepared = self.shared.prepare(&self.raft, term, PREPARE_TIMEOUT).await;
+        let prepared = self.shared.prepare_now(&self.raft, term, PREPARE_TIMEOUT).await;
         Some(prepared && self.raft.leads_in(term))
     }
 

@@ -67,8 +67,8 @@ impl Router {
         }
     }
 
-    /// The answer of this node's replica to a read of the past, where that can tell by itself. It reads nothing for which
-    /// there is no room.
+    /// The answer of this node's replica to a read of the past, where that can tell by itself. It reads nothing for
+    /// which there is no room.
     pub(super) fn closed_answer(
         &self,
         replica: &Replica,

@@ -7,9 +7,9 @@
 //!
 //! # Invariants
 //!
-//! * Nobody is taken for lost whose node is heard, and nobody is left out who may be there: *all* nodes but those whose
-//!   data directories are lost say what they know, or time does not begin anew. A node that is down and has its disk
-//!   comes back first, or is named too.
+//! * Nobody is taken for lost whose node is heard by any other, and nobody is left out who may be there: *all* nodes
+//!   but those whose data directories are lost say what they know, or time does not begin anew. A node that is down and
+//!   has its disk comes back first, or is named too.
 //! * What they know counts when it can't become more: no node issues a block of an earlier epoch after it has said it
 //!   ([`Oracle::issue_from`]), none still hears a node that is lost, every range has a leader that has applied what its
 //!   log held before, and that knows the timestamps of what it proposes.
@@ -85,6 +85,14 @@ impl NodeState {
             return Ok(found);
         }
         check_lost(&epochs, &there, &lost)?;
+        // The links of this node alone may be down.
+        let nodes = lost.iter().filter_map(|server| there.get(server)).map(|(node, _)| *node);
+        if let Some((by, reached)) = self.reached_by_another(&nodes.collect()).await {
+            return Err(OpError::invalid(format!(
+                "node {} hears node {}: it is not lost, mend the network between them and the others",
+                by.0, reached.0
+            )));
+        }
         let candidates = candidates(self, &replica, &(&epochs.lost | &lost));
         let candidates = candidates
             .ok_or_else(|| OpError::unavailable("the voters of the system range are changing"))?;
@@ -144,6 +152,7 @@ impl NodeState {
             is_stuck: epochs.open().any(|set| missing(set, &epochs.lost, there) > 0),
             unheard_nodes: unheard.into_iter().collect(),
             node_ids: Vec::new(),
+            is_under_way: is_under_way(epochs),
         }
     }
 
@@ -165,8 +174,15 @@ impl NodeState {
         oracle.issue_from(epoch);
         let (server, mut led) = (ServerId(self.peers().book().me().directory), Vec::new());
         let mut can_say = true;
-        for replica in self.replicas() {
-            match replica.leads_prepared().await {
+        // From then on nobody is met here any more that is lost.
+        if let Some(system) = self.router().replica(SYSTEM_RANGE) {
+            can_say &= lost.iter().all(|it| system.shared.state.is_time_server_lost(*it));
+        }
+        let replicas = self.replicas();
+        let leads =
+            replicas.iter().map(|replica| async move { (replica, replica.leads_prepared().await) });
+        for (replica, leads) in join_all(leads).await {
+            match leads {
                 Some(true) => led.push(replica.range),
                 Some(false) => can_say = false,
                 None => {}
@@ -194,14 +210,17 @@ pub(super) async fn highest(
         return Err(format!("node {} was never met", unmet.0));
     }
     let wanted: Vec<_> = there.iter().filter(|(server, _)| !lost.contains(server)).collect();
-    let told = wanted.into_iter().map(|(_, (node, _))| async move {
+    let told = wanted.into_iter().map(|(server, (node, _))| async move {
         let here = Box::pin(node_state.time_known(epoch, lost));
         let question = ask::TimeKnown(epoch, lost.clone());
-        (*node, node_state.at(*node, None, question, GATHER_TIMEOUT, here).await.ok())
+        (*server, *node, node_state.at(*node, None, question, GATHER_TIMEOUT, here).await.ok())
     });
     let (mut highest, mut led) = (Block::default(), BTreeSet::<RangeId>::new());
-    for (node, known) in join_all(told).await {
+    for (server, node, known) in join_all(told).await {
         let known = known.ok_or_else(|| format!("node {} does not answer", node.0))?;
+        if known.server != server {
+            return Err(format!("node {} has another data directory than it had", node.0));
+        }
         let block = known.block.ok_or_else(|| {
             format!(
                 "node {} can't say yet what it knows: it is catching up, or hears a lost one",
@@ -236,6 +255,11 @@ fn missing(set: &Config, lost: &BTreeSet<ServerId>, there: &There) -> usize {
     set.majority().min(set.left(lost)).saturating_sub(heard)
 }
 
+/// Whether servers of an open set were declared lost: a set without them is begun, and not active yet.
+fn is_under_way(epochs: &Epochs) -> bool {
+    !open_members(epochs).is_disjoint(&epochs.lost)
+}
+
 fn is_heard(there: &There, server: &ServerId) -> bool {
     there.get(server).is_some_and(|(_, is_heard)| *is_heard)
 }
@@ -257,7 +281,9 @@ fn check_lost(epochs: &Epochs, there: &There, lost: &BTreeSet<ServerId>) -> Resu
             name(up)
         )));
     }
-    if epochs.open().all(|set| missing(set, &epochs.lost, there) == 0) {
+    // Where one more is lost meanwhile, the new set waits for it in vain.
+    let is_stuck = epochs.open().any(|set| missing(set, &epochs.lost, there) > 0);
+    if !is_stuck && !is_under_way(epochs) {
         return Err(OpError::invalid(
             "enough time servers are there, time is not lost; 'quintet time place' has them elsewhere",
         ));
@@ -313,5 +339,12 @@ mod tests {
         let begun = sets(&[3, 4, 5], &[1, 2, 3]);
         refused(&begun, &[3, 4, 5], &[1], "0000000000000002 is not heard");
         assert_eq!(check(&begun, &[3, 4, 5], &[1, 2]), Ok(()));
+        // One more is lost before time has begun anew.
+        let mut under_way = sets(&[1, 2, 3], &[3, 4, 5]);
+        assert!(!is_under_way(&under_way));
+        under_way.lost = set(&[1, 2]);
+        assert!(is_under_way(&under_way));
+        refused(&under_way, &[3, 4], &[4], "0000000000000004 is heard");
+        assert_eq!(check(&under_way, &[3, 4], &[5]), Ok(()));
     }
 }
