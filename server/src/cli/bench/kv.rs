@@ -56,6 +56,9 @@ pub(crate) struct Kv {
 
 /// Runs `bench kv`.
 pub(super) async fn run(args: Kv) -> Result<(), Failure> {
+    if args.op == Operation::Put && args.reads() != Reads::Leader {
+        return Err(Failure::usage("--stale and --follower are for reads: --op get, or mixed"));
+    }
     let done = measure(&args).await;
     args.target.leave(args.keys, args.value_size, done).await
 }
@@ -109,6 +112,7 @@ async fn counted(asks: Option<&Client>) -> Option<Counted> {
 /// A number is of milliseconds.
 fn stale(text: &str) -> Result<Duration, String> {
     match text.parse() {
+        Ok(0) => Err("1 ms is the least; leave it out for the newest state".to_owned()),
         Ok(ms) => Ok(Duration::from_millis(ms)),
         Err(_) => duration::parse(text, "length of time").map_err(|failure| failure.to_string()),
     }
