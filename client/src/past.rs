@@ -47,8 +47,8 @@ impl Client {
 
     /// Reads of a state that is at most so old, at least 1 ms. Each answer says how old it is, and never is it older:
     /// where the node can't tell, it asks the leader. Another node may answer the next one, with a state from before:
-    /// whoever must not see that asks for a [`snapshot`](Self::snapshot) at the `at` that he was told, or for the newest
-    /// state.
+    /// whoever must not see that asks for a [`snapshot`](Self::snapshot) at the `at` that he was told, or for the
+    /// newest state.
     ///
     /// ```no_run
     /// # async fn example(client: quintet_client::Client) -> Result<(), quintet_client::Error> {

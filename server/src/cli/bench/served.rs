@@ -1,8 +1,8 @@
 //! Which nodes served a load's reads, and how many of them without leading: by the nodes' own metrics.
 //!
-//! The load can't tell: a node that is asked may have had the leader answer. So the metrics of all nodes are read before
-//! and after, and what they have counted meanwhile is the load's, where nobody else reads. What a node that is not
-//! reached has served is not known, and is said to be so: shares are of the others then.
+//! The load can't tell: a node that is asked may have had the leader answer. So the metrics of all nodes are read
+//! before and after, and what they have counted meanwhile is the load's, where nobody else reads. What a node that is
+//! not reached has served is not known, and is said to be so: shares are of the others then.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
