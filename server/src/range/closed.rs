@@ -132,8 +132,14 @@ mod tests {
         let replaced = "that of 12 was replaced by a newer one";
         assert_eq!(usable(Some(13)), Some(Block(5).last()), "{replaced}");
         assert_eq!(usable(Some(14)), Some(Block(7).last()));
-        // How old a moment is says of every later one that it is no older.
-        let now = Instant::now();
+        // An earlier one that comes late, and a state of before, change nothing.
+        closed.hear(moment(6, 12), None, Some(14));
+        assert_eq!(usable(None), Some(Block(7).last()));
+    }
+
+    #[test]
+    fn how_old_a_moment_is_says_of_every_later_one_that_it_is_no_older() {
+        let (closed, now) = (Closed::default(), Instant::now());
         let since = |closed: &Closed| closed.usable(Some(30)).and_then(|usable| usable.since);
         closed.hear(moment(8, 15), Some(now), Some(15));
         assert_eq!(since(&closed), Some(now));
@@ -143,10 +149,5 @@ mod tests {
             closed.hear(moment(block, 30), known, Some(16));
         }
         assert_eq!(since(&closed), Some(now + Duration::from_secs(1)));
-        let closed = Closed::default();
-        closed.hear(moment(7, 14), None, Some(14));
-        // An earlier one that comes late, and a state of before, change nothing.
-        closed.hear(moment(6, 12), None, Some(14));
-        assert_eq!(usable(None), Some(Block(7).last()));
     }
 }
