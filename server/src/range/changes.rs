@@ -67,9 +67,7 @@ struct View {
 
 /// Answers a question for changes; what is no such question goes unanswered back.
 pub(super) fn answer(shared: &Arc<Shared>, read: Read) {
-    if !read.has_room() {
-        return read.refuse(OpError::no_room());
-    }
+    let Some(read) = read.unless_in_vain(Instant::now()) else { return };
     let Read { kind: ReadKind::Changes(wanted), deadline, reply } = read else { return };
     match at_once(shared, &wanted) {
         Some(result) => reply.send(result),

@@ -360,8 +360,21 @@ pub struct Read {
 }
 
 impl Read {
-    /// Whether what it would find could be answered: where it could not, nothing is read.
-    pub fn has_room(&self) -> bool {
+    /// The read, unless it would be served in vain, which it is told: its time is over, or there is no room for what it
+    /// would find.
+    pub fn unless_in_vain(self, now: Instant) -> Option<Read> {
+        if self.deadline <= now {
+            self.refuse(OpError::deadline());
+            return None;
+        }
+        if !self.has_room() {
+            self.refuse(OpError::no_room());
+            return None;
+        }
+        Some(self)
+    }
+
+    fn has_room(&self) -> bool {
         match &self.kind {
             ReadKind::Get(_)
             | ReadKind::GetAt(..)

@@ -75,11 +75,11 @@ impl Router {
         decoded: &Decoded,
         has_room: bool,
     ) -> Option<OpResult> {
-        if !decoded.is_of_the_past() || !decoded.is_closed_at(replica) {
+        if !decoded.is_of_the_past() || !decoded.lies_in(&replica.shared.state.descriptor()) {
             return None;
         }
         if !has_room {
-            return Some(Err(OpError::no_room()));
+            return decoded.is_closed_at(replica).then(|| Err(OpError::no_room()));
         }
         let result = decoded.serve_closed(replica)?;
         self.metrics.closed_reads.inc();

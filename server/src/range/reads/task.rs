@@ -52,7 +52,7 @@ async fn run(
     loop {
         if batch.is_empty() {
             let Some(first) = queue.recv().await else { return };
-            unless_late(&mut batch, first);
+            unless_late(&mut batch, first, Instant::now());
         }
         gather(&mut batch, &mut queue);
         if batch.is_empty() {
@@ -81,15 +81,7 @@ async fn run(
         shared.waiting.reads.store(batch.len() - served, Relaxed);
         let now = Instant::now();
         for Queued { read, .. } in batch.drain(..served) {
-            if read.deadline <= now {
-                read.refuse(OpError::deadline());
-                continue;
-            }
-            if !read.has_room() {
-                read.refuse(OpError::no_room());
-                continue;
-            }
-            let Read { kind, deadline, reply } = read;
+            let Some(Read { kind, deadline, reply }) = read.unless_in_vain(now) else { continue };
             let term = confirmed.as_ref().map(|confirmed| confirmed.term);
             let served =
                 term.map(|term| serve(&shared, kind, term, Expiry::Known { guarded: false }));
@@ -115,15 +107,16 @@ fn confirmed_by(arrived: impl Iterator<Item = u64>, round: u64) -> usize {
 
 /// Takes what waits, as many as a round confirms.
 fn gather(batch: &mut VecDeque<Queued>, queue: &mut mpsc::Receiver<Queued>) {
+    let now = Instant::now();
     while batch.len() < ROUND_READS_MAX.get() {
         let Ok(queued) = queue.try_recv() else { break };
-        unless_late(batch, queued);
+        unless_late(batch, queued, now);
     }
 }
 
 /// Takes a read, or answers it where its time is over: no round is spent on what nobody waits for any more.
-fn unless_late(batch: &mut VecDeque<Queued>, queued: Queued) {
-    match queued.read.deadline <= Instant::now() {
+fn unless_late(batch: &mut VecDeque<Queued>, queued: Queued, now: Instant) {
+    match queued.read.deadline <= now {
         true => queued.read.refuse(OpError::deadline()),
         false => batch.push_back(queued),
     }

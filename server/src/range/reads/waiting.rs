@@ -91,11 +91,7 @@ async fn guards_are_down(shared: Arc<Shared>, reads: Vec<(Read, Vec<Arc<Guard>>,
                 read.refuse(error);
                 return None;
             }
-            if !read.has_room() {
-                read.refuse(OpError::no_room());
-                return None;
-            }
-            let Read { kind, deadline, reply } = read;
+            let Read { kind, deadline, reply } = read.unless_in_vain(Instant::now())?;
             match serve(shared, kind, term, Expiry::Known { guarded: true }) {
                 Served::Answer(result) => reply.send(result),
                 Served::Later { kind, .. } => return Some((Read { kind, deadline, reply }, None)),
@@ -130,22 +126,14 @@ async fn round_has_come(shared: Arc<Shared>, reads: Vec<(Read, Option<ReadQueue>
     let now = Instant::now();
     let mut settling = Vec::new();
     for (read, moment) in reads {
+        let Some(Read { kind, deadline, reply }) = read.unless_in_vain(now) else { continue };
         let at = match &block {
-            _ if read.deadline <= now => {
-                read.refuse(OpError::deadline());
-                continue;
-            }
             Err(error) => {
-                read.refuse((*error).into());
-                continue;
-            }
-            Ok(_) if !read.has_room() => {
-                read.refuse(OpError::no_room());
+                reply.send(Err((*error).into()));
                 continue;
             }
             Ok(block) => block.last(),
         };
-        let Read { kind, deadline, reply } = read;
         match (moment, kind) {
             (Some(_), kind) if kind.moment().is_some_and(|moment| moment > at) => {
                 reply.send(Err(OpError::invalid(
