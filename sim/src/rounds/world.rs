@@ -152,7 +152,7 @@ fn index(id: ServerId) -> usize {
     id.0 as usize - 1
 }
 
-/// How late it gets: what clocks show is heard once and no more, where that is so.
+/// How late it gets at most: what was heard of clocks in the beginning counts still (`REPORT_LASTS`).
 const NOW_MAX: Duration = HEARD_WITHIN.saturating_mul(10);
 
 impl Message {
