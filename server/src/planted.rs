@@ -131,6 +131,8 @@ pub enum Bug {
     UnseededAnswers,
     /// A change of the time servers fences the newest epoch that was begun, and none before it.
     NewestEpochFencedOnly,
+    /// Time servers are declared lost that only the leader of the system range does not hear.
+    LostByOneWord,
     /// A write of a time server's bound that was begun earlier is stored over a later one.
     TimeBoundLowered,
     /// A scan takes what its node knows to be published for its moment, and asks for no round.
@@ -184,7 +186,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 83] = [
+    pub const ALL: [(&'static str, Bug); 84] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -244,6 +246,7 @@ impl Bug {
         ("largest-time-taken", Bug::LargestTimeTaken),
         ("unseeded-answers", Bug::UnseededAnswers),
         ("newest-epoch-fenced-only", Bug::NewestEpochFencedOnly),
+        ("lost-by-one-word", Bug::LostByOneWord),
         ("time-bound-lowered", Bug::TimeBoundLowered),
         ("scan-at-known", Bug::ScanAtKnown),
         ("timestamp-before-latch", Bug::TimestampBeforeLatch),

@@ -75,18 +75,26 @@ impl NodeState {
         self.around.heard(from, reaches.collect(), Instant::now());
     }
 
-    /// One of the nodes that this one reaches, and one of these that it reaches; each is asked.
+    /// One of the nodes that this one hears, and one of these that it reaches; each is asked. `Err`: one that does not
+    /// say whom it reaches.
     pub(crate) async fn reached_by_another(
         &self,
         nodes: &BTreeSet<NodeId>,
-    ) -> Option<(NodeId, NodeId)> {
-        let others = self.peers().book().nodes().into_iter().filter(|by| self.peers().is_live(*by));
+    ) -> Result<Option<(NodeId, NodeId)>, NodeId> {
+        let peers = self.peers();
+        let others = peers.book().nodes().into_iter();
+        let others = others.filter(|by| *by != peers.me() && peers.is_live(*by));
         let words = others.map(|by| async move { (by, word_of(self, by).await) });
-        let words = futures::future::join_all(words).await;
-        words.into_iter().find_map(|(by, reached)| {
+        let mut found = None;
+        for (by, reached) in futures::future::join_all(words).await {
+            // It reaches itself.
+            if reached.is_empty() {
+                return Err(by);
+            }
             let reached = nodes.iter().find(|node| **node != by && reached.contains(node));
-            reached.map(|node| (by, *node))
-        })
+            found = found.or(reached.map(|node| (by, *node)));
+        }
+        Ok(found)
     }
 
     /// Of these nodes one that reaches another which this one does not reach; none where this one does.

@@ -10,7 +10,7 @@ use std::{
 
 use quintet_server::{
     cluster::state::NodeState,
-    ids::{NodeId, RangeId},
+    ids::{NodeId, RangeId, SYSTEM_RANGE},
     range::replica::Replica,
 };
 
@@ -20,10 +20,19 @@ use crate::timeline::What;
 impl Cluster {
     /// The node that leads the first range of data; the one of the highest term, if two think so.
     pub fn data_leader(&self) -> Option<NodeId> {
+        self.highest_leader(RangeId(2))
+    }
+
+    /// The same of the system range.
+    pub fn system_leader(&self) -> Option<NodeId> {
+        self.highest_leader(SYSTEM_RANGE)
+    }
+
+    fn highest_leader(&self, range: RangeId) -> Option<NodeId> {
         let mut leaders: Vec<_> = self
             .replicas()
             .into_iter()
-            .filter(|(_, replica)| replica.range == RangeId(2))
+            .filter(|(_, replica)| replica.range == range)
             .filter_map(|(node, replica)| Some((leads(&replica)?, node)))
             .collect();
         leaders.sort();

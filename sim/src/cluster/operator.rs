@@ -71,14 +71,19 @@ impl Cluster {
     /// Begins time anew without the servers that are lost; whether that is noted.
     pub async fn recover_time(&self, asked: NodeId) -> bool {
         let lost = self.lost_time_servers.lock().clone();
-        let request = v1::RecoverTimeRequest { lost, timeout_ms: 1_000 };
-        let done = self.ask(asked, async move |it| it.recover_time(request).await).await;
-        tracing::debug!(%asked, ?done, "time recovered");
-        let is_done = done.is_ok_and(|done| !done.node_ids.is_empty());
+        let is_done = self.declare_lost(lost, asked).await;
         if is_done {
             self.lost_time_servers.lock().clear();
         }
         is_done
+    }
+
+    /// Declares time servers lost for good, which they need not be; whether that is noted.
+    pub async fn declare_lost(&self, servers: Vec<u64>, asked: NodeId) -> bool {
+        let request = v1::RecoverTimeRequest { lost: servers, timeout_ms: 1_000 };
+        let done = self.ask(asked, async move |it| it.recover_time(request).await).await;
+        tracing::debug!(%asked, ?done, "time servers declared lost");
+        done.is_ok_and(|done| !done.node_ids.is_empty())
     }
 
     /// Takes a killed node's disk away: it comes back with an empty one.

@@ -83,7 +83,7 @@ fn apart(nodes: &[NodeId], node: NodeId, but: &[NodeId]) -> Vec<Rule> {
 }
 
 /// A node and others do not reach each other.
-fn cut(node: NodeId, others: impl IntoIterator<Item = NodeId>) -> Vec<Rule> {
+pub(super) fn cut(node: NodeId, others: impl IntoIterator<Item = NodeId>) -> Vec<Rule> {
     let others: BTreeSet<Host> = others.into_iter().map(|other| Host::Node(other.0)).collect();
     Rule::cut(Hosts::node(node.0), Hosts::These(others)).both_ways().to_vec()
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use quintet_server::ids::NodeId;
 use tokio::time::sleep;
 
-use super::{disk_loss::replace, striking::Striking};
+use super::{disk_loss::replace, partial::cut, striking::Striking};
 
 /// Between two calls of the operator.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Calls of an operator who believes the first node that he asks: longer than links take to be given up.
+const HASTY_CALLS: usize = 25;
 /// How often is looked whether time servers are where they were placed, before that is given up.
 const LOOKS_MAX: usize = 50;
 
@@ -31,6 +33,9 @@ pub(super) async fn lose(striking: &mut Striking) {
         && cluster.up().len() == cluster.nodes().len()
     {
         let victims = &placed[..2];
+        if striking.dice.one_in(2) {
+            declare_lost_in_vain(striking, victims, &servers[..2]).await;
+        }
         striking.begins(victims, "lose their disks, and with them most time servers");
         cluster.lose_time(&servers[..2]);
         for victim in victims {
@@ -53,6 +58,26 @@ pub(super) async fn lose(striking: &mut Striking) {
     while !asked_to_place(striking, &[]).await {
         sleep(PAUSE).await;
     }
+}
+
+/// The leader of the system range is cut off from two that are there, so that it hears too few time servers, and an
+/// operator declares these lost: others hear them, so that it must be refused.
+async fn declare_lost_in_vain(striking: &mut Striking, victims: &[NodeId], servers: &[u64]) {
+    let cluster = striking.cluster.clone();
+    let Some(leader) = cluster.system_leader().filter(|leader| !victims.contains(leader)) else {
+        return;
+    };
+    let rules = cluster.net().add(cut(leader, victims.iter().copied()));
+    for _ in 0..HASTY_CALLS {
+        sleep(PAUSE).await;
+        if cluster.declare_lost(servers.to_vec(), leader).await {
+            cluster.breaks(format!(
+                "{leader} alone did not hear {victims:?}, and they are lost for good"
+            ));
+            break;
+        }
+    }
+    cluster.net().remove(rules);
 }
 
 /// Has time servers on these nodes alone; what they are called, in the same order.

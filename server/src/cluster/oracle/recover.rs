@@ -44,6 +44,7 @@ use crate::{
     error::OpError,
     ids::{NodeId, RangeId, SYSTEM_RANGE, TimeDomain},
     peer::ask::{self, Known},
+    planted::{self, Bug},
     range::command::outcome::Applied,
     storage::format::command::Command,
     time::oracle::{Block, Config, Epoch, ServerId, membership::Epochs},
@@ -85,13 +86,9 @@ impl NodeState {
             return Ok(found);
         }
         check_lost(&epochs, &there, &lost)?;
-        // The links of this node alone may be down.
-        let nodes = lost.iter().filter_map(|server| there.get(server)).map(|(node, _)| *node);
-        if let Some((by, reached)) = self.reached_by_another(&nodes.collect()).await {
-            return Err(OpError::invalid(format!(
-                "node {} hears node {}: it is not lost, mend the network between them and the others",
-                by.0, reached.0
-            )));
+        // The careless hand: "I would hear them".
+        if !planted::active(Bug::LostByOneWord) {
+            self.is_heard_by_nobody(&there, &lost).await?;
         }
         let candidates = candidates(self, &replica, &(&epochs.lost | &lost));
         let candidates = candidates
@@ -122,6 +119,26 @@ impl NodeState {
         }
     }
 
+    /// Whether no other node hears those of these servers: the links of this one alone may be down.
+    async fn is_heard_by_nobody(
+        &self,
+        there: &There,
+        lost: &BTreeSet<ServerId>,
+    ) -> Result<(), OpError> {
+        let nodes = lost.iter().filter_map(|server| there.get(server)).map(|(node, _)| *node);
+        match self.reached_by_another(&nodes.collect()).await {
+            Ok(None) => Ok(()),
+            Ok(Some((by, reached))) => Err(OpError::invalid(format!(
+                "node {} hears node {}: it is not lost, mend the network between them and the others",
+                by.0, reached.0
+            ))),
+            Err(silent) => Err(OpError::unavailable(format!(
+                "node {} does not say whom it hears; try again",
+                silent.0
+            ))),
+        }
+    }
+
     /// By the time servers of their directories: the nodes of the cluster, and whether each is heard. A lost one's may
     /// have another directory by now.
     fn servers_there(&self) -> BTreeMap<ServerId, (NodeId, bool)> {
@@ -149,7 +166,7 @@ impl NodeState {
         let unheard: BTreeSet<_> = unheard.collect();
         v1::RecoverTimeResponse {
             servers: servers.collect(),
-            is_stuck: epochs.open().any(|set| missing(set, &epochs.lost, there) > 0),
+            is_stuck: is_stuck(epochs, there),
             unheard_nodes: unheard.into_iter().collect(),
             node_ids: Vec::new(),
             is_under_way: is_under_way(epochs),
@@ -255,6 +272,11 @@ fn missing(set: &Config, lost: &BTreeSet<ServerId>, there: &There) -> usize {
     set.majority().min(set.left(lost)).saturating_sub(heard)
 }
 
+/// Whether rounds or a change of the set want more servers than are heard.
+fn is_stuck(epochs: &Epochs, there: &There) -> bool {
+    epochs.open().any(|set| missing(set, &epochs.lost, there) > 0)
+}
+
 /// Whether servers of an open set were declared lost: a set without them is begun, and not active yet.
 fn is_under_way(epochs: &Epochs) -> bool {
     !open_members(epochs).is_disjoint(&epochs.lost)
@@ -282,8 +304,7 @@ fn check_lost(epochs: &Epochs, there: &There, lost: &BTreeSet<ServerId>) -> Resu
         )));
     }
     // Where one more is lost meanwhile, the new set waits for it in vain.
-    let is_stuck = epochs.open().any(|set| missing(set, &epochs.lost, there) > 0);
-    if !is_stuck && !is_under_way(epochs) {
+    if !is_stuck(epochs, there) && !is_under_way(epochs) {
         return Err(OpError::invalid(
             "enough time servers are there, time is not lost; 'quintet time place' has them elsewhere",
         ));
