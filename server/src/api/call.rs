@@ -18,7 +18,7 @@ use crate::{
     planted::{self, Bug},
     request::{
         answer::{Answered, Answers},
-        context::{named, timeout_of},
+        context::{self, timeout_of},
         decoded::Request,
         settle::{self, Repetition},
     },
@@ -65,14 +65,14 @@ async fn enter_stamped<S: Answers>(
             enter_once(&router, request, sink);
         }
         (Ok(_), None) => enter_once(&router, request, sink),
-        (Err(error), op) => router.refuse(sink, request.id, named(op.as_ref(), None), error.into()),
+        (Err(error), op) => router.refuse(sink, request.id, context::named(op.as_ref(), None), error.into()),
     }
 }
 
 fn enter_once<S: Answers>(router: &Arc<Router>, mut request: v1::SessionRequest, sink: Arc<S>) {
     match router.decoder().decode(&mut request) {
         Ok(decoded) => router.dispatch(Request { wire: request, decoded }, sink),
-        Err(error) => router.refuse(sink, request.id, named(request.op.as_ref(), None), error),
+        Err(error) => router.refuse(sink, request.id, context::named(request.op.as_ref(), None), error),
     }
 }
 
@@ -96,17 +96,18 @@ pub(super) async fn call(
     let timeout_after = timeout_of(context);
     let deadline = Instant::now() + timeout_after;
     context.timeout_ms = ms_u32(timeout_after);
-    if !reads {
-        router.decoder().name(context);
-    }
     loop {
         let (sink, rx) = Awaited::new(budget);
-        let request = v1::SessionRequest { id: 0, op: Some(op.clone()) };
-        if reads && budget.is_full() {
+        // A write is named here before its first copy goes, since that is how later copies are named. A node that has
+        // only just started knows no time for it at first.
+        let named = if reads { Ok(()) } else { router.decoder().name(op.context_mut()) };
+        if let Err(error) = named {
+            router.refuse(sink, 0, context::named(Some(&op), None), settle::told(Some(&op), error));
+        } else if reads && budget.is_full() {
             // It would be read in vain.
             sink.answered(0, Answered::Failed(OpError::no_room()));
         } else {
-            enter(router, request, &sink);
+            enter(router, v1::SessionRequest { id: 0, op: Some(op.clone()) }, &sink);
         }
         let answered = timeout(deadline.saturating_duration_since(Instant::now()), rx).await;
         let error = match answered.map(|answered| answered.map(Answered::into_body)) {

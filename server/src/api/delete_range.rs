@@ -32,7 +32,8 @@ pub(super) async fn run(
     let mut context = asked.context.take().unwrap_or_default();
     let timeout = timeout_of(&context);
     let (began, limited) = (Instant::now(), asked.limit > 0);
-    router.decoder().name(&mut context);
+    // Its id is that of all pages. A node that does not know the time yet names each page when it does.
+    let _ = router.decoder().name(&mut context);
     let left = || ms_u32(timeout.saturating_sub(began.elapsed())).max(1);
     if asked.at == 0 {
         let context = v1::RequestContext { timeout_ms: left(), ..context.clone() };

@@ -51,13 +51,7 @@ impl Context {
         let keyspace = keyspace(&context.keyspace)?;
         let (mut request, mut first_attempt) = (RequestId::default(), Timestamp::ZERO);
         if is_write {
-            name(context, now, random);
-            if context.first_attempt_time == 0 {
-                return Err(match context.attempt {
-                    0 => OpError::unavailable("this node does not know the time yet; try again"),
-                    _ => OpError::invalid("a later attempt must name the time of the first"),
-                });
-            }
+            name(context, now, random)?;
             first_attempt = Timestamp(context.first_attempt_time);
             let id = context.request_id.as_ref().ok_or("a write without an id");
             request = id.and_then(id_of).map_err(OpError::invalid)?;
@@ -80,7 +74,16 @@ pub(crate) fn timeout_of(context: &v1::RequestContext) -> Duration {
 
 /// Gives a request an id and the time of its first attempt, where its caller has not. The time of a repetition
 /// is its caller's to say.
-pub(crate) fn name(context: &mut v1::RequestContext, now: Timestamp, random: &Random) {
+///
+/// Nothing that could not be named is sent: a repetition of it could not be named either.
+///
+/// # Errors
+/// What has no time: a first attempt on a node that knows none yet, and a repetition whose caller says none.
+pub(crate) fn name(
+    context: &mut v1::RequestContext,
+    now: Timestamp,
+    random: &Random,
+) -> Result<(), OpError> {
     if context.request_id.is_none() {
         let client = [random(), random()].map(u64::to_be_bytes).concat();
         let client = Bytes::from(client);
@@ -90,6 +93,11 @@ pub(crate) fn name(context: &mut v1::RequestContext, now: Timestamp, random: &Ra
     }
     if context.first_attempt_time == 0 && context.attempt == 0 {
         context.first_attempt_time = now.0;
+    }
+    match (context.first_attempt_time, context.attempt) {
+        (0, 0) => Err(OpError::unavailable("this node does not know the time yet; try again")),
+        (0, _) => Err(OpError::invalid("a later attempt must name the time of the first")),
+        _ => Ok(()),
     }
 }
 
@@ -166,19 +174,22 @@ mod tests {
     fn what_a_caller_leaves_out_is_filled_in_and_what_it_says_is_kept() {
         let random: Random = Arc::new(|| 5);
         let mut bare = v1::RequestContext::default();
-        name(&mut bare, Timestamp(7), &random);
+        // A node that has only started has no time to give, but has it soon.
+        let refused = name(&mut bare, Timestamp::ZERO, &random).expect_err("no time");
+        assert_eq!((refused.code, bare.first_attempt_time), (Code::Unavailable, 0));
+        name(&mut bare, Timestamp(7), &random).expect("named");
         assert_eq!((bare.first_attempt_time, bare.refusal_not_remembered), (7, true));
         let id = bare.request_id.clone().expect("an id");
         let client = (5 << 64) | 5;
         assert_eq!(id_of(&id), Ok(RequestId { origin_room: 0, client, sequence: 1 }));
         // Its repetition has both already.
         let mut again = v1::RequestContext { attempt: 1, ..bare.clone() };
-        name(&mut again, Timestamp(9), &random);
+        name(&mut again, Timestamp(9), &random).expect("named");
         assert_eq!((again.first_attempt_time, again.request_id), (7, Some(id)));
         // A repetition that does not say when the first was sent is not given a time.
         let mut late = v1::RequestContext { attempt: 1, ..v1::RequestContext::default() };
-        name(&mut late, Timestamp(9), &random);
-        assert_eq!(late.first_attempt_time, 0);
+        let refused = name(&mut late, Timestamp(9), &random).expect_err("no time");
+        assert_eq!((refused.code, late.first_attempt_time), (Code::InvalidArgument, 0));
     }
 
     #[test]

@@ -58,8 +58,11 @@ impl Decoder {
     }
 
     /// Names a write that its caller has not named.
-    pub(crate) fn name(&self, context: &mut v1::RequestContext) {
-        context::name(context, self.oracle.now(), &self.random);
+    ///
+    /// # Errors
+    /// As [`context::name`].
+    pub(crate) fn name(&self, context: &mut v1::RequestContext) -> Result<(), OpError> {
+        context::name(context, self.oracle.now(), &self.random)
     }
 
     /// Decodes and checks a request. What its caller left out, its id and the time of the first attempt, is
