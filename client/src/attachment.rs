@@ -7,12 +7,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{error::Error, pool::Pool, request_ids::RequestIds};
+use crate::{error::Error, pool::Pool, request_ids::RequestIds, waiters::WaitingRoom};
 
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) pool: Arc<Pool>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) waiters: WaitingRoom,
 }
 
 impl Attachment {

@@ -25,6 +25,7 @@ use crate::{
     pool::{NODES_MAX, Pool, Settings},
     request_ids::RequestIds,
     retry::Pacer,
+    waiters::WaitingRoom,
 };
 
 /// Settings of a [`Client`](crate::Client), from [`Client::builder`](crate::Client::builder).
@@ -142,7 +143,8 @@ impl Builder {
         let settings =
             Settings { connect_timeout: self.connect_timeout, stall_timeout: self.stall_timeout };
         let pool = Pool::new(self.nodes, locality, settings, Pacer::new(rng));
-        let attachment = Arc::new(Attachment { pool, request_ids });
+        let attachment =
+            Arc::new(Attachment { pool, request_ids, waiters: WaitingRoom::default() });
         attachment.attach(self.timeout).await?;
         Ok(Caller { attachment, keyspace: self.keyspace.into(), timeout: self.timeout })
     }

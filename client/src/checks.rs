@@ -36,7 +36,7 @@ pub(crate) fn check(op: &Op, limits: &Limits) -> Result<(), Error> {
             Err(Error::InvalidArgument(old))
         }
         // bounds are not keys: they may be empty, and one byte longer
-        Op::Scan(_) | Op::DeleteRange(_) | Op::Watch(_) => Ok(()),
+        Op::Scan(_) | Op::DeleteRange(_) | Op::Watch(_) | Op::Timestamp(_) => Ok(()),
     }
 }
 

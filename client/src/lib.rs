@@ -81,7 +81,9 @@ mod routes;
 mod scan;
 mod session;
 mod time;
+mod timestamps;
 mod types;
+mod waiters;
 mod watch;
 mod writer;
 

@@ -26,7 +26,7 @@ pub(crate) fn is_for_any_replica(op: &Op) -> bool {
     match op {
         op if op.is_from_follower() => true,
         Op::Get(get) => get.at > 0 || get.stale_ms > 0,
-        Op::Watch(_) => true,
+        Op::Watch(_) | Op::Timestamp(_) => true,
         _ => false,
     }
 }
@@ -45,5 +45,6 @@ pub(crate) fn is_answered_by(op: &Op, answer: &Answer) -> bool {
             | (Op::DeleteRange(_), Answer::DeleteRange(_))
             | (Op::History(_), Answer::History(_))
             | (Op::Watch(_), Answer::Watch(_))
+            | (Op::Timestamp(_), Answer::Timestamp(_))
     )
 }

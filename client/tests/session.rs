@@ -50,6 +50,30 @@ async fn reads_and_writes() {
 }
 
 #[tokio::test]
+async fn callers_that_wait_for_timestamps_share_requests() {
+    let (node, _store, client) = one_node().await;
+    let before = client.put("k", "v").await.unwrap();
+    node.react([Reaction::Hold]);
+    // The first one's request is under way; it goes away.
+    let gone = tokio::time::timeout(Duration::from_millis(50), client.timestamp()).await;
+    assert!(gone.is_err());
+    let many = tokio::spawn({
+        let client = client.clone();
+        async move { join_all((0..100).map(|_| client.timestamp())).await }
+    });
+    node.release(1);
+    let taken: Vec<_> = many.await.unwrap().into_iter().map(Result::unwrap).collect();
+    assert!(taken.iter().all(|at| *at > before));
+    let asked =
+        node.seen(|seen| seen.requests.iter().filter(|op| matches!(op, Op::Timestamp(_))).count());
+    assert!((2..=10).contains(&asked), "{asked} requests");
+    // One that fails is everybody's failure, and the next one is asked for anew.
+    node.react([Reaction::Refuse(error(Code::InvalidArgument, RetryClass::Never))]);
+    assert_eq!(client.timestamp().await.unwrap_err().code(), "invalid_argument");
+    assert!(client.timestamp().await.unwrap() > taken[0]);
+}
+
+#[tokio::test]
 async fn keys_expire() {
     let (node, store, client) = one_node().await;
     let second = Duration::from_secs(1);

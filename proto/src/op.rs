@@ -20,6 +20,7 @@ impl Op {
             Op::DeleteRange(delete) => &delete.context,
             Op::History(history) => &history.context,
             Op::Watch(watch) => &watch.context,
+            Op::Timestamp(asked) => &asked.context,
         };
         context.as_ref()
     }
@@ -38,11 +39,12 @@ impl Op {
             Op::DeleteRange(delete) => &mut delete.context,
             Op::History(history) => &mut history.context,
             Op::Watch(watch) => &mut watch.context,
+            Op::Timestamp(asked) => &mut asked.context,
         };
         context.get_or_insert_default()
     }
 
-    /// The key that it is about; of several keys the first, of a span where it begins.
+    /// The key that it is about; of several keys the first, of a span where it begins. A timestamp is about none.
     #[inline]
     pub fn key(&self) -> &[u8] {
         match self {
@@ -57,6 +59,7 @@ impl Op {
             Op::History(history) => &history.key,
             Op::Watch(watch) if watch.key.is_empty() => &watch.start,
             Op::Watch(watch) => &watch.key,
+            Op::Timestamp(_) => &[],
         }
     }
 
@@ -85,7 +88,7 @@ impl Op {
     #[inline]
     pub fn is_write(&self) -> bool {
         match self {
-            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) => false,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) | Op::Timestamp(_) => false,
             Op::Put(_)
             | Op::Delete(_)
             | Op::Increment(_)
@@ -114,7 +117,8 @@ impl Op {
             | Op::Scan(_)
             | Op::DeleteRange(_)
             | Op::History(_)
-            | Op::Watch(_) => 0,
+            | Op::Watch(_)
+            | Op::Timestamp(_) => 0,
         }
     }
 
@@ -137,6 +141,7 @@ impl Op {
                 let bounds = watch.start.len() + watch.end.len() + watch.prefix.len();
                 watch.key.len() + bounds + watch.after_key.len()
             }
+            Op::Timestamp(_) => 0,
         }
     }
 }
@@ -169,6 +174,8 @@ mod tests {
             (Op::Watch(v1::WatchRequest { start: key.clone(), ..Default::default() }), false, 3),
             (Op::DeleteRange(v1::DeleteRangeRequest { start: key, ..Default::default() }), true, 3),
         ];
+        let timestamp = Op::Timestamp(v1::TimestampRequest::default());
+        assert_eq!((timestamp.key(), timestamp.is_write()), (&b""[..], false));
         for (mut op, writes, bytes) in kinds {
             assert_eq!((op.key(), op.is_write(), op.content_bytes()), (&b"key"[..], writes, bytes));
             assert!(op.context().is_none() && !op.is_repetition(), "{op:?}");

@@ -26,6 +26,7 @@
 //! | `scan`, `read-all` | `null` | `[{"key","version","value"}]` | `null` |
 //! | `page` | `{"start","end","reverse","limit","keys_only","at"}` | `{"at","records","next"}` | `null` |
 //! | `sweep` | `null` | `{"at","deleted"}` | `null` |
+//! | `timestamp` | `null` | `{"version"}` | `null` |
 //! | `watch` | `{"after","after_key","is_key"}`, 0: what is written from now on | `{"from","changes","upto","upto_key"}`, each change `{"key","version","value"}`, `null`: removed | `null` |
 //!
 //! and `null` for `info`. Operations on lists are transactions of one micro-operation, as Elle reads

@@ -75,7 +75,7 @@ impl Seen {
             Op::Expire(expire) => expire.context.clone(),
             Op::PutMany(many) => many.context.clone(),
             Op::DeleteRange(delete) => delete.context.clone(),
-            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) => None,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) | Op::Timestamp(_) => None,
         };
         self.requests.iter().filter_map(context).collect()
     }
@@ -232,6 +232,13 @@ impl Kv for Service {
         &self,
         _: Request<v1::HistoryRequest>,
     ) -> Result<Response<v1::HistoryResponse>, Status> {
+        Err(Status::unimplemented("unary"))
+    }
+
+    async fn timestamp(
+        &self,
+        _: Request<v1::TimestampRequest>,
+    ) -> Result<Response<v1::TimestampResponse>, Status> {
         Err(Status::unimplemented("unary"))
     }
 

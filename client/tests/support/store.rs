@@ -81,7 +81,7 @@ impl Store {
             Op::Expire(expire) => &expire.context,
             Op::PutMany(many) => &many.context,
             Op::DeleteRange(delete) => &delete.context,
-            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) => &None,
+            Op::Get(_) | Op::Scan(_) | Op::History(_) | Op::Watch(_) | Op::Timestamp(_) => &None,
         };
         let id = context.as_ref().and_then(|context| context.request_id.clone());
         let id = id.map(|id| id.encode_to_vec());
@@ -102,6 +102,10 @@ impl Store {
             }
             Op::Watch(_) => Answer::Error(v1::Error {
                 code: v1::Code::InvalidArgument.into(),
+                ..Default::default()
+            }),
+            Op::Timestamp(_) => Answer::Timestamp(v1::TimestampResponse {
+                timestamp: self.tick(),
                 ..Default::default()
             }),
             // The store keeps the newest version only.

@@ -65,14 +65,21 @@ async fn enter_stamped<S: Answers>(
             enter_once(&router, request, sink);
         }
         (Ok(_), None) => enter_once(&router, request, sink),
-        (Err(error), op) => router.refuse(sink, request.id, context::named(op.as_ref(), None), error.into()),
+        (Err(error), op) => {
+            router.refuse(sink, request.id, context::named(op.as_ref(), None), error.into())
+        }
     }
 }
 
 fn enter_once<S: Answers>(router: &Arc<Router>, mut request: v1::SessionRequest, sink: Arc<S>) {
+    if matches!(request.op, Some(Op::Timestamp(_))) {
+        return router.tell_timestamp(request, sink);
+    }
     match router.decoder().decode(&mut request) {
         Ok(decoded) => router.dispatch(Request { wire: request, decoded }, sink),
-        Err(error) => router.refuse(sink, request.id, context::named(request.op.as_ref(), None), error),
+        Err(error) => {
+            router.refuse(sink, request.id, context::named(request.op.as_ref(), None), error)
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn run(
     let timeout = timeout_of(&context);
     let (began, limited) = (Instant::now(), asked.limit > 0);
     // Its id is that of all pages. A node that does not know the time yet names each page when it does.
-    let _ = router.decoder().name(&mut context);
+    router.decoder().name(&mut context).ok();
     let left = || ms_u32(timeout.saturating_sub(began.elapsed())).max(1);
     if asked.at == 0 {
         let context = v1::RequestContext { timeout_ms: left(), ..context.clone() };

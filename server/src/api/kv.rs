@@ -141,6 +141,20 @@ impl v1::kv_server::Kv for KvService {
         }
     }
 
+    async fn timestamp(
+        &self,
+        request: Request<v1::TimestampRequest>,
+    ) -> Result<Response<v1::TimestampResponse>, Status> {
+        let budget = self.budget(&request);
+        match self.run(Op::Timestamp(request.into_inner()), &budget).await? {
+            Body::Timestamp(told) => {
+                let context = stamp(&self.router);
+                Ok(respond(v1::TimestampResponse { context, ..told }, budget, false))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
     async fn put(
         &self,
         request: Request<v1::PutRequest>,

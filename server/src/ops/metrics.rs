@@ -351,6 +351,7 @@ impl Metrics {
             delete_range,
             history,
             watch,
+            timestamp,
         ] = &self.operations;
         match operation {
             Operation::Get => get,
@@ -365,6 +366,7 @@ impl Metrics {
             Operation::DeleteRange => delete_range,
             Operation::History => history,
             Operation::Watch => watch,
+            Operation::Timestamp => timestamp,
         }
     }
 

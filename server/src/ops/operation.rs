@@ -29,10 +29,12 @@ pub enum Operation {
     History,
     /// One page of a watch.
     Watch,
+    /// A timestamp.
+    Timestamp,
 }
 
 impl Operation {
-    pub(crate) const ALL: [(Operation, &str); 12] = [
+    pub(crate) const ALL: [(Operation, &str); 13] = [
         (Operation::Get, "get"),
         (Operation::Put, "put"),
         (Operation::Delete, "delete"),
@@ -45,6 +47,7 @@ impl Operation {
         (Operation::DeleteRange, "delete_range"),
         (Operation::History, "history"),
         (Operation::Watch, "watch"),
+        (Operation::Timestamp, "timestamp"),
     ];
 
     /// As in the labels.

@@ -61,6 +61,8 @@ pub enum Answer {
     DeleteRange(Removed),
     /// A page of a feed.
     Changes(ChangesPage),
+    /// A timestamp of the oracle; no range was asked.
+    Timestamp(Timestamp),
     /// For another replica of the range: the index up to which it has to have applied the log.
     Index(u64),
 }

@@ -158,6 +158,7 @@ pub(crate) fn named(op: Option<&Op>, range: Option<RangeId>) -> Named {
         Some(Op::DeleteRange(_)) => Operation::DeleteRange,
         Some(Op::History(_)) => Operation::History,
         Some(Op::Watch(_)) => Operation::Watch,
+        Some(Op::Timestamp(_)) => Operation::Timestamp,
     };
     let context = op.and_then(Op::context);
     let request = context.and_then(|context| id_of(context.request_id.as_ref()?).ok());

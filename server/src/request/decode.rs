@@ -28,7 +28,7 @@ use crate::{
     seams::Random,
     size::Size,
     storage::{Direction, changes::Position, keys, mvcc::PageLimit},
-    time::{Timestamp, oracle::handle::Oracle},
+    time::{Timestamp, local::Instant, oracle::handle::Oracle},
 };
 
 /// Versions of a key in one answer.
@@ -70,6 +70,14 @@ impl Decoder {
     pub(crate) fn decode(&self, request: &mut v1::SessionRequest) -> Result<Decoded, OpError> {
         decode(request, &self.limits, self.oracle.now(), &self.peers.identity(), &self.random)
     }
+
+    /// Checks what a request of no range says of itself; until when its caller waits.
+    pub(crate) fn until(&self, op: &mut Op) -> Result<Instant, OpError> {
+        let identity = self.peers.identity();
+        let context = Context::of(op, self.oracle.now(), &identity, &self.random)?;
+        authorize(Caller::Anonymous, context.keyspace)?;
+        Ok(context.deadline)
+    }
 }
 
 fn decode(
@@ -108,6 +116,8 @@ fn decode(
         }
         Op::Scan(scan) => decode_scan(scan, &context, limits),
         Op::Watch(watch) => decode_watch(watch, &context),
+        // Where it comes from it is answered: `router/timestamp.rs`.
+        Op::Timestamp(_) => Err(OpError::invalid("a timestamp is of no range")),
         Op::Put(put) => {
             check_value(&put.value, limits)?;
             let condition = check_condition(put.condition.as_ref())?;

@@ -98,6 +98,9 @@ pub(crate) fn body(answer: Answer) -> Body {
             upto: page.upto.map(Bytes::from).unwrap_or_default(),
             is_looked_for: page.is_looked_for,
         }),
+        Answer::Timestamp(at) => {
+            Body::Timestamp(v1::TimestampResponse { context: None, timestamp: at.0 })
+        }
         // No request of a client asks for it.
         Answer::Index(_) => Body::Error(OpError::unavailable("an index is for nodes alone").into()),
         Answer::DeleteRange(removed) => Body::DeleteRange(v1::DeleteRangeResponse {

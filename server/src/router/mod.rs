@@ -35,6 +35,7 @@ mod relay;
 pub mod routes;
 mod scan;
 mod serve;
+mod timestamp;
 pub mod watches;
 mod way;
 

@@ -76,6 +76,10 @@ fn put_with(context: v1::RequestContext) -> Op {
     Op::Put(v1::PutRequest { context: Some(context), ..put(b"k") })
 }
 
+fn timestamp_with(context: v1::RequestContext) -> Op {
+    Op::Timestamp(v1::TimestampRequest { context: Some(context) })
+}
+
 fn increment(key: &'static str, delta: i64) -> Op {
     let key = Bytes::from_static(key.as_bytes());
     Op::Increment(v1::IncrementRequest { key, delta, ..v1::IncrementRequest::default() })
@@ -183,6 +187,18 @@ fn wrong() -> Vec<(&'static str, Op, Code, &'static str)> {
             "connect anew",
         ),
         (
+            "a timestamp of another cluster",
+            timestamp_with(v1::RequestContext { cluster_id: "none".to_owned(), ..context() }),
+            WrongCluster,
+            "connect anew",
+        ),
+        (
+            "a timestamp of no such keyspace",
+            timestamp_with(keyspace("No Such")),
+            InvalidArgument,
+            "keyspace",
+        ),
+        (
             "another incarnation",
             put_with(v1::RequestContext { incarnation: 77, ..context() }),
             WrongCluster,
@@ -221,6 +237,7 @@ async fn unary(kv: &mut KvClient<Channel>, op: Op) -> Result<(), Status> {
         Op::Increment(increment) => kv.increment(increment).await.map(drop),
         Op::Expire(expire) => kv.expire(expire).await.map(drop),
         Op::DeleteRange(delete) => kv.delete_range(delete).await.map(drop),
+        Op::Timestamp(asked) => kv.timestamp(asked).await.map(drop),
         Op::Scan(scan) => kv.scan(scan).await?.into_inner().message().await.map(drop),
         Op::PutMany(_) | Op::Watch(_) => panic!("a page is only on a session"),
     }

@@ -1,13 +1,17 @@
-//! Reads of the past, as a user makes them: on every node, of one moment, a little old, and the versions of a key.
+//! Reads of the past, as a user makes them: on every node, of one moment, a little old, and the versions of a key; and
+//! the timestamps that such moments are.
+//!
+//! What holds whatever fails is the simulation's (`past-reads`, `timestamps`). Here is that real nodes do it, that the
+//! program shows it, and what it says where something is wrong.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, future::join_all};
 use quintet_client::{Client, ScanOptions, Version};
 use quintet_proto::v1::{self, kv_client::KvClient};
 
-use crate::support::{channel, client, cluster::Cluster, command::quintet, wait_for};
+use crate::support::{channel, client as client_of, cluster::Cluster, command::quintet, wait_for};
 
 /// For closed timestamps to come.
 const SOON: Duration = Duration::from_secs(20);
@@ -15,12 +19,12 @@ const SOON: Duration = Duration::from_secs(20);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_shows_the_same_moment_and_says_how_old_it_is() {
     let cluster = Cluster::start().await;
-    let first = client(&cluster.clients).await;
+    let first = client_of(&cluster.clients).await;
     let old = first.put("k", "old").await.expect("put");
     let new = first.put("k", "new").await.expect("put");
     first.delete("k").await.expect("deleted");
     for address in &cluster.clients {
-        let one: Client = client(std::slice::from_ref(address)).await;
+        let one: Client = client_of(std::slice::from_ref(address)).await;
         let at = async |at: Version| one.snapshot(at).get("k").await.expect("read");
         assert_eq!(at(old).await.map(|found| found.value), Some("old".into()), "{address}");
         assert_eq!(at(new).await.map(|found| found.version), Some(new), "{address}");
@@ -47,6 +51,7 @@ async fn every_node_shows_the_same_moment_and_says_how_old_it_is() {
     assert_eq!(first.history("k", 1).await.expect("versions"), versions[..1]);
 
     scans_of_the_past(&cluster, &first, old, new).await;
+    timestamps(&cluster, &first).await;
     pages_of_versions(&cluster).await;
 
     let dir = cluster.dir();
@@ -110,6 +115,27 @@ async fn scans_of_the_past(cluster: &Cluster, client: &Client, old: Version, new
             }
         })
         .await;
+    }
+}
+
+/// From every node: above what was acknowledged before, below what is written later; many at a time.
+async fn timestamps(cluster: &Cluster, client: &Client) {
+    let mut last = Version(0);
+    for address in &cluster.clients {
+        let one: Client = client_of(std::slice::from_ref(address)).await;
+        let before = client.put("t", "last").await.expect("put");
+        let taken: Vec<_> = join_all((0..100).map(|_| one.timestamp())).await;
+        let after = client.put("t", "last").await.expect("put");
+        for at in taken {
+            let at = at.expect("a timestamp");
+            assert!(last < before && before < at && at < after, "{last} {before} {at} {after}");
+            let shown = one.snapshot(at).get("t").await.expect("read");
+            assert_eq!(shown.map(|found| found.version), Some(before), "{address}");
+        }
+        let mut kv = KvClient::new(channel(address).await);
+        let told = kv.timestamp(v1::TimestampRequest::default()).await.expect("a timestamp");
+        last = Version(told.into_inner().timestamp);
+        assert!(last > after, "{last} {after}");
     }
 }
 

@@ -183,6 +183,9 @@ impl Library {
             }
             Call::Page(asked) => self.page(asked).await.map(Reply::Paged),
             Call::Sweep => self.sweep(&key).await,
+            Call::Timestamp => {
+                client.timestamp().await.map(|at| Reply::Timestamp { version: at.0 })
+            }
             Call::Watch(_) => unreachable!("a feed is followed by `Caller::follow`"),
             Call::Append { element } => self.append(key, *element).await.map(|_| Reply::Appended),
             Call::List => {

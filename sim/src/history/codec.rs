@@ -19,6 +19,7 @@ impl Call {
             Call::ReadAll => (Operation::ReadAll, Value::Null),
             Call::Page(asked) => (Operation::Page, Value::PageAsked(asked.clone())),
             Call::Sweep => (Operation::Sweep, Value::Null),
+            Call::Timestamp => (Operation::Timestamp, Value::Null),
             Call::Watch(asked) => (Operation::Watch, Value::WatchAsked(asked.clone())),
             Call::Write { value, ttl_ms: None } => (Operation::Write, Value::Text(value.clone())),
             Call::Write { value, ttl_ms: Some(ttl_ms) } => {
@@ -52,6 +53,7 @@ impl Call {
             (Operation::ReadAll, Value::Null) => Call::ReadAll,
             (Operation::Page, Value::PageAsked(asked)) => Call::Page(asked),
             (Operation::Sweep, Value::Null) => Call::Sweep,
+            (Operation::Timestamp, Value::Null) => Call::Timestamp,
             (Operation::Watch, Value::WatchAsked(asked)) => Call::Watch(asked),
             (Operation::Write, Value::Text(value)) => Call::Write { value, ttl_ms: None },
             (Operation::Write, Value::Expiring(Expiring { value, ttl_ms })) => {
@@ -92,7 +94,8 @@ impl OpOutcome {
                     Reply::Read(Some(record)) => Value::Record(record),
                     Reply::Written { version }
                     | Reply::Deleted { version }
-                    | Reply::Expired { version } => Value::Version(Versioned { version }),
+                    | Reply::Expired { version }
+                    | Reply::Timestamp { version } => Value::Version(Versioned { version }),
                     Reply::Incremented { number, version } => {
                         Value::Number(Numbered { version, number })
                     }
@@ -132,6 +135,9 @@ impl OpOutcome {
             }
             (Kind::Ok, Expire, Value::Version(Versioned { version })) => {
                 OpOutcome::Ok(Reply::Expired { version })
+            }
+            (Kind::Ok, Operation::Timestamp, Value::Version(Versioned { version })) => {
+                OpOutcome::Ok(Reply::Timestamp { version })
             }
             (Kind::Ok, Increment, Value::Number(Numbered { version, number })) => {
                 OpOutcome::Ok(Reply::Incremented { number, version })

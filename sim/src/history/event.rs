@@ -54,10 +54,12 @@ pub enum Operation {
     Sweep,
     /// Follows all keys that begin so for a while.
     Watch,
+    /// Takes a timestamp.
+    Timestamp,
 }
 
 impl Operation {
-    /// Whether it reads keys that begin alike, or all of them.
+    /// Whether it is about keys that begin alike, or all of them, or none: about no single one.
     pub fn is_of_many(self) -> bool {
         matches!(
             self,
@@ -66,6 +68,7 @@ impl Operation {
                 | Operation::Page
                 | Operation::Sweep
                 | Operation::Watch
+                | Operation::Timestamp
         )
     }
 }
@@ -332,7 +335,7 @@ struct Line {
 /// What operations on lists are called: transactions of one micro-operation.
 const TXN: &str = "txn";
 
-const NAMES: [(Operation, &str); 14] = [
+const NAMES: [(Operation, &str); 15] = [
     (Operation::Read, "read"),
     (Operation::Write, "write"),
     (Operation::Insert, "insert"),
@@ -347,6 +350,7 @@ const NAMES: [(Operation, &str); 14] = [
     (Operation::List, TXN),
     (Operation::Sweep, "sweep"),
     (Operation::Watch, "watch"),
+    (Operation::Timestamp, "timestamp"),
 ];
 
 impl From<Event> for Line {
@@ -391,7 +395,9 @@ impl TryFrom<Line> for Event {
             };
             let (key, value) = serde_json::from_value::<(Option<String>, Value)>(value)?;
             if key.is_none() && !f.is_of_many() {
-                return Err(serde_json::Error::custom("only a scan does without a key"));
+                return Err(serde_json::Error::custom(
+                    "only a scan or a timestamp does without a key",
+                ));
             }
             (*f, key.unwrap_or_default(), value)
         };

@@ -70,6 +70,8 @@ pub enum Call {
     Sweep,
     /// Follows all keys that begin so for a while, from a position on.
     Watch(WatchAsked),
+    /// Takes a timestamp.
+    Timestamp,
 }
 
 /// The answer to something that was done.
@@ -116,6 +118,11 @@ pub enum Reply {
     },
     /// To a feed that was followed for a while.
     Watched(WatchSeen),
+    /// To a request for a timestamp.
+    Timestamp {
+        /// It.
+        version: Version,
+    },
 }
 
 /// How an operation ended.
@@ -173,7 +180,13 @@ impl Call {
     pub fn is_mutation(&self) -> bool {
         !matches!(
             self,
-            Call::Read | Call::Scan | Call::ReadAll | Call::Page(_) | Call::List | Call::Watch(_)
+            Call::Read
+                | Call::Scan
+                | Call::ReadAll
+                | Call::Page(_)
+                | Call::List
+                | Call::Watch(_)
+                | Call::Timestamp
         )
     }
 }

@@ -67,6 +67,7 @@ impl fmt::Display for Op {
                     write!(f, " behind {}", place(*after, after_key))?;
                 }
             }
+            Call::Timestamp => write!(f, "takes a timestamp")?,
             Call::Write { value, .. } => write!(f, "writes {value:?} to {key:?}")?,
             Call::Insert { value } => write!(f, "inserts {value:?} as {key:?}")?,
             Call::Cas { expected: 0, value, .. } => {
@@ -96,6 +97,7 @@ impl fmt::Display for Op {
             OpOutcome::Ok(Reply::Deleted { version }) => write!(f, " -> version {version}")?,
             OpOutcome::Ok(Reply::Expired { version: 0 }) => write!(f, " -> no such key")?,
             OpOutcome::Ok(Reply::Expired { version }) => write!(f, " -> version {version}")?,
+            OpOutcome::Ok(Reply::Timestamp { version }) => write!(f, " -> {version}")?,
             OpOutcome::Ok(Reply::Incremented { number, version }) => {
                 write!(f, " -> {number} at version {version}")?;
             }

@@ -7,8 +7,8 @@
 //!
 //! | what was over | what began then | what has to hold |
 //! |---|---|---|
-//! | a write was acknowledged, or its version was seen | a write | it has a greater version |
-//! | a page of a scan, or a deletion of a prefix, was answered with its moment | a write | it is above the moment |
+//! | a write was acknowledged, or its version was seen | a write, or a request for a timestamp | it has a greater version, or brings one |
+//! | a page of a scan, or a deletion of a prefix, was answered with its moment; a timestamp was | the same | it is above that |
 //! | any of these, with a version `T` | a read of a key | it shows what was written to the key up to `T`, or something newer |
 //!
 //! The last is the anomaly of `docs/time.md`, looked for in every run: a write whose timestamp is below what was
@@ -44,7 +44,8 @@ pub fn check(ops: &[Op]) -> Verdict {
             }
         }
         let Some((before, by)) = highest else { continue };
-        if let Some(version) = op.version_made().filter(|version| *version <= before) {
+        let taken = op.version_made().or_else(|| timestamp(op));
+        if let Some(version) = taken.filter(|version| *version <= before) {
             let words = format!(
                 "version {version} is not above {before}, which was there before it was asked for{}",
                 apart(before, version)
@@ -128,13 +129,21 @@ fn removes_once(call: &Call) -> bool {
     matches!(call, Call::Delete { .. } | Call::Sweep)
 }
 
+/// The timestamp that an operation has brought, and nothing else.
+fn timestamp(op: &Op) -> Option<Version> {
+    match op.outcome {
+        OpOutcome::Ok(Reply::Timestamp { version }) => Some(version),
+        _ => None,
+    }
+}
+
 /// The highest timestamp that an operation shows to be published when it is over.
 fn published(op: &Op) -> Option<Version> {
     match &op.outcome {
         OpOutcome::Ok(Reply::Paged(page)) => Some(page.at),
         OpOutcome::Ok(Reply::Swept { at, .. }) => Some(*at),
         OpOutcome::Ok(Reply::Watched(seen)) => Some(seen.upto),
-        _ => op.version_met(),
+        _ => op.version_met().or_else(|| timestamp(op)),
     }
 }
 
@@ -170,6 +179,22 @@ mod tests {
         assert!(!holds(&three));
         // The order of the history is that of invocations.
         assert!(holds(&[write("a", (4, 5), 9), write("b", (0, 1), 8)]));
+    }
+
+    #[test]
+    fn timestamps_stand_between_writes() {
+        let take = |at: (u64, u64), version| {
+            let outcome = OpOutcome::Ok(Reply::Timestamp { version });
+            Op { call: Call::Timestamp, outcome, ..write("", at, 0) }
+        };
+        let holds = |ops: &[Op]| check(ops).holds();
+        assert!(holds(&[write("a", (0, 1), 5), take((2, 3), 6), write("a", (4, 5), 7)]));
+        assert!(!holds(&[write("a", (0, 1), 5), take((2, 3), 5)]), "it is of before the write");
+        assert!(!holds(&[take((0, 1), 5), write("a", (2, 3), 5)]), "it is of after the write");
+        assert!(!holds(&[take((0, 1), 5), take((2, 3), 5)]), "two that do not overlap");
+        assert!(holds(&[take((0, 2), 5), take((1, 3), 5)]), "two that do");
+        // What is published is seen.
+        assert!(!holds(&[write("a", (0, 1), 5), take((2, 3), 9), read("a", (4, 5), 4)]));
     }
 
     fn read(key: &str, (from, to): (u64, u64), shown: Version) -> Op {

@@ -54,6 +54,7 @@ mod section;
 mod settings;
 mod sweeps;
 mod time_servers;
+mod timestamps;
 mod watches;
 
 pub use self::{

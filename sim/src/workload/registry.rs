@@ -15,7 +15,7 @@ use super::{
     read_all, registers, scans,
     section::Section,
     settings::{Settings, Wrong},
-    sweeps, time_servers, watches,
+    sweeps, time_servers, timestamps, watches,
 };
 use crate::{
     client::Caller,
@@ -41,6 +41,7 @@ fn drawn(settings: &mut Settings<'_>) -> Vec<Box<dyn Workload>> {
         time_servers::of(settings),
         watches::of(settings),
         followers::of(settings),
+        timestamps::of(settings),
     ]
 }
 

@@ -90,7 +90,8 @@ fn result(op: &Op, state: &State) -> Option<Option<String>> {
         | Call::List
         | Call::Append { .. }
         | Call::Sweep
-        | Call::Watch(_) => state.1.clone(),
+        | Call::Watch(_)
+        | Call::Timestamp => state.1.clone(),
     })
 }
 

@@ -105,7 +105,8 @@ impl Register {
             | Call::List
             | Call::Append { .. }
             | Call::Sweep
-            | Call::Watch(_) => OpOutcome::Ok(Reply::Read(self.current())),
+            | Call::Watch(_)
+            | Call::Timestamp => OpOutcome::Ok(Reply::Read(self.current())),
         }
     }
 }

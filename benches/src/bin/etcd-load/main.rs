@@ -30,6 +30,8 @@ enum Measure {
     Put,
     /// The closed loop, linearizable reads only
     Get,
+    /// The closed loop, increments of one key: compare-and-swap until it succeeds
+    Increment,
     /// One bulk load
     Load,
     /// One read of a long range
@@ -85,6 +87,7 @@ async fn main() -> anyhow::Result<()> {
     let operation = match (args.op, opened.first()) {
         (Measure::Put, _) => Operation::Put,
         (Measure::Get, _) => Operation::Get,
+        (Measure::Increment, _) => Operation::Increment,
         (Measure::Load, _) => {
             let (records, in_flight) = (args.records, args.in_flight);
             let report = bulk::load(&opened, records, args.value_size, in_flight, pids).await?;
@@ -106,7 +109,7 @@ async fn main() -> anyhow::Result<()> {
         keys: args.keys,
         server_pids: args.server_pids,
     };
-    if operation != Operation::Put {
+    if operation.reads() {
         load.fill(&opened).await?;
     }
     let measured = load.run(&opened).await.map_err(anyhow::Error::msg)?;

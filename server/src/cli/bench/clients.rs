@@ -35,6 +35,17 @@ pub(super) enum Reads {
     Stale(Duration),
 }
 
+impl Reads {
+    /// For programs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Reads::Leader => "leader",
+            Reads::Follower => "follower",
+            Reads::Stale(_) => "stale",
+        }
+    }
+}
+
 /// A connection that reads in one way.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
@@ -56,6 +67,14 @@ impl System for Reader {
             Reads::Stale(max) => self.client.stale(max).get(key).await.map(drop),
         }
     }
+
+    async fn increment(&mut self, key: Bytes) -> Result<(), Error> {
+        System::increment(&mut self.client, key).await
+    }
+
+    async fn timestamp(&mut self) -> Result<(), Error> {
+        System::timestamp(&mut self.client).await
+    }
 }
 
 impl System for Client {
@@ -67,5 +86,13 @@ impl System for Client {
 
     async fn get(&mut self, key: Bytes) -> Result<(), Error> {
         Client::get(self, key).await.map(drop)
+    }
+
+    async fn increment(&mut self, key: Bytes) -> Result<(), Error> {
+        Client::increment(self, key, 1).await.map(drop)
+    }
+
+    async fn timestamp(&mut self) -> Result<(), Error> {
+        Client::timestamp(self).await.map(drop)
     }
 }

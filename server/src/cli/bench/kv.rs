@@ -56,11 +56,17 @@ pub(crate) struct Kv {
 
 /// Runs `bench kv`.
 pub(super) async fn run(args: Kv) -> Result<(), Failure> {
-    if args.op == Operation::Put && args.reads() != Reads::Leader {
+    if !args.op.reads() && args.reads() != Reads::Leader {
         return Err(Failure::usage("--stale and --follower are for reads: --op get, or mixed"));
     }
     let done = measure(&args).await;
-    args.target.leave(args.keys, args.value_size, done).await
+    match args.op {
+        Operation::Put | Operation::Get | Operation::Mixed => {
+            args.target.leave(args.keys, args.value_size, done).await
+        }
+        Operation::Increment => args.target.leave(1, 0, done).await,
+        Operation::Timestamp => done,
+    }
 }
 
 async fn measure(args: &Kv) -> Result<(), Failure> {
@@ -68,7 +74,7 @@ async fn measure(args: &Kv) -> Result<(), Failure> {
     let load = args.load(server_pids);
     let clients =
         clients::connect(&addresses, load.connections, args.target.connect.timeout).await?;
-    if load.operation != Operation::Put {
+    if load.operation.reads() {
         note(format!("writing {} keys", load.keys));
         load.fill(&clients).await?;
     }
@@ -84,6 +90,7 @@ async fn measure(args: &Kv) -> Result<(), Failure> {
         || text(&load, &measured) + &served.as_ref().map(Served::text).unwrap_or_default(),
         || {
             let mut json = measured.json(&load);
+            json["reads"] = load.operation.reads().then(|| reads.name()).into();
             if let Some(served) = &served {
                 json["served"] = served.json();
             }
@@ -189,6 +196,7 @@ mod tests {
             latency: histogram,
             errors: 1,
             error: Some("unavailable: x".to_owned()),
+            gap: Duration::from_micros(400),
             took: Duration::from_secs(2),
             client_cpu: Some(Duration::from_micros(40)),
             server_cpu: None,

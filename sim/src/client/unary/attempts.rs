@@ -233,6 +233,9 @@ async fn copy(
         Request::One(Op::Expire(expire)) => {
             kv.expire(expire).await.map(|told| Answer::Expire(told.into_inner()))
         }
+        Request::One(Op::Timestamp(asked)) => {
+            kv.timestamp(asked).await.map(|told| Answer::Timestamp(told.into_inner()))
+        }
         Request::BatchGet(batch) => {
             kv.batch_get(batch).await.map(|told| Answer::BatchGet(told.into_inner()))
         }

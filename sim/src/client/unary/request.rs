@@ -24,6 +24,7 @@ pub(super) enum Answer {
     Increment(v1::IncrementResponse),
     Expire(v1::ExpireResponse),
     Scan(Vec<v1::Record>),
+    Timestamp(v1::TimestampResponse),
     BatchGet(v1::BatchGetResponse),
     BatchPut(v1::BatchPutResponse),
 }
@@ -74,6 +75,7 @@ impl Answer {
             Answer::DeleteRange(page) => &page.context,
             Answer::Increment(increment) => &increment.context,
             Answer::Expire(expire) => &expire.context,
+            Answer::Timestamp(told) => &told.context,
             Answer::BatchGet(batch) => &batch.context,
             Answer::BatchPut(batch) => &batch.context,
             Answer::Scan(_) => &None,
@@ -114,6 +116,7 @@ pub(super) fn request(key: &str, call: &Call) -> Op {
         Call::Scan | Call::ReadAll => {
             Op::Scan(v1::ScanRequest { prefix: key, ..v1::ScanRequest::default() })
         }
+        Call::Timestamp => Op::Timestamp(v1::TimestampRequest { context }),
         Call::Append { .. } => unreachable!("an append is two requests"),
         Call::Page(_) => unreachable!("who makes unary calls takes all pages"),
         Call::Sweep => unreachable!("a sweep is many requests"),

@@ -29,6 +29,7 @@ pub(super) fn outcome(told: Told) -> Ended {
         Answer::Put(put) => Reply::Written { version: put.version },
         Answer::Delete(delete) => Reply::Deleted { version: delete.version },
         Answer::Expire(expire) => Reply::Expired { version: expire.version },
+        Answer::Timestamp(told) => Reply::Timestamp { version: told.timestamp },
         Answer::Increment(sum) => Reply::Incremented { number: sum.value, version: sum.version },
         Answer::Scan(records) => {
             let entry = |found: v1::Record| {

@@ -14,7 +14,11 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{cpu::Meter, keys::key, latency};
+use super::{
+    cpu::Meter,
+    keys::{COUNTER, key},
+    latency,
+};
 
 /// Connections that clients share where nothing else is said.
 pub(crate) const CONNECTIONS_DEFAULT: usize = 16;
@@ -26,7 +30,7 @@ const FILL_IN_FLIGHT: usize = 256;
 /// After an error a client pauses, so that a cluster that is down is not asked in a busy loop.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// One connection to the database that is loaded. Clones share the connection.
+/// One connection to what is loaded. Clones share the connection.
 pub(crate) trait System: Clone + Send + 'static {
     /// Why an operation failed.
     type Error: fmt::Display + Send;
@@ -40,6 +44,12 @@ pub(crate) trait System: Clone + Send + 'static {
 
     /// Reads a key, linearizably.
     fn get(&mut self, key: Bytes) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Adds one to the number that a key holds.
+    fn increment(&mut self, key: Bytes) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Takes a timestamp.
+    fn timestamp(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// What clients do.
@@ -51,6 +61,10 @@ pub(crate) enum Operation {
     Get,
     /// Every other operation a write
     Mixed,
+    /// Increments of one key, the same for all clients
+    Increment,
+    /// Timestamps, and no keys
+    Timestamp,
 }
 
 impl Operation {
@@ -59,7 +73,14 @@ impl Operation {
             Operation::Put => "put",
             Operation::Get => "get",
             Operation::Mixed => "mixed",
+            Operation::Increment => "increment",
+            Operation::Timestamp => "timestamp",
         }
+    }
+
+    /// Whether the keys have to be there.
+    pub(crate) fn reads(self) -> bool {
+        matches!(self, Operation::Get | Operation::Mixed)
     }
 }
 
@@ -83,6 +104,9 @@ pub(crate) struct Measured {
     pub(crate) errors: u64,
     /// The first of the errors.
     pub(crate) error: Option<String>,
+    /// The longest that a client was without an operation that succeeds, from the end of one to that of the next,
+    /// whenever that was.
+    pub(crate) gap: Duration,
     pub(crate) took: Duration,
     pub(crate) client_cpu: Option<Duration>,
     pub(crate) server_cpu: Option<Duration>,
@@ -126,6 +150,7 @@ impl Load {
             latency: latency::histogram(),
             errors: 0,
             error: None,
+            gap: Duration::ZERO,
             took: self.seconds,
             client_cpu,
             server_cpu,
@@ -144,24 +169,39 @@ impl Load {
         until: Instant,
     ) -> One {
         let value = self.value();
-        let mut one = One { latency: latency::histogram(), errors: 0, error: None };
+        let mut one = One {
+            latency: latency::histogram(),
+            errors: 0,
+            error: None,
+            gap: Duration::ZERO,
+            served: from,
+        };
         let mut writes = rand::random::<bool>();
         loop {
             let begun = Instant::now();
             if begun >= until {
+                one.gap = one.gap.max(until.saturating_duration_since(one.served));
                 return one;
             }
-            writes = match self.operation {
-                Operation::Put => true,
-                Operation::Get => false,
-                Operation::Mixed => !writes,
-            };
             let key = key(rand::random_range(0..self.keys));
-            let result = match writes {
-                true => system.put(key, value.clone()).await,
-                false => system.get(key).await,
+            let result = match self.operation {
+                Operation::Put => system.put(key, value.clone()).await,
+                Operation::Get => system.get(key).await,
+                Operation::Mixed => {
+                    writes = !writes;
+                    match writes {
+                        true => system.put(key, value.clone()).await,
+                        false => system.get(key).await,
+                    }
+                }
+                Operation::Increment => system.increment(COUNTER).await,
+                Operation::Timestamp => system.timestamp().await,
             };
             let ended = Instant::now();
+            if result.is_ok() && ended >= from {
+                one.gap = one.gap.max(ended - one.served);
+                one.served = ended;
+            }
             if ended < from || ended >= until {
                 continue;
             }
@@ -187,6 +227,9 @@ struct One {
     latency: Histogram<u64>,
     errors: u64,
     error: Option<String>,
+    gap: Duration,
+    /// When an operation succeeded last.
+    served: Instant,
 }
 
 impl Measured {
@@ -194,6 +237,7 @@ impl Measured {
         self.latency.add(&one.latency).map_err(|error| format!("cannot add latencies: {error}"))?;
         self.errors += one.errors;
         self.error = self.error.take().or(one.error);
+        self.gap = self.gap.max(one.gap);
         Ok(())
     }
 
@@ -227,6 +271,7 @@ impl Measured {
             "p50_us": self.latency.value_at_quantile(0.5),
             "p99_us": self.latency.value_at_quantile(0.99),
             "max_us": self.latency.max(),
+            "gap_us": self.gap.as_micros() as u64,
             "errors": self.errors,
             "first_error": self.error,
             "client_cpu_us_per_op": self.client_cpu_us_an_operation(),
@@ -283,6 +328,16 @@ mod tests {
         async fn get(&mut self, _: Bytes) -> Result<(), String> {
             Err("no reads here".to_owned())
         }
+
+        async fn increment(&mut self, key: Bytes) -> Result<(), String> {
+            *self.written.lock().expect("no panic").entry(key).or_default() += 1;
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+
+        async fn timestamp(&mut self) -> Result<(), String> {
+            Err("no timestamps here".to_owned())
+        }
     }
 
     #[tokio::test]
@@ -305,8 +360,18 @@ mod tests {
         assert!((1..written as u64).contains(&counted), "the warm-up does not count: {counted}");
         assert!(measured.errors > 0, "{measured:?}");
         let json = measured.json(&load);
+        assert!(measured.gap > Duration::ZERO && measured.gap < load.seconds, "{measured:?}");
         assert_eq!((&json["op"], &json["clients"]), (&json!("mixed"), &json!(3)));
         assert_eq!(json["first_error"], "no reads here");
+    }
+
+    #[tokio::test]
+    async fn one_counter_takes_all_increments() {
+        let (memory, load) = (Memory::default(), load(Operation::Increment));
+        let measured = load.run(std::slice::from_ref(&memory)).await.expect("measured");
+        let written = memory.written.lock().expect("no panic");
+        assert_eq!(written.keys().collect::<Vec<_>>(), [&COUNTER]);
+        assert!((1..written[&COUNTER] as u64).contains(&measured.latency.len()), "{measured:?}");
     }
 
     #[test]
@@ -315,6 +380,7 @@ mod tests {
             latency: latency::histogram(),
             errors: 0,
             error: None,
+            gap: Duration::ZERO,
             took: Duration::from_secs(1),
             client_cpu: None,
             server_cpu: None,
@@ -322,11 +388,12 @@ mod tests {
         for us in [1, 1000, latency::US_MAX] {
             let mut one = latency::histogram();
             latency::record(&mut one, Duration::from_micros(us));
-            let error = Some(us.to_string());
-            sum.add(One { latency: one, errors: 1, error }).expect("added");
+            let (error, gap) = (Some(us.to_string()), Duration::from_micros(us));
+            sum.add(One { latency: one, errors: 1, error, gap, served: Instant::now() })
+                .expect("added");
         }
         assert_eq!(sum.latency.len(), 3);
-        assert_eq!(sum.errors, 3);
+        assert_eq!((sum.errors, sum.gap), (3, Duration::from_micros(latency::US_MAX)));
         assert_eq!(sum.error.as_deref(), Some("1"));
         let max = sum.latency.max();
         assert!(max.abs_diff(latency::US_MAX) < latency::US_MAX / 50, "{max}");

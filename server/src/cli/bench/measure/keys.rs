@@ -1,9 +1,11 @@
-//! The keys of all loads: `bench/` and eight hexadecimal digits.
+//! The keys of all loads: `bench/` and eight hexadecimal digits; and one counter.
 
 use bytes::Bytes;
 
 /// What all keys of loads begin with.
 pub(crate) const PREFIX: &str = "bench/";
+/// The key that is incremented: a number, so that it is none of the others.
+pub(crate) const COUNTER: Bytes = Bytes::from_static(b"bench/counter");
 
 /// Spread evenly over `bench/00000000` to `bench/ffffffff`, however many there are, so that ranges which divide
 /// that interval evenly are equally busy.

@@ -273,7 +273,7 @@ impl Effect {
     pub(super) fn of(call: &Call, values: &mut Values) -> Option<Effect> {
         Some(match call {
             Call::Read | Call::Scan | Call::ReadAll | Call::Page(_) | Call::List => return None,
-            Call::Append { .. } | Call::Sweep | Call::Watch(_) => return None,
+            Call::Append { .. } | Call::Sweep | Call::Watch(_) | Call::Timestamp => return None,
             Call::Write { value, .. } | Call::Insert { value } => Effect::Put(values.id(value)),
             Call::Cas { expected, value, .. } => {
                 Effect::Cas { expected: *expected, value: values.id(value) }

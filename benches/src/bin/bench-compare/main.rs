@@ -1,27 +1,38 @@
-//! Turns the samples of `script/bench-vs-etcd` into one table: medians of both systems, ratios,
-//! and which targets are met.
+//! Turns the samples of `script/bench-vs-etcd` and `script/bench-oracle` into one table: medians of all systems,
+//! ratios, and which targets are met.
 //!
 //! Input is a file of JSON lines, in the order in which they were measured. A sample is what a load
-//! prints, with `system` (`quintet`, `quintet-1` with one range of data, or `etcd`) and `round`; a line
-//! with `idle_cpu_percent` instead says what the servers used without any load. Medians are over
-//! rounds, and a ratio is one of medians: machine noise lasts longer than a sample, so pairs of samples
-//! say no more.
+//! prints, with `system` (`quintet`, `quintet-1` with one range of data, `etcd`, or `tsoracle` and `tsoracle-0`, whose
+//! client waits for nobody) and `round`; a line with `idle_cpu_percent` instead says what the servers used without any
+//! load. Medians are over rounds, and a ratio is one of medians: machine noise lasts longer than a sample, so pairs of
+//! samples say no more.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::PathBuf};
+mod losses;
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Prints the comparison of Quintet and etcd.
+/// Prints the comparison of Quintet and others.
 #[derive(Debug, Parser)]
 struct Args {
     /// Samples, one JSON object a line
-    samples: PathBuf,
+    #[arg(requires = "json", required_unless_present = "losses")]
+    samples: Option<PathBuf>,
     /// Where all samples, medians and verdicts go
     #[arg(long, value_name = "FILE")]
-    json: PathBuf,
+    json: Option<PathBuf>,
+    /// Samples in which a server was lost
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["samples", "json"])]
+    losses: Option<PathBuf>,
 }
 
 /// A line of input.
@@ -37,6 +48,8 @@ enum Line {
 struct Sample {
     system: String,
     op: String,
+    /// How it read, where not from leaders.
+    reads: Option<String>,
     clients: u64,
     /// Of a load or a scan.
     records: Option<u64>,
@@ -56,25 +69,54 @@ struct Idle {
     idle_cpu_percent: f64,
 }
 
-/// At this operation and number of clients: at least this multiple of etcd's throughput, and
-/// whether p99 must be no worse.
+/// At this operation and number of clients, beside a system.
 struct Target {
     op: &'static str,
     clients: u64,
-    ratio_min: f64,
-    p99: bool,
+    beside: &'static str,
+    wanted: Wanted,
 }
 
-const TARGETS: [Target; 8] = [
-    Target { op: "put", clients: 1, ratio_min: 0.9, p99: false },
-    Target { op: "put", clients: 64, ratio_min: 2.5, p99: true },
-    Target { op: "put", clients: 256, ratio_min: 3.0, p99: true },
-    Target { op: "get", clients: 1, ratio_min: 1.2, p99: false },
-    Target { op: "get", clients: 64, ratio_min: 2.5, p99: true },
-    Target { op: "get", clients: 256, ratio_min: 3.5, p99: true },
-    Target { op: "load", clients: 1, ratio_min: 5.0, p99: false },
-    Target { op: "scan", clients: 1, ratio_min: 1.5, p99: false },
+/// What a ratio has to be.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// At least this multiple of the throughput.
+    Throughput(f64),
+    /// The same, and p99 no worse.
+    ThroughputAndP99(f64),
+    /// At most this multiple of the median latency.
+    P50(f64),
+}
+
+const fn etcd(op: &'static str, clients: u64, wanted: Wanted) -> Target {
+    Target { op, clients, beside: "etcd", wanted }
+}
+
+const TARGETS: [Target; 12] = [
+    etcd("put", 1, Wanted::Throughput(0.9)),
+    etcd("put", 64, Wanted::ThroughputAndP99(2.5)),
+    etcd("put", 256, Wanted::ThroughputAndP99(3.0)),
+    etcd("get", 1, Wanted::Throughput(1.2)),
+    etcd("get", 64, Wanted::ThroughputAndP99(2.5)),
+    etcd("get", 256, Wanted::ThroughputAndP99(3.5)),
+    etcd("load", 1, Wanted::Throughput(5.0)),
+    etcd("scan", 1, Wanted::Throughput(1.5)),
+    etcd("increment", 64, Wanted::Throughput(50.0)),
+    timestamp(64, "tsoracle", Wanted::Throughput(5.0)),
+    timestamp(64, "tsoracle-0", Wanted::Throughput(0.6)),
+    timestamp(1, "tsoracle-0", Wanted::P50(2.5)),
 ];
+
+const fn timestamp(clients: u64, beside: &'static str, wanted: Wanted) -> Target {
+    Target { op: "timestamp", clients, beside, wanted }
+}
+
+/// Other systems, in the order of the table.
+const OTHERS: [&str; 3] = ["etcd", "tsoracle", "tsoracle-0"];
+/// In the order of the table.
+const OPERATIONS: [&str; 7] = ["put", "increment", "get", "stale", "load", "scan", "timestamp"];
+/// An operation of ours, and at least which multiple of another one's throughput it has at as many clients.
+const BESIDE_OWN: [(&str, &str, f64); 2] = [("increment", "put", 0.5), ("stale", "get", 1.5)];
 
 /// Eight ranges must do no less than one did, at these numbers of clients.
 const CLIENTS_OF_ONE_RANGE: [u64; 2] = [64, 256];
@@ -96,15 +138,24 @@ struct Medians {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let text = fs::read_to_string(&args.samples)
-        .with_context(|| format!("cannot read {}", args.samples.display()))?;
+    if let Some(losses) = &args.losses {
+        print!("{}", losses::report(&read(losses)?)?);
+        return Ok(());
+    }
+    let (Some(samples), Some(to)) = (&args.samples, &args.json) else {
+        bail!("name a file of samples, and with --json where the report goes");
+    };
+    let text = read(samples)?;
     let (samples, idle) = parse(&text)?;
     let report = Report::new(&samples, &idle)?;
     print!("{}", report.table);
     let raw: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let json = json!({ "samples": raw, "comparison": report.rows });
-    fs::write(&args.json, format!("{json:#}\n"))
-        .with_context(|| format!("cannot write {}", args.json.display()))
+    fs::write(to, format!("{json:#}\n")).with_context(|| format!("cannot write {}", to.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn parse(text: &str) -> anyhow::Result<(Vec<Sample>, Vec<Idle>)> {
@@ -136,27 +187,43 @@ impl Report {
         );
         let mut verdicts = String::new();
         // in this order, then by clients
-        let place = |op: &str| ["put", "get", "load", "scan"].iter().position(|known| *known == op);
+        let place = |op: &str| OPERATIONS.iter().position(|known| *known == op);
         let measured: BTreeSet<_> =
-            samples.iter().map(|s| (place(&s.op), s.op.as_str(), s.clients)).collect();
+            samples.iter().map(|s| (place(s.op()), s.op(), s.clients)).collect();
         for (_, op, clients) in measured {
             let of = |system| medians(samples, system, op, clients);
-            let (quintet, one_range, etcd) = (of("quintet"), of(ONE_RANGE), of("etcd"));
-            let all = [("quintet", &quintet), (ONE_RANGE, &one_range), ("etcd", &etcd)];
-            for (system, medians) in all {
-                if let Some(medians) = medians {
-                    report.row(op, clients, system, medians)?;
+            let (quintet, one_range) = (of("quintet"), of(ONE_RANGE));
+            for system in ["quintet", ONE_RANGE].into_iter().chain(OTHERS) {
+                if let Some(medians) = of(system) {
+                    report.row(op, clients, system, &medians)?;
                 }
             }
             if let (Some(quintet), Some(one_range)) = (&quintet, &one_range) {
                 report.beside_one_range(op, clients, quintet, one_range, &mut verdicts)?;
             }
-            if let (Some(quintet), Some(etcd)) = (quintet, etcd) {
-                report.ratio(op, clients, &quintet, &etcd, &mut verdicts)?;
+            let Some(quintet) = quintet else { continue };
+            for other in OTHERS {
+                if let Some(theirs) = of(other) {
+                    report.ratio(op, clients, &quintet, (other, &theirs), &mut verdicts)?;
+                }
+            }
+            for (_, other, ratio_min) in BESIDE_OWN.iter().filter(|(own, ..)| *own == op) {
+                if let Some(own) = medians(samples, "quintet", other, clients) {
+                    let ratio = quintet.ops_per_s / own.ops_per_s;
+                    let met = met(ratio >= *ratio_min);
+                    writeln!(
+                        verdicts,
+                        "{met:6} {op} at {clients} clients: {ratio:.2} x {other}, target {ratio_min:.1} x"
+                    )?;
+                    report.rows.push(json!({
+                        "op": op, "clients": clients, "beside_own": other, "ratio": ratio,
+                        "target_ratio_min": ratio_min, "target_met": ratio >= *ratio_min,
+                    }));
+                }
             }
         }
         report.table.push('\n');
-        for system in ["quintet", ONE_RANGE, "etcd"] {
+        for system in ["quintet", ONE_RANGE].into_iter().chain(OTHERS) {
             let of = idle.iter().filter(|one| one.system == system);
             if let Some(percent) = median(of.map(|one| one.idle_cpu_percent).collect()) {
                 let what = "five servers with nobody asking";
@@ -207,7 +274,7 @@ impl Report {
         let ratio = quintet.ops_per_s / one_range.ops_per_s;
         let mut row = json!({ "op": op, "clients": clients, "beside": ONE_RANGE, "ratio": ratio });
         if CLIENTS_OF_ONE_RANGE.contains(&clients) {
-            let met = if ratio >= 1.0 { "met" } else { "MISSED" };
+            let met = met(ratio >= 1.0);
             writeln!(
                 verdicts,
                 "{met:6} {op} at {clients} clients: {ratio:.2} x one range, target no less"
@@ -223,52 +290,58 @@ impl Report {
         op: &str,
         clients: u64,
         quintet: &Medians,
-        etcd: &Medians,
+        (other, theirs): (&str, &Medians),
         verdicts: &mut String,
     ) -> anyhow::Result<()> {
-        let ops = quintet.ops_per_s / etcd.ops_per_s;
+        let ops = quintet.ops_per_s / theirs.ops_per_s;
         let over = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
-        let p50 = over(quintet.p50_us, etcd.p50_us);
-        let p99 = over(quintet.p99_us, etcd.p99_us);
-        let client_cpu = over(quintet.client_cpu_us, etcd.client_cpu_us);
-        let server_cpu = over(quintet.server_cpu_us, etcd.server_cpu_us);
+        let p50 = over(quintet.p50_us, theirs.p50_us);
+        let p99 = over(quintet.p99_us, theirs.p99_us);
+        let client_cpu = over(quintet.client_cpu_us, theirs.client_cpu_us);
+        let server_cpu = over(quintet.server_cpu_us, theirs.server_cpu_us);
         let show = |ratio: Option<f64>| {
             ratio.map_or_else(|| "?".to_owned(), |ratio| format!("**{ratio:.2} x**"))
         };
         writeln!(
             self.table,
-            "| {op} | {clients} | **quintet / etcd** | **{ops:.2} x** | {} | {} | {} | {} |",
+            "| {op} | {clients} | **quintet / {other}** | **{ops:.2} x** | {} | {} | {} | {} |",
             show(p50),
             show(p99),
             show(client_cpu),
             show(server_cpu),
         )?;
         let mut row = json!({
-            "op": op, "clients": clients, "ratio": ops, "p50_ratio": p50, "p99_ratio": p99,
+            "op": op, "clients": clients, "beside": other, "ratio": ops, "p50_ratio": p50, "p99_ratio": p99,
             "client_cpu_ratio": client_cpu, "server_cpu_ratio": server_cpu,
         });
-        if let Some(target) = TARGETS.iter().find(|t| t.op == op && t.clients == clients) {
-            let met = |met: bool| if met { "met" } else { "MISSED" };
-            let throughput = ops >= target.ratio_min;
+        let of_these = |t: &&Target| t.op == op && t.clients == clients && t.beside == other;
+        if let Some(target) = TARGETS.iter().find(of_these) {
             let what = match quintet.records {
                 Some(records) => format!("{op} of {records} records"),
                 None => format!("{op} at {clients} clients"),
             };
-            row["target_ratio_min"] = json!(target.ratio_min);
-            row["target_met"] = json!(throughput);
-            writeln!(
-                verdicts,
-                "{:6} {what}: {ops:.2} x, target {:.1} x",
-                met(throughput),
-                target.ratio_min
-            )?;
-            if let Some(p99) = p99.filter(|_| target.p99) {
+            let mut say = |is_met: bool, figure: &str| {
+                writeln!(verdicts, "{:6} {what}: {figure}", met(is_met))
+            };
+            match (target.wanted, p50, p99) {
+                (Wanted::P50(ratio_max), Some(p50), _) => {
+                    row["target_p50_ratio_max"] = json!(ratio_max);
+                    row["target_met"] = json!(p50 <= ratio_max);
+                    say(
+                        p50 <= ratio_max,
+                        &format!("p50 {p50:.2} x {other}, target {ratio_max:.1} x"),
+                    )?;
+                }
+                (Wanted::P50(_), None, _) => {}
+                (Wanted::Throughput(ratio_min) | Wanted::ThroughputAndP99(ratio_min), ..) => {
+                    row["target_ratio_min"] = json!(ratio_min);
+                    row["target_met"] = json!(ops >= ratio_min);
+                    say(ops >= ratio_min, &format!("{ops:.2} x {other}, target {ratio_min:.1} x"))?;
+                }
+            }
+            if let (Wanted::ThroughputAndP99(_), _, Some(p99)) = (target.wanted, p50, p99) {
                 row["target_p99_met"] = json!(p99 <= 1.0);
-                writeln!(
-                    verdicts,
-                    "{:6} {what}: p99 {p99:.2} x, target no worse",
-                    met(p99 <= 1.0)
-                )?;
+                say(p99 <= 1.0, &format!("p99 {p99:.2} x {other}, target no worse"))?;
             }
         }
         self.rows.push(row);
@@ -276,10 +349,24 @@ impl Report {
     }
 }
 
+fn met(is_met: bool) -> &'static str {
+    if is_met { "met" } else { "MISSED" }
+}
+
+impl Sample {
+    /// Of the table: stale reads are one of their own.
+    fn op(&self) -> &str {
+        match self.reads.as_deref() {
+            Some("stale") => "stale",
+            _ => &self.op,
+        }
+    }
+}
+
 fn medians(samples: &[Sample], system: &str, op: &str, clients: u64) -> Option<Medians> {
     let of: Vec<_> = samples
         .iter()
-        .filter(|s| s.system == system && s.op == op && s.clients == clients)
+        .filter(|s| s.system == system && s.op() == op && s.clients == clients)
         .collect();
     let known =
         |field: fn(&Sample) -> Option<f64>| median(of.iter().filter_map(|s| field(s)).collect());
@@ -336,8 +423,12 @@ mod tests {
         ];
         let (samples, idle) = parse(&lines.join("\n")).expect("samples");
         let report = Report::new(&samples, &idle).expect("a report");
-        assert!(report.table.contains("met    put at 64 clients: 2.50 x"), "{}", report.table);
-        assert!(report.table.contains("MISSED put at 64 clients: p99 1.50 x"), "{}", report.table);
+        assert!(report.table.contains("met    put at 64 clients: 2.50 x etcd"), "{}", report.table);
+        assert!(
+            report.table.contains("MISSED put at 64 clients: p99 1.50 x etcd"),
+            "{}",
+            report.table
+        );
         assert!(report.table.contains("etcd 7.0 % of a core"), "{}", report.table);
         assert_eq!(report.rows[2]["target_met"], true);
         assert_eq!(report.rows[2]["target_p99_met"], false);
@@ -357,7 +448,10 @@ mod tests {
         let lines = [line("quintet", 5_500.0), line("etcd", 1_000.0)];
         let (samples, idle) = parse(&lines.join("\n")).expect("samples");
         let table = Report::new(&samples, &idle).expect("a report").table;
-        assert!(table.contains("met    load of 1000 records: 5.50 x, target 5.0 x"), "{table}");
+        assert!(
+            table.contains("met    load of 1000 records: 5.50 x etcd, target 5.0 x"),
+            "{table}"
+        );
         assert!(table.contains("| load | 1 | etcd | 1000 | - | - | 1 | 2 |"), "{table}");
     }
 
@@ -371,6 +465,60 @@ mod tests {
         assert!(report.table.contains(verdict), "{}", report.table);
         let beside = report.rows.iter().find(|row| row["beside"] == ONE_RANGE).expect("a row");
         assert_eq!(beside["target_met"], false);
+    }
+
+    #[test]
+    fn timestamps_stand_beside_both_clients_of_tsoracle() {
+        let line = |system: &str, clients: u64, ops: f64, p50: u64| {
+            json!({
+                "system": system, "round": 1, "op": "timestamp", "clients": clients,
+                "ops_per_s": ops, "p50_us": p50, "p99_us": 900, "client_cpu_us_per_op": null,
+                "server_cpu_us_per_op": null, "errors": 0,
+            })
+            .to_string()
+        };
+        let lines = [
+            line("quintet", 64, 60_000.0, 300),
+            line("tsoracle", 64, 10_000.0, 2_000),
+            line("tsoracle-0", 64, 200_000.0, 90),
+            line("quintet", 1, 5_000.0, 200),
+            line("tsoracle-0", 1, 10_000.0, 100),
+        ];
+        let (samples, idle) = parse(&lines.join("\n")).expect("samples");
+        let table = Report::new(&samples, &idle).expect("a report").table;
+        for verdict in [
+            "met    timestamp at 64 clients: 6.00 x tsoracle, target 5.0 x",
+            "MISSED timestamp at 64 clients: 0.30 x tsoracle-0, target 0.6 x",
+            "met    timestamp at 1 clients: p50 2.00 x tsoracle-0, target 2.5 x",
+        ] {
+            assert!(table.contains(verdict), "{table}");
+        }
+    }
+
+    #[test]
+    fn stale_reads_stand_beside_strict_ones_and_a_counter_beside_puts() {
+        let sample = |op: &str, reads: Option<&str>, ops: f64| {
+            json!({
+                "system": "quintet", "round": 1, "op": op, "reads": reads, "clients": 64,
+                "ops_per_s": ops, "p50_us": 1, "p99_us": 1, "client_cpu_us_per_op": null,
+                "server_cpu_us_per_op": null, "errors": 0,
+            })
+            .to_string()
+        };
+        let lines = [
+            sample("get", Some("leader"), 10.0),
+            sample("get", Some("stale"), 14.0),
+            sample("put", None, 10.0),
+            sample("increment", None, 6.0),
+        ];
+        let (samples, idle) = parse(&lines.join("\n")).expect("samples");
+        let table = Report::new(&samples, &idle).expect("a report").table;
+        assert!(table.contains("MISSED stale at 64 clients: 1.40 x get, target 1.5 x"), "{table}");
+        assert!(
+            table.contains("met    increment at 64 clients: 0.60 x put, target 0.5 x"),
+            "{table}"
+        );
+        assert!(table.contains("| stale | 64 | quintet | 14 |"), "{table}");
     }
 
     #[test]
