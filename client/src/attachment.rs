@@ -7,13 +7,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{error::Error, pool::Pool, request_ids::RequestIds, waiters::WaitingRoom};
+use crate::{error::Error, gathering::Gathering, pool::Pool, request_ids::RequestIds};
 
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) pool: Arc<Pool>,
     pub(crate) request_ids: RequestIds,
-    pub(crate) waiters: WaitingRoom,
+    pub(crate) gathering: Gathering,
 }
 
 impl Attachment {

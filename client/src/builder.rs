@@ -21,11 +21,11 @@ use crate::{
     caller::{Caller, keyspace_on_the_wire},
     deadline::{TIMEOUT_DEFAULT, TIMEOUT_MAX},
     error::Error,
+    gathering::Gathering,
     nearness::locality,
     pool::{NODES_MAX, Pool, Settings},
     request_ids::RequestIds,
     retry::Pacer,
-    waiters::WaitingRoom,
 };
 
 /// Settings of a [`Client`](crate::Client), from [`Client::builder`](crate::Client::builder).
@@ -144,7 +144,7 @@ impl Builder {
             Settings { connect_timeout: self.connect_timeout, stall_timeout: self.stall_timeout };
         let pool = Pool::new(self.nodes, locality, settings, Pacer::new(rng));
         let attachment =
-            Arc::new(Attachment { pool, request_ids, waiters: WaitingRoom::default() });
+            Arc::new(Attachment { pool, request_ids, gathering: Gathering::default() });
         attachment.attach(self.timeout).await?;
         Ok(Caller { attachment, keyspace: self.keyspace.into(), timeout: self.timeout })
     }

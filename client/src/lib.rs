@@ -38,9 +38,10 @@
 //!   past.rs  held.rs                reads of the past; a moment that stays readable while it is read
 //!   scan.rs  deletion.rs  writer.rs  pages as a stream, a range page by page, many puts in bounded memory
 //!   watch.rs                        what is written, as a stream
+//!   timestamps.rs                   timestamps, one request for all who wait
 //!   caller.rs                       what every call needs: attachment, keyspace, timeout
 //!   call.rs                         one operation: send, judge, retry   (op.rs, checks.rs, retry.rs)
-//!   attachment.rs                   what clones share                   (request_ids.rs)
+//!   attachment.rs                   what clones share                   (request_ids.rs, gathering.rs)
 //!   pool.rs                         which node is used                  (routes.rs, nearness.rs, time.rs)
 //!   connection.rs                   dial, read, stall
 //!   session.rs                      the live stream: send, deliver      (pending.rs)
@@ -68,6 +69,7 @@ mod deadline;
 mod deletion;
 mod error;
 mod follower;
+mod gathering;
 mod held;
 mod keys;
 mod nearness;
@@ -83,7 +85,6 @@ mod session;
 mod time;
 mod timestamps;
 mod types;
-mod waiters;
 mod watch;
 mod writer;
 

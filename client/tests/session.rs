@@ -67,6 +67,21 @@ async fn callers_that_wait_for_timestamps_share_requests() {
     let asked =
         node.seen(|seen| seen.requests.iter().filter(|op| matches!(op, Op::Timestamp(_))).count());
     assert!((2..=10).contains(&asked), "{asked} requests");
+    // They are of no keyspace, whichever a clone has: one of them can't spoil those of others.
+    node.react([Reaction::Hold]);
+    let wrong = client.with_keyspace("no such");
+    let (first, second) = tokio::join!(wrong.timestamp(), async {
+        node.release(1);
+        client.timestamp().await
+    });
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    let keyspaces = node.seen(|seen| {
+        let asked = seen.requests.iter().filter(|op| matches!(op, Op::Timestamp(_)));
+        asked
+            .filter_map(|op| op.context().map(|context| context.keyspace.clone()))
+            .collect::<Vec<_>>()
+    });
+    assert!(keyspaces.iter().all(String::is_empty), "{keyspaces:?}");
     // One that fails is everybody's failure, and the next one is asked for anew.
     node.react([Reaction::Refuse(error(Code::InvalidArgument, RetryClass::Never))]);
     assert_eq!(client.timestamp().await.unwrap_err().code(), "invalid_argument");

@@ -137,6 +137,8 @@ pub enum Bug {
     TimeBoundLowered,
     /// A scan takes what its node knows to be published for its moment, and asks for no round.
     ScanAtKnown,
+    /// A client that asks for a timestamp is told what is known to be published.
+    TimestampAtKnown,
     /// A write takes a timestamp from a round that had begun before it had its key to itself.
     TimestampBeforeLatch,
     /// A write takes its timestamp from its leader's own clock.
@@ -186,7 +188,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every planted bug and its name on the command line.
-    pub const ALL: [(&'static str, Bug); 84] = [
+    pub const ALL: [(&'static str, Bug); 85] = [
         ("ack-before-fsync", Bug::AckBeforeFsync),
         ("expiry-by-replica-clock", Bug::ExpiryByReplicaClock),
         ("read-unconfirmed", Bug::ReadUnconfirmed),
@@ -249,6 +251,7 @@ impl Bug {
         ("lost-by-one-word", Bug::LostByOneWord),
         ("time-bound-lowered", Bug::TimeBoundLowered),
         ("scan-at-known", Bug::ScanAtKnown),
+        ("timestamp-at-known", Bug::TimestampAtKnown),
         ("timestamp-before-latch", Bug::TimestampBeforeLatch),
         ("leader-local-timestamp", Bug::LeaderLocalTimestamp),
         ("guard-after-round", Bug::GuardAfterRound),

@@ -9,7 +9,7 @@
 //! bulk.rs        what `load` and `scan` share
 //! leftovers.rs   what commands leave in the cluster, and its removal
 //! memory.rs      memory of the servers' processes
-//! measure/       the closed loop, keys, CPU time, reports: the load on etcd in benches/ compiles it too
+//! measure/       the closed loop, keys, CPU time, reports: the loads on others in benches/ compile it too
 //! ```
 
 mod bulk;

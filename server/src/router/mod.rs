@@ -13,6 +13,7 @@
 //!   scan.rs      scans get their moment                 parts.rs      a scan's span, by ranges
 //!   hints.rs     where clients had better go             watches.rs    feeds that clients have open
 //!   follower.rs  newest state, by a replica that does not lead
+//!   timestamp.rs timestamps, which are of no range
 //! ```
 //!
 //! What goes in is decoded, beside the message that it came in, which may have to go on as it is

@@ -129,6 +129,23 @@ fn a_page_comes_back_as_it_was_written() {
 }
 
 #[test]
+fn a_timestamp_comes_back_as_it_was_written() {
+    let mut history = History::new();
+    history.invoke(1, 10, "", &Call::Timestamp);
+    history.complete(1, 20, &OpOutcome::Ok(Reply::Timestamp { version: 7 }));
+    let mut bytes = Vec::new();
+    history.write_jsonl(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let expected = [
+        r#"{"process":1,"type":"invoke","f":"timestamp","value":[null,null],"time":10,"index":0}"#,
+        r#"{"process":1,"type":"ok","f":"timestamp","value":[null,{"version":7}],"time":20,"index":1}"#,
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    let back = History::read_jsonl(&bytes[..]).unwrap();
+    assert_eq!(back.operations(), history.operations());
+}
+
+#[test]
 fn a_feed_comes_back_as_it_was_written() {
     let mut history = History::new();
     let asked = WatchAsked { after: 5, after_key: "a".into(), is_key: false };

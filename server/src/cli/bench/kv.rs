@@ -65,6 +65,7 @@ pub(super) async fn run(args: Kv) -> Result<(), Failure> {
             args.target.leave(args.keys, args.value_size, done).await
         }
         Operation::Increment => args.target.leave(1, 0, done).await,
+        // It leaves nothing.
         Operation::Timestamp => done,
     }
 }
