@@ -104,7 +104,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    if cfg!(feature = "bench-own-clock") && std::env::var_os("QUINTET_BENCH_OWN_CLOCK").is_none() {
+    if cfg!(feature = "bench-own-clock") && std::env::var_os("OWN_CLOCK_IS_MEASURED").is_none() {
         return Err(Failure::usage(
             "this build takes timestamps of its own clock, and loses writes: it is for script/bench-rounds alone",
         ));
