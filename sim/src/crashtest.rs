@@ -99,6 +99,7 @@ fn seams(seed: u64) -> Seams {
     Seams {
         now_ns: Arc::new(move || u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)),
         random: Arc::new(move || random.lock().random()),
+        slowest_clock: 1.0,
     }
 }
 

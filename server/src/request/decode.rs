@@ -1,6 +1,6 @@
 //! From requests on the wire to requests on a range.
 //!
-//! Every request has a caller, checked in one place, [`Decoder::decode`]; until there are users that is
+//! Every request has a caller, checked in one place, [`checked`]; until there are users that is
 //! [`Caller::Anonymous`](super::limits::Caller).
 
 use std::{sync::Arc, time::Duration};
@@ -72,12 +72,24 @@ impl Decoder {
     }
 
     /// Checks what a request of no range says of itself; until when its caller waits.
-    pub(crate) fn until(&self, op: &mut Op) -> Result<Instant, OpError> {
+    pub(crate) fn until(&self, request: &mut v1::SessionRequest) -> Result<Instant, OpError> {
         let identity = self.peers.identity();
-        let context = Context::of(op, self.oracle.now(), &identity, &self.random)?;
-        authorize(Caller::Anonymous, context.keyspace)?;
+        let (_, context) = checked(request, self.oracle.now(), &identity, &self.random)?;
         Ok(context.deadline)
     }
+}
+
+/// What is asked, and what it says of itself, where its caller may ask it.
+fn checked<'a>(
+    request: &'a mut v1::SessionRequest,
+    now: Timestamp,
+    identity: &ClusterIdentity,
+    random: &Random,
+) -> Result<(&'a mut Op, Context), OpError> {
+    let op = request.op.as_mut().ok_or_else(|| OpError::invalid("the request asks nothing"))?;
+    let context = Context::of(op, now, identity, random)?;
+    authorize(Caller::Anonymous, context.keyspace)?;
+    Ok((op, context))
 }
 
 fn decode(
@@ -87,9 +99,7 @@ fn decode(
     identity: &ClusterIdentity,
     random: &Random,
 ) -> Result<Decoded, OpError> {
-    let op = request.op.as_mut().ok_or_else(|| OpError::invalid("the request asks nothing"))?;
-    let context = Context::of(op, now, identity, random)?;
-    authorize(Caller::Anonymous, context.keyspace)?;
+    let (op, context) = checked(request, now, identity, random)?;
     match op {
         Op::Get(get) => {
             let key = check_stored_key(&get.key, context.keyspace)?;

@@ -8,7 +8,6 @@ use quintet_proto::v1;
 
 use super::Router;
 use crate::{
-    error::OpError,
     planted::{self, Bug},
     range::request::Answer,
     request::{answer::Answers, context::named, place::Place},
@@ -22,11 +21,10 @@ impl Router {
         sink: Arc<S>,
     ) {
         let reply = self.reply(sink, request.id, named(request.op.as_ref(), None));
-        let until = match &mut request.op {
+        let until = match self.decoder.until(&mut request) {
             // As every request is refused there.
-            Some(_) if self.routes.find(Place::Key(&[])).is_none() => Err(self.peers.no_cluster()),
-            Some(op) => self.decoder.until(op),
-            None => Err(OpError::invalid("the request asks nothing")),
+            Ok(_) if self.routes.find(Place::Key(&[])).is_none() => Err(self.peers.no_cluster()),
+            until => until,
         };
         let until = match until {
             Ok(until) => until,

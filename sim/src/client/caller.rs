@@ -129,6 +129,11 @@ impl Caller {
         self.recording.now_ns()
     }
 
+    /// See [`Seams::slowest_clock`](super::seams::Seams::slowest_clock).
+    pub(super) fn slowest_clock(&self) -> f64 {
+        self.recording.seams().slowest_clock
+    }
+
     /// Records that it asks something.
     pub(super) fn begins(&self, key: &str, call: &Call) {
         self.recording.invoke(self.process, key, call);

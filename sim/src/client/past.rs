@@ -58,7 +58,9 @@ impl Caller {
             assert!(stale <= most + Duration::from_millis(1), "{stale:?} old, {most:?} at most");
         }
         let at = shown.at;
-        let stale_ns = u64::try_from(stale.as_nanos()).unwrap_or(u64::MAX);
+        // Nodes measure lengths of time by their clocks. The slowest one takes this for what it says.
+        let lasted = stale.div_f64(self.slowest_clock());
+        let stale_ns = u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX);
         self.begins(prefix, &page(key, at, Some(asked_ns.saturating_sub(stale_ns))));
         self.ends(OpOutcome::Ok(Reply::Paged(shown)));
         Some(at)

@@ -9,6 +9,8 @@ pub struct Seams {
     pub now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// 64 random bits, from the run's seed.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// How many seconds the slowest clock of a node counts in one of the run.
+    pub slowest_clock: f64,
 }
 
 impl Seams {

@@ -124,7 +124,7 @@ pub struct World {
     boots: u64,
     /// On the proposers' monotonic clocks: it passes where one has waited for long.
     now: Duration,
-    /// Whether every proposer knows all clocks from the start of its life.
+    /// Whether every proposer knows all clocks, always.
     all_heard: bool,
     requests: Request,
     /// The highest block issued when each request arrived.
@@ -140,7 +140,7 @@ pub struct World {
 
 fn hear_all(proposer: &mut Proposer<Request>, servers: &[Server], now: Duration) {
     for server in servers {
-        proposer.hear(server.machine.me(), server.physical, now);
+        proposer.hear(server.machine.me(), server.physical.plus(now), now);
     }
 }
 
@@ -152,7 +152,7 @@ fn index(id: ServerId) -> usize {
     id.0 as usize - 1
 }
 
-/// How late it gets at most: what was heard of clocks in the beginning counts still (`REPORT_LASTS`).
+/// How late it gets at most: so many states there are.
 const NOW_MAX: Duration = HEARD_WITHIN.saturating_mul(10);
 
 impl Message {
@@ -213,13 +213,19 @@ impl World {
         self
     }
 
-    /// The same where every proposer has heard what all servers' clocks show when it begins, and hears of nothing new.
+    /// The same where every proposer knows what all servers' clocks show, from when it begins on.
     pub fn with_all_heard(mut self) -> World {
         self.all_heard = true;
-        for (proposer, _) in &mut self.proposers {
-            hear_all(proposer, &self.servers, self.now);
-        }
+        self.let_all_hear();
         self
+    }
+
+    fn let_all_hear(&mut self) {
+        if self.all_heard {
+            for (proposer, _) in &mut self.proposers {
+                hear_all(proposer, &self.servers, self.now);
+            }
+        }
     }
 
     /// All servers, members or not.
@@ -258,6 +264,7 @@ impl World {
             }
             Action::Hurry(proposer) => {
                 self.now = NOW_MAX.min(self.now + HEARD_WITHIN);
+                self.let_all_hear();
                 if let Some(round) = self.proposers[proposer].0.oldest() {
                     let step = self.proposers[proposer].0.hurry(round, self.now);
                     self.take(proposer, step);

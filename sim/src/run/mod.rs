@@ -95,7 +95,11 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options) -> anyhow::Result<
     let mut runtime = Runtime::with_seed_and_config(seed, network);
     runtime.set_time_limit(Duration::from_secs(scenario.duration_s + 300));
     trace::begin(options.keep_trace);
-    let recording = Recording::new(Seams { now_ns: Arc::new(now_ns), random: Arc::new(random) });
+    let recording = Recording::new(Seams {
+        now_ns: Arc::new(now_ns),
+        random: Arc::new(random),
+        slowest_clock: scenario.slowest_clock(),
+    });
     let found = Arc::new(Mutex::new(Found::default()));
     let work = Work {
         scenario: scenario.clone(),

@@ -121,6 +121,12 @@ impl Scenario {
         changed || self.clocks.rate_share_max > 0.0
     }
 
+    /// How many seconds a clock counts in one at least, however slow it is made to run.
+    pub fn slowest_clock(&self) -> f64 {
+        let struck = self.faults.iter().filter_map(|fault| fault.rate_share_max);
+        1.0 - struck.fold(self.clocks.rate_share_max, f64::max)
+    }
+
     /// Says what is wrong, or reads what the clients do.
     fn validate(&self) -> Result<Section, ScenarioError> {
         // Before all else: what is wrong with the form of a file is said first.

@@ -182,6 +182,16 @@ fn each_kind_of_fault_has_a_name_of_its_own() {
 }
 
 #[test]
+fn the_slowest_clock_is_the_slowest_of_all_that_is_done_to_clocks() {
+    let slowest = |more: &str| Scenario::parse(&format!("{LEAST}{more}")).unwrap().slowest_clock();
+    let rate = "[[faults]]\nkind = \"clock-rate\"\nevery_s_min = 1\nevery_s_max = 2\n\
+                down_s_min = 1\ndown_s_max = 2\nrate_share_max = 0.25\n";
+    assert_eq!(slowest(""), 1.0);
+    assert_eq!(slowest(rate), 0.75);
+    assert_eq!(slowest(&format!("[clocks]\nrate_share_max = 0.5\n{rate}")), 0.5);
+}
+
+#[test]
 fn the_scenario_that_the_docs_build_is_valid() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/simulation.md");
     let docs = std::fs::read_to_string(path).unwrap();

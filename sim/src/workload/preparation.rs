@@ -35,7 +35,7 @@ mod tests {
     /// There is no node that could answer.
     #[tokio::test]
     async fn what_is_to_be_set_up_is_asked_for_until_something_is_not_acknowledged() {
-        let seams = Seams { now_ns: Arc::new(|| 0), random: Arc::new(|| 0) };
+        let seams = Seams { now_ns: Arc::new(|| 0), random: Arc::new(|| 0), slowest_clock: 1.0 };
         let recording = Recording::new(seams.clone());
         let nobody = Unary::new(vec![], None, Duration::from_millis(10), false, seams).unwrap();
         let caller = Caller::unary(recording.clone(), nobody);

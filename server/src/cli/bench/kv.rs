@@ -151,13 +151,17 @@ impl Kv {
 fn text(load: &Load, measured: &Measured) -> String {
     let ms = |us: u64| format!("{:.2} ms", us as f64 / 1000.0);
     let latency = &measured.latency;
+    let values = match load.operation {
+        Operation::Put | Operation::Get | Operation::Mixed => format!(" {} B", load.value_bytes),
+        // Numbers.
+        Operation::Increment | Operation::Timestamp => String::new(),
+    };
     let mut text = format!(
-        "{} {} B, {} clients on {} connections, {:.1} s\n\
+        "{}{values}, {} clients on {} connections, {:.1} s\n\
          {:>12.0} ops/s\n\
          {:>15} p50\n{:>15} p99\n{:>15} max\n\
          {:>12} errors\n",
         load.operation.name(),
-        load.value_bytes,
         load.clients,
         load.connections,
         measured.took.as_secs_f64(),
