@@ -42,6 +42,8 @@ pub(super) struct Machine {
     pub(super) running: Running,
     pub(super) is_up: bool,
     pub(super) is_paused: bool,
+    /// How often it stood still.
+    pub(super) pauses: u64,
     /// How often it went down.
     pub(super) downs: u64,
     pub(super) clock: Arc<NodeClock>,
@@ -103,6 +105,7 @@ impl Machine {
             running,
             is_up: true,
             is_paused: false,
+            pauses: 0,
             downs: 0,
             clock,
             excuse: None,

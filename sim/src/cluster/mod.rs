@@ -75,6 +75,8 @@ pub struct Cluster {
     wiped: Mutex<BTreeSet<NodeId>>,
     /// Time servers that were lost with their disks, with which no majority is left, until time is begun anew.
     lost_time_servers: Mutex<Vec<u64>>,
+    /// Held by the strike that has time servers placed where it wants them: one at a time.
+    pub time_placing: Arc<tokio::sync::Mutex<()>>,
     /// How often one was replaced.
     replacements: AtomicU64,
     /// Requests that nodes had refused as overloaded when they were killed.
@@ -137,6 +139,7 @@ impl Cluster {
             snapshots: AtomicU64::new(0),
             wiped: Mutex::default(),
             lost_time_servers: Mutex::default(),
+            time_placing: Arc::default(),
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             alone: Mutex::default(),
@@ -205,6 +208,15 @@ impl Cluster {
             machine.is_up && !machine.is_paused
         });
         up.map(|(node, _)| *node).collect()
+    }
+
+    /// How often a node went down or stood still.
+    pub fn interruptions(&self, node: NodeId) -> u64 {
+        let count = |machine: &Mutex<Machine>| {
+            let machine = machine.lock();
+            machine.downs + machine.pauses
+        };
+        self.machines.get(&node).map_or(0, count)
     }
 
     /// Kills a node at once. What it had not synced is lost.

@@ -57,6 +57,7 @@ impl Cluster {
         if machine.is_up && !machine.is_paused {
             trace::event("fault", format_args!("pause {node}"));
             machine.is_paused = true;
+            machine.pauses += 1;
             self.handle.pause(machine.handle.id());
         }
     }

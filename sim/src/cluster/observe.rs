@@ -104,6 +104,16 @@ fn see_time(seen: TimeSeen) {
     });
 }
 
+/// A node loses its disk, as most time servers do.
+pub(super) fn is_lost(node: NodeId) {
+    WATCH.with_borrow_mut(|watch| {
+        if let Some(watch) = watch {
+            let broken = watch.oracle.see(now_ns(), node.0, &Did::Lost);
+            watch.keep(broken);
+        }
+    });
+}
+
 fn now_ns() -> u64 {
     let now = madsim::time::TimeHandle::current().elapsed();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)

@@ -9,7 +9,7 @@ use quintet_server::{
     ids::NodeId,
 };
 
-use super::Cluster;
+use super::{Cluster, observe};
 use crate::trace;
 
 impl Cluster {
@@ -58,8 +58,9 @@ impl Cluster {
         self.ask(asked, async move |it| Ok(status::of(&it).time)).await.ok().flatten()
     }
 
-    /// Time servers are lost with their disks: no majority is left.
-    pub fn lose_time(&self, servers: &[u64]) {
+    /// Time servers are lost, with the disks of these nodes: no majority is left.
+    pub fn lose_time(&self, servers: &[u64], nodes: &[NodeId]) {
+        nodes.iter().for_each(|node| observe::is_lost(*node));
         *self.lost_time_servers.lock() = servers.to_vec();
     }
 

@@ -64,6 +64,7 @@ pub(crate) async fn strike(
         Kind::LonelyLeader => partial::lonely_leader(&mut striking).await,
         Kind::HalfSeenHome => partial::half_seen_home(&mut striking).await,
         Kind::SuccessorUnseen => partial::successor_unseen(&mut striking).await,
+        Kind::TimeOnBothSides => partial::time_on_both_sides(&mut striking).await,
         Kind::LinkFlap => link::flap(&mut striking).await,
         Kind::LinkSlow => link::slow(&mut striking).await,
         Kind::StreamBreaks => link::break_streams(&mut striking),

@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, time::Duration};
 use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::striking::Striking;
+use super::{
+    striking::Striking,
+    time_loss::{all_are_there, place, place_on_all},
+};
 use crate::net::map::{Host, Hosts, Rule};
 
 /// Between two looks at who leads.
@@ -45,6 +48,40 @@ pub(super) async fn half_seen_home(striking: &mut Striking) {
 pub(super) async fn successor_unseen(striking: &mut Striking) {
     let words = "the first led and reaches all but its successor, the second";
     succeeded(striking, words, |home, successor| cut(home, [successor])).await;
+}
+
+/// Two sides, each with a majority of the time servers: a leader and a friend, who hears nothing of a successor, and all
+/// others. The third time server reaches the friend and the others. It is in the city that most of these servers are in,
+/// as far as that goes: others ask the proposer there.
+///
+/// ```text
+///   leader --- friend --- bridge === the others
+///     (T)       (T)        (T)
+/// ```
+pub(super) async fn time_on_both_sides(striking: &mut Striking) {
+    let cluster = striking.cluster.clone();
+    let Ok(_alone) = cluster.time_placing.clone().try_lock_owned() else { return };
+    if !all_are_there(&cluster).await {
+        return;
+    }
+    let Some(leader) = cluster.data_leader() else { return };
+    let mut others = cluster.nodes();
+    others.retain(|node| *node != leader);
+    let mut bridges = cluster.topology().in_city(cluster.topology().main_city());
+    bridges.retain(|node| *node != leader.0);
+    let Some(bridge) = striking.dice.pick(&bridges).map(NodeId) else { return };
+    others.retain(|node| *node != bridge);
+    let Some(friend) = striking.dice.pick(&others) else { return };
+    others.retain(|node| *node != friend);
+    if place(striking, &[leader, friend, bridge]).await.is_some() {
+        let far: Vec<_> = others.iter().copied().chain([bridge]).collect();
+        let mut rules = cut(leader, far);
+        rules.extend(cut(friend, others));
+        let words = "the first led and reaches only the second, that one only the third, which reaches all others; \
+                     time servers are on these three";
+        striking.while_it_lasts(&[leader, friend, bridge], words, rules).await;
+    }
+    place_on_all(striking).await;
 }
 
 /// A leader is cut off until another leads, and then some of its links stay as they are.

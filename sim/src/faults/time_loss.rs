@@ -6,38 +6,40 @@ use quintet_server::ids::NodeId;
 use tokio::time::sleep;
 
 use super::{disk_loss::replace, partial::cut, striking::Striking};
+use crate::cluster::Cluster;
 
 /// Between two calls of the operator.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Calls of an operator who believes the first node that he asks: longer than links take to be given up.
 const HASTY_CALLS: usize = 25;
-/// How often is looked whether time servers are where they were placed, before that is given up.
+/// How often is looked whether time servers are where they were placed, or all nodes are there, before that is given up.
 const LOOKS_MAX: usize = 50;
 
 /// Time servers are placed on three nodes, two of these lose their disks, and time is recovered without them. Then the
 /// nodes are replaced, and all have time servers again.
 pub(super) async fn lose(striking: &mut Striking) {
     let cluster = striking.cluster.clone();
-    let mut nodes = cluster.nodes();
-    if !cluster.disks_are_whole() || cluster.up().len() < nodes.len() {
+    let Ok(_alone) = cluster.time_placing.clone().try_lock_owned() else { return };
+    if !all_are_there(&cluster).await {
         return;
     }
+    let mut nodes = cluster.nodes();
     let mut placed = Vec::new();
     while placed.len() < 3 {
         let Some(node) = striking.dice.pick(&nodes) else { return };
         nodes.retain(|other| *other != node);
         placed.push(node);
     }
+    let interruptions = interrupted(&cluster, &placed[..2]);
     if let Some(servers) = place(striking, &placed).await
-        && cluster.disks_are_whole()
-        && cluster.up().len() == cluster.nodes().len()
+        && all_are_there(&cluster).await
     {
         let victims = &placed[..2];
         if striking.dice.one_in(2) {
-            declare_lost_in_vain(striking, victims, &servers[..2]).await;
+            declare_lost_in_vain(striking, victims, &servers[..2], &interruptions).await;
         }
         striking.begins(victims, "lose their disks, and with them most time servers");
-        cluster.lose_time(&servers[..2]);
+        cluster.lose_time(&servers[..2], victims);
         for victim in victims {
             cluster.kill(*victim);
             cluster.wipe(*victim);
@@ -55,14 +57,41 @@ pub(super) async fn lose(striking: &mut Striking) {
         }
         striking.ends();
     }
+    place_on_all(striking).await;
+}
+
+/// Waits until all nodes are up and have their disks; not for ever.
+pub(super) async fn all_are_there(cluster: &Cluster) -> bool {
+    for _ in 0..LOOKS_MAX {
+        if cluster.disks_are_whole() && cluster.up().len() == cluster.nodes().len() {
+            return true;
+        }
+        sleep(PAUSE).await;
+    }
+    false
+}
+
+/// Has time servers on all nodes.
+pub(super) async fn place_on_all(striking: &mut Striking) {
     while !asked_to_place(striking, &[]).await {
         sleep(PAUSE).await;
     }
 }
 
+/// How often each of some nodes went down or stood still.
+fn interrupted(cluster: &Cluster, nodes: &[NodeId]) -> Vec<u64> {
+    nodes.iter().map(|node| cluster.interruptions(*node)).collect()
+}
+
 /// The leader of the system range is cut off from two that are there, so that it hears too few time servers, and an
-/// operator declares these lost: others hear them, so that it must be refused.
-async fn declare_lost_in_vain(striking: &mut Striking, victims: &[NodeId], servers: &[u64]) {
+/// operator declares these lost. It must be refused where others hear one of them: one that was not interrupted since
+/// before time servers were placed.
+async fn declare_lost_in_vain(
+    striking: &mut Striking,
+    victims: &[NodeId],
+    servers: &[u64],
+    interruptions: &[u64],
+) {
     let cluster = striking.cluster.clone();
     let Some(leader) = cluster.system_leader().filter(|leader| !victims.contains(leader)) else {
         return;
@@ -70,18 +99,22 @@ async fn declare_lost_in_vain(striking: &mut Striking, victims: &[NodeId], serve
     let rules = cluster.net().add(cut(leader, victims.iter().copied()));
     for _ in 0..HASTY_CALLS {
         sleep(PAUSE).await;
-        if cluster.declare_lost(servers.to_vec(), leader).await {
+        if !cluster.declare_lost(servers.to_vec(), leader).await {
+            continue;
+        }
+        let now = interrupted(&cluster, victims);
+        if now.iter().zip(interruptions).any(|(now, before)| now == before) {
             cluster.breaks(format!(
                 "{leader} alone did not hear {victims:?}, and they are lost for good"
             ));
-            break;
         }
+        break;
     }
     cluster.net().remove(rules);
 }
 
 /// Has time servers on these nodes alone; what they are called, in the same order.
-async fn place(striking: &mut Striking, nodes: &[NodeId]) -> Option<Vec<u64>> {
+pub(super) async fn place(striking: &mut Striking, nodes: &[NodeId]) -> Option<Vec<u64>> {
     for _ in 0..LOOKS_MAX {
         asked_to_place(striking, nodes).await;
         sleep(PAUSE).await;

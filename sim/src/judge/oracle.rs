@@ -7,7 +7,8 @@
 //! | O3 | a block is above every block that was issued before it was asked for |
 //!
 //! The ghost clock is the highest block that was issued so far, by whatever proposer. No node has it: here is one place
-//! that sees all of them. A write whose block is not above what its leader knew is told by the leader itself.
+//! that sees all of them. Where a majority of the time servers is lost with their disks, what only they had issued or
+//! were answered is no more: nobody can know of it. A write whose block is not above what its leader knew is told by the leader itself.
 //!
 //! The machines by themselves are checked in random schedules and by a model checker (`sim/src/rounds/`); this judge
 //! looks at what nodes make of them, with disks, links, delegation and restarts.
@@ -32,6 +33,8 @@ pub enum Did {
     Clock(u64, u64),
     /// A write got this block, which is not fresh.
     NotFresh(u64),
+    /// Its disk is lost, as those of most time servers.
+    Lost,
 }
 
 /// The judge, with what it has seen.
@@ -39,6 +42,8 @@ pub enum Did {
 pub struct Oracle {
     /// The ghost clock.
     highest: u64,
+    /// By node: the highest block that it has issued or got.
+    by_node: BTreeMap<u64, u64>,
     /// By node and number: the ghost clock when it asked.
     asked: BTreeMap<(u64, u64), u64>,
     /// By time server.
@@ -73,6 +78,7 @@ impl Oracle {
             }
             Did::Answered(ticket, block) => {
                 let before = self.asked.remove(&(node, *ticket))?;
+                self.saw(node, *block);
                 (*block <= before).then(|| {
                     format!(
                         "O3: it got block {block}, and {before} had been issued before it asked"
@@ -84,6 +90,7 @@ impl Oracle {
                 if !self.sets.contains(servers) {
                     self.sets.insert(servers.clone());
                 }
+                self.saw(node, *block);
                 self.highest = self.highest.max(*block);
                 let clock = |server| self.clocks.get(server).copied().unwrap_or(0);
                 let holds = servers.iter().filter(|server| clock(server) >= *block).count();
@@ -101,7 +108,20 @@ impl Oracle {
             Did::NotFresh(block) => {
                 Some(format!("a write got block {block}, and more was known to be published"))
             }
+            Did::Lost => {
+                self.by_node.remove(&node);
+                self.highest = self.by_node.values().copied().max().unwrap_or(0);
+                for before in self.asked.values_mut() {
+                    *before = self.highest.min(*before);
+                }
+                None
+            }
         }
+    }
+
+    fn saw(&mut self, node: u64, block: u64) {
+        let highest = self.by_node.entry(node).or_default();
+        *highest = block.max(*highest);
     }
 }
 
@@ -134,6 +154,12 @@ mod tests {
         assert_eq!(with(&[issue(4), asked.clone(), got(5)]), "");
         assert!(with(&[issue(4), asked.clone(), got(4)]).contains("O3"));
         assert_eq!(with(&[asked.clone(), issue(5), got(5)]), "", "it was issued since");
+        // Only node 1 knew of it.
+        let (lost, of_2) = ((1, Did::Lost), |block| (2, Did::Issued(servers.clone(), block)));
+        assert!(with(&[of_2(3), issue(5), asked.clone(), got(4)]).contains("O3"));
+        let gone = [of_2(3), issue(5), asked.clone(), lost.clone()];
+        assert_eq!(with(&[&gone[..], &[got(4)]].concat()), "");
+        assert!(with(&[&gone[..], &[got(3)]].concat()).contains("O3"), "another one knows that");
         // Numbers are a node's own.
         assert_eq!(with(&[asked, issue(5), (1, Did::Asked(1)), got(5)]), "");
         assert!(with(&[(1, Did::NotFresh(3))]).contains("block 3"));

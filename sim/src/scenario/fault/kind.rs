@@ -57,7 +57,7 @@ pub enum Kind {
     DiskLoss,
     /// Time servers are placed on three nodes, two of which lose their disks at the same time: no round decides any
     /// more. An operator begins time anew without them (`quintet recover time`), replaces the nodes, and places time
-    /// servers on all. While all nodes are up.
+    /// servers on all. Once all nodes are up.
     TimeLoss,
     /// The node that leads the first range of data is cut off from all others and from the clients,
     /// while it goes on; later the cut is mended.
@@ -94,6 +94,10 @@ pub enum Kind {
     /// The node that leads the first range of data is cut off from the other nodes; once another leads that range it
     /// reaches all others again, but not that one.
     SuccessorUnseen,
+    /// Time servers are placed on the node that leads the first range of data and on two others. Then it reaches the
+    /// second of them only, and that one the third, which reaches all the rest: on both sides there is time, and nobody
+    /// on one hears of a leader on the other. Later time servers are placed on all nodes. Once all are up.
+    TimeOnBothSides,
     /// The link between a node and another `one`, or `all` its links, are down and up again for 50 to
     /// 500 ms each.
     LinkFlap,
@@ -169,7 +173,7 @@ pub enum Field {
 
 impl Kind {
     /// Every kind, as files spell it.
-    pub const ALL: [(&'static str, Kind); 40] = [
+    pub const ALL: [(&'static str, Kind); 41] = [
         ("node-kill", Kind::NodeKill),
         ("rolling-restart", Kind::RollingRestart),
         ("power-loss", Kind::PowerLoss),
@@ -210,6 +214,7 @@ impl Kind {
         ("city-clocks", Kind::CityClocks),
         ("majority-loss", Kind::MajorityLoss),
         ("successor-unseen", Kind::SuccessorUnseen),
+        ("time-on-both-sides", Kind::TimeOnBothSides),
     ];
 
     /// As files spell it.
@@ -237,6 +242,7 @@ impl Kind {
             Kind::RoomCut => &[Field::Down, Field::Room],
             Kind::MinorityCut | Kind::RingCut => &[Field::Down],
             Kind::LonelyLeader | Kind::HalfSeenHome | Kind::SuccessorUnseen => &[Field::Down],
+            Kind::TimeOnBothSides => &[Field::Down],
             Kind::StreamBreaks => &[Field::Node],
             Kind::FailpointKill => &[Field::Down, Field::Node, Field::Points],
             Kind::ClockJump => &[Field::Node, Field::Jump],
