@@ -16,6 +16,7 @@ mod operator;
 mod outage;
 mod partial;
 mod pause;
+mod placing;
 mod striking;
 mod time_loss;
 

@@ -9,8 +9,8 @@ use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    placing::{all_are_there, place, place_on_all},
     striking::Striking,
-    time_loss::{all_are_there, place, place_on_all},
 };
 use crate::net::map::{Host, Hosts, Rule};
 
@@ -50,9 +50,9 @@ pub(super) async fn successor_unseen(striking: &mut Striking) {
     succeeded(striking, words, |home, successor| cut(home, [successor])).await;
 }
 
-/// Two sides, each with a majority of the time servers: a leader and a friend, who hears nothing of a successor, and all
-/// others. The third time server reaches the friend and the others. It is in the city that most of these servers are in,
-/// as far as that goes: others ask the proposer there.
+/// Two sides, each with a majority of the time servers: a leader and a friend, who hears nothing of a successor, and
+/// all others. The third time server reaches the friend and the others. It is in the main city, where most of these
+/// servers are: the others ask its proposer.
 ///
 /// ```text
 ///   leader --- friend --- bridge === the others

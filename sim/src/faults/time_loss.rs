@@ -5,15 +5,18 @@ use std::time::Duration;
 use quintet_server::ids::NodeId;
 use tokio::time::sleep;
 
-use super::{disk_loss::replace, partial::cut, striking::Striking};
+use super::{
+    disk_loss::replace,
+    partial::cut,
+    placing::{all_are_there, place, place_on_all},
+    striking::Striking,
+};
 use crate::cluster::Cluster;
 
 /// Between two calls of the operator.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Calls of an operator who believes the first node that he asks: longer than links take to be given up.
 const HASTY_CALLS: usize = 25;
-/// How often is looked whether time servers are where they were placed, or all nodes are there, before that is given up.
-const LOOKS_MAX: usize = 50;
 
 /// Time servers are placed on three nodes, two of these lose their disks, and time is recovered without them. Then the
 /// nodes are replaced, and all have time servers again.
@@ -60,24 +63,6 @@ pub(super) async fn lose(striking: &mut Striking) {
     place_on_all(striking).await;
 }
 
-/// Waits until all nodes are up and have their disks; not for ever.
-pub(super) async fn all_are_there(cluster: &Cluster) -> bool {
-    for _ in 0..LOOKS_MAX {
-        if cluster.disks_are_whole() && cluster.up().len() == cluster.nodes().len() {
-            return true;
-        }
-        sleep(PAUSE).await;
-    }
-    false
-}
-
-/// Has time servers on all nodes.
-pub(super) async fn place_on_all(striking: &mut Striking) {
-    while !asked_to_place(striking, &[]).await {
-        sleep(PAUSE).await;
-    }
-}
-
 /// How often each of some nodes went down or stood still.
 fn interrupted(cluster: &Cluster, nodes: &[NodeId]) -> Vec<u64> {
     nodes.iter().map(|node| cluster.interruptions(*node)).collect()
@@ -111,29 +96,6 @@ async fn declare_lost_in_vain(
         break;
     }
     cluster.net().remove(rules);
-}
-
-/// Has time servers on these nodes alone; what they are called, in the same order.
-pub(super) async fn place(striking: &mut Striking, nodes: &[NodeId]) -> Option<Vec<u64>> {
-    for _ in 0..LOOKS_MAX {
-        asked_to_place(striking, nodes).await;
-        sleep(PAUSE).await;
-        let asked = striking.dice.pick(&striking.cluster.up())?;
-        let Some(seen) = striking.cluster.time_servers(asked).await else { continue };
-        let on = |node: &NodeId| seen.servers.iter().find(|server| server.node_id == node.0);
-        let servers: Option<Vec<_>> = nodes.iter().map(|node| Some(on(node)?.server_id)).collect();
-        if seen.changes_begun == 0 && seen.servers.len() == nodes.len() && servers.is_some() {
-            return servers;
-        }
-    }
-    None
-}
-
-async fn asked_to_place(striking: &mut Striking, nodes: &[NodeId]) -> bool {
-    match striking.dice.pick(&striking.cluster.up()) {
-        Some(asked) => striking.cluster.place_time_servers(nodes, asked).await,
-        None => false,
-    }
 }
 
 /// Asks one of the others to begin time anew.

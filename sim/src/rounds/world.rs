@@ -152,7 +152,7 @@ fn index(id: ServerId) -> usize {
     id.0 as usize - 1
 }
 
-/// How late it gets at most: so many states there are.
+/// How late it gets at most: more would only add states.
 const NOW_MAX: Duration = HEARD_WITHIN.saturating_mul(10);
 
 impl Message {

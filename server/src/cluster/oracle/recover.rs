@@ -19,9 +19,9 @@
 //! # What it can't know
 //!
 //! What those that are lost have issued, and nobody else has heard of. No write is among that: it stands in the logs of
-//! a majority. A moment may be, which a client got for a read. So time begins a little above what is known: only servers
-//! that were cut off from all others for longer have issued what is above that, and clocks on walls have passed it by
-//! then, if they are right.
+//! a majority. A moment may be, which a client got for a read. So time begins a little above what is known: only
+//! servers that were cut off from all others for longer have issued what is above that, and clocks on walls have passed
+//! it by then, if they are right.
 //!
 //! # On a crash
 //!
@@ -216,10 +216,10 @@ impl NodeState {
 /// The nodes of a cluster by their time servers.
 type There = BTreeMap<ServerId, (NodeId, bool)>;
 
-/// What time begins anew above. Every message between nodes says what its sender knows, so what is issued is heard of by
-/// all within a tenth of a second or two; what was issued just before the loss may not be. So it is the highest block
-/// that any node knows but those that are lost, and as far ahead as time may be of clocks anyway. `Err`: it can't be said
-/// yet, and why.
+/// What time begins anew above. Every message between nodes says what its sender knows, so what is issued is heard of
+/// by all within a tenth of a second or two; what was issued just before the loss may not be. So it is the highest
+/// block that any node knows but those that are lost, and as far ahead as time may be of clocks anyway. `Err`: it can't
+/// be said yet, and why.
 pub(super) async fn highest(
     node_state: &Arc<NodeState>,
     epoch: Epoch,

@@ -7,9 +7,9 @@
 //!
 //! The first few answers say little: where a proposer has just begun, or was not used for a while, those that are near
 //! answer first, and all clocks of a city may be wrong alike. Reports are *settled* once all members are heard, or
-//! those that are not have had [`HEARD_WITHIN`] for it. Before that a median carries time nowhere ([`Proposer`]). And what
-//! was heard counts for [`REPORT_LASTS`] only: a clock that was wrong a while ago and another that is wrong now would else
-//! be two wrong ones of three.
+//! those that are not have had [`HEARD_WITHIN`] for it. Before that a median carries time nowhere ([`Proposer`]). And
+//! what was heard counts for [`REPORT_LASTS`] only: a clock that was wrong a while ago and another that is wrong now
+//! would else be two wrong ones of three.
 //!
 //! [`Proposer`]: super::proposer::Proposer
 
