@@ -1,7 +1,71 @@
 # Sourced by scripts that measure Quintet beside another system: clusters that start and stop.
 #
-# They set $work, a directory for logs and samples, and $data, that of whichever system runs; $quintet is the program.
-# What runs is in $running and $server_pids, so that a script can stop it whenever it ends.
+# `begin_bench` says where everything is; $quintet is the program. What runs is in $running and $server_pids, what loads
+# it in $sample_pid: a script stops them whenever it ends, by its function `stop_system`.
+
+running=""        # the name of the system that runs, or nothing
+server_pids=()    # its processes
+sample_pid=""     # of the load that runs
+kept=0
+
+# begin_bench NAME: one of its kind at a time in this checkout, in directories of its own. From here on whatever runs is
+# stopped at the end. With $keep = yes what systems leave is kept, for their logs.
+begin_bench() {
+  # Of whichever system runs. A file system places a directory by its name, and the same load takes up to a fifth longer
+  # in one than in another: ext4 on a virtual disk, the very same program in both.
+  work="$QUINTET_ROOT/target/$1" data="$QUINTET_ROOT/target/$1/data"
+  samples="$work/samples.jsonl" report="$QUINTET_ROOT/target/$1.json"
+  mkdir -p "$QUINTET_ROOT/target"
+  exec 9>"$QUINTET_ROOT/target/$1.lock"
+  flock -n 9 || die "another $1 runs in this checkout"
+  rm -rf "$work" && mkdir -p "$work"
+  # a registry of running clusters of its own: no other cluster of the user is seen or disturbed
+  export XDG_STATE_HOME="$work/state"
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+}
+
+# kill_hard PID…: ends children of this shell at once, and waits for them.
+kill_hard() {
+  local pid
+  for pid; do
+    # one that has ended by itself can't be killed, and need not be
+    kill -KILL "$pid" 2>/dev/null || true
+    # what it says is that it was killed
+    wait "$pid" 2>/dev/null || true
+  done
+}
+
+# stop_running: its data is removed, or kept.
+stop_running() {
+  [ -z "$running" ] || stop_system || return 1
+  if [ "$keep" = yes ] && [ -d "$data" ]; then
+    kept=$((kept + 1))
+    mv "$data" "$work/$kept-$running"
+  fi
+  running="" server_pids=()
+  rm -rf "$data"
+}
+
+clean_up() {
+  local code=$?
+  trap - EXIT INT TERM HUP
+  [ -z "$sample_pid" ] || kill_hard "$sample_pid"
+  stop_running || echo "error: could not stop $running; look in $work" >&2
+  [ "$keep" = yes ] || [ -n "$running" ] || rm -rf "$work"
+  exit "$code"
+}
+
+# finish WHAT: waits for the load in $sample_pid; its JSON line is $sample.
+finish() {
+  wait "$sample_pid" || { cat "$work/sample.err" >&2; die "$1 failed"; }
+  sample_pid=""
+  sample="$(<"$work/sample")"
+}
+
+# pids_of_servers: as loads take them.
+pids_of_servers() { local IFS=, && echo "${server_pids[*]}"; }
 
 # wait_for SECONDS WHAT COMMAND…: asks until the command succeeds.
 wait_for() {
@@ -16,8 +80,6 @@ wait_for() {
 # start_quintet [FLAG…]
 start_quintet() {
   running=quintet
-  # a registry of running clusters of its own: no other cluster of the user is seen or disturbed
-  export XDG_STATE_HOME="$work/state"
   "$quintet" dev --dir "$data" --detach "$@" >"$work/quintet.log" 2>&1 9>&- \
     || { cat "$work/quintet.log" >&2; die "the Quintet cluster did not start"; }
   mapfile -t server_pids < <(cat "$data"/node-*/pid)

@@ -8,16 +8,26 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use super::{median, met};
+use super::{samples::median, targets::met};
 
 /// How long a caller of ours may wait at most.
 const WAIT_MAX_MS: f64 = 50.0;
+
+/// What was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    /// Any other server than that.
+    Another,
+    /// Who answers the callers.
+    Answering,
+}
 
 #[derive(Debug, Deserialize)]
 struct Loss {
     system: String,
     loss: String,
-    role: String,
+    role: Role,
     what: String,
     gap_us: f64,
     errors: u64,
@@ -25,11 +35,11 @@ struct Loss {
 
 /// The table for people.
 pub(super) fn report(text: &str) -> anyhow::Result<String> {
-    let mut of: BTreeMap<(String, String, String), Vec<Loss>> = BTreeMap::new();
+    let mut of: BTreeMap<(Role, String, String), Vec<Loss>> = BTreeMap::new();
     for line in text.lines() {
         let loss: Loss =
             serde_json::from_str(line).with_context(|| format!("not a loss: {line}"))?;
-        let kind = (loss.role.clone(), loss.loss.clone(), loss.system.clone());
+        let kind = (loss.role, loss.loss.clone(), loss.system.clone());
         of.entry(kind).or_default().push(loss);
     }
     if of.is_empty() {
@@ -46,16 +56,15 @@ pub(super) fn report(text: &str) -> anyhow::Result<String> {
         let most = waits.fold(0.0, f64::max);
         let errors: u64 = losses.iter().map(|loss| loss.errors).sum();
         let times = losses.len();
-        let is_another = role == "another";
-        let role = match &**role {
-            "answering" => "who answers the callers",
-            _ => "another server",
+        let lost = match role {
+            Role::Another => "another server",
+            Role::Answering => "who answers the callers",
         };
         writeln!(
             table,
-            "| {role} | {kind} | {system} | {times} | {middle:.1} | {most:.1} | {errors} |"
+            "| {lost} | {kind} | {system} | {times} | {middle:.1} | {most:.1} | {errors} |"
         )?;
-        if system == "quintet" && is_another {
+        if system == "quintet" && *role == Role::Another {
             let is_met = most <= WAIT_MAX_MS && errors == 0;
             let worst = losses.iter().max_by(|a, b| a.gap_us.total_cmp(&b.gap_us));
             writeln!(
