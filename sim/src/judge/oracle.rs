@@ -8,8 +8,8 @@
 //!
 //! The ghost clock is the highest block that was issued so far, by whatever proposer. No node has it: here is one place
 //! that sees all of them. Where a majority of the time servers is lost with their disks, what only they had issued or
-//! were answered is no more: nobody can know of it. A write whose block is not above what its leader knew is told by the
-//! leader itself.
+//! were answered is no more: nobody can know of it. A write whose block is not above what its leader knew is told by
+//! the leader itself.
 //!
 //! The machines by themselves are checked in random schedules and by a model checker (`sim/src/rounds/`); this judge
 //! looks at what nodes make of them, with disks, links, delegation and restarts.
