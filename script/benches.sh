@@ -18,6 +18,8 @@ begin_bench() {
   mkdir -p "$QUINTET_ROOT/target"
   exec 9>"$QUINTET_ROOT/target/$1.lock"
   flock -n 9 || die "another $1 runs in this checkout"
+  # of a run that could not stop it
+  if [ -e "$data/cluster.toml" ]; then XDG_STATE_HOME="$work/state" "$quintet" dev stop --dir "$data"; fi
   rm -rf "$work" && mkdir -p "$work"
   # a registry of running clusters of its own: no other cluster of the user is seen or disturbed
   export XDG_STATE_HOME="$work/state"
@@ -42,7 +44,7 @@ stop_running() {
   [ -z "$running" ] || stop_system || return 1
   if [ "$keep" = yes ] && [ -d "$data" ]; then
     kept=$((kept + 1))
-    mv "$data" "$work/$kept-$running"
+    mv "$data" "$work/$kept-$running" || return 1
   fi
   running="" server_pids=()
   rm -rf "$data"
@@ -59,8 +61,9 @@ clean_up() {
 
 # finish WHAT: waits for the load in $sample_pid; its JSON line is $sample.
 finish() {
-  wait "$sample_pid" || { cat "$work/sample.err" >&2; die "$1 failed"; }
+  local pid="$sample_pid"
   sample_pid=""
+  wait "$pid" || { cat "$work/sample.err" >&2; die "$1 failed"; }
   sample="$(<"$work/sample")"
 }
 

@@ -9,7 +9,7 @@ use quintet_server::{
     ids::NodeId,
     time::{
         local::simulated::IDEAL_PPM,
-        oracle::{AHEAD, HEADROOM},
+        oracle::{AHEAD, HEADROOM, REPORT_LASTS},
     },
 };
 
@@ -20,8 +20,9 @@ use super::{
 };
 use crate::{dice::Dice, trace};
 
-/// How far the clock of a proposer that runs at another rate may carry the others' away until it hears them again.
-const CARRIED_AWAY: Duration = Duration::from_secs(2);
+/// How far the clock of a proposer that runs at another rate, by half at most, may carry the others' away until it
+/// hears them again.
+const CARRIED_AWAY: Duration = Duration::from_millis(REPORT_LASTS.as_millis() as u64 / 2);
 
 impl Cluster {
     /// A node's wall clock jumps to where it is off by at most `most` more than at first, either

@@ -104,11 +104,11 @@ fn see_time(seen: TimeSeen) {
     });
 }
 
-/// A node loses its disk, as most time servers do.
-pub(super) fn is_lost(node: NodeId) {
+/// A node loses its disk, and with it this time server, as most do.
+pub(super) fn loses_disk(node: NodeId, server: u64) {
     WATCH.with_borrow_mut(|watch| {
         if let Some(watch) = watch {
-            let broken = watch.oracle.see(now_ns(), node.0, &Did::Lost);
+            let broken = watch.oracle.see(now_ns(), node.0, &Did::Lost(server));
             watch.keep(broken);
         }
     });

@@ -60,7 +60,7 @@ impl Cluster {
 
     /// Time servers are lost, with the disks of these nodes: no majority is left.
     pub fn lose_time(&self, servers: &[u64], nodes: &[NodeId]) {
-        nodes.iter().for_each(|node| observe::is_lost(*node));
+        nodes.iter().zip(servers).for_each(|(node, server)| observe::loses_disk(*node, *server));
         *self.lost_time_servers.lock() = servers.to_vec();
     }
 

@@ -50,9 +50,9 @@ pub(super) async fn successor_unseen(striking: &mut Striking) {
     succeeded(striking, words, |home, successor| cut(home, [successor])).await;
 }
 
-/// Two sides, each with a majority of the time servers: a leader and a friend, who hears nothing of a successor, and
-/// all others. The third time server reaches the friend and the others. It is in the main city, where most of these
-/// servers are: the others ask its proposer.
+/// Two sides, each with a majority of the time servers: a leader and a friend, who hears of a successor only where the
+/// third time server is it, and all others. That one reaches the friend and the others. It is in the main city, where
+/// most of these servers are unless that has few nodes: the others ask its proposer.
 ///
 /// ```text
 ///   leader --- friend --- bridge === the others
@@ -73,7 +73,8 @@ pub(super) async fn time_on_both_sides(striking: &mut Striking) {
     others.retain(|node| *node != bridge);
     let Some(friend) = striking.dice.pick(&others) else { return };
     others.retain(|node| *node != friend);
-    if place(striking, &[leader, friend, bridge]).await.is_some() {
+    let is_placed = place(striking, &[leader, friend, bridge]).await.is_some();
+    if is_placed && cluster.data_leader() == Some(leader) {
         let far: Vec<_> = others.iter().copied().chain([bridge]).collect();
         let mut rules = cut(leader, far);
         rules.extend(cut(friend, others));

@@ -1,6 +1,6 @@
 //! A majority of the time servers that is lost for good, with their disks; an operator begins time anew.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use quintet_server::ids::NodeId;
 use tokio::time::sleep;
@@ -33,7 +33,7 @@ pub(super) async fn lose(striking: &mut Striking) {
         nodes.retain(|other| *other != node);
         placed.push(node);
     }
-    let interruptions = interrupted(&cluster, &placed[..2]);
+    let interruptions = interruptions(&cluster);
     if let Some(servers) = place(striking, &placed).await
         && all_are_there(&cluster).await
     {
@@ -63,19 +63,19 @@ pub(super) async fn lose(striking: &mut Striking) {
     place_on_all(striking).await;
 }
 
-/// How often each of some nodes went down or stood still.
-fn interrupted(cluster: &Cluster, nodes: &[NodeId]) -> Vec<u64> {
-    nodes.iter().map(|node| cluster.interruptions(*node)).collect()
+/// How often each node went down or stood still.
+fn interruptions(cluster: &Cluster) -> BTreeMap<NodeId, u64> {
+    cluster.nodes().into_iter().map(|node| (node, cluster.interruptions(node))).collect()
 }
 
 /// The leader of the system range is cut off from two that are there, so that it hears too few time servers, and an
-/// operator declares these lost. It must be refused where others hear one of them: one that was not interrupted since
-/// before time servers were placed.
+/// operator declares these lost. It must be refused where another one hears one of them: where both were there without
+/// an interruption since before time servers were placed.
 async fn declare_lost_in_vain(
     striking: &mut Striking,
     victims: &[NodeId],
     servers: &[u64],
-    interruptions: &[u64],
+    interruptions: &BTreeMap<NodeId, u64>,
 ) {
     let cluster = striking.cluster.clone();
     let Some(leader) = cluster.system_leader().filter(|leader| !victims.contains(leader)) else {
@@ -87,8 +87,11 @@ async fn declare_lost_in_vain(
         if !cluster.declare_lost(servers.to_vec(), leader).await {
             continue;
         }
-        let now = interrupted(&cluster, victims);
-        if now.iter().zip(interruptions).any(|(now, before)| now == before) {
+        let was_there =
+            |node: &NodeId| interruptions.get(node) == Some(&cluster.interruptions(*node));
+        let nodes = cluster.nodes();
+        let mut others = nodes.iter().filter(|node| **node != leader && !victims.contains(node));
+        if victims.iter().any(was_there) && others.any(was_there) {
             cluster.breaks(format!(
                 "{leader} alone did not hear {victims:?}, and they are lost for good"
             ));

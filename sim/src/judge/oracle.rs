@@ -8,8 +8,8 @@
 //!
 //! The ghost clock is the highest block that was issued so far, by whatever proposer. No node has it: here is one place
 //! that sees all of them. Where a majority of the time servers is lost with their disks, what only they had issued or
-//! were answered is no more: nobody can know of it. A write whose block is not above what its leader knew is told by
-//! the leader itself.
+//! were answered counts no more, unless a server that is left holds it. A write whose block is not above what its
+//! leader knew is told by the leader itself.
 //!
 //! The machines by themselves are checked in random schedules and by a model checker (`sim/src/rounds/`); this judge
 //! looks at what nodes make of them, with disks, links, delegation and restarts.
@@ -34,8 +34,8 @@ pub enum Did {
     Clock(u64, u64),
     /// A write got this block, which is not fresh.
     NotFresh(u64),
-    /// Its disk is lost, as those of most time servers.
-    Lost,
+    /// Its disk is lost, as those of most time servers, and with it this one.
+    Lost(u64),
 }
 
 /// The judge, with what it has seen.
@@ -47,8 +47,10 @@ pub struct Oracle {
     by_node: BTreeMap<u64, u64>,
     /// By node and number: the ghost clock when it asked.
     asked: BTreeMap<(u64, u64), u64>,
-    /// By time server.
+    /// By time server. What one that is lost had told may still publish a block.
     clocks: BTreeMap<u64, u64>,
+    /// Time servers that were lost as most were.
+    lost: BTreeSet<u64>,
     issued: u64,
     /// The sets of time servers that have issued anything.
     sets: BTreeSet<Vec<u64>>,
@@ -80,6 +82,8 @@ impl Oracle {
             Did::Answered(ticket, block) => {
                 let before = self.asked.remove(&(node, *ticket))?;
                 self.saw(node, *block);
+                // Its proposer may be lost since.
+                self.highest = self.highest.max(*block);
                 (*block <= before).then(|| {
                     format!(
                         "O3: it got block {block}, and {before} had been issued before it asked"
@@ -109,9 +113,12 @@ impl Oracle {
             Did::NotFresh(block) => {
                 Some(format!("a write got block {block}, and more was known to be published"))
             }
-            Did::Lost => {
+            Did::Lost(server) => {
                 self.by_node.remove(&node);
-                self.highest = self.by_node.values().copied().max().unwrap_or(0);
+                self.lost.insert(*server);
+                let clocks = self.clocks.iter().filter(|(server, _)| !self.lost.contains(server));
+                let left = clocks.map(|(_, clock)| clock).chain(self.by_node.values()).max();
+                self.highest = self.highest.min(left.copied().unwrap_or(0));
                 for before in self.asked.values_mut() {
                     *before = self.highest.min(*before);
                 }
@@ -156,7 +163,7 @@ mod tests {
         assert!(with(&[issue(4), asked.clone(), got(4)]).contains("O3"));
         assert_eq!(with(&[asked.clone(), issue(5), got(5)]), "", "it was issued since");
         // Only node 1 knew of it.
-        let (lost, of_2) = ((1, Did::Lost), |block| (2, Did::Issued(servers.clone(), block)));
+        let (lost, of_2) = ((1, Did::Lost(11)), |block| (2, Did::Issued(servers.clone(), block)));
         assert!(with(&[of_2(3), issue(5), asked.clone(), got(4)]).contains("O3"));
         let gone = [of_2(3), issue(5), asked.clone(), lost.clone()];
         assert_eq!(with(&[&gone[..], &[got(4)]].concat()), "");

@@ -124,7 +124,7 @@ pub struct World {
     boots: u64,
     /// On the proposers' monotonic clocks: it passes where one has waited for long.
     now: Duration,
-    /// Whether every proposer knows all clocks, always.
+    /// Whether every proposer knows all clocks of its set, from its start and whenever its clock moves on.
     all_heard: bool,
     requests: Request,
     /// The highest block issued when each request arrived.

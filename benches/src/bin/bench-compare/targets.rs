@@ -123,6 +123,7 @@ impl Target {
                 let more = ours.p50_us.zip(theirs.p50_us);
                 more.map_or_else(nothing, |(ours, theirs)| {
                     let more = (ours - theirs) / 1e3;
+                    note("p50_ms_more", more, more <= most);
                     note("target_p50_ms_more_max", most, more <= most);
                     let words = format!("p50 {more:.2} ms above {other}, target {most:.1} ms");
                     vec![(more <= most, words)]

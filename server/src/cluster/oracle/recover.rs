@@ -19,9 +19,9 @@
 //! # What it can't know
 //!
 //! What those that are lost have issued, and nobody else has heard of. No write is among that: it stands in the logs of
-//! a majority. A moment may be, which a client got for a read. So time begins a little above what is known: only
-//! servers that were cut off from all others for longer have issued what is above that, and clocks on walls have passed
-//! it by then, if they are right.
+//! a majority. A moment may be, which a client got for a read. So time begins half a second above what is known.
+//! What is above that was issued by servers that were cut off from all others for longer, or by a round that moved time
+//! far, the last before the loss; clocks on walls have passed it by then, if they are right.
 //!
 //! # On a crash
 //!
@@ -216,10 +216,14 @@ impl NodeState {
 /// The nodes of a cluster by their time servers.
 type There = BTreeMap<ServerId, (NodeId, bool)>;
 
-/// What time begins anew above. Every message between nodes says what its sender knows, so what is issued is heard of
-/// by all within a tenth of a second or two; what was issued just before the loss may not be. So it is the highest
-/// block that any node knows but those that are lost, and as far ahead as time may be of clocks anyway. `Err`: it can't
-/// be said yet, and why.
+/// What time begins anew above, where this is the highest block that is known. Every message between nodes says what
+/// its sender knows, so what is issued is heard of by all within a tenth of a second or two. What was issued just
+/// before the loss may not be, and may be ahead of that by as much as a proposer's clock may carry it.
+fn begins_above(known: Block) -> Block {
+    known.plus(2 * AHEAD)
+}
+
+/// What time begins anew above, by what all nodes know but those that are lost. `Err`: it can't be said yet, and why.
 pub(super) async fn highest(
     node_state: &Arc<NodeState>,
     epoch: Epoch,
@@ -254,7 +258,7 @@ pub(super) async fn highest(
     let ranges = node_state.router().routes().all();
     match ranges.iter().find(|range| !led.contains(&range.range)) {
         Some(range) => Err(format!("range {} has no leader", range.range.0)),
-        None => Ok(highest.plus(AHEAD)),
+        None => Ok(begins_above(highest)),
     }
 }
 
@@ -336,6 +340,13 @@ mod tests {
         let config = |epoch, ids| Config { epoch: Epoch(epoch), members: set(ids) };
         let begun = (!begun.is_empty()).then(|| config(2, begun)).into_iter().collect();
         Epochs { active: config(1, active), begun, lost: BTreeSet::new() }
+    }
+
+    #[test]
+    fn time_begins_above_what_may_be_on_its_way() {
+        let known = Block(10_000_000);
+        assert_eq!(begins_above(known), known.plus(Duration::from_millis(500)));
+        assert_eq!(begins_above(Block::MAX), Block::MAX);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Block, Epoch, known::Known, proposer::WAITING_MAX};
+use super::{Block, Epoch, REPORT_LASTS, known::Known, proposer::WAITING_MAX};
 use crate::time::{
     Clock, Timestamp,
     local::{Instant, timeout},
@@ -18,6 +18,7 @@ use crate::time::{
 /// How long a round may take before whoever waits is told that there is no time. Less than clients wait for a node that
 /// says nothing: they are to hear that nothing was done.
 const ROUND_TIMEOUT: Duration = Duration::from_millis(1_500);
+const _: () = assert!(REPORT_LASTS.as_millis() > ROUND_TIMEOUT.as_millis());
 
 /// A round that took as long says that too few time servers answer; a shorter one, that whoever asked had no time.
 const SILENT_AFTER: Duration = Duration::from_millis(500);

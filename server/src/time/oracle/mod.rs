@@ -130,6 +130,7 @@ pub const AHEAD: Duration = Duration::from_millis(250);
 pub const HEADROOM: Duration = Duration::from_millis(200);
 /// Within this a member's clock is heard, where it can be.
 pub const HEARD_WITHIN: Duration = Duration::from_millis(500);
-/// How long what a member said of its physical clock counts. A proposer in use hears all members ten times as often;
-/// one that was not used, or was cut off, begins anew.
-pub const REPORT_LASTS: Duration = Duration::from_secs(1);
+/// How long what a member said of its physical clock counts: longer than anybody waits for a round, so that what was
+/// heard in a round counts until it ends. A proposer in use hears all members twenty times as often; one that was not
+/// used, or was cut off, begins anew.
+pub const REPORT_LASTS: Duration = Duration::from_secs(2);

@@ -474,6 +474,27 @@ mod tests {
         }
     }
 
+    /// Where reports counted for less than somebody waits for a round, those of its first answers did no more when the
+    /// last one came.
+    #[test]
+    fn what_was_heard_in_a_round_counts_for_as_long_as_anybody_waits_for_it() {
+        let (later, waited) = (Duration::from_secs(60), Duration::from_millis(1_499));
+        let mut proposer = proposer();
+        proposer.request('a').expect("room");
+        let shows = CLOCK.plus(later);
+        let (_, Step::Send(_, ask)) = proposer.begin(shows, later) else { panic!("sent") };
+        let answer = Answer::Ok { old: Block(0), physical: shows };
+        for from in [1, 2] {
+            let step = proposer.answered(ServerId(from), ask, answer.clone(), later);
+            assert_eq!(step, Step::None);
+        }
+        let step = proposer.answered(ServerId(3), ask, answer, later + waited);
+        assert_eq!(step, Step::None, "these three were heard first");
+        let step = proposer.hurry(ask.round, later + waited + HEARD_WITHIN);
+        let Step::Send(_, second) = step else { panic!("{step:?}") };
+        assert!(second.tick.write_back && second.tick.block > shows, "{second:?}");
+    }
+
     #[test]
     fn where_time_stood_still_nobody_gets_a_timestamp_from_before() {
         let later = Duration::from_secs(60);

@@ -115,8 +115,8 @@ mod tests {
             reports.hear(ServerId(id), Block(NOW), &config(5), Duration::from_secs(1));
         }
         let at = |seconds| Duration::from_secs(seconds);
-        assert_eq!(reports.median(&config(5), at(2)), Some(Block(NOW + 1_000_000)));
-        assert_eq!(reports.median(&config(5), at(3)), None);
+        assert_eq!(reports.median(&config(5), at(3)), Some(Block(NOW + 2_000_000)));
+        assert_eq!(reports.median(&config(5), at(4)), None);
         let own = Block(NOW + HOUR);
         assert_eq!(reports.supported(own, &config(5), at(1)), Some(Block(NOW + 250_000)));
         assert_eq!(reports.supported(Block(NOW - HOUR), &config(5), at(1)), Some(Block(NOW)));
