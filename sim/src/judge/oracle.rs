@@ -162,12 +162,14 @@ mod tests {
         assert_eq!(with(&[issue(4), asked.clone(), got(5)]), "");
         assert!(with(&[issue(4), asked.clone(), got(4)]).contains("O3"));
         assert_eq!(with(&[asked.clone(), issue(5), got(5)]), "", "it was issued since");
-        // Only node 1 knew of it.
-        let (lost, of_2) = ((1, Did::Lost(11)), |block| (2, Did::Issued(servers.clone(), block)));
-        assert!(with(&[of_2(3), issue(5), asked.clone(), got(4)]).contains("O3"));
-        let gone = [of_2(3), issue(5), asked.clone(), lost.clone()];
-        assert_eq!(with(&[&gone[..], &[got(4)]].concat()), "");
-        assert!(with(&[&gone[..], &[got(3)]].concat()).contains("O3"), "another one knows that");
+        // Only node 1 knew of it, and the time servers of nodes 1 and 3 held it.
+        let lost = [(1, Did::Lost(11)), (3, Did::Lost(12))];
+        let before = [(2, Did::Issued(servers.clone(), 3)), issue(5), asked.clone()];
+        let after = |lost: &[(u64, Did)], block| with(&[&before[..], lost, &[got(block)]].concat());
+        assert!(after(&[], 4).contains("O3"));
+        assert!(after(&lost[..1], 4).contains("O3"), "a server that is left holds it");
+        assert_eq!(after(&lost, 4), "");
+        assert!(after(&lost, 3).contains("O3"), "another one knows that");
         // Numbers are a node's own.
         assert_eq!(with(&[asked, issue(5), (1, Did::Asked(1)), got(5)]), "");
         assert!(with(&[(1, Did::NotFresh(3))]).contains("block 3"));
