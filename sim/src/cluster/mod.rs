@@ -75,8 +75,6 @@ pub struct Cluster {
     wiped: Mutex<BTreeSet<NodeId>>,
     /// Time servers that were lost with their disks, with which no majority is left, until time is begun anew.
     lost_time_servers: Mutex<Vec<u64>>,
-    /// Held by the strike that has time servers placed where it wants them: one at a time.
-    pub time_placing: Arc<tokio::sync::Mutex<()>>,
     /// How often one was replaced.
     replacements: AtomicU64,
     /// Requests that nodes had refused as overloaded when they were killed.
@@ -139,7 +137,6 @@ impl Cluster {
             snapshots: AtomicU64::new(0),
             wiped: Mutex::default(),
             lost_time_servers: Mutex::default(),
-            time_placing: Arc::default(),
             replacements: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             alone: Mutex::default(),

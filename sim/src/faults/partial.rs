@@ -9,7 +9,7 @@ use quintet_server::ids::NodeId;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    placing::{all_are_there, place, place_on_all},
+    placing::{all_are_there, alone, place, place_on_all},
     striking::Striking,
 };
 use crate::net::map::{Host, Hosts, Rule};
@@ -60,7 +60,7 @@ pub(super) async fn successor_unseen(striking: &mut Striking) {
 /// ```
 pub(super) async fn time_on_both_sides(striking: &mut Striking) {
     let cluster = striking.cluster.clone();
-    let Ok(_alone) = cluster.time_placing.clone().try_lock_owned() else { return };
+    let Some(_alone) = alone(&cluster) else { return };
     if !all_are_there(&cluster).await {
         return;
     }

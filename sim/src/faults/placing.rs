@@ -6,13 +6,21 @@ use quintet_server::ids::NodeId;
 use tokio::time::sleep;
 
 use super::striking::Striking;
-use crate::cluster::Cluster;
+use crate::{
+    cluster::{Alone, Cluster},
+    scenario::Kind,
+};
 
 /// Between two calls of the operator.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// How often is looked whether all nodes are there, or time servers are where they were placed, before that is given
 /// up.
 const LOOKS_MAX: usize = 50;
+
+/// Strikes that have time servers placed happen one at a time, of whichever kind: none else may while this is held.
+pub(super) fn alone(cluster: &Cluster) -> Option<Alone<'_>> {
+    cluster.alone(Kind::TimeLoss)
+}
 
 /// Waits until all nodes are up and have their disks; not for ever.
 pub(super) async fn all_are_there(cluster: &Cluster) -> bool {

@@ -8,13 +8,11 @@ use tokio::time::sleep;
 use super::{
     disk_loss::replace,
     partial::cut,
-    placing::{all_are_there, place, place_on_all},
+    placing::{PAUSE, all_are_there, alone, place, place_on_all},
     striking::Striking,
 };
 use crate::cluster::Cluster;
 
-/// Between two calls of the operator.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Calls of an operator who believes the first node that he asks: longer than links take to be given up.
 const HASTY_CALLS: usize = 25;
 
@@ -22,7 +20,7 @@ const HASTY_CALLS: usize = 25;
 /// nodes are replaced, and all have time servers again.
 pub(super) async fn lose(striking: &mut Striking) {
     let cluster = striking.cluster.clone();
-    let Ok(_alone) = cluster.time_placing.clone().try_lock_owned() else { return };
+    let Some(_alone) = alone(&cluster) else { return };
     if !all_are_there(&cluster).await {
         return;
     }
