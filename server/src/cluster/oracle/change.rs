@@ -169,7 +169,7 @@ async fn go_on(
             Step::Gather => {
                 let lost = replica.shared.state.time_servers().lost;
                 match recover::highest(node_state, change.target().epoch, &lost).await {
-                    Ok(highest) => change.gathered(highest),
+                    Ok(highest) => change.gathered(recover::begins_above(highest)),
                     Err(why) => tracing::warn!(why, "time can't begin anew yet"),
                 }
             }

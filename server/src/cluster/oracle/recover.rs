@@ -219,11 +219,11 @@ type There = BTreeMap<ServerId, (NodeId, bool)>;
 /// What time begins anew above, where this is the highest block that is known. Every message between nodes says what
 /// its sender knows, so what is issued is heard of by all within a tenth of a second or two. What was issued just
 /// before the loss may not be, and may be ahead of that by as much as a proposer's clock may carry it.
-fn begins_above(known: Block) -> Block {
+pub(super) fn begins_above(known: Block) -> Block {
     known.plus(2 * AHEAD)
 }
 
-/// What time begins anew above, by what all nodes know but those that are lost. `Err`: it can't be said yet, and why.
+/// The highest block that any node knows but those that are lost. `Err`: it can't be said yet, and why.
 pub(super) async fn highest(
     node_state: &Arc<NodeState>,
     epoch: Epoch,
@@ -258,7 +258,7 @@ pub(super) async fn highest(
     let ranges = node_state.router().routes().all();
     match ranges.iter().find(|range| !led.contains(&range.range)) {
         Some(range) => Err(format!("range {} has no leader", range.range.0)),
-        None => Ok(begins_above(highest)),
+        None => Ok(highest),
     }
 }
 
