@@ -18,8 +18,10 @@ begin_bench() {
   mkdir -p "$QUINTET_ROOT/target"
   exec 9>"$QUINTET_ROOT/target/$1.lock"
   flock -n 9 || die "another $1 runs in this checkout"
-  # of a run that could not stop it
-  if [ -e "$data/cluster.toml" ]; then XDG_STATE_HOME="$work/state" "$quintet" dev stop --dir "$data"; fi
+  # left by a run that could not stop it, or was killed
+  if [ -e "$data/cluster.toml" ]; then
+    XDG_STATE_HOME="$work/state" "$target/release/quintet" dev stop --dir "$data" || die "a cluster still runs in $data"
+  fi
   rm -rf "$work" && mkdir -p "$work"
   # a registry of running clusters of its own: no other cluster of the user is seen or disturbed
   export XDG_STATE_HOME="$work/state"
@@ -32,10 +34,13 @@ begin_bench() {
 kill_hard() {
   local pid
   for pid; do
-    # one that has ended by itself can't be killed, and need not be
-    kill -KILL "$pid" 2>/dev/null || true
-    # what it says is that it was killed
-    wait "$pid" 2>/dev/null || true
+    # one that has ended by itself need not be killed
+    if kill -0 "$pid" 2>/dev/null; then kill -KILL "$pid"; fi
+    # what it says is that it was killed: whether it is gone counts
+    if ! wait "$pid" 2>/dev/null && kill -0 "$pid" 2>/dev/null; then
+      echo "error: process $pid can't be killed" >&2
+      return 1
+    fi
   done
 }
 
@@ -61,9 +66,11 @@ clean_up() {
 
 # finish WHAT: waits for the load in $sample_pid; its JSON line is $sample.
 finish() {
-  local pid="$sample_pid"
+  local code=0
+  # it is known to clean_up until it has ended
+  wait "$sample_pid" || code=$?
   sample_pid=""
-  wait "$pid" || { cat "$work/sample.err" >&2; die "$1 failed"; }
+  [ "$code" = 0 ] || { cat "$work/sample.err" >&2; die "$1 failed"; }
   sample="$(<"$work/sample")"
 }
 
