@@ -111,7 +111,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<bool> {
         println!("by scenario:\n{}", scenarios(&ScenarioTotals::of(&records)));
         println!("by commit, oldest first:\n{}", commits(&records));
         let commit = records.last().map_or(args.commit.clone(), |record| record.commit.clone());
-        return finish(&args, &entries, &records, &commit);
+        let ended = Ended { records: &records, could_not: None };
+        return finish(&args, &entries, ended, &commit);
     }
     let (log, records) = if args.no_resume {
         (None, Vec::new())
@@ -196,7 +197,13 @@ struct State {
     working: usize,
     /// By scenario: seeds that failed.
     failures: BTreeMap<usize, Vec<u64>>,
-    could_not: Option<String>,
+    could_not: Option<CouldNot>,
+}
+
+/// A seed that was not run to its end, and whose turn ended the campaign.
+struct CouldNot {
+    scenario: String,
+    why: String,
 }
 
 impl Campaign {
@@ -212,9 +219,9 @@ impl Campaign {
                 threads.spawn(|| {
                     while let Some((entry, seed)) = self.turn() {
                         if let Err(error) = self.one(entry, seed) {
-                            let name = &self.entries[entry].scenario.name;
-                            let why = format!("{name}, seed {seed}: {error:#}");
-                            self.lock().could_not.get_or_insert(why);
+                            let scenario = self.entries[entry].scenario.name.clone();
+                            let why = format!("seed {seed} could not run: {error:#}");
+                            self.lock().could_not.get_or_insert(CouldNot { scenario, why });
                         }
                     }
                     self.lock().working -= 1;
@@ -308,10 +315,13 @@ impl Campaign {
         if before > 0 {
             println!("\nwith earlier sittings, by commit:\n{}", commits(&state.records));
         }
-        if let Some(why) = state.could_not {
-            bail!(why);
+        // What the other seeds came to is said all the same.
+        let ended = Ended { records: &state.records, could_not: state.could_not.as_ref() };
+        let held = finish(&self.args, &self.entries, ended, &self.args.commit)?;
+        match state.could_not {
+            Some(CouldNot { scenario, why }) => bail!("{scenario}: {why}"),
+            None => Ok(held),
         }
-        finish(&self.args, &self.entries, &state.records, &self.args.commit)
     }
 }
 
@@ -338,11 +348,19 @@ fn record(scenario: &Scenario, seed: u64, commit: &str, report: &Report) -> Reco
     }
 }
 
+/// What a campaign has come to.
+#[derive(Clone, Copy)]
+struct Ended<'a> {
+    /// All finished seeds.
+    records: &'a [Record],
+    could_not: Option<&'a CouldNot>,
+}
+
 /// One line per scenario, whether it held on this commit, and the page. Whether all did.
 fn finish(
     args: &Args,
     entries: &[Entry],
-    records: &[Record],
+    Ended { records, could_not }: Ended<'_>,
     commit: &str,
 ) -> anyhow::Result<bool> {
     let here = ScenarioTotals::of(records.iter().filter(|record| record.commit == commit));
@@ -352,7 +370,9 @@ fn finish(
     let mut held = Vec::new();
     for Entry { scenario, .. } in entries {
         let totals = here.0.get(&scenario.name).unwrap_or(&none);
-        let findings = findings(scenario, totals);
+        let mut findings = findings(scenario, totals);
+        findings
+            .extend(could_not.filter(|it| it.scenario == scenario.name).map(|it| it.why.clone()));
         let is_run = totals.seeds > 0;
         match findings.as_slice() {
             [] if !is_run => println!("not run {}: give it more time", scenario.name),

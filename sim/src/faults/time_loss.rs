@@ -1,6 +1,6 @@
 //! A majority of the time servers that is lost for good, with their disks; an operator begins time anew.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use quintet_server::ids::NodeId;
 use tokio::time::sleep;

@@ -49,18 +49,25 @@ impl Search<'_> {
             return self.condition_follows(class, None, after, frame, limit);
         }
         if next.apply(after, &self.values).is_some() {
-            // What is left as it is may matter later, and later its condition can't hold any more, or there is no room.
-            let is_last_chance = matches!(self.classes[class].effect, Effect::Cas { .. })
-                || !self.has_room_behind(frame.pos);
-            if !next.settles() && is_last_chance {
+            // What is left as it is may matter later.
+            if !next.settles() && self.is_last_chance(class, frame.pos) {
                 return true;
             }
             // Without the unknown operation it would be the same, if that is possible at all.
             return next.apply(frame.state, &self.values).is_none()
                 || self.condition_follows(class, Some(next), after, frame, limit);
         }
-        self.sum_follows(class, next, after, limit)
+        self.sum_follows(class, next, after, frame.pos, limit)
             || self.condition_follows(class, Some(next), after, frame, limit)
+    }
+
+    /// Whether what a class does can't be done behind a step just as well: its condition can't hold any more there, or
+    /// there is no room.
+    fn is_last_chance(&self, class: usize, pos: usize) -> bool {
+        matches!(
+            self.classes[class].effect,
+            Effect::Cas { .. } | Effect::Delete { expected: Some(_) }
+        ) || !self.has_room_behind(pos)
     }
 
     /// Whether everything of unknown outcome may come between a step and the next that depends on what is there.
@@ -79,12 +86,27 @@ impl Search<'_> {
             .any(|op| !self.done[*op])
     }
 
-    /// Can unknown increments lead from `after` to the number that `next` demands?
-    fn sum_follows(&self, class: usize, next: Demand, after: State, limit: u64) -> bool {
+    /// Can unknown increments lead from `after` to what `next`, the step at `pos`, demands?
+    fn sum_follows(
+        &self,
+        class: usize,
+        next: Demand,
+        after: State,
+        pos: usize,
+        limit: u64,
+    ) -> bool {
         let Some(target) = next.number_before(&self.values) else {
-            // A condition on a version that nobody else saw takes any number.
+            // Any number will do to a condition on a version that nobody else saw, and to what leaves the value as it
+            // is: which one that is may matter later.
+            let takes_any = match next.expected() {
+                Some(expected) => expected > after.version,
+                None => {
+                    let filled = State { version: after.version.saturating_add(1), ..after };
+                    !next.settles() && next.leaves_room(filled) && self.is_last_chance(class, pos)
+                }
+            };
             return after.value.is_none()
-                && next.expected().is_some_and(|expected| expected > after.version)
+                && takes_any
                 && (0..self.classes.len()).any(|other| {
                     matches!(self.classes[other].effect, Effect::Increment(_))
                         && self.is_available(other, 0, limit)
