@@ -12,8 +12,11 @@ use std::{
 use anyhow::{Context, bail};
 use madsim::runtime::{Handle, NodeHandle};
 use parking_lot::Mutex;
-use quintet_client::{Client, v1};
-use tokio::{task::JoinHandle, time::timeout};
+use quintet_client::{Client, Error, v1};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     client::{
@@ -29,6 +32,8 @@ use crate::{
 
 /// Simulated time for the cluster to form.
 const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two questions for that.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client on a simulated machine of its own, attached first to a node that is near it.
 pub(crate) async fn client(
@@ -61,9 +66,20 @@ pub(crate) async fn form(cluster: &Cluster, scenario: &Scenario) -> anyhow::Resu
         split_points: scenario.split_points.iter().map(|point| point.clone().into()).collect(),
         initial_ranges: u32::try_from(scenario.split_points.len())? + 1,
     };
-    let forming = machine.spawn(async move { client.form_cluster(request).await });
+    let forming = machine.spawn(async move {
+        let mut is_asked_again = false;
+        loop {
+            match client.form_cluster(request.clone()).await {
+                // Where connections are lost an answer may be: whoever asks again is told whether it was done.
+                Err(error) if error.maybe_committed() => is_asked_again = true,
+                Err(Error::AlreadyInitialized(_)) if is_asked_again => return Ok(()),
+                other => return other.map(drop),
+            }
+            sleep(ASK_PAUSE).await;
+        }
+    });
     match timeout(FORM_TIMEOUT, forming).await {
-        Ok(Ok(Ok(_))) => Ok(()),
+        Ok(Ok(Ok(()))) => Ok(()),
         other => bail!("the cluster does not form: {other:?}"),
     }
 }
