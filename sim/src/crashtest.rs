@@ -212,8 +212,9 @@ async fn heal(
 }
 
 /// By how much the moment of an expiry may differ from where real time has it: by what clocks differ, and by what
-/// cluster time may be ahead of them. A time server that was restarted begins at its bound, and carries time there where
-/// it is among those that a proposer hears first (seen: 57 ms); time stands still then until clocks have caught up.
+/// cluster time may be ahead of them. A time server that was restarted begins at its bound, and carries time there
+/// where it is among those that a proposer hears first (seen: 57 ms); time stands still then until clocks have caught
+/// up.
 fn skew_ns(scenario: &Scenario) -> u64 {
     let clocks = Duration::from_millis(2 * scenario.clocks.offset_ms_max);
     u64::try_from((clocks + AHEAD).as_nanos()).unwrap_or(u64::MAX)
