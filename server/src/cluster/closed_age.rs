@@ -18,7 +18,8 @@
 //!
 //! # On a crash
 //!
-//! Nothing is kept. Points of an earlier process mean nothing: they name its life.
+//! Nothing is kept. Points of an earlier process mean nothing: they name its life, by a number drawn at its start. A
+//! count of starts would not do: where a disk was lost it begins again, and is raised later to what others remember.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,12 +28,8 @@ use std::{
 
 use parking_lot::Mutex;
 use quintet_proto::internal::v1 as wire;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{
-    ids::NodeId, range::closed::Moment, storage::format::node::AddressRecord, time::local::Instant,
-    time::oracle::Block,
-};
+use crate::{ids::NodeId, range::closed::Moment, time::local::Instant, time::oracle::Block};
 
 /// Rounds that a leader remembers: what is kept down for longer has no age.
 const ROUNDS_MAX: usize = 64;
@@ -40,6 +37,8 @@ const ROUNDS_MAX: usize = 64;
 /// This process's clock, as it tells it to others, and what other nodes told of theirs.
 #[derive(Debug)]
 pub(crate) struct ClosedAges {
+    /// Names this process: no other one of this node, on whichever disk, has it.
+    life: u64,
     /// Where this process's clock begins.
     began: Instant,
     /// What each node said last, and when that came; as many as the cluster has.
@@ -47,13 +46,13 @@ pub(crate) struct ClosedAges {
 }
 
 impl ClosedAges {
-    pub(super) fn new() -> ClosedAges {
-        ClosedAges { began: Instant::now(), told: Mutex::default() }
+    pub(super) fn new(life: u64) -> ClosedAges {
+        ClosedAges { life, began: Instant::now(), told: Mutex::default() }
     }
 
     /// What this node answers who tells it moments.
-    pub(super) fn answer(&self, me: &AddressRecord) -> wire::ClosedAnswer {
-        wire::ClosedAnswer { life: life(me), clock_us: us(self.began.elapsed()) }
+    pub(super) fn answer(&self) -> wire::ClosedAnswer {
+        wire::ClosedAnswer { life: self.life, clock_us: us(self.began.elapsed()) }
     }
 
     /// What another node has answered.
@@ -70,24 +69,14 @@ impl ClosedAges {
     }
 
     /// From when on, by this process's clock, something may be above a moment of which another node tells.
-    pub(super) fn since(
-        &self,
-        me: &AddressRecord,
-        told: &wire::Closed,
-        range: &wire::ClosedRange,
-    ) -> Option<Instant> {
-        let mine = told.heard.as_ref().filter(|heard| heard.life == life(me))?;
+    pub(super) fn since(&self, told: &wire::Closed, range: &wire::ClosedRange) -> Option<Instant> {
+        let mine = told.heard.as_ref().filter(|heard| heard.life == self.life)?;
         let before_us = range.covers_us_ago?.saturating_sub(told.heard_us_ago);
         let said = self.began.checked_add(Duration::from_micros(mine.clock_us))?;
         // A peer can't make a moment newer than now.
         let said = said.min(Instant::now());
         said.checked_sub(Duration::from_micros(before_us))
     }
-}
-
-/// What names a process: a node that starts again, on whichever disk, is another one.
-fn life(me: &AddressRecord) -> u64 {
-    xxh3_64(&[me.directory.to_be_bytes(), me.epoch.to_be_bytes()].concat())
 }
 
 fn us(duration: Duration) -> u64 {
@@ -118,28 +107,14 @@ impl Rounds {
 mod tests {
     use super::*;
 
-    fn me(epoch: u64) -> AddressRecord {
-        AddressRecord {
-            node: NodeId(1),
-            city: String::new(),
-            room: String::new(),
-            internal: String::new(),
-            client: String::new(),
-            http: String::new(),
-            epoch,
-            version: String::new(),
-            directory: 7,
-        }
-    }
-
     #[test]
     fn a_moment_counts_from_what_was_said_before_its_round() {
-        let ages = ClosedAges::new();
-        let heard = ages.answer(&me(1));
+        let ages = ClosedAges::new(1);
+        let heard = ages.answer();
         let closed =
             |heard, heard_us_ago| wire::Closed { heard, heard_us_ago, ..Default::default() };
         let range = |covers_us_ago| wire::ClosedRange { covers_us_ago, ..Default::default() };
-        let since = |closed: &_, covers| ages.since(&me(1), closed, &range(covers));
+        let since = |closed: &_, covers| ages.since(closed, &range(covers));
         let said = ages.began + Duration::from_micros(heard.clock_us);
         // The round began after it had come, and five milliseconds before.
         assert_eq!(since(&closed(Some(heard), 9_000), Some(4_000)), Some(said));
@@ -151,7 +126,7 @@ mod tests {
         assert!(
             since(&closed(Some(ahead), 0), Some(0)).is_none_or(|since| since <= Instant::now())
         );
-        let earlier = ages.answer(&me(0));
+        let earlier = ClosedAges::new(0).answer();
         assert_eq!(since(&closed(Some(earlier), 0), Some(0)), None, "of an earlier life");
     }
 

@@ -85,7 +85,8 @@ impl NodeState {
         time_server: Arc<TimeServerHere>,
         random: Random,
     ) -> Arc<NodeState> {
-        let holds = Holds::new(random());
+        // What this process is known by, to itself alone.
+        let life = random();
         Arc::new(NodeState {
             host,
             router,
@@ -98,8 +99,8 @@ impl NodeState {
             handovers: Mutex::default(),
             to_drain: Mutex::default(),
             retention: Mutex::default(),
-            holds,
-            closed_ages: Arc::new(ClosedAges::new()),
+            holds: Holds::new(life),
+            closed_ages: Arc::new(ClosedAges::new(life)),
             clocks: Mutex::default(),
             disks: Mutex::default(),
             around: Around::default(),

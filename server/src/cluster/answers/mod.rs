@@ -142,17 +142,17 @@ impl Handler for NodeHandler {
                 .boxed()
             }
             Kind::Closed(closed) if is_ours(closed.time_domain) => {
-                let (ages, me) = (node_state.closed_ages(), node_state.peers().book().me());
+                let ages = node_state.closed_ages();
                 for range in &closed.ranges {
                     let Some(replica) = node_state.router().replica(RangeId(range.range_id)) else {
                         continue;
                     };
                     let (block, applied) =
                         (Block(range.block).min(Block::MAX), range.applied_index);
-                    let since = ages.since(&me, &closed, range);
+                    let since = ages.since(&closed, range);
                     replica.hear_closed(Moment { block, applied }, since);
                 }
-                let answer = Kind::ClosedAnswer(ages.answer(&me));
+                let answer = Kind::ClosedAnswer(ages.answer());
                 async { Some(answer) }.boxed()
             }
             Kind::Reach(_) => {
