@@ -26,7 +26,7 @@ use crate::history::{Call, Op, OpOutcome, Reply, Version, millis};
 /// The name of this judge.
 const JUDGE: &str = "order";
 /// Bits of a version below its microseconds.
-const LOGICAL_BITS: u32 = 12;
+pub(crate) const LOGICAL_BITS: u32 = 12;
 
 /// Judges the versions of a run.
 pub fn check(ops: &[Op]) -> Verdict {
