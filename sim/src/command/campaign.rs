@@ -111,8 +111,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<bool> {
         println!("by scenario:\n{}", scenarios(&ScenarioTotals::of(&records)));
         println!("by commit, oldest first:\n{}", commits(&records));
         let commit = records.last().map_or(args.commit.clone(), |record| record.commit.clone());
-        let ended = Ended { records: &records, could_not: None };
-        return finish(&args, &entries, ended, &commit);
+        return finish(&args, &entries, &records, None, &commit);
     }
     let (log, records) = if args.no_resume {
         (None, Vec::new())
@@ -316,8 +315,8 @@ impl Campaign {
             println!("\nwith earlier sittings, by commit:\n{}", commits(&state.records));
         }
         // What the other seeds came to is said all the same.
-        let ended = Ended { records: &state.records, could_not: state.could_not.as_ref() };
-        let held = finish(&self.args, &self.entries, ended, &self.args.commit)?;
+        let could_not = state.could_not.as_ref();
+        let held = finish(&self.args, &self.entries, &state.records, could_not, &self.args.commit)?;
         match state.could_not {
             Some(CouldNot { scenario, why }) => bail!("{scenario}: {why}"),
             None => Ok(held),
@@ -348,19 +347,12 @@ fn record(scenario: &Scenario, seed: u64, commit: &str, report: &Report) -> Reco
     }
 }
 
-/// What a campaign has come to.
-#[derive(Clone, Copy)]
-struct Ended<'a> {
-    /// All finished seeds.
-    records: &'a [Record],
-    could_not: Option<&'a CouldNot>,
-}
-
 /// One line per scenario, whether it held on this commit, and the page. Whether all did.
 fn finish(
     args: &Args,
     entries: &[Entry],
-    Ended { records, could_not }: Ended<'_>,
+    records: &[Record],
+    could_not: Option<&CouldNot>,
     commit: &str,
 ) -> anyhow::Result<bool> {
     let here = ScenarioTotals::of(records.iter().filter(|record| record.commit == commit));
